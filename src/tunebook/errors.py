@@ -1,0 +1,53 @@
+"""Every mistake a user can make, as one sentence and an exit code.
+
+A message names the thing, the value and the way out. Only these classes reach the user as text;
+anything else is a bug and is reported as one.
+"""
+
+from __future__ import annotations
+
+
+class TunebookError(Exception):
+    """A failure with a sentence for the user; `exit_code` is what the process ends with."""
+
+    exit_code = 1
+
+
+class UsageError(TunebookError):
+    """The command, the run file or the data is wrong; nothing was started."""
+
+    exit_code = 2
+
+
+class RunFileError(UsageError):
+    """The run file does not parse, or a key or value in it is not valid."""
+
+
+class DataError(UsageError):
+    """A data file cannot be read, or no row or target token is left of it."""
+
+
+class ModelError(UsageError):
+    """A model or its tokenizer cannot be found or loaded."""
+
+
+class BookError(UsageError):
+    """There is no book here, or it has no such run, or the run is in the wrong state."""
+
+
+class PlanRefused(TunebookError):
+    """The run cannot work as planned."""
+
+    exit_code = 3
+
+
+class RunFailed(TunebookError):
+    """Training started and could not go on; what was saved stays valid."""
+
+
+class CheckpointError(TunebookError):
+    """A checkpoint is missing, incomplete or altered."""
+
+
+class StorageError(TunebookError):
+    """A file could not be written: the disk is full or the folder is not writable."""

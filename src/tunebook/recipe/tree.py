@@ -1,0 +1,262 @@
+"""Every knob of a run, in one tree: its name, type, default, bounds and meaning.
+
+The run file, the `key=value` overrides, the JSON Schema, the documentation and the run page all
+come from here. A knob has one home; nothing else in the project defines a default.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Percent = Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")]
+Every = int | Percent | Literal["epoch"]
+FormatName = Literal["auto", "alpaca", "chat", "sharegpt", "completion", "text", "lines"]
+DocumentUnit = Literal["auto", "row", "line", "file", "heading", "separator"]
+
+SLUG = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+
+
+class Section(BaseModel):
+    """A part of the tree: unknown keys are errors, and a resolved recipe never changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Source(Section):
+    """One source of training rows."""
+
+    path: str = Field(description="A file, a folder or a glob; .gz and .zst are read.")
+    format: FormatName = Field("auto", description="Detected and shown unless it is named.")
+    columns: dict[str, str] = Field(
+        {}, description="Own column names, as {prompt: question, response: answer}."
+    )
+    weight: float = Field(
+        1.0, gt=0, description="Repeats per epoch (4.0 = four times) or the share taken (0.1)."
+    )
+    sample: int | None = Field(None, gt=0, description="At most this many rows.")
+    document: DocumentUnit = Field(
+        "auto",
+        description="What a split and a duplicate count by; auto is row, and file for plain text.",
+    )
+    separator: str = Field(
+        "<|endoftext|>", min_length=1, description="The line that ends a document."
+    )
+    filters: list[str | dict[str, dict[str, float | int | str | bool]]] = Field(
+        [], description="Names of filters, or {name: {setting: value}}."
+    )
+
+
+class Validation(Section):
+    """Which examples are held out."""
+
+    fraction: float | None = Field(
+        None, ge=0, lt=1, description="Share of documents held out, by hash; 0 holds out nothing."
+    )
+    path: str | None = Field(None, description="A file of its own instead of a fraction.")
+    format: FormatName = Field("auto", description="Format of that file.")
+    columns: dict[str, str] = Field({}, description="Own column names of that file.")
+    document: DocumentUnit = Field("auto", description="What a document of that file is.")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Validation:
+        if self.path is not None and self.fraction is not None:
+            raise ValueError("give either `fraction` or `path`, not both")
+        return self
+
+
+class Lora(Section):
+    """The adapter of method lora (Hu et al. 2021); it is scaled by alpha / rank."""
+
+    rank: int = Field(16, gt=0, description="Rank of the update.")
+    alpha: float = Field(16, gt=0, description="The update is scaled by alpha / rank.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the adapter's input.")
+    target_modules: str | list[str] = Field(
+        "all-linear", description="Module names, or all-linear (every linear layer but the head)."
+    )
+
+
+class Train(Section):
+    """How the weights are updated."""
+
+    epochs: float | None = Field(None, gt=0, description="Passes over the data.")
+    max_steps: int | None = Field(None, gt=0, description="Optimizer steps, instead of epochs.")
+    max_tokens: int | None = Field(
+        None, gt=0, description="Trained tokens, instead of epochs; rounded up to a whole step."
+    )
+    effective_batch_size: int = Field(32, gt=0, description="Rows per optimizer step.")
+    micro_batch_size: int | Literal["auto"] = Field(
+        "auto",
+        description="Rows per forward pass; auto is the largest divisor of the effective batch "
+        "size up to 8. gradient_accumulation_steps follows.",
+    )
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="adamw or sgd.")
+    learning_rate: float = Field(5e-5, gt=0, description="The peak learning rate.")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "cosine", description="Shape after the warm-up, down to min_lr."
+    )
+    min_lr: float = Field(0.0, ge=0, description="Learning rate at the last step.")
+    warmup_steps: int | None = Field(None, ge=0, description="Steps of linear warm-up.")
+    warmup_fraction: float | None = Field(
+        None, ge=0, lt=1, description="Share of all steps spent in warm-up, instead of steps."
+    )
+    weight_decay: float = Field(0.0, ge=0, description="Decoupled, on matrices only.")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's averaging factors.")
+    momentum: float = Field(0.0, ge=0, lt=1, description="SGD's momentum.")
+    max_grad_norm: float = Field(1.0, ge=0, description="Clip the gradient norm here; 0 is off.")
+    non_finite_limit: int = Field(
+        3, gt=0, description="Stop after this many steps with a loss or gradient that is not finite."
+    )
+
+    @field_validator("betas")
+    @classmethod
+    def _betas(cls, betas: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError("each beta must be at least 0 and below 1")
+        return betas
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Train:
+        stated = [k for k in ("epochs", "max_steps", "max_tokens") if getattr(self, k) is not None]
+        if len(stated) > 1:
+            raise ValueError(f"give exactly one of {' and '.join(stated)}")
+        if self.warmup_steps is not None and self.warmup_fraction is not None:
+            raise ValueError("give either `warmup_steps` or `warmup_fraction`, not both")
+        if self.min_lr > self.learning_rate:
+            raise ValueError("`min_lr` must not be above `learning_rate`")
+        if (
+            isinstance(self.micro_batch_size, int)
+            and self.effective_batch_size % self.micro_batch_size
+        ):
+            raise ValueError(
+                f"`effective_batch_size` {self.effective_batch_size} must be a multiple of "
+                f"`micro_batch_size` {self.micro_batch_size}"
+            )
+        return self
+
+    @field_validator("micro_batch_size")
+    @classmethod
+    def _positive(cls, size: int | str) -> int | str:
+        if isinstance(size, int) and size < 1:
+            raise ValueError("must be at least 1")
+        return size
+
+
+class Evaluate(Section):
+    """What is measured while training."""
+
+    every: Every = Field("5%", description="Steps (25), a share of all steps (5%), or epoch.")
+    canary: int = Field(
+        8, ge=0, le=16, description="Fixed held-out examples scored at every step (small models)."
+    )
+    prompts: list[str] | None = Field(
+        None,
+        description="Prompts answered before and after; by default three of the held-out ones.",
+    )
+    max_new_tokens: int = Field(48, gt=0, le=4096, description="Length of those answers.")
+
+
+class Checkpoint(Section):
+    """When the run is saved; the best and the final weights are always kept."""
+
+    every: Every = Field("10%", description="Steps (100), a share of all steps (10%), or epoch.")
+    keep: int = Field(3, gt=0, description="How many of the newest checkpoints stay.")
+
+
+class Notebook(Section):
+    """What the author expects, sealed before step 1."""
+
+    hypothesis: str | None = Field(None, description="Why this run is made.")
+    predict: list[str] = Field(
+        [], description="Such as `val_loss < run_10.val_loss`, `perplexity < 8`, `no non_finite`."
+    )
+    tags: list[str] = Field([], description="Words to find the run by.")
+    links: list[str] = Field([], description="Addresses shown on the page.")
+
+
+class Recipe(Section):
+    """A run: model, data, method and everything that decides its result."""
+
+    name: str = Field(description="A slug: letters, digits, dot, dash and underscore.")
+    extends: str | None = Field(None, description="A run file or a run that this one changes.")
+    model: str = Field(
+        min_length=1,
+        description="tunebook/tiny, a folder, a hub id[@revision], run:NAME or run:NAME/best.",
+    )
+    stage: Literal["cpt", "sft"] = Field(
+        "sft", description="cpt: continued pre-training on text; sft: prompts and responses."
+    )
+    method: Literal["full", "lora"] = Field("full", description="full or lora.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Decides data order, split and dropout.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where to train.")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="bf16 keeps fp32 master weights; auto is bf16 on CUDA, else fp32."
+    )
+    attention: Literal["auto", "sdpa", "eager"] = Field(
+        "auto",
+        description="auto: rows laid end to end, attention per document; sdpa and eager: the "
+        "model's own attention, one document at a time.",
+    )
+    data: list[Source] = Field(min_length=1, description="The sources of training rows.")
+    template: Literal["auto", "model", "alpaca", "lines", "chat", "none"] = Field(
+        "auto", description="The model's chat template (model), else a named plain one."
+    )
+    train_on: Literal["response", "all"] | None = Field(
+        None, description="Which tokens carry loss; by default response for sft, all for cpt."
+    )
+    max_seq_len: int = Field(1024, gt=1, description="Longest row in tokens.")
+    overlong: Literal["drop", "cut", "split"] | None = Field(
+        None, description="What happens to longer rows; by default drop for sft, split for cpt."
+    )
+    packing: bool | None = Field(
+        None,
+        description="Fill rows to max_seq_len with whole documents (a batch then counts such "
+        "rows); by default off for sft, on for cpt. There is never padding.",
+    )
+    validation: Validation = Field(Validation(fraction=0.05), description="Held-out examples.")
+    lora: Lora = Field(Lora(), description="Used by method lora.")
+    train: Train = Field(Train(), description="Optimizer, batch and schedule.")
+    evaluate: Evaluate = Field(Evaluate(), description="What is measured while training.")
+    checkpoint: Checkpoint = Field(Checkpoint(), description="When the run is saved.")
+    stop_on: list[Literal["non_finite"]] = Field(
+        ["non_finite"], description="Verdicts that end the run."
+    )
+    notebook: Notebook = Field(Notebook(), description="Hypothesis and predictions.")
+
+    @field_validator("name")
+    @classmethod
+    def _slug(cls, name: str) -> str:
+        if not SLUG.match(name):
+            raise ValueError(
+                "must be a slug: letters, digits, dot, dash and underscore, at most 100 of them"
+            )
+        return name
+
+    @model_validator(mode="after")
+    def _stage_defaults(self) -> Recipe:
+        """Fill the defaults that depend on the stage, so that a resolved recipe states them."""
+        text = self.stage == "cpt"
+        fill: dict[str, object] = {
+            "train_on": self.train_on or ("all" if text else "response"),
+            "overlong": self.overlong or ("split" if text else "drop"),
+            "packing": self.packing if self.packing is not None else text,
+        }
+        if self.train.epochs is self.train.max_steps is self.train.max_tokens is None:
+            fill["train"] = self.train.model_copy(update={"epochs": 1.0})
+        if self.validation.path is None and self.validation.fraction is None:
+            fill["validation"] = self.validation.model_copy(update={"fraction": 0.05})
+        for key, value in fill.items():
+            object.__setattr__(self, key, value)
+        if self.overlong == "split" and not text:
+            raise ValueError("`overlong: split` is for stage cpt; use drop or cut")
+        return self
+
+
+EXCLUSIVE_KEYS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("train", ("epochs", "max_steps", "max_tokens")),
+    ("train", ("warmup_steps", "warmup_fraction")),
+    ("validation", ("fraction", "path")),
+)
+"""Keys of which a run file states one; a child that states one sets its parent's others aside."""

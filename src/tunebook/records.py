@@ -1,0 +1,230 @@
+"""The nouns of tunebook: small frozen records that the layers hand to each other.
+
+No torch, no I/O. Unknown is `None`, never 0. Lengths are in tokens, times in seconds, sizes in
+bytes, losses in nats per target token, unless the name says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+State = Literal["new", "running", "paused", "stopped", "failed", "finished"]
+"""`paused` is any interruption that can be resumed; `stopped` was ended by a verdict."""
+
+Role = Literal["system", "user", "input", "assistant", "text"]
+"""`input` is the material an instruction is about; `text` is raw text without roles."""
+
+
+# --- data ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of an example."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row as read, before it is rendered to tokens.
+
+    `id` is `<source name>#<row>`, rows counted from 1 as an editor shows them. `document` is what
+    the train/validation split and duplicates count by: rows of one document stay together.
+    """
+
+    id: str
+    document: str
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """A row that was left out, and why."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """One example as the model sees it: token ids and which of them carry loss.
+
+    `target[i]` says that token i is predicted and scored (token 0 never is). `cut_tokens` counts
+    what `overlong: cut` removed. `scored_bytes` is the UTF-8 length of the text of the target
+    tokens, special tokens counting neither way.
+    """
+
+    id: str
+    document: str
+    ids: tuple[int, ...]
+    target: tuple[bool, ...]
+    cut_tokens: int = 0
+    scored_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SourceAccount:
+    """Where every row of one source went: `rows_in == sum(dropped) + rows_out`, always."""
+
+    name: str
+    path: str
+    format: str
+    rows_in: int
+    dropped: Mapping[str, int]
+    rows_out: int
+    cut_rows: int
+    cut_tokens: int
+    tokens: int
+    target_tokens: int
+    documents: int
+    train_rows: int
+    validation_rows: int
+    content_hash: str
+    notes: tuple[str, ...] = ()
+
+
+# --- training -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleLoss:
+    """What one example contributed to a step: its summed loss in nats over its target tokens."""
+
+    id: str
+    loss_sum: float
+    target_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One optimizer step. `loss` is the sum over all its target tokens divided by their number.
+
+    `applied` is False when the loss or a gradient was not finite and the update was left out.
+    `update_ratio` is |change of the weights| / |weights| and `changed_fraction` the share of
+    weights whose stored value changed, both measured on a fixed sample of the trained weights.
+    `grad_norm` is taken before clipping. `canary_loss` is measured after the update.
+    """
+
+    step: int
+    epoch: float
+    loss: float
+    loss_sum: float
+    target_tokens: int
+    tokens: int
+    padding_tokens: int
+    learning_rate: float
+    grad_norm: float
+    clipped: bool
+    applied: bool
+    update_ratio: float | None
+    changed_fraction: float | None
+    examples: tuple[ExampleLoss, ...]
+    lengths: tuple[int, ...]
+    sources: Mapping[str, int]
+    canary_loss: float | None
+    seconds: float
+    memory_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationRecord:
+    """The held-out loss at a step: token-weighted, with the hash of the examples it was taken on.
+
+    `interval` is the 95 % confidence interval of `loss`, clustered by document; None when there
+    are fewer than two documents.
+    """
+
+    step: int
+    loss: float
+    loss_sum: float
+    target_tokens: int
+    examples: int
+    documents: int
+    scored_bytes: int
+    examples_hash: str
+    interval: tuple[float, float] | None
+    per_source: Mapping[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What the model wrote for a prompt at a step (0: the untouched base)."""
+
+    step: int
+    prompt: str
+    text: str
+    reference: str | None
+    settings: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A finding about a run, with its evidence; `kind` is one of `VERDICT_KINDS`."""
+
+    kind: str
+    step: int | None
+    last_step: int | None
+    cause: str
+    confidence: str
+    evidence: Mapping[str, object]
+    next_action: str
+
+
+VERDICT_KINDS = ("non_finite",)
+"""Every finding a detector can make about a run, in snake_case."""
+
+
+# --- the notebook -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One sealed expectation, as its author wrote it."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A prediction after the run. `held` is None when it cannot be scored; `reason` says why."""
+
+    text: str
+    held: bool | None
+    measured: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """One line of the run table; every consumer (terminal, page, JSON) reads this record."""
+
+    name: str
+    state: State
+    model: str | None
+    stage: str | None
+    method: str | None
+    parents: tuple[str, ...] = ()
+    train_loss: float | None = None
+    val_loss: float | None = None
+    perplexity: float | None = None
+    base_val_loss: float | None = None
+    best_val_loss: float | None = None
+    best_step: int | None = None
+    examples_hash: str | None = None
+    judge: float | None = None
+    device: str | None = None
+    peak_memory_bytes: int | None = None
+    verdicts: tuple[str, ...] = ()
+    outcome: str | None = None
+    started: str | None = None
+    seconds: float | None = None
+    step: int | None = None
+    steps: int | None = None
+    hypothesis: str | None = None
+    tags: tuple[str, ...] = ()
+    config: Mapping[str, object] = field(default_factory=dict)
