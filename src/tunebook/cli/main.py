@@ -1,0 +1,189 @@
+"""The frame of the command line: find the verb, run it, turn every failure into one sentence.
+
+A verb lives in `tunebook.cli.<verb>` as a click command named `command` and is imported only when
+it is called, so that `tunebook --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import io
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import click
+
+from tunebook import __version__
+from tunebook.errors import TunebookError
+
+VERBS: dict[str, str] = {
+    "demo": "Train, compare and write a notebook page on the embedded model.",
+    "init": "Make a book: the folder that holds runs and their notebook.",
+    "new": "Write a run file for a new run.",
+    "train": "Train a run and write its notebook page.",
+    "resume": "Go on with a paused run from its newest good checkpoint.",
+    "stop": "Ask a running run to save and pause.",
+    "watch": "Show a run live in the terminal.",
+    "runs": "List the runs as a table, Markdown, CSV or JSON.",
+    "show": "Show one run: result, data, predictions, findings.",
+    "diff": "Show what differs between two runs.",
+    "note": "Add a dated note to runs.",
+    "notebook": "Write the notebook's pages again.",
+    "data": "Look at data as the model will see it.",
+    "clean": "Delete what no run needs any more.",
+    "reindex": "Rebuild the index from the run folders.",
+    "schema": "Print the JSON Schema of the run file, for editors.",
+    "doctor": "Print versions, devices, memory and disk, to paste into a report.",
+}
+"""Every verb with the line that `--help` shows for it."""
+
+BROKEN_PIPE_EXIT = 141  # 128 + SIGPIPE, what a shell reports for `yes | head`
+
+
+@dataclass
+class Options:
+    """What holds for every verb; found in a command as `ctx.obj`."""
+
+    verbose: bool = False
+    debug: bool = False
+
+
+class _Verbs(click.Group):
+    """A group that imports a verb's module only when that verb is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [verb for verb in VERBS if importlib.util.find_spec(f"tunebook.cli.{verb}")]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command: click.Command = importlib.import_module(f"tunebook.cli.{cmd_name}").command
+        _accept_common_options(command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        verbs = self.list_commands(ctx)
+        if args[0] not in verbs and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], verbs, n=1, cutoff=0.5)
+            hint = f"did you mean `{near[0]}`?" if near else f"there is {', '.join(verbs)}"
+            raise click.UsageError(f"there is no command `{args[0]}`; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(verb, VERBS[verb]) for verb in self.list_commands(ctx)]
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
+
+
+def _accept_common_options(command: click.Command) -> None:
+    """Let `--verbose` and `--debug` also stand after the verb, where people type them."""
+    if isinstance(command, click.Group):
+        for sub in command.commands.values():
+            _accept_common_options(sub)
+        return
+    known = {opt for param in command.params for opt in param.opts}
+    for flag in ("--verbose", "--debug"):
+        if flag not in known:
+            command.params.append(_common_option(flag))
+
+
+def _common_option(flag: str) -> click.Option:
+    def remember(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        if value and isinstance(ctx.obj, Options):
+            setattr(ctx.obj, flag[2:], True)
+
+    return click.Option(
+        [flag], is_flag=True, expose_value=False, hidden=True, callback=remember, is_eager=True
+    )
+
+
+@click.group(
+    cls=_Verbs,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="tunebook", message="%(prog)s %(version)s")
+@click.option("--verbose", is_flag=True, help="Say more while working.")
+@click.option("--debug", is_flag=True, help="Show a traceback when something fails.")
+@click.pass_context
+def cli(ctx: click.Context, verbose: bool, debug: bool) -> None:
+    """Fine-tune open-weight language models and keep the lab notebook as you go."""
+    options = ctx.ensure_object(Options)
+    options.verbose = options.verbose or verbose
+    options.debug = options.debug or debug
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; nothing but `--debug` shows a traceback.
+
+    A command may return its exit code as an integer; anything else it returns counts as done.
+    """
+    options = Options()
+    _never_fail_on_encoding()
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv), options)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.ClickException as wrong:
+        return _report(_usage_sentence(wrong), wrong.exit_code, options)
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except BrokenPipeError:
+        _silence_stdout()
+        return BROKEN_PIPE_EXIT
+    except TunebookError as failure:
+        return _report(" ".join(str(failure).split()), failure.exit_code, options)
+    except Exception as bug:
+        hint = "" if options.debug else "; run again with --debug for the traceback"
+        message = " ".join(f"{type(bug).__name__}: {bug}".split())
+        return _report(f"this is a bug in tunebook: {message}{hint}", 1, options)
+
+
+def _run(argv: list[str], options: Options) -> int:
+    with cli.make_context("tunebook", argv, obj=options) as ctx:
+        result = cli.invoke(ctx)
+    sys.stdout.flush()
+    return result if isinstance(result, int) else 0
+
+
+def _usage_sentence(wrong: click.ClickException) -> str:
+    sentence = " ".join(wrong.format_message().split()).rstrip(".")
+    if sentence and sentence.split()[0].istitle():
+        sentence = sentence[0].lower() + sentence[1:]
+    if isinstance(wrong, click.UsageError) and wrong.ctx is not None:
+        return f"{sentence} (`{wrong.ctx.command_path} --help` shows how it is used)"
+    return sentence
+
+
+def _report(sentence: str, exit_code: int, options: Options) -> int:
+    """Print the one sentence that every failure ends in."""
+    if options.debug:
+        traceback.print_exc()
+    print(f"tunebook: {sentence}", file=sys.stderr, flush=True)
+    return exit_code
+
+
+def _never_fail_on_encoding() -> None:
+    """Let a terminal that knows no UTF-8 show `?` for a sign instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _silence_stdout() -> None:
+    """Point stdout elsewhere, or the interpreter complains about the closed pipe at its end."""
+    with open(os.devnull, "w") as nowhere:
+        try:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        except (OSError, ValueError):  # stdout is no real file, as under a test
+            return
