@@ -1,0 +1,107 @@
+"""From the `model:` line of a run file to a folder of files that can be trusted to be a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from tunebook.errors import ModelError
+
+EMBEDDED = "tunebook/tiny"
+EMBEDDED_FOLDER = Path(__file__).parent.parent / "embedded" / "tiny"
+
+_WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
+
+
+def find_model(model: str) -> Path:
+    """Give the folder of a model: embedded, local, or fetched from the hub into its cache.
+
+    Raises ModelError with the way out when there is no such model, it is gated, there is no
+    network, the folder holds no model, or its weights are only there as pickle.
+    """
+    if model == EMBEDDED:
+        return _checked(EMBEDDED_FOLDER, model)
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return _checked(folder, model)
+    if model.startswith((".", "/", "~")) or model.count("/") > 1:
+        raise ModelError(
+            f"model {model!r}: there is no such folder; give a folder, a hub id such as "
+            f"openai-community/gpt2, or {EMBEDDED}"
+        )
+    return _checked(_from_hub(model), model)
+
+
+def _from_hub(model: str) -> Path:
+    repo_id, _, revision = model.partition("@")
+    try:
+        return Path(
+            snapshot_download(repo_id, revision=revision or None, allow_patterns=_WANTED)
+        )
+    except GatedRepoError:
+        raise ModelError(
+            f"model {model!r} is gated: accept its terms on its page and set HF_TOKEN to a token "
+            "that may read it"
+        ) from None
+    except RevisionNotFoundError:
+        raise ModelError(f"model {repo_id!r} has no revision {revision!r}") from None
+    except RepositoryNotFoundError:
+        raise ModelError(
+            f"model {model!r} is not on the hub, or is private: check the name, or set HF_TOKEN "
+            "to a token that may read it"
+        ) from None
+    except HFValidationError:
+        raise ModelError(
+            f"model {model!r} is neither a folder here nor a hub id such as openai-community/gpt2"
+        ) from None
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise ModelError(
+            f"model {model!r} is neither a folder here nor in the local cache, and the hub cannot "
+            f"be reached ({type(error).__name__}): check the network, unset HF_HUB_OFFLINE if it "
+            f"is set, give HF_TOKEN if the model is private, or name a folder or {EMBEDDED}"
+        ) from None
+
+
+def _checked(folder: Path, model: str) -> Path:
+    config_file = folder / "config.json"
+    if not config_file.is_file():
+        if (folder / "adapter_config.json").is_file():
+            raise ModelError(
+                f"model {model!r} is an adapter, not a whole model; name its base model, or the "
+                "run it came from as run:NAME"
+            )
+        raise ModelError(f"model {model!r}: {folder} holds no config.json, so it is no model")
+    try:
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ModelError(f"model {model!r}: {config_file} cannot be read: {error}") from None
+    if config.get("auto_map"):
+        raise ModelError(
+            f"model {model!r} brings its own Python code (auto_map in config.json), which tunebook "
+            "does not run; use an architecture that transformers has"
+        )
+    if not any(folder.glob("*.safetensors")):
+        if any(path for pattern in _PICKLED for path in folder.glob(pattern)):
+            raise ModelError(
+                f"model {model!r} has its weights only as pickle, which can run code when opened; "
+                "convert them to safetensors first"
+            )
+        raise ModelError(f"model {model!r}: {folder} holds no .safetensors weights")
+    return folder
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Tell whether a folder holds a tokenizer of any kind."""
+    return any((folder / name).is_file() for name in _TOKENIZER_FILES)

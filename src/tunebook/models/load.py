@@ -1,0 +1,166 @@
+"""Load a causal language model for training, and tell what was loaded."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from tunebook.errors import ModelError
+from tunebook.models.attention import FLAT, register_flat_attention
+from tunebook.models.find import find_model
+from tunebook.models.tokenizer import copy_tokenizer
+from tunebook.recipe.tree import Lora
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model ready for the step. `network` is what is called; `causal` the model inside it.
+
+    They differ only when an adapter wraps the model. `flat` says that rows of several documents
+    may be given at once.
+    """
+
+    network: Any
+    causal: Any
+    folder: Path
+    flat: bool
+    context_length: int | None
+
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters are."""
+        return next(self.causal.parameters()).device
+
+    def trainable(self) -> dict[str, torch.nn.Parameter]:
+        """Name the parameters that learn, each tied one once."""
+        return {n: p for n, p in self.network.named_parameters() if p.requires_grad}
+
+    def counts(self) -> dict[str, int]:
+        """Count parameters: `total` of the base (tied once), `trainable`, `adapter`."""
+        adapter = sum(p.numel() for n, p in self.network.named_parameters() if "lora_" in n)
+        total = sum(p.numel() for p in self.network.parameters()) - adapter
+        return {
+            "total": total,
+            "trainable": sum(p.numel() for p in self.trainable().values()),
+            "adapter": adapter,
+        }
+
+
+def choose_device(wanted: str) -> str:
+    """Turn `auto` into the best device there is; ModelError when the wanted one is missing."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": _mps()}
+    if wanted == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if there[name])
+    if not there[wanted]:
+        usable = ", ".join(name for name, ok in there.items() if ok)
+        raise ModelError(f"device {wanted!r} is not on this machine; it has {usable}")
+    return wanted
+
+
+def _mps() -> bool:
+    return bool(torch.backends.mps.is_available())
+
+
+def choose_precision(wanted: str, device: str) -> str:
+    """Turn `auto` into bf16 where the device computes in it natively, else fp32."""
+    if wanted != "auto":
+        if wanted == "bf16" and device == "cuda" and not torch.cuda.is_bf16_supported(False):
+            raise ModelError("precision bf16: this GPU does not compute in bf16; use fp32")
+        return wanted
+    native = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if native else "fp32"
+
+
+def load_model(model: str, *, device: str, precision: str, attention: str) -> LoadedModel:
+    """Load weights from safetensors onto a device.
+
+    Raises ModelError when transformers does not know the architecture, or when a weight of the
+    architecture is missing from the files (it would silently start random).
+    """
+    folder = find_model(model)
+    register_flat_attention()
+    wanted = FLAT if attention == "auto" else attention
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        causal, loading = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=_DTYPES[precision],
+            attn_implementation=wanted,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except Exception as error:  # a damaged file or unknown architecture surfaces as many types
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelError(f"model {model!r} in {folder} cannot be loaded: {lines[0]}") from None
+    if loading["missing_keys"]:
+        names = sorted(loading["missing_keys"])
+        raise ModelError(
+            f"model {model!r}: {len(names)} weights are not in its files and would start random, "
+            f"the first of them {names[0]}; use a complete model"
+        )
+    causal.config.use_cache = False
+    causal.to(device)
+    length = getattr(config, "max_position_embeddings", None)
+    return LoadedModel(causal, causal, folder, attention == "auto", length)
+
+
+def add_lora(loaded: LoadedModel, lora: Lora, base_name: str, seed: int) -> LoadedModel:
+    """Freeze the model and add a fresh LoRA adapter (B = 0, so the first output is the base's).
+
+    Raises ModelError when no module has the given names.
+    """
+    # peft costs seconds to import and only adapter runs need it.
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules,
+        task_type="CAUSAL_LM",
+    )
+    torch.manual_seed(seed)
+    try:
+        network = get_peft_model(loaded.causal, config, autocast_adapter_dtype=False)
+    except ValueError as error:
+        raise ModelError(
+            f"lora.target_modules {lora.target_modules!r}: {str(error).splitlines()[0]}; "
+            "all-linear adapts every linear layer"
+        ) from None
+    network.peft_config["default"].base_model_name_or_path = base_name
+    return LoadedModel(
+        network, loaded.causal, loaded.folder, loaded.flat, loaded.context_length
+    )
+
+
+def load_adapter(loaded: LoadedModel, folder: Path) -> LoadedModel:
+    """Put a saved adapter on its base model, ready to be trained further."""
+    from peft import PeftModel
+
+    network = PeftModel.from_pretrained(
+        loaded.causal, str(folder), is_trainable=True, autocast_adapter_dtype=False
+    )
+    return LoadedModel(
+        network, loaded.causal, loaded.folder, loaded.flat, loaded.context_length
+    )
+
+
+def save_weights(loaded: LoadedModel, folder: Path) -> None:
+    """Write weights, config and tokenizer under Hugging Face or PEFT names, as safetensors."""
+    if loaded.network is loaded.causal:
+        loaded.causal.save_pretrained(folder)
+    else:
+        # "auto" would ask the hub for the base's vocabulary size on every save.
+        loaded.network.save_pretrained(folder, save_embedding_layers=False)
+        (folder / "README.md").unlink(missing_ok=True)
+    copy_tokenizer(loaded.folder, folder)

@@ -1,0 +1,148 @@
+"""A tokenizer as the data layer wants it: ids with character offsets, and a chat template."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from tunebook.errors import ModelError
+from tunebook.models.find import find_model, has_tokenizer
+
+_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+
+Encoded = tuple[list[int], list[tuple[int, int]]]
+
+
+class Codec:
+    """A transformers tokenizer behind the few calls that data preparation makes."""
+
+    def __init__(self, tokenizer: Any, folder: Path, name: str) -> None:
+        self.tokenizer = tokenizer
+        self.folder = folder
+        self.name = name
+        self.fingerprint = _fingerprint(folder)
+        self.vocab_size = len(tokenizer)
+        self.eos_id: int | None = tokenizer.eos_token_id
+        self.bos_id = self._own_bos()
+        self.special_ids = frozenset(int(i) for i in tokenizer.all_special_ids) | frozenset(
+            int(i) for i, token in tokenizer.added_tokens_decoder.items() if token.special
+        )
+        self.special_strings = tuple(
+            sorted({tokenizer.convert_ids_to_tokens(i) for i in self.special_ids}, key=len)[::-1]
+        )
+        template = tokenizer.chat_template
+        self.chat_template: str | None = template if isinstance(template, str) else None
+        self.has_chat_template = self.chat_template is not None
+
+    def _own_bos(self) -> int | None:
+        """Find out whether the tokenizer puts a begin token in front of text by itself."""
+        with_specials = self.tokenizer("a", add_special_tokens=True)["input_ids"]
+        bos = self.tokenizer.bos_token_id
+        return int(bos) if bos is not None and with_specials[:1] == [bos] else None
+
+    def encode(self, text: str, *, specials: bool) -> Encoded:
+        """Encode one text without begin or end tokens."""
+        return self.encode_batch([text], specials=specials)[0]
+
+    def encode_batch(self, texts: Sequence[str], *, specials: bool) -> list[Encoded]:
+        """Encode texts; with `specials=False` the text of a special token is plain text."""
+        if not texts:
+            return []
+        encoded = self.tokenizer(
+            list(texts),
+            add_special_tokens=False,
+            return_offsets_mapping=True,
+            return_attention_mask=False,
+            split_special_tokens=not specials,
+        )
+        offsets = [[(int(a), int(b)) for a, b in row] for row in encoded["offset_mapping"]]
+        return list(zip(encoded["input_ids"], offsets, strict=True))
+
+    def render_chat(
+        self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool
+    ) -> str:
+        """Render messages through the model's own chat template, in transformers' sandbox.
+
+        Raises ModelError when the template refuses them.
+        """
+        try:
+            return str(
+                self.tokenizer.apply_chat_template(
+                    [dict(message) for message in messages],
+                    tokenize=False,
+                    add_generation_prompt=add_generation_prompt,
+                )
+            )
+        except Exception as error:  # whatever a stranger's Jinja raises
+            raise ModelError(
+                f"the chat template of {self.name} refuses these messages ({error}); use "
+                "`template: chat` or another plain template"
+            ) from None
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Write ids as text, special tokens shown."""
+        return str(
+            self.tokenizer.decode(
+                list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
+            )
+        )
+
+
+def load_tokenizer(model: str) -> Codec:
+    """Load the tokenizer of a model; ModelError when it is missing or gives no offsets."""
+    folder = find_model(model)
+    if not has_tokenizer(folder):
+        raise ModelError(
+            f"model {model!r}: {folder} holds no tokenizer (tokenizer.json or tokenizer.model); "
+            "copy the base model's tokenizer files into it"
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # a damaged file surfaces as many types
+        first_line = str(error).strip().splitlines()[:1]
+        raise ModelError(
+            f"model {model!r}: its tokenizer in {folder} cannot be loaded: "
+            f"{first_line[0] if first_line else type(error).__name__}"
+        ) from None
+    if not tokenizer.is_fast:
+        raise ModelError(
+            f"model {model!r}: its tokenizer gives no character offsets, so which tokens are "
+            "trained cannot be told; convert it to tokenizer.json with transformers"
+        )
+    # Rows are cut by max_seq_len, with an account; a warning per long text would say it twice.
+    tokenizer.model_max_length = int(1e30)
+    return Codec(tokenizer, folder, model)
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Copy the tokenizer's own files unchanged, so that what is released is what was used."""
+    for name in _FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+
+
+def _fingerprint(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for name in _FILES:
+        path = folder / name
+        if path.is_file():
+            digest.update(json.dumps([name, path.stat().st_size]).encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
