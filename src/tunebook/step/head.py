@@ -1,0 +1,93 @@
+"""Cross-entropy of target tokens through the output head, in chunks, its gradient made on the way.
+
+Shapes: N target tokens, D width, V vocabulary. The full N x V logits never exist at once, and no
+logits are made for tokens without loss.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+# 2^24 fp32 logits are 64 MiB: large enough that products are efficient, small beside a model.
+_CHUNK_LOGITS = 1 << 24
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    """Give (sum of losses, per-token losses); only the sum has a gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_ND: torch.Tensor,
+        weight_VD: torch.Tensor,
+        bias_V: torch.Tensor | None,
+        labels_N: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        n_tokens, vocabulary = hidden_ND.shape[0], weight_VD.shape[0]
+        losses_N = torch.empty(n_tokens, dtype=torch.float32, device=hidden_ND.device)
+        needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        grad_hidden_ND = torch.empty_like(hidden_ND) if needs_hidden else None
+        grad_weight_VD = (
+            torch.zeros_like(weight_VD, dtype=torch.float32) if needs_weight else None
+        )
+        grad_bias_V = (
+            torch.zeros_like(bias_V, dtype=torch.float32)
+            if bias_V is not None and needs_bias
+            else None
+        )
+        chunk = max(16, _CHUNK_LOGITS // vocabulary)
+        for start in range(0, n_tokens, chunk):
+            rows = slice(start, start + chunk)
+            hidden_CD, labels_C = hidden_ND[rows], labels_N[rows, None]
+            logits_CV = functional.linear(hidden_CD, weight_VD, bias_V).float()
+            normaliser_C1 = torch.logsumexp(logits_CV, dim=-1, keepdim=True)
+            losses_N[rows] = (normaliser_C1 - logits_CV.gather(1, labels_C)).squeeze(1)
+            if not (needs_hidden or needs_weight or needs_bias):
+                continue
+            # d loss / d logits = softmax - one-hot, made in place of the logits.
+            grad_CV = logits_CV.sub_(normaliser_C1).exp_()
+            grad_CV.scatter_add_(1, labels_C, grad_CV.new_full(labels_C.shape, -1.0))
+            if grad_bias_V is not None:
+                grad_bias_V += grad_CV.sum(0)
+            grad_CV = grad_CV.to(weight_VD.dtype)
+            if grad_hidden_ND is not None:
+                grad_hidden_ND[rows] = grad_CV @ weight_VD
+            if grad_weight_VD is not None:
+                grad_weight_VD += grad_CV.T @ hidden_CD
+        ctx.save_for_backward(grad_hidden_ND, grad_weight_VD, grad_bias_V)
+        ctx.dtypes = (weight_VD.dtype, None if bias_V is None else bias_V.dtype)
+        ctx.mark_non_differentiable(losses_N)
+        return losses_N.sum(dtype=torch.float64).float(), losses_N
+
+    @staticmethod
+    def backward(  # type: ignore[override]
+        ctx: Any, grad_sum: torch.Tensor, _grad_losses: torch.Tensor
+    ) -> tuple[torch.Tensor | None, ...]:
+        hidden_ND, weight_VD, bias_V = ctx.saved_tensors
+        weight_dtype, bias_dtype = ctx.dtypes
+        return (
+            None if hidden_ND is None else hidden_ND * grad_sum.to(hidden_ND.dtype),
+            None if weight_VD is None else (weight_VD * grad_sum).to(weight_dtype),
+            None if bias_V is None else (bias_V * grad_sum).to(bias_dtype),
+            None,
+        )
+
+
+def chunked_cross_entropy(
+    hidden_ND: torch.Tensor,
+    weight_VD: torch.Tensor,
+    bias_V: torch.Tensor | None,
+    labels_N: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Score labels under softmax(hidden @ weight.T + bias).
+
+    Returns the summed loss in nats (differentiable, float32) and the losses per token (float32,
+    without gradient). A frozen head gets no weight gradient.
+    """
+    result: tuple[torch.Tensor, torch.Tensor] = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
+        hidden_ND, weight_VD, bias_V, labels_N
+    )
+    return result

@@ -1,0 +1,118 @@
+"""Gradients in, weights out: accumulation, the finite check, clipping and the optimizer.
+
+With bf16 weights every trained parameter has an fp32 master copy. Gradients are added up in fp32
+as they are made, the optimizer moves the masters, and the bf16 weights are their rounding: plain
+bf16 updates at fine-tuning learning rates would round to nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from tunebook.recipe.tree import Train
+
+
+class Optimization:
+    """The trained parameters with their optimizer; its state is named tensors, never a pickle."""
+
+    def __init__(self, parameters: Mapping[str, torch.nn.Parameter], train: Train) -> None:
+        self.parameters = dict(parameters)
+        self.masters: dict[str, torch.nn.Parameter] = {}
+        for name, parameter in self.parameters.items():
+            if parameter.dtype == torch.float32:
+                self.masters[name] = parameter
+                continue
+            master = torch.nn.Parameter(parameter.detach().float())
+            self.masters[name] = master
+            parameter.register_post_accumulate_grad_hook(_move_gradient_to(master))
+        decayed = [p for p in self.masters.values() if p.ndim >= 2]
+        plain = [p for p in self.masters.values() if p.ndim < 2]
+        groups = [
+            {"params": decayed, "weight_decay": train.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ]
+        self.optimizer: torch.optim.Optimizer
+        if train.optimizer == "adamw":
+            self.optimizer = torch.optim.AdamW(
+                groups, lr=train.learning_rate, betas=train.betas, fused=_fused(decayed + plain)
+            )
+        else:
+            self.optimizer = torch.optim.SGD(
+                groups, lr=train.learning_rate, momentum=train.momentum
+            )
+
+    @property
+    def uses_masters(self) -> bool:
+        """Tell whether weights are stored at lower precision than they are updated."""
+        return any(self.masters[n] is not p for n, p in self.parameters.items())
+
+    def clear_gradients(self) -> None:
+        """Forget the gradients of the last step."""
+        for name, parameter in self.parameters.items():
+            parameter.grad = None
+            self.masters[name].grad = None
+
+    def grad_norm(self) -> torch.Tensor:
+        """Give the norm of all gradients before clipping, as a scalar tensor on the device."""
+        grads = [p.grad for p in self.masters.values() if p.grad is not None]
+        return torch.nn.utils.get_total_norm(grads)
+
+    def apply(self, learning_rate: float, clip_factor: float) -> None:
+        """Scale the gradients by `clip_factor` and update the weights."""
+        if clip_factor < 1.0:
+            for parameter in self.masters.values():
+                if parameter.grad is not None:
+                    parameter.grad.mul_(clip_factor)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.step()
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                if self.masters[name] is not parameter:
+                    parameter.copy_(self.masters[name])
+
+    def state_tensors(self) -> dict[str, torch.Tensor]:
+        """Give everything a resume needs beside the weights: `<parameter>|<state name>`."""
+        tensors = {}
+        for name, master in self.masters.items():
+            for key, value in self.optimizer.state[master].items():
+                if torch.is_tensor(value):
+                    tensors[f"{name}|{key}"] = value.detach().cpu().contiguous()
+            if master is not self.parameters[name]:
+                tensors[f"{name}|master"] = master.detach().cpu().contiguous()
+        return tensors
+
+    def load_state_tensors(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Put back what `state_tensors` gave."""
+        by_name: dict[str, dict[str, torch.Tensor]] = {}
+        for joined, tensor in tensors.items():
+            name, _, key = joined.rpartition("|")
+            by_name.setdefault(name, {})[key] = tensor
+        for name, values in by_name.items():
+            master = self.masters[name]
+            if "master" in values:
+                with torch.no_grad():
+                    master.copy_(values.pop("master"))
+            state = self.optimizer.state[master]
+            for key, value in values.items():
+                # AdamW's step counter lives where its kernel wants it; the rest on the device.
+                state[key] = value.to(master.device)
+
+
+def _fused(parameters: list[torch.nn.Parameter]) -> bool:
+    return all(p.device.type in ("cpu", "cuda") for p in parameters)
+
+
+def _move_gradient_to(master: torch.nn.Parameter):  # type: ignore[no-untyped-def]
+    """Make a hook that adds a parameter's fresh gradient to its master's, in fp32."""
+
+    def move(parameter: torch.Tensor) -> None:
+        if parameter.grad is None:
+            return
+        fresh = parameter.grad.float()
+        master.grad = fresh if master.grad is None else master.grad.add_(fresh)
+        parameter.grad = None
+
+    return move

@@ -1,0 +1,108 @@
+"""The held-out loss: token-weighted, with an interval clustered by document.
+
+Source of the interval: the ratio estimator of `S / N` with clusters c (Cochran, Sampling
+Techniques, 1977, section 6.3): u_c = s_c - L n_c, SE = sqrt(C / (C - 1) * sum u_c^2) / N, and the
+t quantile with C - 1 degrees of freedom.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from scipy import stats
+
+from tunebook.data.batches import MicroBatch
+from tunebook.models.load import LoadedModel
+from tunebook.records import ValidationRecord
+from tunebook.step.forward import Scorer, sum_per_example, targets_per_example, token_losses
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredExample:
+    """The summed loss of one held-out example, in nats."""
+
+    id: str
+    source: str
+    loss_sum: float
+    target_tokens: int
+
+
+@torch.no_grad()
+def score_examples(
+    loaded: LoadedModel, scorer: Scorer, batches: Iterable[MicroBatch]
+) -> list[ScoredExample]:
+    """Score every example of the batches without dropout; the model's mode is put back."""
+    was_training = loaded.network.training
+    loaded.network.eval()
+    scored: list[ScoredExample] = []
+    try:
+        for batch in batches:
+            sums = sum_per_example(batch, token_losses(loaded, scorer, batch).losses_M).tolist()
+            counts = targets_per_example(batch)
+            scored.extend(
+                ScoredExample(*line)
+                for line in zip(batch.example_ids, batch.sources, sums, counts, strict=True)
+            )
+    finally:
+        loaded.network.train(was_training)
+    return scored
+
+
+def mean_loss(scored: Sequence[ScoredExample]) -> float:
+    """Give the loss per target token over examples."""
+    return math.fsum(s.loss_sum for s in scored) / sum(s.target_tokens for s in scored)
+
+
+def validation_record(
+    scored: Sequence[ScoredExample],
+    *,
+    step: int,
+    documents: Mapping[str, str],
+    scored_bytes: int,
+    examples_hash: str,
+    started: float,
+) -> ValidationRecord:
+    """Sum scores up; `documents` maps example id to document, `started` is `time.monotonic()`."""
+    by_source: dict[str, list[ScoredExample]] = {}
+    for line in scored:
+        by_source.setdefault(line.source, []).append(line)
+    clusters: dict[str, tuple[float, int]] = {}
+    for line in scored:
+        total, count = clusters.get(documents[line.id], (0.0, 0))
+        clusters[documents[line.id]] = (total + line.loss_sum, count + line.target_tokens)
+    return ValidationRecord(
+        step=step,
+        loss=mean_loss(scored),
+        loss_sum=math.fsum(line.loss_sum for line in scored),
+        target_tokens=sum(line.target_tokens for line in scored),
+        examples=len(scored),
+        documents=len(clusters),
+        scored_bytes=scored_bytes,
+        examples_hash=examples_hash,
+        interval=clustered_interval(list(clusters.values())),
+        per_source={name: mean_loss(lines) for name, lines in by_source.items()},
+        seconds=time.monotonic() - started,
+    )
+
+
+def clustered_interval(
+    clusters: Sequence[tuple[float, int]], confidence: float = 0.95
+) -> tuple[float, float] | None:
+    """Give the confidence interval of sum(s) / sum(n) over clusters (s, n).
+
+    None with fewer than two clusters (there is nothing to estimate from) or a loss that is not
+    finite.
+    """
+    n_clusters = len(clusters)
+    total = sum(count for _, count in clusters)
+    loss = math.fsum(part for part, _ in clusters) / total
+    if n_clusters < 2 or not math.isfinite(loss):
+        return None
+    spread = math.fsum((part - loss * count) ** 2 for part, count in clusters)
+    error = math.sqrt(n_clusters / (n_clusters - 1) * spread) / total
+    half = float(stats.t.ppf(0.5 + confidence / 2, n_clusters - 1)) * error
+    return loss - half, loss + half

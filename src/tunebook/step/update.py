@@ -1,0 +1,106 @@
+"""One optimizer step over its micro-batches."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from tunebook.data.batches import MicroBatch
+from tunebook.models.load import LoadedModel
+from tunebook.records import ExampleLoss
+from tunebook.step.forward import Scorer, sum_per_example, targets_per_example, token_losses
+from tunebook.step.movement import WeightSample
+from tunebook.step.optimization import Optimization
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What a step did; see `records.StepRecord` for the meaning of the fields."""
+
+    loss_sum: float
+    target_tokens: int
+    grad_norm: float
+    clipped: bool
+    applied: bool
+    update_ratio: float | None
+    changed_fraction: float | None
+    examples: tuple[ExampleLoss, ...]
+
+
+def seed_for(seed: int, step: int, micro_batch: int) -> int:
+    """Derive the dropout seed of a micro-batch, so that a resume needs no generator state."""
+    text = f"tunebook dropout {seed} {step} {micro_batch}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
+
+
+def take_step(
+    loaded: LoadedModel,
+    scorer: Scorer,
+    optimization: Optimization,
+    sample: WeightSample,
+    micro_batches: Sequence[MicroBatch],
+    *,
+    learning_rate: float,
+    max_grad_norm: float,
+    seed: int,
+    step: int,
+) -> StepResult:
+    """Back-propagate every micro-batch, check that all is finite, clip and update.
+
+    Each micro-batch contributes its loss sum divided by the target tokens of the *whole* step, so
+    the result does not depend on how rows were split into micro-batches. When the loss or the
+    gradient norm is not finite the weights stay untouched and `applied` is False.
+    """
+    loaded.network.train()
+    optimization.clear_gradients()
+    target_tokens = sum(int(batch.target.sum()) for batch in micro_batches)
+    losses = []
+    for number, batch in enumerate(micro_batches):
+        torch.manual_seed(seed_for(seed, step, number))
+        found = token_losses(loaded, scorer, batch)
+        (found.loss_sum / target_tokens).backward()
+        losses.append(found.losses_M)
+    norm = optimization.grad_norm()
+    before = sample.take()
+    # The one place where a step waits for the device: everything below needs these numbers.
+    grad_norm = float(norm)
+    sums = [sum_per_example(b, found) for b, found in zip(micro_batches, losses, strict=True)]
+    loss_sum = float(sum(float(part.sum()) for part in sums))
+    applied = _finite(grad_norm) and _finite(loss_sum)
+    clipped = bool(max_grad_norm) and applied and grad_norm > max_grad_norm
+    ratio = changed = None
+    if applied:
+        # The same small constant as torch.nn.utils.clip_grad_norm_.
+        factor = max_grad_norm / (grad_norm + 1e-6) if clipped else 1.0
+        optimization.apply(learning_rate, factor)
+        ratio, changed = (float(x) for x in sample.compare(before, sample.take()))
+    optimization.clear_gradients()
+    return StepResult(
+        loss_sum=loss_sum,
+        target_tokens=target_tokens,
+        grad_norm=grad_norm,
+        clipped=clipped,
+        applied=applied,
+        update_ratio=ratio,
+        changed_fraction=changed,
+        examples=_example_losses(micro_batches, sums),
+    )
+
+
+def _finite(value: float) -> bool:
+    return value - value == 0.0
+
+
+def _example_losses(
+    micro_batches: Sequence[MicroBatch], sums: Sequence[torch.Tensor]
+) -> tuple[ExampleLoss, ...]:
+    return tuple(
+        ExampleLoss(example_id, float(total), count)
+        for batch, part in zip(micro_batches, sums, strict=True)
+        for example_id, total, count in zip(
+            batch.example_ids, part.tolist(), targets_per_example(batch), strict=True
+        )
+    )
