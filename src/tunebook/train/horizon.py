@@ -1,0 +1,71 @@
+"""How long a run is, and when things are due, as pure functions known before step 1."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tunebook.data.order import TrainSet
+from tunebook.errors import RunFileError
+from tunebook.recipe.tree import Every, Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """The length of a run. Rows are counted over the whole run, epoch after epoch."""
+
+    total_rows: int
+    total_steps: int
+    rows_per_epoch: int
+    effective_batch_size: int
+    micro_batch_size: int
+
+    def rows_of_step(self, step: int) -> range:
+        """Give the row indices of a step counted from 1; the last step may have fewer."""
+        first = (step - 1) * self.effective_batch_size
+        return range(first, min(first + self.effective_batch_size, self.total_rows))
+
+    def epoch_after(self, step: int) -> float:
+        """Give how many passes over the data are done after a step."""
+        return self.rows_of_step(step).stop / self.rows_per_epoch
+
+    def due(self, every: Every, step: int) -> bool:
+        """Tell whether something that happens `every` so often happens after this step.
+
+        Shares and epochs need not divide the steps: it happens at the step that crosses a mark.
+        """
+        if isinstance(every, int):
+            return step % max(every, 1) == 0
+        if every == "epoch":
+            done, before = self.epoch_after(step), self.epoch_after(step - 1) if step > 1 else 0.0
+            return math.floor(done) > math.floor(before)
+        share = float(every[:-1]) / 100
+        if share <= 0:
+            return False
+        marks = math.floor(step / self.total_steps / share + 1e-9)
+        return marks > math.floor((step - 1) / self.total_steps / share + 1e-9)
+
+
+def plan_horizon(recipe: Recipe, data: TrainSet) -> Horizon:
+    """Work out steps and batch sizes from a recipe and its prepared data.
+
+    `micro_batch_size: auto` is the largest divisor of the effective batch size up to 8. Raises
+    RunFileError when the batch is larger than everything there is to train on.
+    """
+    batch = recipe.train.effective_batch_size
+    if recipe.train.max_steps is not None:
+        rows = recipe.train.max_steps * batch
+    elif recipe.train.max_tokens is not None:
+        tokens_per_step = data.tokens_per_epoch / data.rows_per_epoch * batch
+        rows = math.ceil(recipe.train.max_tokens / tokens_per_step) * batch
+    else:
+        rows = math.ceil((recipe.train.epochs or 1.0) * data.rows_per_epoch)
+    if rows < batch:
+        raise RunFileError(
+            f"train.effective_batch_size {batch} is larger than all the {rows} rows to train on; "
+            "make it smaller, or train for more epochs"
+        )
+    micro = recipe.train.micro_batch_size
+    if micro == "auto":
+        micro = max(size for size in range(1, min(batch, 8) + 1) if batch % size == 0)
+    return Horizon(rows, math.ceil(rows / batch), data.rows_per_epoch, batch, micro)

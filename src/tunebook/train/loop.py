@@ -1,0 +1,133 @@
+"""The training loop: reads top to bottom, yields one record per optimizer step, writes nothing."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from tunebook.data.batches import MicroBatch, collate
+from tunebook.data.order import TrainSet
+from tunebook.models.load import LoadedModel
+from tunebook.recipe.tree import Recipe
+from tunebook.records import StepRecord
+from tunebook.step.forward import Scorer
+from tunebook.step.movement import WeightSample
+from tunebook.step.optimization import Optimization
+from tunebook.step.schedule import learning_rate_at
+from tunebook.step.score import mean_loss, score_examples
+from tunebook.step.update import StepResult, take_step
+from tunebook.train.horizon import Horizon
+
+# Above this many parameters the canary would cost a noticeable share of every step.
+_SMALL_MODEL_PARAMETERS = 50_000_000
+_CANARY_EVERY_ON_LARGE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """Everything a run trains with; built once, then only its tensors change."""
+
+    recipe: Recipe
+    loaded: LoadedModel
+    scorer: Scorer
+    optimization: Optimization
+    data: TrainSet
+    horizon: Horizon
+    canary: tuple[MicroBatch, ...]
+
+
+def training_steps(training: Training, first_step: int) -> Iterator[StepRecord]:
+    """Train from `first_step` (counted from 1) to the end, yielding after every step.
+
+    The caller may evaluate, save or stop between two steps: all state is in `training`, and what
+    a step does depends only on it and on the step's number.
+    """
+    recipe, horizon = training.recipe, training.horizon
+    sample = WeightSample(training.optimization.parameters)
+    canary_every = canary_interval(training.loaded)
+    for step in range(first_step, horizon.total_steps + 1):
+        started = time.monotonic()
+        micro_batches = batches_of_step(training, step)
+        learning_rate = learning_rate_at(recipe.train, step, horizon.total_steps)
+        result = take_step(
+            training.loaded,
+            training.scorer,
+            training.optimization,
+            sample,
+            micro_batches,
+            learning_rate=learning_rate,
+            max_grad_norm=recipe.train.max_grad_norm,
+            seed=recipe.seed,
+            step=step,
+        )
+        canary_loss = None
+        if training.canary and step % canary_every == 0:
+            scored = score_examples(training.loaded, training.scorer, training.canary)
+            canary_loss = mean_loss(scored)
+        yield _record(training, step, micro_batches, result, learning_rate, canary_loss, started)
+
+
+def batches_of_step(training: Training, step: int) -> list[MicroBatch]:
+    """Read the rows of a step and lay them out as micro-batches."""
+    rows = [training.data.row(index) for index in training.horizon.rows_of_step(step)]
+    size = training.horizon.micro_batch_size
+    return [
+        collate([example for row in rows[start : start + size] for example in row])
+        for start in range(0, len(rows), size)
+    ]
+
+
+def canary_interval(loaded: LoadedModel) -> int:
+    """Give how many steps apart the canary is scored."""
+    small = sum(p.numel() for p in loaded.causal.parameters()) < _SMALL_MODEL_PARAMETERS
+    return 1 if small else _CANARY_EVERY_ON_LARGE
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Give the most memory used so far: of the device on CUDA, else of this process."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak) if sys.platform == "darwin" else int(peak) * 1024
+
+
+def _record(
+    training: Training,
+    step: int,
+    micro_batches: Sequence[MicroBatch],
+    result: StepResult,
+    learning_rate: float,
+    canary_loss: float | None,
+    started: float,
+) -> StepRecord:
+    sources: Counter[str] = Counter()
+    for batch in micro_batches:
+        for source, length in zip(batch.sources, batch.lengths, strict=True):
+            sources[source] += length
+    return StepRecord(
+        step=step,
+        epoch=round(training.horizon.epoch_after(step), 6),
+        loss=result.loss_sum / result.target_tokens,
+        loss_sum=result.loss_sum,
+        target_tokens=result.target_tokens,
+        tokens=sum(len(batch.ids) for batch in micro_batches),
+        padding_tokens=0,
+        learning_rate=learning_rate,
+        grad_norm=result.grad_norm,
+        clipped=result.clipped,
+        applied=result.applied,
+        update_ratio=result.update_ratio,
+        changed_fraction=result.changed_fraction,
+        examples=result.examples,
+        lengths=tuple(length for batch in micro_batches for length in batch.lengths),
+        sources=dict(sources),
+        canary_loss=canary_loss,
+        seconds=time.monotonic() - started,
+        memory_bytes=peak_memory_bytes(training.loaded.device),
+    )

@@ -1,0 +1,67 @@
+"""What a checkpoint holds beside the weights, as safetensors and JSON: never a pickle.
+
+There is no generator state to save: data order and dropout are pure functions of (seed, step), so
+the step number is the position of all of them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from tunebook.errors import CheckpointError
+from tunebook.models.load import LoadedModel, save_weights
+from tunebook.step.optimization import Optimization
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a run stands after a step.
+
+    `next_row` counts rows over the whole run; `non_finite_steps` counts steps that were left out;
+    `best_step` and `best_loss` are of the best validation so far.
+    """
+
+    step: int
+    total_steps: int
+    next_row: int
+    seed: int
+    recipe_hash: str
+    non_finite_steps: int
+    best_step: int | None
+    best_loss: float | None
+    format_version: int = FORMAT_VERSION
+
+
+def write_state(
+    folder: Path, loaded: LoadedModel, optimization: Optimization, position: Position
+) -> None:
+    """Write weights, optimizer and position into a folder that the caller makes durable."""
+    save_weights(loaded, folder)
+    save_file(optimization.state_tensors(), folder / "optimizer.safetensors")
+    (folder / "state.json").write_text(
+        json.dumps(asdict(position), indent=2) + "\n", encoding="utf-8"
+    )
+
+
+def read_position(folder: Path) -> Position:
+    """Read where a checkpoint stands; CheckpointError when it was written by another format."""
+    values = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    if values.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"checkpoint {folder} has format {values.get('format_version')!r}, this tunebook reads "
+            f"format {FORMAT_VERSION}; resume it with the release that wrote it"
+        )
+    return Position(**values)
+
+
+def read_optimizer(folder: Path, optimization: Optimization) -> None:
+    """Put a checkpoint's optimizer state back."""
+    tensors: dict[str, torch.Tensor] = load_file(folder / "optimizer.safetensors")
+    optimization.load_state_tensors(tensors)
