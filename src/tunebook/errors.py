@@ -51,3 +51,11 @@ class CheckpointError(TunebookError):
 
 class StorageError(TunebookError):
     """A file could not be written: the disk is full or the folder is not writable."""
+
+
+class RunEnded(TunebookError):
+    """A run ended before its last step; carries the exit code of the way it ended."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

@@ -1,0 +1,204 @@
+"""Show a run while it trains: a live view on a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from tunebook.units import format_bytes, format_number, format_seconds
+
+
+class Viewer(Protocol):
+    """Takes the events of a run."""
+
+    def __call__(self, kind: str, payload: Mapping[str, Any]) -> None:
+        """Show one event; ("tick", {}) comes while waiting."""
+
+    def __enter__(self) -> Viewer:
+        """Take the screen."""
+
+    def __exit__(self, *_error: object) -> None:
+        """Give the screen back."""
+
+
+class Progress:
+    """What the events of a run add up to so far."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.losses: list[float] = []
+        self.validations: list[tuple[int, float]] = []
+        self.total_steps = 0
+        self.last: Mapping[str, Any] = {}
+        self.clipped = self.count = 0
+        self._recent: list[tuple[float, int, int]] = []  # seconds, tokens, target tokens
+        self.notes: list[str] = []
+        self.state = "starting"
+
+    def add(self, kind: str, payload: Mapping[str, Any]) -> None:
+        """Take one event in."""
+        if kind == "facts":
+            self.total_steps = payload.get("steps", 0)
+        elif kind == "step":
+            self._add_step(payload)
+        elif kind == "validation":
+            self.validations.append((payload["step"], payload["loss"]))
+        elif kind == "note":
+            self.notes.append(payload["text"])
+        elif kind == "verdict":
+            self.notes.append(f"verdict {payload['kind']}: {payload['cause']}")
+        elif kind == "state":
+            self.state = payload["state"]
+            # A resumed run starts again after its checkpoint: what came later is superseded.
+            first = payload.get("step")
+            if self.state == "running" and first is not None:
+                keep = sum(step <= first for step in self.steps)
+                self.steps, self.losses = self.steps[:keep], self.losses[:keep]
+                self.validations = [v for v in self.validations if v[0] <= first]
+
+    def _add_step(self, payload: Mapping[str, Any]) -> None:
+        self.last = payload
+        self.steps.append(payload["step"])
+        self.losses.append(payload["loss"])
+        self.count += 1
+        self.clipped += bool(payload["clipped"])
+        self._recent.append((payload["seconds"], payload["tokens"], payload["target_tokens"]))
+        del self._recent[:-50]
+
+    def rates(self) -> tuple[float, float, float]:
+        """Give (tokens per second, target tokens per second, seconds per step), recent steps."""
+        seconds = sum(part[0] for part in self._recent) or math.nan
+        return (
+            sum(part[1] for part in self._recent) / seconds,
+            sum(part[2] for part in self._recent) / seconds,
+            seconds / max(len(self._recent), 1),
+        )
+
+    def figures(self) -> str:
+        """Write the state of the run as one line."""
+        if not self.last:
+            return self.notes[-1] if self.notes else self.state
+        tokens, targets, per_step = self.rates()
+        step = self.last["step"]
+        parts = [
+            f"step {step}/{self.total_steps}",
+            f"loss {format_number(self.last['loss'])}",
+            f"lr {self.last['learning_rate']:.2e}",
+            f"grad {format_number(self.last['grad_norm'], 3)}",
+            f"clipped {self.clipped / self.count:.0%}",
+        ]
+        if self.validations:
+            val = self.validations[-1][1]
+            parts.append(f"val {format_number(val)} (ppl {format_number(_exp(val), 3)})")
+        parts += [f"{tokens:,.0f} tok/s", f"{targets:,.0f} target tok/s"]
+        if self.last.get("memory_bytes"):
+            parts.append(format_bytes(self.last["memory_bytes"]))
+        parts.append(f"ETA {format_seconds(per_step * max(self.total_steps - step, 0))}")
+        return "  ".join(parts)
+
+
+class PlainView:
+    """One line per validation, note and tenth of the run; for pipes and logs."""
+
+    def __init__(self, interval_seconds: float = 10.0) -> None:
+        self._progress = Progress()
+        self._interval = interval_seconds
+        self._next = 0.0
+
+    def __enter__(self) -> PlainView:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        pass
+
+    def __call__(self, kind: str, payload: Mapping[str, Any]) -> None:
+        """Print a line when there is something new to say."""
+        self._progress.add(kind, payload)
+        if kind in ("note", "verdict"):
+            self._say(self._progress.notes[-1])
+        elif kind == "validation":
+            low, high = payload.get("interval") or (math.nan, math.nan)
+            span = "" if math.isnan(low) else f" [{low:.3f}, {high:.3f}]"
+            loss = payload["loss"]
+            self._say(
+                f"validation at step {payload['step']}: loss {format_number(loss)}{span}, "
+                f"perplexity {format_number(_exp(loss))}"
+            )
+        elif kind == "step" and self._due(payload):
+            self._say(self._progress.figures())
+
+    def _due(self, payload: Mapping[str, Any]) -> bool:
+        now = time.monotonic()
+        if payload["step"] == self._progress.total_steps or now >= self._next:
+            self._next = now + self._interval
+            return True
+        return False
+
+    def _say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+
+class LiveView:
+    """The loss curve in braille with the figures below it, redrawn in place."""
+
+    def __init__(self) -> None:
+        # rich and plotext are only needed on a terminal.
+        from rich.console import Console
+        from rich.live import Live
+
+        self._progress = Progress()
+        self._console = Console(stderr=True)
+        self._live = Live(console=self._console, auto_refresh=False, transient=False)
+        self._drawn = 0.0
+
+    def __enter__(self) -> LiveView:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._draw()
+        self._live.stop()
+
+    def __call__(self, kind: str, payload: Mapping[str, Any]) -> None:
+        """Take an event in and redraw at most four times a second."""
+        self._progress.add(kind, payload)
+        if time.monotonic() - self._drawn > 0.25:
+            self._draw()
+
+    def _draw(self) -> None:
+        from rich.console import Group
+        from rich.text import Text
+
+        from tunebook.pages.curve import draw_curve
+
+        self._drawn = time.monotonic()
+        progress = self._progress
+        parts = []
+        if len(progress.steps) > 1:
+            width = min(self._console.width - 2, 100)
+            parts.append(
+                Text(
+                    draw_curve(
+                        progress.steps,
+                        progress.losses,
+                        progress.validations,
+                        width=width,
+                        height=min(16, max(8, self._console.height - 8)),
+                    )
+                )
+            )
+        parts += [Text(note, style="dim") for note in progress.notes[-3:]]
+        parts.append(Text(progress.figures(), style="bold"))
+        self._live.update(Group(*parts), refresh=True)
+
+
+def make_view() -> Viewer:
+    """Choose the live view on a terminal and plain lines elsewhere."""
+    return LiveView() if sys.stderr.isatty() else PlainView()
+
+
+def _exp(loss: float) -> float:
+    return math.exp(loss) if loss < 700 else math.inf

@@ -1,0 +1,23 @@
+"""`tunebook train`."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command("train")
+@click.argument("run_file", metavar="RUN.yaml|RUN")
+@click.argument("overrides", nargs=-1, metavar="[key=value]...")
+@click.option("--json", "as_json", is_flag=True, help="Print the run's summary as JSON.")
+def command(run_file: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Train a run file, or a run made with `tunebook new`.
+
+    key=value changes a value of the run file, as in train.learning_rate=1e-4.
+    """
+    from tunebook.cli.live import make_view
+    from tunebook.cli.result import print_result
+    from tunebook.workflows.train import train
+
+    with make_view() as view:
+        summary = train(run_file, overrides, watch=view)
+    print_result(summary, as_json)

@@ -1,0 +1,118 @@
+"""Start the training process, follow its events, and pass signals on to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from tunebook.book.events import EventTail, read_events
+from tunebook.book.places import RunFolder
+from tunebook.errors import RunEnded
+
+Watcher = Callable[[str, Mapping[str, Any]], None]
+"""Called with the kind and content of every event, and with ("tick", {}) while waiting."""
+
+# Large pages and no returning of memory between steps: page faults were a fifth of a step's time.
+# They must be there before the process starts, which is why training has one of its own.
+ALLOCATOR = (
+    "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=100000000000"
+)
+_POLL_SECONDS = 0.25
+
+
+def train_in_child(run: RunFolder, watch: Watcher) -> None:
+    """Run the training process of a run until it ends.
+
+    The process dies with this one. The first Ctrl-C, or a SIGTERM, lets it save and pause; a
+    second Ctrl-C stops it at once. Raises RunEnded with the exit code when the run did not finish.
+    """
+    tail = EventTail(run)
+    tail.poll()  # what earlier attempts wrote is not news
+    with run.train_log.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tunebook.workflows.trainer", str(run.path)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env=_environment(),
+            start_new_session=True,  # a terminal's Ctrl-C reaches this process only
+        )
+    with _passing_signals_to(process, watch) as interrupted:
+        while process.poll() is None:
+            _show(tail, watch)
+            watch("tick", {})
+            time.sleep(_POLL_SECONDS)
+    _show(tail, watch)
+    if process.returncode == 0:
+        return
+    raise RunEnded(*_how_it_ended(run, process.returncode, interrupted()))
+
+
+def _environment() -> dict[str, str]:
+    env = dict(os.environ)
+    if sys.platform == "linux":
+        env.setdefault("GLIBC_TUNABLES", ALLOCATOR)
+    source = str(Path(__file__).parents[2])
+    env["PYTHONPATH"] = os.pathsep.join(p for p in (source, env.get("PYTHONPATH")) if p)
+    return env
+
+
+def _show(tail: EventTail, watch: Watcher) -> None:
+    for kind, payload in tail.poll():
+        watch(kind, payload)
+
+
+@contextmanager
+def _passing_signals_to(
+    process: subprocess.Popen[bytes], watch: Watcher
+) -> Iterator[Callable[[], int | None]]:
+    """Forward SIGINT, SIGTERM and SIGHUP; gives a function that tells the first one seen."""
+    seen: list[int] = []
+
+    def forward(number: int, _frame: FrameType | None) -> None:
+        seen.append(number)
+        if number == signal.SIGINT and seen.count(signal.SIGINT) > 1:
+            process.kill()
+            return
+        watch("note", {"text": "saving and pausing; Ctrl-C again stops at once"})
+        process.send_signal(number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    try:
+        before = {number: signal.signal(number, forward) for number in numbers}
+    except ValueError:  # not the main thread: whoever owns it decides
+        before = {}
+    try:
+        yield lambda: seen[0] if seen else None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if process.stdin:
+            process.stdin.close()
+
+
+def _how_it_ended(run: RunFolder, code: int, interrupted: int | None) -> tuple[str, int]:
+    last = read_events(run).states[-1:]
+    told = last[0].get("reason") if last else None
+    if code > 0 and told and last[0].get("state") != "running":
+        return f"run {run.name} {last[0]['state']}: {told}", code
+    again = f"`tunebook resume {run.name}` goes on from the newest checkpoint"
+    if interrupted == signal.SIGINT:
+        return f"run {run.name} was stopped at once; {again}", 130
+    if code == -signal.SIGKILL:
+        return (
+            f"run {run.name}: the training process was killed (out of memory, if nobody did it); "
+            f"{again}",
+            1,
+        )
+    tail = run.train_log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    reason = tail[-1] if tail else f"exit code {code}"
+    return f"run {run.name}: the training process ended early ({reason}); {again}", 1

@@ -1,0 +1,154 @@
+"""From a run file to a finished run and its notebook page: read this file first.
+
+1. The run file becomes one resolved recipe; every mistake in it ends here, with nothing written.
+2. The run folder is made: the run file as written, the resolved one, the sealed predictions.
+3. A child process trains (`workflows.training` tells its story); this one shows its events.
+4. The run's page and the index page are written, whatever way the run ended.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tunebook import __version__
+from tunebook.book.atomic import write_text
+from tunebook.book.events import read_events
+from tunebook.book.places import RunFolder, find_book, open_run
+from tunebook.book.predictions import parse_prediction
+from tunebook.book.seal import seal
+from tunebook.book.summary import summarize
+from tunebook.errors import BookError, RunFileError, StorageError
+from tunebook.recipe.load import LoadedRecipe, dump_resolved, load_run_file, recipe_from_mapping
+from tunebook.recipe.tree import Recipe
+from tunebook.records import RunSummary
+from tunebook.workflows.launch import Watcher, train_in_child
+from tunebook.workflows.notebook import build_notebook
+
+_PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")
+
+
+def train(
+    run_file: str | Path | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    book: Path | None = None,
+    watch: Watcher = lambda _kind, _payload: None,
+) -> RunSummary:
+    """Train what a run file, a new run's name, or a mapping of the same keys describes.
+
+    Raises RunFileError or BookError before anything is written; RunEnded, with the exit code that
+    a command should have, when training did not reach its last step.
+    """
+    book = find_book() if book is None else book
+    loaded = load_recipe(run_file, overrides, book)
+    run = start_run(book, loaded)
+    return train_run(run, watch)
+
+
+def train_run(run: RunFolder, watch: Watcher) -> RunSummary:
+    """Train a run whose folder is ready, and write the notebook however it ends."""
+    try:
+        train_in_child(run, watch)
+    finally:
+        build_notebook(run.book)
+    return summarize(run)
+
+
+def load_recipe(
+    run_file: str | Path | Mapping[str, Any], overrides: Sequence[str], book: Path
+) -> LoadedRecipe:
+    """Resolve a run file (a path, or the name of a new run in the book) with its parents."""
+
+    def find_run(name: str) -> Path:
+        parent = open_run(book, name)
+        return parent.resolved_yaml if parent.resolved_yaml.exists() else parent.run_yaml
+
+    if isinstance(run_file, Mapping):
+        loaded = recipe_from_mapping(
+            run_file, "the mapping", Path.cwd(), overrides, find_run=find_run
+        )
+    else:
+        path = Path(run_file)
+        if not path.is_file():
+            if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+                raise RunFileError(f"run file {str(run_file)!r}: there is no such file")
+            path = open_run(book, str(run_file)).run_yaml
+        loaded = load_run_file(path, overrides, find_run=find_run)
+    for text in loaded.recipe.notebook.predict:
+        parse_prediction(text)
+    return loaded
+
+
+def start_run(book: Path, loaded: LoadedRecipe) -> RunFolder:
+    """Make the run's folder and seal its predictions; BookError when the name was started before.
+
+    A run that ended before its first step trained nothing, so its name may be used again.
+    """
+    recipe = with_run_model(book, loaded.recipe)
+    run = RunFolder(book, recipe.name)
+    if run.started():
+        events = read_events(run, superseded=True)
+        if events.steps or events.checkpoints or run.final.exists():
+            raise BookError(
+                f"run {recipe.name} was started before; `tunebook resume {recipe.name}` goes on "
+                f"with it, `tunebook new NAME --from {recipe.name}` makes another"
+            )
+        _forget_failed_start(run)
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+        write_text(run.run_yaml, loaded.written)
+        write_text(run.resolved_yaml, dump_resolved(recipe, describe_environment(loaded)))
+    except OSError as error:
+        raise StorageError(
+            f"cannot write the run folder {run.path}: {error.strerror}; give a book in a folder "
+            "that can be written to"
+        ) from None
+    seal(run, recipe.notebook.hypothesis, recipe.notebook.predict)
+    return run
+
+
+def with_run_model(book: Path, recipe: Recipe) -> Recipe:
+    """Turn `model: run:NAME[/best]` into the folder of that run's weights."""
+    if not recipe.model.startswith("run:"):
+        return recipe
+    name, _, which = recipe.model[4:].partition("/")
+    parent = open_run(book, name)
+    folder = {"": parent.final, "best": parent.best}.get(which, parent.checkpoints / which)
+    if not folder.is_dir():
+        raise RunFileError(
+            f"model {recipe.model!r}: run {name} has no {which or 'final'} weights; give run:NAME "
+            "of a finished run, run:NAME/best or run:NAME/step-N"
+        )
+    if (folder / "adapter_config.json").exists():
+        raise RunFileError(
+            f"model {recipe.model!r}: run {name} trained an adapter; starting from an adapter is "
+            "not supported, name a run of method full"
+        )
+    return recipe.model_copy(update={"model": str(folder.resolve())})
+
+
+def describe_environment(loaded: LoadedRecipe) -> dict[str, object]:
+    """Collect what a later reader needs to know of this machine, without importing torch."""
+    versions = {"tunebook": __version__, "python": platform.python_version()}
+    versions |= {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {
+        "versions": versions,
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "parents": list(loaded.chain),
+        "model_as_written": loaded.recipe.model,
+        "inherited": dict(loaded.inherited),
+    }
+
+
+def _forget_failed_start(run: RunFolder) -> None:
+    """Clear what a start that trained nothing left behind, keeping the author's page."""
+    for path in (run.seal_json, run.data_json):
+        path.unlink(missing_ok=True)
+    shutil.rmtree(run.events, ignore_errors=True)

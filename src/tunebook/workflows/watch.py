@@ -1,0 +1,26 @@
+"""Follow a run that somebody else trains."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from tunebook.book.events import EventTail
+from tunebook.book.places import find_book, open_run
+from tunebook.book.summary import summarize
+from tunebook.records import RunSummary
+from tunebook.workflows.launch import Watcher
+
+
+def watch_run(name: str, watch: Watcher, *, book: Path | None = None) -> RunSummary:
+    """Show every event of a run from its start, and new ones until it is no longer running."""
+    run = open_run(find_book() if book is None else book, name)
+    tail = EventTail(run)
+    while True:
+        for kind, payload in tail.poll():
+            watch(kind, payload)
+        summary = summarize(run)
+        if summary.state != "running":
+            return summary
+        watch("tick", {})
+        time.sleep(0.5)
