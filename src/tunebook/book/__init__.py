@@ -1,0 +1,1 @@
+"""Run folders, events, checkpoints and their index: everything a book is on disk."""

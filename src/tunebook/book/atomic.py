@@ -1,0 +1,106 @@
+"""Writing that is whole or not there, and a full disk said in one sentence."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tunebook.errors import StorageError
+from tunebook.units import format_bytes
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+_NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
+_OS_ERROR = re.compile(r"os error (\d+)")
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Replace a file in one step; a crash leaves the old one or the new one.
+
+    Raises StorageError when the disk is full or the folder is not writable.
+    """
+    data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with storage_errors(f"write {path}", path.parent, needs_bytes=len(data)):
+        try:
+            with open(aside, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def storage_errors(
+    doing: str, folder: Path, *, needs_bytes: int | None = None, way_out: str = "free space"
+) -> Iterator[None]:
+    """Turn a full or unwritable disk into a StorageError that says what and where."""
+    try:
+        yield
+    except Exception as error:
+        sentence = describe_storage_error(error, doing, folder, needs_bytes, way_out)
+        if sentence is None:
+            raise
+        raise StorageError(sentence) from error
+
+
+def describe_storage_error(
+    error: BaseException, doing: str, folder: Path, needs_bytes: int | None, way_out: str
+) -> str | None:
+    """Say in one sentence what the disk refused, or None for any other error."""
+    number = storage_errno(error)
+    if number in _NO_SPACE:
+        reason = "the disk is full" if number == errno.ENOSPC else "the disk quota is used up"
+        needs = "" if needs_bytes is None else f" needs {format_bytes(needs_bytes)},"
+        return f"{reason}: cannot {doing};{needs} {_free(folder)} free; {way_out}"
+    if number in _NO_ACCESS:
+        reason = "is read-only" if number == errno.EROFS else "is not writable"
+        return f"the folder {folder} {reason}: cannot {doing}; make it writable"
+    return None
+
+
+def storage_errno(error: BaseException) -> int | None:
+    """Read the operating system's error number, also from libraries that only put it in words.
+
+    safetensors raises its own class with `(os error 28)` in the message.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    found = _OS_ERROR.search(str(error))
+    return int(found.group(1)) if found else None
+
+
+def _free(folder: Path) -> str:
+    try:
+        return format_bytes(shutil.disk_usage(folder).free)
+    except OSError:
+        return "unknown"
+
+
+def folder_bytes(folder: Path) -> int:
+    """Sum the sizes of all files in a folder; files that vanish meanwhile count nothing."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(parent, name)).st_size
+            except OSError:
+                continue
+    return total

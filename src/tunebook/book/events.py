@@ -1,0 +1,337 @@
+"""The append-only record of a run: one file per process, one JSON line per event.
+
+A line is written by a single system call, so a killed process can tear at most the last line of
+its own file. Every line carries its attempt: a run that is resumed at step n hides what earlier
+attempts did after step n, and a resume from scratch (step 0) hides all of it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+
+from tunebook.book.atomic import storage_errors
+from tunebook.book.codec import to_plain, to_record
+from tunebook.book.places import RunFolder
+from tunebook.errors import BookError
+from tunebook.records import Sample, State, StepRecord, ValidationRecord, Verdict
+
+_ENVELOPE = ("kind", "seq", "attempt", "time")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """The run entered a state; `step` counts the optimizer steps done by then."""
+
+    state: State
+    reason: str | None = None
+    step: int | None = None
+    attempt: int = 1
+    time: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSaved:
+    """A checkpoint was completed."""
+
+    step: int
+    reason: str | None = None
+    attempt: int = 1
+    time: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """What happened in a run, in order.
+
+    `facts` holds every fact, a later one replacing an earlier one of the same name.
+    `active_seconds` is the time spent in steps and validations over all attempts, hidden ones
+    included.
+    """
+
+    states: tuple[StateChange, ...] = ()
+    steps: tuple[StepRecord, ...] = ()
+    validations: tuple[ValidationRecord, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    checkpoints: tuple[CheckpointSaved, ...] = ()
+    facts: Mapping[str, Any] | None = None
+    active_seconds: float | None = None
+    started: str | None = None
+
+    @property
+    def last_state(self) -> State | None:
+        """The state of the last state change."""
+        return self.states[-1].state if self.states else None
+
+    def fact(self, name: str) -> Any:
+        """Look up a fact; None when it was never written."""
+        return (self.facts or {}).get(name)
+
+
+_RECORDS: dict[str, type] = {
+    "state": StateChange,
+    "step": StepRecord,
+    "validation": ValidationRecord,
+    "sample": Sample,
+    "verdict": Verdict,
+    "checkpoint": CheckpointSaved,
+}
+KINDS = (*_RECORDS, "facts")
+
+
+class EventWriter:
+    """Appends events to this process's own file.
+
+    A payload key that the line itself uses is written with the kind in front: the `kind` of a
+    verdict is stored as `verdict_kind`.
+    """
+
+    def __init__(self, run: RunFolder, attempt: int):
+        self._run = run
+        self._attempt = attempt
+        host = re.sub(r"[^A-Za-z0-9._-]", "_", socket.gethostname()) or "host"
+        self._path = run.events / f"{host}-{os.getpid()}.jsonl"
+        with storage_errors(f"record events in {run.events}", run.path):
+            run.events.mkdir(parents=True, exist_ok=True)
+            if self._path.exists():
+                _cut_torn_line(self._path)
+            self._seq = _count_lines(self._path)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+            self._descriptor: int | None = os.open(self._path, flags, 0o644)
+
+    def write(self, kind: str, payload: object) -> None:
+        """Append one event; a full disk is a StorageError and leaves no torn line behind."""
+        if kind not in KINDS:
+            raise ValueError(f"unknown kind of event {kind!r}; one of {', '.join(KINDS)}")
+        if self._descriptor is None:
+            raise ValueError(f"the events of {self._run.name} are closed")
+        line = {
+            "kind": kind,
+            "seq": self._seq,
+            "attempt": self._attempt,
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        }
+        for key, value in to_plain(payload).items():
+            line[f"{kind}_{key}" if key in _ENVELOPE else key] = value
+        data = orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+        way_out = f"free space and `tunebook resume {self._run.name}`"
+        with storage_errors(
+            f"record events in {self._run.events}",
+            self._run.events,
+            needs_bytes=len(data),
+            way_out=way_out,
+        ):
+            self._append(data)
+        self._seq += 1
+
+    def _append(self, data: bytes) -> None:
+        assert self._descriptor is not None
+        size = os.fstat(self._descriptor).st_size
+        written = 0
+        try:
+            while written < len(data):
+                written += os.write(self._descriptor, data[written:])
+        except OSError:
+            os.ftruncate(self._descriptor, size)
+            raise
+
+    def close(self) -> None:
+        """Make the events durable and release the file; closing twice is fine."""
+        if self._descriptor is None:
+            return
+        try:
+            os.fsync(self._descriptor)
+        finally:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> EventWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def event_files(run: RunFolder) -> list[Path]:
+    """List the event files of a run by name."""
+    try:
+        return sorted(p for p in run.events.iterdir() if p.suffix == ".jsonl")
+    except FileNotFoundError:
+        return []
+
+
+def read_events(run: RunFolder, *, superseded: bool = False) -> Events:
+    """Read all events of a run; a torn last line is ignored.
+
+    With `superseded`, what earlier attempts did and later ones did again is shown as well.
+    Raises BookError when a whole line is not an event.
+    """
+    rows = sorted(_read_rows(run), key=lambda row: (row["attempt"], row["time"], row["seq"]))
+    shown = rows if superseded else _hide_superseded(rows)
+    facts: dict[str, Any] = {}
+    found: dict[str, list[Any]] = {kind: [] for kind in _RECORDS}
+    for row in shown:
+        kind = row["kind"]
+        if kind == "facts":
+            facts.update(_payload(row))
+        elif kind in _RECORDS:
+            found[kind].append(_record(run, kind, row))
+    return Events(
+        states=tuple(found["state"]),
+        steps=tuple(found["step"]),
+        validations=tuple(found["validation"]),
+        samples=tuple(found["sample"]),
+        verdicts=tuple(found["verdict"]),
+        checkpoints=tuple(found["checkpoint"]),
+        facts=facts,
+        active_seconds=_active_seconds(rows),
+        started=rows[0]["time"] if rows else None,
+    )
+
+
+def _read_rows(run: RunFolder) -> Iterator[dict[str, Any]]:
+    for path in event_files(run):
+        lines = path.read_bytes().split(b"\n")
+        for number, line in enumerate(lines[:-1], start=1):
+            if line:
+                yield _parse(path, number, line)
+
+
+def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        row = orjson.loads(line)
+        if isinstance(row, dict) and all(key in row for key in _ENVELOPE):
+            return row
+    except orjson.JSONDecodeError:
+        pass
+    raise BookError(f"{path}:{number}: this line is not an event; restore the file or cut the line")
+
+
+def _payload(row: Mapping[str, Any]) -> dict[str, Any]:
+    prefix = f"{row['kind']}_"
+    payload = {}
+    for key, value in row.items():
+        if key not in _ENVELOPE:
+            bare = key.removeprefix(prefix)
+            payload[bare if bare in _ENVELOPE else key] = value
+    return payload
+
+
+def _record(run: RunFolder, kind: str, row: Mapping[str, Any]) -> Any:
+    payload = _payload(row)
+    if kind in ("state", "checkpoint"):
+        payload |= {"attempt": row["attempt"], "time": row["time"]}
+    try:
+        return to_record(_RECORDS[kind], payload)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BookError(
+            f"run {run.name}: event {row['seq']} of attempt {row['attempt']} is not a {kind} "
+            f"({error}); restore the file in {run.events}"
+        ) from error
+
+
+def _hide_superseded(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    began: dict[int, int] = {}
+    for row in rows:
+        if row["kind"] == "state" and row.get("state") == "running":
+            step = row.get("step")
+            if isinstance(step, int):
+                began[row["attempt"]] = step
+    limits = {
+        attempt: min((s for later, s in began.items() if later > attempt), default=None)
+        for attempt in {row["attempt"] for row in rows}
+    }
+
+    def shown(row: Mapping[str, Any]) -> bool:
+        limit = limits[row["attempt"]]
+        if limit is None or row["kind"] in ("state", "facts"):
+            return True
+        step = row.get("step")
+        return limit > 0 and (step is None or step <= limit)
+
+    return [row for row in rows if shown(row)]
+
+
+def _active_seconds(rows: list[dict[str, Any]]) -> float | None:
+    spent = [
+        row["seconds"]
+        for row in rows
+        if row["kind"] in ("step", "validation") and isinstance(row.get("seconds"), (int, float))
+    ]
+    return float(sum(spent)) if spent else None
+
+
+def next_attempt(run: RunFolder) -> int:
+    """Number the next attempt: 1 for a run without events, else one more than the last."""
+    last = 0
+    for row in _read_rows(run):
+        last = max(last, row["attempt"])
+    return last + 1
+
+
+def cut_torn_lines(run: RunFolder) -> None:
+    """Remove what a killed process left of its last line; only the run's lock holder may."""
+    for path in event_files(run):
+        _cut_torn_line(path)
+
+
+def _cut_torn_line(path: Path) -> None:
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole != len(data):
+        with open(path, "r+b") as file:
+            file.truncate(whole)
+            os.fsync(file.fileno())
+
+
+def _count_lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+class EventTail:
+    """Reads what is new in a run's events, for a live view; it never reads a line twice."""
+
+    def __init__(self, run: RunFolder):
+        self._run = run
+        self._offsets: dict[Path, int] = {}
+
+    def poll(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return kind and payload of each whole new line, in the order they were written.
+
+        Numbers that are not finite come as the words `NaN`, `Infinity` and `-Infinity`.
+        """
+        rows = [row for path in event_files(self._run) for row in self._new_rows(path)]
+        rows.sort(key=lambda row: (row["attempt"], row["time"], row["seq"]))
+        return [(row["kind"], _payload(row)) for row in rows]
+
+    def _new_rows(self, path: Path) -> list[dict[str, Any]]:
+        offset = self._offsets.get(path, 0)
+        with open(path, "rb") as file:
+            # A torn line may have been cut away since: never stand beyond the end.
+            offset = min(offset, file.seek(0, os.SEEK_END))
+            file.seek(offset)
+            data = file.read()
+        whole = data.rfind(b"\n") + 1
+        self._offsets[path] = offset + whole
+        return [orjson.loads(line) for line in data[:whole].split(b"\n") if line]
+
+
+def wait_for_events(tail: EventTail, seconds: float) -> list[tuple[str, dict[str, Any]]]:
+    """Poll until something is new or the time is over."""
+    deadline = time.monotonic() + seconds
+    while True:
+        rows = tail.poll()
+        if rows or time.monotonic() >= deadline:
+            return rows
+        time.sleep(min(0.1, max(seconds / 10, 0.01)))

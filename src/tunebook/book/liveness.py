@@ -1,0 +1,127 @@
+"""Who is training a run: one trainer per run, and what a dead one leaves behind."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+
+from tunebook.book.atomic import storage_errors, write_atomically
+from tunebook.book.events import Events, read_events
+from tunebook.book.places import RunFolder
+from tunebook.errors import BookError
+from tunebook.records import State
+
+BEAT_SECONDS = 5.0
+SILENT_SECONDS = 60.0
+"""A trainer on another host counts as dead when its heartbeat is older than this."""
+
+
+class Lease:
+    """The right to train a run; `beat` says now and then that its holder is alive."""
+
+    def __init__(self, run: RunFolder):
+        self._run = run
+        self._last = -BEAT_SECONDS
+
+    def beat(self) -> None:
+        """Refresh the heartbeat, at most every five seconds."""
+        now = time.monotonic()
+        if now - self._last >= BEAT_SECONDS:
+            self._last = now
+            beat = {
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "process_started": _process_started(os.getpid()),
+                "time": time.time(),
+            }
+            write_atomically(self._run.heartbeat_json, orjson.dumps(beat))
+
+
+@contextmanager
+def acquire_run(run: RunFolder, wait_seconds: float = 5.0) -> Iterator[Lease]:
+    """Hold the run's lock; waits for a dying trainer, then BookError names the living one."""
+    from filelock import FileLock, Timeout
+
+    with storage_errors(f"lock the run {run.name}", run.path):
+        run.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(run.path / ".lock", timeout=wait_seconds)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise BookError(_held(run)) from None
+    try:
+        lease = Lease(run)
+        lease.beat()
+        yield lease
+    finally:
+        lock.release()
+
+
+def _held(run: RunFolder) -> str:
+    beat = _read_heartbeat(run)
+    who = f"process {beat['pid']} on host {beat['host']}" if beat else "another process"
+    return f"run {run.name} is being trained by {who}; `tunebook stop {run.name}` ends it"
+
+
+def current_state(run: RunFolder, events: Events | None = None) -> State:
+    """Say what state a run is in; `running` without a living process is `paused`."""
+    if not run.started():
+        return "new"
+    last = (events if events is not None else read_events(run)).last_state
+    return live_state(run, last)
+
+
+def live_state(run: RunFolder, recorded: State | None) -> State:
+    """Correct a recorded state by whether its process lives.
+
+    None is a started run without any state: it was interrupted before its first event.
+    """
+    if recorded is None or recorded == "running":
+        return "running" if is_alive(run) else "paused"
+    return recorded
+
+
+def is_alive(run: RunFolder) -> bool:
+    """Tell whether the process of the last heartbeat lives."""
+    beat = _read_heartbeat(run)
+    if beat is None:
+        return False
+    if beat["host"] != socket.gethostname():
+        return bool(time.time() - beat["time"] <= SILENT_SECONDS)
+    started = _process_started(beat["pid"])
+    # A process id is used again sooner or later; the start time tells the two apart.
+    return started is not None and abs(started - beat["process_started"]) < 1.0
+
+
+def _read_heartbeat(run: RunFolder) -> dict[str, Any] | None:
+    try:
+        beat = orjson.loads(run.heartbeat_json.read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return None
+    expected = {"host": str, "pid": int, "process_started": float, "time": float}
+    if isinstance(beat, dict) and all(isinstance(beat.get(k), t) for k, t in expected.items()):
+        return beat
+    return None
+
+
+def _process_started(pid: int) -> float | None:
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return float(process.create_time())
+    except psutil.Error:
+        return None
+
+
+def process_alive(pid: int) -> bool:
+    """Tell whether a process of this host lives; a zombie does not."""
+    return _process_started(pid) is not None

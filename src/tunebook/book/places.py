@@ -1,0 +1,179 @@
+"""Where everything in a book lies; nothing else in the project joins these paths."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tunebook.errors import BookError
+
+MARK = "tunebook.yaml"
+_SLUG = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+
+_BOOK_YAML = """\
+# This file marks a book: `tunebook` finds it from any folder below.
+format_version: 1
+"""
+_IGNORE = """\
+# The index and the caches are rebuilt at any time.
+*
+!.gitignore
+"""
+_STARTED = ("resolved.yaml", "seal.json", "events", "checkpoints", "final")
+
+
+class RunFolder:
+    """The paths of one run; making one touches nothing on disk."""
+
+    __slots__ = ("book", "name", "path")
+
+    def __init__(self, book: Path, name: str):
+        if not _SLUG.match(name):
+            raise BookError(
+                f"`{name}` cannot name a run: use letters, digits, dot, dash and underscore, "
+                "at most 100 of them"
+            )
+        self.book = book
+        self.name = name
+        self.path = book / "runs" / name
+
+    @property
+    def run_yaml(self) -> Path:
+        """The run file as its author wrote it."""
+        return self.path / "run.yaml"
+
+    @property
+    def resolved_yaml(self) -> Path:
+        """Every value, defaults included, with the environment."""
+        return self.path / "resolved.yaml"
+
+    @property
+    def plan_json(self) -> Path:
+        """What was predicted before step 1."""
+        return self.path / "plan.json"
+
+    @property
+    def data_json(self) -> Path:
+        """Where every row of every source went."""
+        return self.path / "data.json"
+
+    @property
+    def seal_json(self) -> Path:
+        """Hypothesis and predictions, hashed before step 1."""
+        return self.path / "seal.json"
+
+    @property
+    def events(self) -> Path:
+        """The folder of append-only event files, one per process."""
+        return self.path / "events"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of `step-<n>` checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def final(self) -> Path:
+        """The trained model, in names that other tools load."""
+        return self.path / "final"
+
+    @property
+    def best(self) -> Path:
+        """A link to the checkpoint with the lowest held-out loss."""
+        return self.path / "best"
+
+    @property
+    def notebook_md(self) -> Path:
+        """The run's page."""
+        return self.path / "notebook.md"
+
+    @property
+    def train_log(self) -> Path:
+        """What the trainer said."""
+        return self.path / "train.log"
+
+    @property
+    def stop_requested(self) -> Path:
+        """The file that asks the trainer to save and pause at its next step."""
+        return self.path / "stop-requested"
+
+    @property
+    def heartbeat_json(self) -> Path:
+        """Which process trains the run, and when it last said so."""
+        return self.path / "heartbeat.json"
+
+    @property
+    def cache_dir(self) -> Path:
+        """The book's folder of token caches."""
+        return self.book / ".tunebook" / "cache"
+
+    def exists(self) -> bool:
+        """Tell whether the folder is there."""
+        return self.path.is_dir()
+
+    def started(self) -> bool:
+        """Tell whether anything but the run file (and the author's page) was written."""
+        return any((self.path / name).exists() for name in _STARTED)
+
+    def __repr__(self) -> str:
+        return f"RunFolder({self.name!r} in {str(self.book)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RunFolder) and (self.book, self.name) == (other.book, other.name)
+
+    def __hash__(self) -> int:
+        return hash((self.book, self.name))
+
+
+def find_book(start: Path | None = None) -> Path:
+    """Walk up from a folder to the one that holds `tunebook.yaml`; BookError if there is none."""
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / MARK).is_file():
+            return folder
+    raise BookError(f"no book here or above {here}; make one with `tunebook init mybook`")
+
+
+def create_book(folder: Path) -> Path:
+    """Make a book in a new or existing folder; BookError if it already is one."""
+    from tunebook.book.atomic import storage_errors
+
+    if (folder / MARK).exists():
+        raise BookError(f"{folder} already is a book; `tunebook new NAME` starts a run in it")
+    if folder.exists() and not folder.is_dir():
+        raise BookError(f"{folder} is a file; name a folder for the book")
+    with storage_errors(f"make the book {folder}", folder.parent):
+        (folder / "runs").mkdir(parents=True, exist_ok=True)
+        (folder / ".tunebook").mkdir(exist_ok=True)
+        (folder / ".tunebook" / ".gitignore").write_text(_IGNORE, encoding="utf-8")
+        if not (folder / "notebook.md").exists():
+            (folder / "notebook.md").write_text("# Notebook\n", encoding="utf-8")
+        # The mark comes last: a folder with a mark is a whole book.
+        (folder / MARK).write_text(_BOOK_YAML, encoding="utf-8")
+    return folder.resolve()
+
+
+def list_runs(book: Path) -> list[RunFolder]:
+    """List the runs of a book by name; folders that begin with a dot are set aside."""
+    try:
+        entries = sorted(entry.name for entry in (book / "runs").iterdir() if entry.is_dir())
+    except FileNotFoundError:
+        return []
+    return [RunFolder(book, name) for name in entries if _SLUG.match(name)]
+
+
+def open_run(book: Path, name: str) -> RunFolder:
+    """Find a run by name; BookError names the nearest one."""
+    known = [run.name for run in list_runs(book)]
+    if name in known:
+        return RunFolder(book, name)
+    import difflib
+
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    if near:
+        way_out = f"did you mean `{near[0]}`?"
+    elif known:
+        way_out = "`tunebook runs` lists what there is"
+    else:
+        way_out = "`tunebook new NAME` starts one"
+    raise BookError(f"the book {book} has no run `{name}`; {way_out}")

@@ -1,0 +1,73 @@
+"""The run file and the resolved recipe of a run as plain mappings, for readers of a book.
+
+Reading is lenient: a book with one broken file still shows its other runs. The strict reader,
+with bounds and nearest keys, is the recipe's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tunebook.book.places import RunFolder
+
+_MAX_BYTES = 1 << 20
+_WEIGHTS = re.compile(r"^run:([^/]+)(?:/(.+))?$")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML 1.2 mapping; empty when the file is missing, too large or broken."""
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            return {}
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return {}
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        loaded = YAML(typ="safe", pure=True).load(text)
+    except (YAMLError, ValueError, RecursionError):
+        return {}
+    return loaded if isinstance(loaded, dict) else {}
+
+
+def read_config(run: RunFolder) -> dict[str, Any]:
+    """Read the resolved recipe of a started run, or the run file's own keys of a new one."""
+    recipe = read_yaml(run.resolved_yaml).get("recipe")
+    return recipe if isinstance(recipe, dict) else read_yaml(run.run_yaml)
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Write a tree as dotted keys: `lora.rank`, `data.0.path`; lists of plain values stay whole."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{name}.")
+        elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+            items = {str(i): item for i, item in enumerate(value)}
+            flat |= flatten(items, f"{name}.")
+        else:
+            flat[name] = value
+    return flat
+
+
+def weight_parent(model: object) -> tuple[str, str | None] | None:
+    """Read which run (and which part of it) a `run:NAME[/part]` model comes from."""
+    found = _WEIGHTS.match(model) if isinstance(model, str) else None
+    return (found.group(1), found.group(2)) if found else None
+
+
+def config_parent(config: Mapping[str, Any]) -> str | None:
+    """Read the name of the run that a run extends, from a run name or the path of its file."""
+    extends = config.get("extends")
+    if not isinstance(extends, str) or not extends:
+        return None
+    path = Path(extends)
+    if path.name in ("run.yaml", "resolved.yaml"):
+        return path.parent.name or None
+    return path.stem if path.suffix in (".yaml", ".yml") else path.name

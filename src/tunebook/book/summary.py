@@ -1,0 +1,182 @@
+"""One line about a run, from its files only."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tunebook.book.events import Events, read_events
+from tunebook.book.liveness import live_state
+from tunebook.book.places import RunFolder
+from tunebook.book.predictions import count_outcomes, parse_prediction, score_prediction
+from tunebook.book.run_file import flatten, read_config, read_yaml, weight_parent
+from tunebook.book.seal import read_seal
+from tunebook.errors import RunFileError, TunebookError
+from tunebook.records import Outcome, RunSummary, State, StepRecord
+
+OVER: tuple[State, ...] = ("finished", "stopped", "failed")
+"""States in which predictions are scored for good."""
+
+_NOTE_LINE = re.compile(r"^- \d{4}-\d\d-\d\d: .*$", re.MULTILINE)
+_TAG = re.compile(r"(?<!\S)#([A-Za-z0-9][\w-]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A summary without what depends on the moment or on other runs.
+
+    `recorded` is the last recorded state, None when there is none; the summary's `state` is only
+    right after `bring_to_life`.
+    """
+
+    summary: RunSummary
+    recorded: State | None
+    started: bool
+    predictions: tuple[str, ...]
+
+
+def summarize(run: RunFolder) -> RunSummary:
+    """Summarize a run, its predictions scored against the other runs of its book."""
+    summary = bring_to_life(run, measured := measure(run))
+    return replace(summary, outcome=outcome_words(measured, summary, book_lookup(run)))
+
+
+def book_lookup(run: RunFolder) -> Callable[[str], RunSummary | None]:
+    """Look other runs of the same book up by name; None for a run that is not there."""
+
+    def find(name: str) -> RunSummary | None:
+        try:
+            other = RunFolder(run.book, name)
+            return bring_to_life(other, measure(other)) if other.exists() else None
+        except TunebookError:
+            return None
+
+    return find
+
+
+def bring_to_life(run: RunFolder, measured: Measured) -> RunSummary:
+    """Fill in the state of this moment."""
+    state = live_state(run, measured.recorded) if measured.started else "new"
+    return replace(measured.summary, state=state)
+
+
+def outcome_words(
+    measured: Measured, summary: RunSummary, others: Callable[[str], RunSummary | None]
+) -> str | None:
+    """Count how many predictions held; None before the run is over or without predictions."""
+    if summary.state not in OVER:
+        return None
+    return count_outcomes(score_all(measured.predictions, summary, others))
+
+
+def score_all(
+    predictions: Sequence[str], summary: RunSummary, others: Callable[[str], RunSummary | None]
+) -> list[Outcome]:
+    """Score each prediction; one that cannot be read is unknown."""
+    outcomes = []
+    for text in predictions:
+        try:
+            outcomes.append(score_prediction(parse_prediction(text), summary, others))
+        except RunFileError as error:
+            outcomes.append(Outcome(text, None, "", str(error)))
+    return outcomes
+
+
+def measure(run: RunFolder) -> Measured:
+    """Read everything about a run that its own files say."""
+    started = run.started()
+    config = read_config(run)
+    events = read_events(run) if started else Events()
+    sealed = read_seal(run)
+    notebook = _mapping(config.get("notebook"))
+    predictions = sealed.predictions if sealed else _strings(notebook.get("predict"))
+    hypothesis = sealed.hypothesis if sealed else _text(notebook.get("hypothesis"))
+    parent = weight_parent(config.get("model"))
+    summary = RunSummary(
+        name=run.name,
+        state="new",
+        model=_text(config.get("model")),
+        stage=_text(config.get("stage")),
+        method=_text(config.get("method")),
+        parents=(parent[0],) if parent else (),
+        verdicts=tuple(dict.fromkeys(verdict.kind for verdict in events.verdicts)),
+        started=events.started,
+        hypothesis=hypothesis,
+        tags=tuple(dict.fromkeys((*_strings(notebook.get("tags")), *_note_tags(run)))),
+        config=_with_extends(run, flatten(config)),
+    )
+    return Measured(_with_numbers(summary, events), events.last_state, started, predictions)
+
+
+def _with_extends(run: RunFolder, config: dict[str, Any]) -> dict[str, Any]:
+    # A resolved recipe need not repeat what it extends; the author's file always says it.
+    if run.resolved_yaml.exists() and not config.get("extends"):
+        config["extends"] = read_yaml(run.run_yaml).get("extends")
+    return config
+
+
+def _with_numbers(summary: RunSummary, events: Events) -> RunSummary:
+    trained = [v for v in events.validations if v.step > 0]
+    base = next((v for v in events.validations if v.step == 0), None)
+    finite = [v for v in trained if math.isfinite(v.loss)]
+    best = min(finite, key=lambda v: v.loss) if finite else None
+    last = trained[-1] if trained else None
+    shown = last or base
+    memory = [s.memory_bytes for s in events.steps if s.memory_bytes is not None]
+    peak = events.fact("peak_memory_bytes")
+    steps = events.fact("steps")
+    return replace(
+        summary,
+        train_loss=late_train_loss(events.steps),
+        val_loss=last.loss if last else None,
+        perplexity=perplexity(last.loss) if last else None,
+        base_val_loss=base.loss if base else None,
+        best_val_loss=best.loss if best else None,
+        best_step=best.step if best else None,
+        examples_hash=shown.examples_hash if shown else None,
+        device=_text(events.fact("device")),
+        peak_memory_bytes=peak if isinstance(peak, int) else max(memory, default=None),
+        seconds=events.active_seconds,
+        step=events.steps[-1].step if events.steps else None,
+        steps=steps if isinstance(steps, int) else None,
+    )
+
+
+def late_train_loss(steps: Sequence[StepRecord]) -> float | None:
+    """Average the loss per target token over the last tenth of the steps, at least one."""
+    late = steps[-max(math.ceil(len(steps) / 10), 1) :]
+    target_tokens = sum(step.target_tokens for step in late)
+    if not target_tokens:
+        return None
+    return math.fsum(step.loss_sum for step in late) / target_tokens
+
+
+def perplexity(loss: float) -> float:
+    """Exponentiate a loss in nats; infinite where that overflows."""
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf
+
+
+def _note_tags(run: RunFolder) -> list[str]:
+    try:
+        page = run.notebook_md.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    return [tag for line in _NOTE_LINE.findall(page) for tag in _TAG.findall(line)]
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    return tuple(str(item) for item in value) if isinstance(value, list) else ()
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
