@@ -38,6 +38,11 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         sync_folder(path.parent)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Replace a text file in one step."""
+    write_atomically(path, text)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)

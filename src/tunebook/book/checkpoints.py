@@ -177,7 +177,7 @@ def checkpoint_step(path: Path) -> int:
 
 
 def newest_good_checkpoint(run: RunFolder) -> tuple[Path | None, list[str]]:
-    """Find the newest checkpoint whose files are whole; the list says what is wrong with newer ones."""
+    """Find the newest checkpoint whose files are whole, and say what is wrong with newer ones."""
     problems = []
     for path in reversed(list_checkpoints(run)):
         try:

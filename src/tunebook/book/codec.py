@@ -48,7 +48,8 @@ def to_record(kind: type[R], payload: Mapping[str, Any]) -> R:
     Raises KeyError, TypeError or ValueError when the payload is not such a record.
     """
     fields = {}
-    for name, hint, required in _hints(kind):
+    hints: Any = _hints
+    for name, hint, required in hints(kind):
         if name in payload:
             fields[name] = _convert(hint, payload[name])
         elif required:

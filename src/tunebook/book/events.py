@@ -2,7 +2,7 @@
 
 A line is written by a single system call, so a killed process can tear at most the last line of
 its own file. Every line carries its attempt: a run that is resumed at step n hides what earlier
-attempts did after step n, and a resume from scratch (step 0) hides all of it.
+attempts did after step n.
 """
 
 from __future__ import annotations
@@ -10,84 +10,65 @@ from __future__ import annotations
 import os
 import re
 import socket
-import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 
 from tunebook.book.atomic import storage_errors
-from tunebook.book.codec import to_plain, to_record
+from tunebook.book.codec import revive, to_plain, to_record
 from tunebook.book.places import RunFolder
 from tunebook.errors import BookError
 from tunebook.records import Sample, State, StepRecord, ValidationRecord, Verdict
 
 _ENVELOPE = ("kind", "seq", "attempt", "time")
-R = TypeVar("R")
-
-
-@dataclass(frozen=True, slots=True)
-class StateChange:
-    """The run entered a state; `step` counts the optimizer steps done by then."""
-
-    state: State
-    reason: str | None = None
-    step: int | None = None
-    attempt: int = 1
-    time: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class CheckpointSaved:
-    """A checkpoint was completed."""
-
-    step: int
-    reason: str | None = None
-    attempt: int = 1
-    time: str = ""
+_MEASURED = ("step", "validation", "verdict")
 
 
 @dataclass(frozen=True, slots=True)
 class Events:
     """What happened in a run, in order.
 
+    A state is `{state, reason, step, attempt, time, ...}` and a checkpoint `{step, reason, attempt,
+    time}`, as they were written.
+
     `facts` holds every fact, a later one replacing an earlier one of the same name.
     `active_seconds` is the time spent in steps and validations over all attempts, hidden ones
     included.
     """
 
-    states: tuple[StateChange, ...] = ()
+    states: tuple[dict[str, Any], ...] = ()
     steps: tuple[StepRecord, ...] = ()
     validations: tuple[ValidationRecord, ...] = ()
     samples: tuple[Sample, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
-    checkpoints: tuple[CheckpointSaved, ...] = ()
-    facts: Mapping[str, Any] | None = None
+    checkpoints: tuple[dict[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
     active_seconds: float | None = None
     started: str | None = None
 
     @property
     def last_state(self) -> State | None:
         """The state of the last state change."""
-        return self.states[-1].state if self.states else None
+        state: State | None = self.states[-1].get("state") if self.states else None
+        return state
 
     def fact(self, name: str) -> Any:
         """Look up a fact; None when it was never written."""
-        return (self.facts or {}).get(name)
+        return self.facts.get(name)
 
 
 _RECORDS: dict[str, type] = {
-    "state": StateChange,
     "step": StepRecord,
     "validation": ValidationRecord,
     "sample": Sample,
     "verdict": Verdict,
-    "checkpoint": CheckpointSaved,
 }
-KINDS = (*_RECORDS, "facts")
+KINDS = ("state", *_RECORDS, "checkpoint", "facts", "note")
 
 
 class EventWriter:
@@ -180,13 +161,17 @@ def read_events(run: RunFolder, *, superseded: bool = False) -> Events:
     rows = sorted(_read_rows(run), key=lambda row: (row["attempt"], row["time"], row["seq"]))
     shown = rows if superseded else _hide_superseded(rows)
     facts: dict[str, Any] = {}
-    found: dict[str, list[Any]] = {kind: [] for kind in _RECORDS}
+    found: dict[str, list[Any]] = {kind: [] for kind in KINDS}
     for row in shown:
         kind = row["kind"]
         if kind == "facts":
             facts.update(_payload(row))
         elif kind in _RECORDS:
             found[kind].append(_record(run, kind, row))
+        elif kind == "note":
+            found[kind].append(str(row.get("text", "")))
+        elif kind in found:
+            found[kind].append(_payload(row) | {"attempt": row["attempt"], "time": row["time"]})
     return Events(
         states=tuple(found["state"]),
         steps=tuple(found["step"]),
@@ -194,6 +179,7 @@ def read_events(run: RunFolder, *, superseded: bool = False) -> Events:
         samples=tuple(found["sample"]),
         verdicts=tuple(found["verdict"]),
         checkpoints=tuple(found["checkpoint"]),
+        notes=tuple(found["note"]),
         facts=facts,
         active_seconds=_active_seconds(rows),
         started=rows[0]["time"] if rows else None,
@@ -229,11 +215,8 @@ def _payload(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _record(run: RunFolder, kind: str, row: Mapping[str, Any]) -> Any:
-    payload = _payload(row)
-    if kind in ("state", "checkpoint"):
-        payload |= {"attempt": row["attempt"], "time": row["time"]}
     try:
-        return to_record(_RECORDS[kind], payload)
+        return to_record(_RECORDS[kind], _payload(row))
     except (KeyError, TypeError, ValueError) as error:
         raise BookError(
             f"run {run.name}: event {row['seq']} of attempt {row['attempt']} is not a {kind} "
@@ -255,10 +238,10 @@ def _hide_superseded(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
     def shown(row: Mapping[str, Any]) -> bool:
         limit = limits[row["attempt"]]
-        if limit is None or row["kind"] in ("state", "facts"):
+        if limit is None or row["kind"] in ("state", "facts", "note"):
             return True
         step = row.get("step")
-        return limit > 0 and (step is None or step <= limit)
+        return step is None or bool(step <= limit)
 
     return [row for row in rows if shown(row)]
 
@@ -309,11 +292,15 @@ class EventTail:
     def poll(self) -> list[tuple[str, dict[str, Any]]]:
         """Return kind and payload of each whole new line, in the order they were written.
 
-        Numbers that are not finite come as the words `NaN`, `Infinity` and `-Infinity`.
+        Numbers that are not finite are numbers again in steps, validations and verdicts.
         """
         rows = [row for path in event_files(self._run) for row in self._new_rows(path)]
         rows.sort(key=lambda row: (row["attempt"], row["time"], row["seq"]))
-        return [(row["kind"], _payload(row)) for row in rows]
+        return [
+            (kind, revive(_payload(row)) if kind in _MEASURED else _payload(row))
+            for row in rows
+            if (kind := row["kind"])
+        ]
 
     def _new_rows(self, path: Path) -> list[dict[str, Any]]:
         offset = self._offsets.get(path, 0)
@@ -325,13 +312,3 @@ class EventTail:
         whole = data.rfind(b"\n") + 1
         self._offsets[path] = offset + whole
         return [orjson.loads(line) for line in data[:whole].split(b"\n") if line]
-
-
-def wait_for_events(tail: EventTail, seconds: float) -> list[tuple[str, dict[str, Any]]]:
-    """Poll until something is new or the time is over."""
-    deadline = time.monotonic() + seconds
-    while True:
-        rows = tail.poll()
-        if rows or time.monotonic() >= deadline:
-            return rows
-        time.sleep(min(0.1, max(seconds / 10, 0.01)))

@@ -42,7 +42,9 @@ def run_summaries(book: Path) -> list[RunSummary]:
             with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):
                 rows[name] = _decode(known[1])
                 continue
-        rows[name] = changed[name] = _measure(run)
+        changed[name] = _measure(run)
+        # Through the same text as a stored one, so that the two can never differ.
+        rows[name] = _decode(_encode(changed[name]))
     if changed or stored.keys() - runs.keys():
         _store(book, {n: (prints[n], m) for n, m in changed.items()}, stored.keys() - runs.keys())
     live = {name: bring_to_life(runs[name], row) for name, row in rows.items()}
@@ -133,9 +135,7 @@ def _open(book: Path) -> Iterator[sqlite3.Connection]:
 def _create(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     connection.execute("DROP TABLE IF EXISTS runs")
-    connection.execute(
-        "CREATE TABLE runs (name TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, summary TEXT NOT NULL)"
-    )
+    connection.execute("CREATE TABLE runs (name TEXT PRIMARY KEY, fingerprint TEXT, summary TEXT)")
     connection.execute(f"PRAGMA user_version={INDEX_VERSION}")
     connection.execute("COMMIT")
 

@@ -79,9 +79,7 @@ def parse_prediction(text: str) -> Parsed:
     other_run, _, other_metric = right.rpartition(".")
     if other_run and other_metric in METRICS:
         return Comparison(text, metric, op, None, other_run, other_metric)
-    raise RunFileError(
-        f"the right side `{right}` of the prediction `{text}` is unknown: {_GRAMMAR}"
-    )
+    raise RunFileError(f"the prediction `{text}` compares with an unknown `{right}`: {_GRAMMAR}")
 
 
 def _number(text: str) -> float | None:
@@ -95,7 +93,7 @@ def _number(text: str) -> float | None:
 def score_prediction(
     parsed: Parsed, own: RunSummary, others: Callable[[str], RunSummary | None]
 ) -> Outcome:
-    """Score a prediction against what was measured; `held` is None with the reason if it cannot be."""
+    """Score a prediction by what was measured; `held` is None, with the reason, if it cannot be."""
     if isinstance(parsed, Absence):
         return _score_absence(parsed, own)
     assert parsed.metric in METRICS

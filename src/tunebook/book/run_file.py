@@ -35,10 +35,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return loaded if isinstance(loaded, dict) else {}
 
 
-def read_config(run: RunFolder) -> dict[str, Any]:
-    """Read the resolved recipe of a started run, or the run file's own keys of a new one."""
-    recipe = read_yaml(run.resolved_yaml).get("recipe")
-    return recipe if isinstance(recipe, dict) else read_yaml(run.run_yaml)
+def read_config(run: RunFolder) -> tuple[dict[str, Any], object]:
+    """Read the resolved recipe of a started run, or the run file's own keys of a new one.
+
+    The second value is the model as its author named it: a resolved `run:NAME` is a folder.
+    """
+    resolved = read_yaml(run.resolved_yaml)
+    recipe = resolved.get("recipe")
+    if not isinstance(recipe, dict):
+        own = read_yaml(run.run_yaml)
+        return own, own.get("model")
+    environment = resolved.get("environment")
+    named = environment.get("model_as_written") if isinstance(environment, dict) else None
+    return recipe, named or recipe.get("model")
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -88,17 +88,17 @@ def score_all(
 def measure(run: RunFolder) -> Measured:
     """Read everything about a run that its own files say."""
     started = run.started()
-    config = read_config(run)
+    config, as_written = read_config(run)
     events = read_events(run) if started else Events()
     sealed = read_seal(run)
     notebook = _mapping(config.get("notebook"))
     predictions = sealed.predictions if sealed else _strings(notebook.get("predict"))
     hypothesis = sealed.hypothesis if sealed else _text(notebook.get("hypothesis"))
-    parent = weight_parent(config.get("model"))
+    parent = weight_parent(as_written)
     summary = RunSummary(
         name=run.name,
         state="new",
-        model=_text(config.get("model")),
+        model=_text(as_written),
         stage=_text(config.get("stage")),
         method=_text(config.get("method")),
         parents=(parent[0],) if parent else (),
