@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tunebook import __version__
-from tunebook.book.atomic import write_text
+from tunebook.book.atomic import write_atomically
 from tunebook.book.events import read_events
 from tunebook.book.places import RunFolder, find_book, open_run
 from tunebook.book.predictions import parse_prediction
@@ -102,8 +102,8 @@ def start_run(book: Path, loaded: LoadedRecipe) -> RunFolder:
         _forget_failed_start(run)
     try:
         run.path.mkdir(parents=True, exist_ok=True)
-        write_text(run.run_yaml, loaded.written)
-        write_text(run.resolved_yaml, dump_resolved(recipe, describe_environment(loaded)))
+        write_atomically(run.run_yaml, loaded.written)
+        write_atomically(run.resolved_yaml, dump_resolved(recipe, describe_environment(loaded)))
     except OSError as error:
         raise StorageError(
             f"cannot write the run folder {run.path}: {error.strerror}; give a book in a folder "

@@ -28,7 +28,7 @@ class StopRequests:
     """Whether somebody asked this run to save and pause: a signal, or `tunebook stop`."""
 
     def __init__(self, run: RunFolder) -> None:
-        self._file = run.path / "stop-requested"
+        self._file = run.stop_requested
         self._file.unlink(missing_ok=True)
         self._signal: int | None = None
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -105,7 +105,7 @@ def _bug(events: EventWriter, error: Exception) -> int:
 def _end(events: EventWriter, state: str, reason: str, exit_code: int) -> int:
     print(f"{state}: {reason}", file=sys.stderr)
     try:
-        events.write("state", {"state": state, "reason": reason, "exit_code": exit_code})
+        events.write("state", {"state": state, "reason": reason})
     except (OSError, StorageError):
         # On a full disk the state cannot be written; a dead trainer reads as paused all the same.
         print("the last state could not be written", file=sys.stderr)

@@ -52,9 +52,9 @@ class Run:
 
     def __init__(self, run: RunFolder, events: EventWriter, beat: Callable[[], None]) -> None:
         self.run, self.events, self.beat = run, events, beat
-        self.before: Events = read_events(run)
         text = run.resolved_yaml.read_text(encoding="utf-8")
         self.recipe: Recipe = read_resolved(text)[0]
+        self.before: Events  # read once this attempt has begun: what it will repeat is hidden
         self.recipe_hash = hashlib.sha256(self.recipe.model_dump_json().encode()).hexdigest()
         self.non_finite_steps = 0
         self.best: tuple[int, float] | None = None
@@ -91,7 +91,8 @@ def run_to_end(
     checkpoint, bad = newest_good_checkpoint(folder)
     position = read_position(checkpoint) if checkpoint else None
     done = position.step if position else 0
-    events.write("state", {"state": "running", "reason": "", "step": done})
+    events.write("state", {"state": "running", "step": done})
+    run.before = read_events(folder)
     for sentence in bad:
         run.say(f"set aside: {sentence}")
     _prepare_data(run)
@@ -108,9 +109,7 @@ def run_to_end(
         if code is not None and record.step < run.training.horizon.total_steps:
             _save(run, record.step, "stop requested")
             reason = f"stopped after step {record.step}; `tunebook resume {folder.name}` goes on"
-            events.write(
-                "state", {"state": "paused", "reason": reason, "step": record.step, "exit_code": code}
-            )
+            events.write("state", {"state": "paused", "reason": reason, "step": record.step})
             raise RunEnded(reason, code)
     _finish(run)
 
@@ -185,7 +184,7 @@ def _build(run: Run, checkpoint: object, position: Position | None) -> None:
         if position.best_step is not None and position.best_loss is not None:
             run.best = (position.best_step, position.best_loss)
             mark_best(run.run, position.best_step)
-        if not any(c["step"] == position.step for c in run.before.checkpoints):
+        if not any(c.step == position.step for c in run.before.checkpoints):
             run.events.write("checkpoint", {"step": position.step, "reason": "found on resume"})
     horizon = plan_horizon(recipe, run.prepared.train)
     canary = tuple(_validation_batches(run, limit=recipe.evaluate.canary))
@@ -288,8 +287,7 @@ def _stop_by_verdict(run: Run, step: int) -> None:
         f"{run.non_finite_steps} steps had a loss or gradient that was not finite, the limit of "
         f"train.non_finite_limit; the weights are those of the last finite step"
     )
-    state = {"state": "stopped", "reason": reason, "step": step, "exit_code": 1}
-    run.events.write("state", state)
+    run.events.write("state", {"state": "stopped", "reason": reason, "step": step})
     raise RunEnded(reason, 1)
 
 
@@ -373,5 +371,5 @@ def _finish(run: Run) -> None:
     verdict = find_non_finite(read_events(run.run).steps)
     if verdict is not None and not run.before.verdicts:
         run.events.write("verdict", verdict)
-    run.events.write("state", {"state": "finished", "reason": "", "step": total})
+    run.events.write("state", {"state": "finished", "step": total})
     print(f"finished after step {total}", file=sys.stderr)
