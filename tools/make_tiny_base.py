@@ -327,6 +327,8 @@ def export(work: Path, out: Path) -> None:
     for path in (work / "tokenizer").iterdir():
         shutil.copy(path, out)
     GenerationConfig(bos_token_id=0, eos_token_id=0, pad_token_id=1).save_pretrained(out)
+    for path in out.iterdir():
+        path.chmod(0o644)  # the weights are written readable by their owner alone
     print(f"step {state['step']}: {sum(p.stat().st_size for p in out.iterdir()):,} bytes in {out}")
 
 

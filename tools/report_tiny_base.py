@@ -97,6 +97,7 @@ def report(work: Path, args: argparse.Namespace) -> None:
         "wall_minutes": round(state["seconds"] / 60, 1),
         "last_50_steps_loss": round(sum(losses) / len(losses), 4),
         "settings": state["settings"],
+        "note": args.note,
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         "bits_per_byte": scores,
         "continuations": continuations(out),
@@ -139,6 +140,7 @@ def figures(facts: dict[str, Any]) -> str:
         f"{settings['learning_rate']}, `warmup_steps` {settings['warmup_steps']}, then constant, "
         f"then a straight fall to zero over the last {settings['decay_fraction']:.0%} of the "
         f"steps; `max_grad_norm` {settings['max_grad_norm']}; seed {SEED}.",
+        *([f"- {facts['note']}"] if facts["note"] else []),
         f"- Training loss, mean of the last 50 steps: {facts['last_50_steps_loss']} nats a token.",
         "",
         "Bits per byte (total nats / ln 2 / UTF-8 bytes of the text, lower is better) on text that "
@@ -233,6 +235,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the exported model folder")
     parser.add_argument("--compare", type=Path, action="append", default=[], help="model folder")
     parser.add_argument("--date", default=time.strftime("%Y-%m-%d"), help="for the card")
+    parser.add_argument("--note", default="", help="what went other than the settings say")
     parser.add_argument("--results", type=Path, help="page to write the figures to")
     args = parser.parse_args()
     report(args.work, args)

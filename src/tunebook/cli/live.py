@@ -45,7 +45,7 @@ class Progress:
         elif kind == "step":
             self._add_step(payload)
         elif kind == "validation":
-            self.validations.append((payload["step"], payload["loss"]))
+            self.validations.append((payload["step"], float(payload["loss"])))
         elif kind == "note":
             self.notes.append(payload["text"])
         elif kind == "verdict":
@@ -62,7 +62,7 @@ class Progress:
     def _add_step(self, payload: Mapping[str, Any]) -> None:
         self.last = payload
         self.steps.append(payload["step"])
-        self.losses.append(payload["loss"])
+        self.losses.append(float(payload["loss"]))  # NaN and Infinity come as words
         self.count += 1
         self.clipped += bool(payload["clipped"])
         self._recent.append((payload["seconds"], payload["tokens"], payload["target_tokens"]))
@@ -85,9 +85,9 @@ class Progress:
         step = self.last["step"]
         parts = [
             f"step {step}/{self.total_steps}",
-            f"loss {format_number(self.last['loss'])}",
+            f"loss {format_number(float(self.last['loss']))}",
             f"lr {self.last['learning_rate']:.2e}",
-            f"grad {format_number(self.last['grad_norm'], 3)}",
+            f"grad {format_number(float(self.last['grad_norm']), 3)}",
             f"clipped {self.clipped / self.count:.0%}",
         ]
         if self.validations:
@@ -122,7 +122,7 @@ class PlainView:
         elif kind == "validation":
             low, high = payload.get("interval") or (math.nan, math.nan)
             span = "" if math.isnan(low) else f" [{low:.3f}, {high:.3f}]"
-            loss = payload["loss"]
+            loss = float(payload["loss"])
             self._say(
                 f"validation at step {payload['step']}: loss {format_number(loss)}{span}, "
                 f"perplexity {format_number(_exp(loss))}"

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.utils.logging import disable_progress_bar
 
 from tunebook.errors import ModelError
 from tunebook.models.attention import FLAT, register_flat_attention
@@ -88,6 +89,7 @@ def load_model(model: str, *, device: str, precision: str, attention: str) -> Lo
     register_flat_attention()
     wanted = FLAT if attention == "auto" else attention
     logging.getLogger("transformers").setLevel(logging.ERROR)
+    disable_progress_bar()
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         causal, loading = AutoModelForCausalLM.from_pretrained(

@@ -101,8 +101,8 @@ def _passing_signals_to(
 
 def _how_it_ended(run: RunFolder, code: int, interrupted: int | None) -> tuple[str, int]:
     last = read_events(run).states[-1:]
-    if code > 0 and last and last[0].reason and last[0].state != "running":
-        return f"run {run.name} {last[0].state}: {last[0].reason}", code
+    if code > 0 and last and last[0].get("reason") and last[0]["state"] != "running":
+        return f"run {run.name} {last[0]['state']}: {last[0]['reason']}", code
     again = f"`tunebook resume {run.name}` goes on from the newest checkpoint"
     if interrupted == signal.SIGINT:
         return f"run {run.name} was stopped at once; {again}", 130

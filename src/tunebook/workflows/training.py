@@ -184,7 +184,7 @@ def _build(run: Run, checkpoint: object, position: Position | None) -> None:
         if position.best_step is not None and position.best_loss is not None:
             run.best = (position.best_step, position.best_loss)
             mark_best(run.run, position.best_step)
-        if not any(c.step == position.step for c in run.before.checkpoints):
+        if not any(c["step"] == position.step for c in run.before.checkpoints):
             run.events.write("checkpoint", {"step": position.step, "reason": "found on resume"})
     horizon = plan_horizon(recipe, run.prepared.train)
     canary = tuple(_validation_batches(run, limit=recipe.evaluate.canary))
