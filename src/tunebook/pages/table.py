@@ -1,0 +1,175 @@
+"""The run table: one query, the same cells in the terminal, on the page, as CSV and as JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+
+import orjson
+
+from tunebook.book.codec import to_plain
+from tunebook.book.run_file import config_parent
+from tunebook.pages.markdown import escape, table
+from tunebook.records import RunSummary
+from tunebook.units import format_bytes, format_number, format_seconds
+
+JSON_KEYS = (
+    "name",
+    "state",
+    "model",
+    "stage",
+    "method",
+    "parents",
+    "train_loss",
+    "val_loss",
+    "perplexity",
+    "judge",
+    "device",
+    "peak_memory_bytes",
+    "verdicts",
+    "outcome",
+    "started",
+    "seconds",
+    "base_val_loss",
+    "best_val_loss",
+    "best_step",
+    "examples_hash",
+    "step",
+    "steps",
+    "hypothesis",
+    "tags",
+)
+"""The keys of `--json`; scripts rely on the first sixteen."""
+
+DEFAULT_COLUMNS = (
+    "name",
+    "state",
+    "model",
+    "method",
+    "train_loss",
+    "val_loss",
+    "perplexity",
+    "verdicts",
+    "outcome",
+    "started",
+    "seconds",
+)
+NUMBERS = (
+    "train_loss",
+    "val_loss",
+    "perplexity",
+    "judge",
+    "peak_memory_bytes",
+    "seconds",
+    "base_val_loss",
+    "best_val_loss",
+    "best_step",
+    "step",
+    "steps",
+)
+_SETTINGS = ("model", "stage", "method")
+
+
+def column_value(summary: RunSummary, column: str) -> object:
+    """Look a column up: a field of the summary, else a dotted key of the run's settings."""
+    return getattr(summary, column) if column in JSON_KEYS else summary.config.get(column)
+
+
+def cell_text(column: str, value: object) -> str:
+    """Write a value as people read it; unknown is empty."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if column == "started" and isinstance(value, str):
+        return value[:16].replace("T", " ")
+    if isinstance(value, (int, float)):
+        if column.endswith("_bytes"):
+            return format_bytes(value)
+        if column == "seconds":
+            return format_seconds(value)
+        return (
+            format_number(value) if column in NUMBERS and isinstance(value, float) else f"{value}"
+        )
+    if isinstance(value, (list, tuple)):
+        return ", ".join(cell_text("", item) for item in value)
+    return str(value)
+
+
+def markdown_table(
+    summaries: Sequence[RunSummary], columns: Sequence[str], book: Mapping[str, RunSummary]
+) -> str:
+    """Write the table as Markdown; settings that differ from the extended run are bold."""
+    rows = []
+    for summary in summaries:
+        changed = changed_columns(summary, columns, book)
+        row = []
+        for column in columns:
+            text = escape(cell_text(column, column_value(summary, column)))
+            row.append(f"**{text}**" if column in changed and text else text)
+        rows.append(row)
+    return table(columns, rows, right=[c for c in columns if c in NUMBERS])
+
+
+def changed_columns(
+    summary: RunSummary, columns: Sequence[str], book: Mapping[str, RunSummary]
+) -> set[str]:
+    """Name the columns of settings in which a run differs from the one it extends."""
+    parent = book.get(config_parent(summary.config) or "")
+    if parent is None or parent.name == summary.name:
+        return set()
+    return {
+        column
+        for column in columns
+        if (column in _SETTINGS or column not in JSON_KEYS)
+        and column_value(summary, column) != column_value(parent, column)
+    }
+
+
+def csv_table(summaries: Sequence[RunSummary], columns: Sequence[str]) -> str:
+    """Write the table as CSV with plain values; several in one cell are joined by spaces."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    for summary in summaries:
+        writer.writerow([_csv_value(column_value(summary, column)) for column in columns])
+    return out.getvalue()
+
+
+def _csv_value(value: object) -> object:
+    if isinstance(value, (list, tuple)):
+        return " ".join(str(item) for item in value)
+    return to_plain(value)
+
+
+def plain_table(summaries: Sequence[RunSummary], columns: Sequence[str]) -> str:
+    """Write the table as aligned lines for a pipe."""
+    cells = [list(columns)]
+    cells += [[cell_text(c, column_value(s, c)) for c in columns] for s in summaries]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if column in NUMBERS else cell.ljust(width)
+            for column, cell, width in zip(columns, row, widths, strict=True)
+        ).rstrip()
+        for row in cells
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def json_table(summaries: Sequence[RunSummary], columns: Sequence[str] = ()) -> str:
+    """Write the runs as a JSON list; columns that are settings are added under their dotted key."""
+    rows = [_json_row(summary, columns) for summary in summaries]
+    option = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    return orjson.dumps(rows, option=option).decode()
+
+
+def summary_json(summary: RunSummary) -> str:
+    """Write one run as a JSON object."""
+    return orjson.dumps(_json_row(summary, ()), option=orjson.OPT_INDENT_2).decode()
+
+
+def _json_row(summary: RunSummary, columns: Sequence[str]) -> dict[str, object]:
+    keys = (*JSON_KEYS, *(c for c in columns if c not in JSON_KEYS))
+    return {key: to_plain(column_value(summary, key)) for key in keys}
