@@ -1,0 +1,100 @@
+"""The index page of a book: a dated list of runs, then what is still open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+from tunebook.book.run_file import config_parent
+from tunebook.book.summary import OVER
+from tunebook.pages.markdown import code, escape, table
+from tunebook.pages.run_page import outcome_word
+from tunebook.pages.table import cell_text, changed_columns, column_value
+from tunebook.records import Outcome, RunSummary
+from tunebook.units import format_number
+
+_CHANGES_SHOWN = 4
+
+
+def build_index_page(runs: Sequence[RunSummary], outcomes: Mapping[str, Sequence[Outcome]]) -> str:
+    """Write the generated part of the index page; `outcomes` are those of every run by name."""
+    by_name = {run.name: run for run in runs}
+    started = sorted((r for r in runs if r.started), key=lambda r: (r.started or "", r.name))
+    waiting = [run for run in runs if not run.started]
+    parts = ["# Notebook\n"]
+    if started:
+        parts.append("## History\n")
+        parts += [_entry(run, by_name) for run in started]
+        parts.append("")
+    elif not waiting:
+        parts.append("No run yet; `tunebook new NAME` starts one.\n")
+    parts += _open_predictions(runs, outcomes)
+    if waiting:
+        parts.append("## To try\n")
+        parts += [_entry(run, by_name) for run in waiting]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _entry(run: RunSummary, runs: Mapping[str, RunSummary]) -> str:
+    day = f"{_day(run.started)} - " if run.started else ""
+    what = [text for text in (run.stage, run.method) if text]
+    if run.model:
+        what.append(f"on {code(run.model)}")
+    line = f"- {day}[{run.name}](runs/{run.name}/notebook.md): {', '.join(what)}"
+    changes = _changes(run, runs)
+    if changes:
+        line += f"; {changes}"
+    line += f"; {_result(run)}"
+    if run.tags:
+        line += " " + " ".join(f"#{escape(tag)}" for tag in run.tags)
+    if run.hypothesis:
+        line += f"\n  {escape(run.hypothesis)}"
+    return line
+
+
+def _day(started: str | None) -> str:
+    try:
+        return date.fromisoformat((started or "")[:10]).strftime("%Y %b %d")
+    except ValueError:
+        return escape(started or "")
+
+
+def _changes(run: RunSummary, runs: Mapping[str, RunSummary]) -> str:
+    parent = config_parent(run.config)
+    keys = [k for k in run.config if not k.startswith(("notebook.", "name", "extends"))]
+    changed = sorted(changed_columns(run, keys, runs))
+    if not parent or parent not in runs or not changed:
+        return ""
+    words = [
+        f"{key.rpartition('.')[2]}={cell_text(key, column_value(run, key))}"
+        for key in changed[:_CHANGES_SHOWN]
+    ]
+    more = f" and {len(changed) - _CHANGES_SHOWN} more" if len(changed) > _CHANGES_SHOWN else ""
+    return f"{parent} with {escape(', '.join(words))}{more}"
+
+
+def _result(run: RunSummary) -> str:
+    words: list[str] = [run.state]
+    if run.val_loss is not None:
+        words.append(f"val_loss {format_number(run.val_loss)}")
+    elif run.train_loss is not None:
+        words.append(f"train_loss {format_number(run.train_loss)}")
+    words += [code(kind) for kind in run.verdicts]
+    if run.outcome:
+        words.append(run.outcome)
+    return ", ".join(words)
+
+
+def _open_predictions(
+    runs: Sequence[RunSummary], outcomes: Mapping[str, Sequence[Outcome]]
+) -> list[str]:
+    rows = []
+    for run in runs:
+        over = run.state in OVER
+        for outcome in outcomes.get(run.name, ()):
+            if not over or outcome.held is None:
+                rows.append([run.name, code(outcome.text), outcome_word(outcome, over)])
+    if not rows:
+        return []
+    return ["## Open predictions\n", table(["run", "prediction", "so far"], rows)]

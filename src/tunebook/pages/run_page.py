@@ -1,0 +1,262 @@
+"""The notebook page of a run: what was expected, what came out, and on what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tunebook.book.events import Events, read_events
+from tunebook.book.index import run_summaries
+from tunebook.book.places import RunFolder
+from tunebook.book.run_file import config_parent, read_yaml
+from tunebook.book.seal import Seal, read_seal
+from tunebook.book.summary import OVER, measure, score_all, summarize
+from tunebook.pages.markdown import code, escape, fence, table
+from tunebook.pages.run_account import write_account, write_first_batch
+from tunebook.pages.run_result import write_findings, write_loss, write_samples
+from tunebook.pages.run_setup import write_checkpoints, write_machine, write_settings
+from tunebook.pages.table import changed_columns, markdown_table
+from tunebook.records import VERDICT_KINDS, Outcome, RunSummary
+from tunebook.units import format_number, format_seconds
+
+_FAMILY_SIZE = 10
+_FAMILY_SETTINGS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class PageSource:
+    """Everything a page is written from; `runs` holds the summaries of the whole book."""
+
+    run: RunFolder
+    summary: RunSummary
+    events: Events
+    sealed: Seal | None
+    outcomes: tuple[Outcome, ...]
+    environment: Mapping[str, Any]
+    data: Mapping[str, Any]
+    runs: Mapping[str, RunSummary]
+
+
+def build_run_page(run: RunFolder, book: Path, runs: Mapping[str, RunSummary] | None = None) -> str:
+    """Write the generated part of a run's page; BookError when its events are damaged.
+
+    `runs` are the summaries of the book by name, where the caller has them already.
+    """
+    return render_run_page(read_page_source(run, book, runs))
+
+
+def read_page_source(
+    run: RunFolder, book: Path, runs: Mapping[str, RunSummary] | None = None
+) -> PageSource:
+    """Collect what a run's page is written from."""
+    known = dict(runs) if runs is not None else {s.name: s for s in run_summaries(book)}
+    # The index hides a damaged run; its own page must say so.
+    known[run.name] = summary = summarize(run)
+    environment = read_yaml(run.resolved_yaml).get("environment")
+    return PageSource(
+        run=run,
+        summary=summary,
+        events=read_events(run),
+        sealed=read_seal(run),
+        outcomes=tuple(score_all(measure(run).predictions, summary, known.get)),
+        environment=environment if isinstance(environment, dict) else {},
+        data=_read_json(run.data_json),
+        runs=known,
+    )
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    try:
+        loaded = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return {}
+    return loaded if isinstance(loaded, dict) else {}
+
+
+def render_run_page(source: PageSource) -> str:
+    """Put the sections of a page together; a section without content is left out."""
+    summary, events = source.summary, source.events
+    sections = [
+        _front_matter(source),
+        f"# {summary.name}\n\n{_in_short(source)}\n",
+        _hypothesis(source),
+        _predictions(source),
+        _family(source),
+        write_findings(events, summary, VERDICT_KINDS),
+        write_loss(events),
+        write_samples(events),
+        write_account(source.data),
+        write_first_batch(events),
+        write_machine(events, source.environment),
+        write_settings(summary, _parent(source)),
+        write_checkpoints(source.run, summary),
+        _reproduce(source),
+    ]
+    return "\n".join(section for section in sections if section)
+
+
+def _front_matter(source: PageSource) -> str:
+    summary = source.summary
+    values = {
+        "run": summary.name,
+        "state": summary.state,
+        "parents": list(summary.parents),
+        "base": base_model(summary, source.runs),
+        "extends": config_parent(summary.config),
+        "outcome": summary.outcome,
+        "tags": list(summary.tags),
+        "started": summary.started,
+    }
+    # A JSON value on one line is YAML as well, whatever the text holds.
+    lines = [f"{key}: {orjson.dumps(value).decode()}" for key, value in values.items()]
+    return "\n".join(["---", *lines, "---", ""])
+
+
+def base_model(summary: RunSummary, runs: Mapping[str, RunSummary]) -> str | None:
+    """Follow the weights up to the model that no run of this book made."""
+    seen = {summary.name}
+    while summary.parents and summary.parents[0] in runs and summary.parents[0] not in seen:
+        summary = runs[summary.parents[0]]
+        seen.add(summary.name)
+    return summary.model
+
+
+def _parent(source: PageSource) -> RunSummary | None:
+    name = config_parent(source.summary.config)
+    return source.runs.get(name) if name and name != source.summary.name else None
+
+
+def _in_short(source: PageSource) -> str:
+    summary = source.summary
+    words = [f"**{summary.state}**"]
+    if summary.step is not None:
+        of = f" of {summary.steps}" if summary.steps else ""
+        words.append(f"step {summary.step}{of}")
+    if summary.seconds is not None:
+        words.append(format_seconds(summary.seconds))
+    if summary.model:
+        words.append(f"{summary.stage or '?'}, {summary.method or '?'} on {code(summary.model)}")
+    lines = [" · ".join(words)]
+    if summary.val_loss is not None:
+        base = summary.base_val_loss
+        untouched = f" (untouched base {format_number(base)})" if base is not None else ""
+        lines.append(
+            f"val_loss **{format_number(summary.val_loss)}**{untouched}, perplexity "
+            f"{format_number(summary.perplexity)}, train_loss {format_number(summary.train_loss)}"
+        )
+    elif summary.train_loss is not None:
+        lines.append(f"train_loss {format_number(summary.train_loss)}; nothing was held out")
+    reason = source.events.states[-1].get("reason") if source.events.states else None
+    if reason and summary.state not in ("finished", "running"):
+        lines.append(f"It {_ended(summary.state)} because: {escape(str(reason))}")
+    return "\n\n".join(lines)
+
+
+def _ended(state: str) -> str:
+    return {"paused": "paused", "stopped": "was stopped", "failed": "failed"}.get(state, "ended")
+
+
+def _hypothesis(source: PageSource) -> str:
+    sealed, text = source.sealed, source.summary.hypothesis
+    if text is None and not (sealed and not sealed.intact):
+        return ""
+    if sealed is None:
+        when = "Not sealed yet: that happens when the run starts."
+    elif not sealed.intact:
+        when = (
+            "**The seal is broken:** `seal.json` was changed after it was written, so what stands "
+            "here may not be what was expected before step 1."
+        )
+    else:
+        when = f"Sealed {escape(sealed.sealed_at or '')}, before step 1."
+    words = fence(text, "text") if text else "No hypothesis was stated.\n"
+    links = _links(source.summary)
+    return f"## Hypothesis\n\n{words}\n{when}\n{links}"
+
+
+def _links(summary: RunSummary) -> str:
+    links = summary.config.get("notebook.links")
+    if not isinstance(links, list) or not links:
+        return ""
+    return "\n" + "".join(f"- {code(str(link))}\n" for link in links)
+
+
+def _predictions(source: PageSource) -> str:
+    if not source.outcomes:
+        return ""
+    over = source.summary.state in OVER
+    rows = [[code(o.text), escape(o.measured), outcome_word(o, over)] for o in source.outcomes]
+    head = table(["prediction", "measured", "outcome" if over else "so far"], rows)
+    return f"## Predictions\n\n{head}"
+
+
+def outcome_word(outcome: Outcome, over: bool) -> str:
+    """Say in a word or a clause how a prediction fared."""
+    if outcome.held is None:
+        return f"unknown: {escape(outcome.reason)}"
+    if over:
+        return "**held**" if outcome.held else "**failed**"
+    return "holding" if outcome.held else "failing"
+
+
+def _family(source: PageSource) -> str:
+    family = find_family(source.summary, source.runs)
+    if len(family) < 2:
+        return ""
+    settings: list[str] = []
+    keys = sorted({key for member in family for key in member.config})
+    candidates = [k for k in keys if not k.startswith(("notebook.", "name", "extends"))]
+    for member in family:
+        settings += sorted(changed_columns(member, candidates, source.runs) - set(settings))
+    shown = settings[:_FAMILY_SETTINGS]
+    columns = [
+        "name",
+        "state",
+        *shown,
+        "train_loss",
+        "val_loss",
+        "perplexity",
+        "seconds",
+        "outcome",
+    ]
+    more = len(settings) - len(shown)
+    note = f"\n{more} more changed settings are on the runs' own pages.\n" if more > 0 else ""
+    body = markdown_table(family, columns, source.runs)
+    return f"## Family\n\nBold: changed against the run it extends.\n\n{body}{note}"
+
+
+def find_family(summary: RunSummary, runs: Mapping[str, RunSummary]) -> list[RunSummary]:
+    """Collect the runs linked to a run by what they extend or start from, nearest first, by name."""
+    links: dict[str, set[str]] = {name: set() for name in runs}
+    for name, other in runs.items():
+        for parent in _linked(other):
+            if parent in runs and parent != name:
+                links[name].add(parent)
+                links[parent].add(name)
+    found, frontier = [summary.name], [summary.name]
+    while frontier and len(found) < _FAMILY_SIZE:
+        near = sorted({n for name in frontier for n in links.get(name, ())} - set(found))
+        frontier = near[: _FAMILY_SIZE - len(found)]
+        found += frontier
+    members = [runs[name] for name in found]
+    return sorted(members, key=lambda member: (member.started or "~", member.name))
+
+
+def _linked(summary: RunSummary) -> Sequence[str]:
+    parent = config_parent(summary.config)
+    return (*summary.parents, parent) if parent else summary.parents
+
+
+def _reproduce(source: PageSource) -> str:
+    name = source.summary.name
+    commands = f"tunebook new {name}-again --from {name}\ntunebook train {name}-again"
+    versions = source.environment.get("versions")
+    made = ""
+    if isinstance(versions, dict):
+        made = escape(", ".join(f"{key} {value}" for key, value in versions.items()))
+        made = f"\nMade with {made}.\n"
+    return f"## Again\n\n{fence(commands, 'sh')}{made}"

@@ -1,0 +1,62 @@
+"""Write the pages of a book: one per run, and the index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tunebook.book.atomic import write_text
+from tunebook.book.index import run_summaries
+from tunebook.book.places import RunFolder, list_runs
+from tunebook.book.summary import book_lookup, measure, score_all, summarize
+from tunebook.errors import TunebookError
+from tunebook.pages.index_page import build_index_page
+from tunebook.pages.markers import merge_page
+from tunebook.pages.run_page import read_page_source, render_run_page
+from tunebook.records import Outcome
+
+
+def build_notebook(book: Path, say: Callable[[str], None] = lambda _text: None) -> list[Path]:
+    """Write every page again and return those that changed; the author's words stay.
+
+    A run whose files are damaged keeps its old page, and `say` is told why.
+    """
+    runs = run_summaries(book)
+    by_name = {summary.name: summary for summary in runs}
+    outcomes: dict[str, tuple[Outcome, ...]] = {}
+    changed = []
+    for run in list_runs(book):
+        try:
+            source = read_page_source(run, book, by_name)
+        except TunebookError as error:
+            say(f"the page of {run.name} stays as it was: {error}")
+            continue
+        outcomes[run.name] = source.outcomes
+        changed += write_page(run.notebook_md, render_run_page(source))
+    changed += write_page(book / "notebook.md", build_index_page(runs, outcomes))
+    return changed
+
+
+def write_page(path: Path, generated: str) -> list[Path]:
+    """Merge generated text into a page; returns the page if that changed it."""
+    existing = read_page(path)
+    merged = merge_page(generated, existing)
+    if merged == existing:
+        return []
+    write_text(path, merged)
+    return [path]
+
+
+def read_page(path: Path) -> str | None:
+    """Read a page so that writing it again changes no byte, whatever its encoding or line ends."""
+    try:
+        return path.read_bytes().decode("utf-8", "surrogateescape")
+    except FileNotFoundError:
+        return None
+
+
+def run_outcomes(book: Path, run: RunFolder) -> list[Outcome]:
+    """Score the predictions of a run by what is known now."""
+    return score_all(
+        measure(run).predictions, summarize(run), book_lookup(RunFolder(book, run.name))
+    )
