@@ -1,0 +1,47 @@
+# `make demo` and `make test` are each the only command needed on a fresh machine with
+# Python 3.11 or newer: they create .venv, install tunebook into it, and do their job.
+
+PYTHON ?= python3
+# The index of PyTorch's CPU-only builds; see README.md. Empty: whatever pip finds.
+TORCH_INDEX_URL ?=
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check slow format
+
+help:
+	@echo "make demo    train the embedded model on embedded data, and show what came of it"
+	@echo "make test    run the tests"
+	@echo "make check   lint, format, types, layers, docs in step with the code"
+	@echo "make slow    the tests that take long"
+	@echo "make format  format the code"
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "tunebook needs Python 3.11 or newer; name one with make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(if $(TORCH_INDEX_URL),$(BIN)/pip install --quiet 'torch>=2.10,<2.14' --index-url $(TORCH_INDEX_URL))
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/tunebook demo --book demo-book
+
+test: $(STAMP)
+	$(BIN)/pytest -m "not slow and not gpu"
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/make_docs.py --check
+
+slow: $(STAMP)
+	$(BIN)/pytest -m slow --timeout 3600
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
