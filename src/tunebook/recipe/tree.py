@@ -107,7 +107,9 @@ class Train(Section):
     momentum: float = Field(0.0, ge=0, lt=1, description="SGD's momentum.")
     max_grad_norm: float = Field(1.0, ge=0, description="Clip the gradient norm here; 0 is off.")
     non_finite_limit: int = Field(
-        3, gt=0, description="Stop after this many steps with a loss or gradient that is not finite."
+        3,
+        gt=0,
+        description="Stop after this many steps with a loss or gradient that is not finite.",
     )
 
     @field_validator("betas")

@@ -1,0 +1,221 @@
+"""Run file -> recipe: read, lay over what it extends, override, validate, name every source."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+
+from tunebook.errors import RunFileError, TunebookError
+from tunebook.recipe.complain import complain, show_value
+from tunebook.recipe.extend import Layer, extend, leaf_keys, resolve_paths
+from tunebook.recipe.overrides import apply_overrides
+from tunebook.recipe.tree import Recipe
+from tunebook.recipe.yaml_text import YamlText, parse_yaml, read_text
+
+THIS_FILE = "this file"
+DEFAULT = "default"
+FindRun = Callable[[str], Path]
+
+
+@dataclass(frozen=True)
+class LoadedRecipe:
+    """A valid recipe with where it comes from.
+
+    `written` is the text as its author wrote it. `inherited` tells for every dotted key of the
+    recipe the file or run it came from, `this file`, `command line` or `default`. `chain` names
+    the parents by `extends`, the nearest first.
+    """
+
+    recipe: Recipe
+    written: str
+    inherited: dict[str, str]
+    chain: tuple[str, ...]
+
+
+def load_run_file(
+    path: Path, overrides: Sequence[str] = (), *, find_run: FindRun | None = None
+) -> LoadedRecipe:
+    """Read a run file with everything it extends; RunFileError says what is wrong with it.
+
+    `find_run` gives the run file of a run that `extends` names. Relative paths count from the
+    file that states them, those of `overrides` from the working folder.
+    """
+    written = read_text(path)
+    text = parse_yaml(written, str(path))
+    layer = _own_layer(text, THIS_FILE)
+    layer, chain = _with_parents(layer, text, path.absolute().parent, (path.resolve(),), find_run)
+    return _finish(layer, str(path), written, chain, overrides)
+
+
+def recipe_from_mapping(
+    values: Mapping[str, Any],
+    origin: str,
+    base_dir: Path,
+    overrides: Sequence[str] = (),
+    find_run: FindRun | None = None,
+) -> LoadedRecipe:
+    """Make a recipe of a mapping as a run file would hold it; `origin` is its name in messages."""
+    written = _dump(_plain(values, origin))
+    text = YamlText(_plain(values, origin), {}, origin)
+    layer = _own_layer(text, THIS_FILE)
+    layer, chain = _with_parents(layer, text, base_dir.absolute(), (), find_run)
+    return _finish(layer, origin, written, chain, overrides)
+
+
+def dump_resolved(recipe: Recipe, environment: Mapping[str, object]) -> str:
+    """Write every value of a recipe, defaults included, with the environment, as YAML."""
+    return _dump({"recipe": recipe.model_dump(mode="json"), "environment": dict(environment)})
+
+
+def read_resolved(text: str) -> tuple[Recipe, dict[str, object]]:
+    """Read back what `dump_resolved` wrote; RunFileError when it was altered beyond sense."""
+    parsed = parse_yaml(text, "resolved.yaml")
+    values = parsed.values
+    if not _is_resolved(values):
+        raise RunFileError("resolved.yaml: it does not hold `recipe` and `environment`")
+    recipe = _validate(values["recipe"], lambda key: parsed.at(f"recipe.{key}"))
+    return recipe, dict(values["environment"])
+
+
+def _own_layer(text: YamlText, source: str) -> Layer:
+    if text.values is None:
+        raise RunFileError(f"{text.origin}: the run file is empty; it needs name, model and data")
+    if not isinstance(text.values, dict):
+        raise RunFileError(
+            f"{text.origin}: a run file is a mapping of keys such as `model: ...`, "
+            f"not {show_value(text.values)}"
+        )
+    where = {key: text.at(key) for key in text.lines}
+    return Layer(text.values, where, dict.fromkeys(leaf_keys(text.values), source))
+
+
+def _with_parents(
+    layer: Layer, text: YamlText, base_dir: Path, seen: tuple[Path, ...], find_run: FindRun | None
+) -> tuple[Layer, tuple[str, ...]]:
+    """Lay a file over its parents, each with its paths resolved from its own folder."""
+    resolve_paths(layer.values, base_dir)
+    stated = layer.values.get("extends")
+    if stated is None:
+        return layer, ()
+    if not isinstance(stated, str) or not stated:
+        raise RunFileError(
+            f"{text.at('extends')}: `extends` must name a run file or a run, "
+            f"not {show_value(stated)}"
+        )
+    path = _find_parent(stated, text.at("extends"), base_dir, find_run)
+    if path.resolve() in seen:
+        names = " -> ".join(p.name for p in (*seen, path.resolve()))
+        raise RunFileError(f"{text.at('extends')}: `extends` goes in a circle: {names}")
+    parent_text = parse_yaml(read_text(path), str(path))
+    if _is_resolved(parent_text.values):
+        # A started run: its resolved recipe is complete, with its paths absolute.
+        recipe = {**parent_text.values["recipe"], "extends": None}
+        lines = {k[7:]: n for k, n in parent_text.lines.items() if k.startswith("recipe.")}
+        parent_text = YamlText(recipe, lines, str(path))
+    parent, chain = _with_parents(
+        _own_layer(parent_text, stated),
+        parent_text,
+        path.absolute().parent,
+        (*seen, path.resolve()),
+        find_run,
+    )
+    return extend(parent, layer), (stated, *chain)
+
+
+def _find_parent(stated: str, at: str, base_dir: Path, find_run: FindRun | None) -> Path:
+    path = base_dir / Path(stated).expanduser()
+    try:
+        if path.is_file():
+            return path
+        if (path / "run.yaml").is_file():
+            return path / "run.yaml"
+    except (OSError, ValueError) as error:
+        raise RunFileError(f"{at}: `extends: {stated}` cannot be read: {error}") from None
+    if "/" in stated or stated.endswith((".yaml", ".yml")):
+        raise RunFileError(f"{at}: `extends: {stated}`: there is no run file {path}")
+    if find_run is None:
+        raise RunFileError(
+            f"{at}: `extends: {stated}` names a run, and there is no book here to find it in; "
+            "give the path of a run file"
+        )
+    try:
+        return find_run(stated)
+    except TunebookError as error:
+        raise RunFileError(f"{at}: `extends: {stated}`: {error}") from None
+
+
+def _finish(
+    layer: Layer, origin: str, written: str, chain: tuple[str, ...], overrides: Sequence[str]
+) -> LoadedRecipe:
+    layer = apply_overrides(layer, overrides, Path.cwd())
+
+    def at(key: str) -> str:
+        while key and key not in layer.where:
+            key = key.rpartition(".")[0]
+        return layer.where[key] if key else origin
+
+    recipe = _validate(layer.values, at)
+    return LoadedRecipe(recipe, written, _sources(recipe, layer), chain)
+
+
+def _validate(values: Mapping[str, Any], at: Callable[[str], str]) -> Recipe:
+    # Strict JSON takes lists and mappings as YAML gives them, and converts nothing else: "3" is
+    # not 3, and 3.0 is not a whole number.
+    try:
+        return Recipe.model_validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        raise RunFileError(complain(error, at)) from None
+
+
+def _sources(recipe: Recipe, layer: Layer) -> dict[str, str]:
+    stated = set(leaf_keys(layer.values))
+    sources: dict[str, str] = {}
+    for key in leaf_keys(recipe.model_dump(mode="json")):
+        above = key
+        while above and above not in layer.source:
+            above = above.rpartition(".")[0]
+        sources[key] = layer.source[above] if above and key in stated else DEFAULT
+    return sources
+
+
+def _is_resolved(values: object) -> bool:
+    return bool(
+        isinstance(values, dict)
+        and set(values) == {"recipe", "environment"}
+        and isinstance(values["recipe"], dict)
+        and isinstance(values["environment"], dict)
+    )
+
+
+def _plain(values: Mapping[str, Any], origin: str) -> Any:
+    """Turn a caller's mapping into plain JSON values, so that it meets the rules of a file."""
+    try:
+        return json.loads(json.dumps(_spell_paths(values)))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RunFileError(f"{origin}: it holds a value no run file can hold: {error}") from None
+
+
+def _spell_paths(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _spell_paths(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_spell_paths(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _dump(values: object) -> str:
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False
+    yaml.allow_unicode = True
+    yaml.width = 100
+    out = io.StringIO()
+    yaml.dump(values, out)
+    return out.getvalue()
