@@ -1,0 +1,82 @@
+"""`tunebook show`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from tunebook.workflows.show import ShownRun
+
+
+@click.command("show")
+@click.argument("name", metavar="RUN")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def command(name: str, as_json: bool) -> None:
+    """Show one run: result, data, predictions, findings."""
+    from tunebook.book.places import find_book
+    from tunebook.workflows.show import show_run
+
+    shown = show_run(find_book(), name)
+    if as_json:
+        from tunebook.book.codec import dump_json
+
+        click.echo(dump_json(_as_json(shown), indent=True).decode(), nl=False)
+    else:
+        click.echo("\n".join(_lines(shown)))
+
+
+def _as_json(shown: ShownRun) -> dict[str, Any]:
+    from tunebook.pages.table import JSON_KEYS
+
+    row: dict[str, Any] = {key: getattr(shown.summary, key) for key in JSON_KEYS}
+    return row | {
+        "config": shown.summary.config,
+        "predictions": shown.outcomes,
+        "seal_intact": shown.seal_intact,
+        "verdicts": shown.events.verdicts,
+        "validations": shown.events.validations,
+        "data": shown.sources,
+        "facts": {k: v for k, v in shown.events.facts.items() if k != "first_batch"},
+        "checkpoints": shown.checkpoints,
+        "page": str(shown.run.notebook_md),
+    }
+
+
+def _lines(shown: ShownRun) -> list[str]:
+    from tunebook.pages.table import JSON_KEYS, cell_text
+
+    summary = shown.summary
+    lines = []
+    for key in JSON_KEYS:
+        text = cell_text(key, getattr(summary, key))
+        if text and key not in ("examples_hash", "verdicts"):
+            lines.append(f"{key:<18} {text}")
+    if shown.seal_intact is False:
+        lines.append(f"{'seal':<18} broken: seal.json was changed after it was written")
+    for outcome in shown.outcomes:
+        word = {True: "held", False: "failed", None: "unknown"}[outcome.held]
+        detail = "; ".join(text for text in (outcome.measured, outcome.reason) if text)
+        lines.append(f"{'prediction':<18} {word}: {outcome.text}" + (f" ({detail})" * bool(detail)))
+    for verdict in shown.events.verdicts:
+        lines.append(f"{'verdict':<18} {verdict.kind}: {verdict.cause}; {verdict.next_action}")
+    lines += [f"{'data':<18} {_source(source)}" for source in shown.sources]
+    if shown.checkpoints:
+        steps = ", ".join(
+            f"{step} (best)" if step == shown.best_step else str(step) for step in shown.checkpoints
+        )
+        lines.append(f"{'checkpoints':<18} {steps}")
+    if shown.has_final:
+        lines.append(f"{'weights':<18} {shown.run.final}")
+    lines.append(f"{'page':<18} {shown.run.notebook_md}")
+    return lines
+
+
+def _source(source: dict[str, Any]) -> str:
+    dropped = source.get("dropped") or {}
+    why = "".join(f", {n} {reason}" for reason, n in dropped.items())
+    return (
+        f"{source.get('name')}: {source.get('rows_in')} rows in, {sum(dropped.values())} dropped"
+        f"{why}, {source.get('rows_out')} out, {source.get('target_tokens')} target tokens"
+    )

@@ -1,0 +1,12 @@
+"""Make the index of a book anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tunebook.book.index import rebuild
+
+
+def reindex_book(book: Path) -> int:
+    """Read every run folder again and return the number of runs."""
+    return rebuild(book)

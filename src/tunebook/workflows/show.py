@@ -1,0 +1,45 @@
+"""Everything a book knows about one run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunebook.book.checkpoints import best_step, checkpoint_step, list_checkpoints
+from tunebook.book.events import Events
+from tunebook.book.places import RunFolder, open_run
+from tunebook.pages.run_page import read_page_source
+from tunebook.records import Outcome, RunSummary
+
+
+@dataclass(frozen=True, slots=True)
+class ShownRun:
+    """One run with its findings, predictions, data and weights."""
+
+    run: RunFolder
+    summary: RunSummary
+    events: Events
+    outcomes: tuple[Outcome, ...]
+    seal_intact: bool | None
+    sources: tuple[dict[str, Any], ...]
+    checkpoints: tuple[int, ...]
+    best_step: int | None
+    has_final: bool
+
+
+def show_run(book: Path, name: str) -> ShownRun:
+    """Collect what is known about a run; BookError when there is none of that name."""
+    run = open_run(book, name)
+    source = read_page_source(run, book)
+    return ShownRun(
+        run=run,
+        summary=source.summary,
+        events=source.events,
+        outcomes=source.outcomes,
+        seal_intact=source.sealed.intact if source.sealed else None,
+        sources=tuple(s for s in source.data.get("sources") or [] if isinstance(s, dict)),
+        checkpoints=tuple(checkpoint_step(path) for path in list_checkpoints(run)),
+        best_step=best_step(run),
+        has_final=run.final.is_dir(),
+    )
