@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tunebook.errors import RunFileError
@@ -166,7 +166,7 @@ def _score_absence(parsed: Absence, own: RunSummary) -> Outcome:
     return Outcome(parsed.text, True, f"{parsed.kind} looked for and not found", "")
 
 
-def count_outcomes(outcomes: list[Outcome]) -> str | None:
+def count_outcomes(outcomes: Sequence[Outcome]) -> str | None:
     """Put outcomes in a few words, such as `2 of 3 held` or `1 of 2 held, 1 unknown`."""
     if not outcomes:
         return None

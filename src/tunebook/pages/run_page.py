@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ import orjson
 from tunebook.book.events import Events, read_events
 from tunebook.book.index import run_summaries
 from tunebook.book.places import RunFolder
+from tunebook.book.predictions import count_outcomes
 from tunebook.book.run_file import config_parent, read_yaml
 from tunebook.book.seal import Seal, read_seal
-from tunebook.book.summary import OVER, measure, score_all, summarize
+from tunebook.book.summary import OVER, bring_to_life, measure, score_all
 from tunebook.pages.markdown import code, escape, fence, table
 from tunebook.pages.run_account import write_account, write_first_batch
 from tunebook.pages.run_result import write_findings, write_loss, write_samples
@@ -55,14 +56,19 @@ def read_page_source(
     """Collect what a run's page is written from."""
     known = dict(runs) if runs is not None else {s.name: s for s in run_summaries(book)}
     # The index hides a damaged run; its own page must say so.
-    known[run.name] = summary = summarize(run)
+    measured = measure(run)
+    summary = bring_to_life(run, measured)
+    outcomes = tuple(score_all(measured.predictions, summary, known.get))
+    if summary.state in OVER:
+        summary = replace(summary, outcome=count_outcomes(outcomes))
+    known[run.name] = summary
     environment = read_yaml(run.resolved_yaml).get("environment")
     return PageSource(
         run=run,
         summary=summary,
         events=read_events(run),
         sealed=read_seal(run),
-        outcomes=tuple(score_all(measure(run).predictions, summary, known.get)),
+        outcomes=outcomes,
         environment=environment if isinstance(environment, dict) else {},
         data=_read_json(run.data_json),
         runs=known,
@@ -213,16 +219,8 @@ def _family(source: PageSource) -> str:
     for member in family:
         settings += sorted(changed_columns(member, candidates, source.runs) - set(settings))
     shown = settings[:_FAMILY_SETTINGS]
-    columns = [
-        "name",
-        "state",
-        *shown,
-        "train_loss",
-        "val_loss",
-        "perplexity",
-        "seconds",
-        "outcome",
-    ]
+    results = ("train_loss", "val_loss", "perplexity", "seconds", "outcome")
+    columns = ["name", "state", *shown, *results]
     more = len(settings) - len(shown)
     note = f"\n{more} more changed settings are on the runs' own pages.\n" if more > 0 else ""
     body = markdown_table(family, columns, source.runs)
@@ -230,7 +228,7 @@ def _family(source: PageSource) -> str:
 
 
 def find_family(summary: RunSummary, runs: Mapping[str, RunSummary]) -> list[RunSummary]:
-    """Collect the runs linked to a run by what they extend or start from, nearest first, by name."""
+    """Collect the runs linked to a run by what they extend or start from, oldest first."""
     links: dict[str, set[str]] = {name: set() for name in runs}
     for name, other in runs.items():
         for parent in _linked(other):

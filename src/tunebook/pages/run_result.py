@@ -134,9 +134,8 @@ def write_samples(events: Events) -> str:
     for number, (prompt, samples) in enumerate(by_prompt.items(), start=1):
         parts.append(f"**Prompt {number}**\n\n{fence(prompt, 'text')}")
         for sample in _ends(samples):
-            when = (
-                "Before, the untouched model" if sample.step == 0 else f"After step {sample.step}"
-            )
+            after = f"After step {sample.step}"
+            when = "Before, the untouched model" if sample.step == 0 else after
             parts.append(f"{when}:\n\n{fence(sample.text, 'text')}")
         reference = next((s.reference for s in samples if s.reference is not None), None)
         if reference is not None:

@@ -42,8 +42,8 @@ def _machine(events: Events, environment: Mapping[str, Any]) -> Iterator[tuple[s
         target = sum(step.target_tokens for step in events.steps)
         yield "tokens trained", f"{format_count(tokens)}, of which {format_count(target)} target"
         yield "time in steps", format_seconds(seconds)
-        per_second = f"{format_count(round(tokens / seconds))} ({format_count(round(target / seconds))} target)"
-        yield "tokens per second", per_second
+        rate, target_rate = (format_count(round(n / seconds)) for n in (tokens, target))
+        yield "tokens per second", f"{rate} ({target_rate} target)"
     if events.active_seconds is not None:
         yield "time in steps and validation, all attempts", format_seconds(events.active_seconds)
     attempts = {state["attempt"] for state in events.states if state.get("state") == "running"}
