@@ -1,0 +1,1 @@
+"""From files to batches: read, filter, render, tokenize, split, pack, order."""

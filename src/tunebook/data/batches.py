@@ -1,0 +1,68 @@
+"""Lay examples end to end in one flat row, each token knowing its place and its example."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tunebook.data.order import SourcedExample
+from tunebook.data.shards import Shards
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """Examples laid end to end; there is no padding.
+
+    Per token: `ids`, `positions` (from 0 in each example), `target` (it is predicted and scored;
+    never the first of an example), `segment` (the example's place in the batch). Per example:
+    `lengths`, `example_ids`, `sources`.
+    """
+
+    ids: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    target: NDArray[np.bool_]
+    segment: NDArray[np.int64]
+    lengths: tuple[int, ...]
+    example_ids: tuple[str, ...]
+    sources: tuple[str, ...]
+
+
+def collate(examples: Sequence[SourcedExample]) -> MicroBatch:
+    """Lay examples end to end in their order."""
+    lengths = tuple(len(example.tokens.ids) for example in examples)
+    ids = [token for example in examples for token in example.tokens.ids]
+    target = [flag for example in examples for flag in example.tokens.target]
+    positions = [place for length in lengths for place in range(length)]
+    first = np.array(positions, dtype=np.int64)
+    return MicroBatch(
+        ids=np.array(ids, dtype=np.int64),
+        positions=first,
+        target=np.array(target, dtype=bool) & (first > 0),
+        segment=np.repeat(np.arange(len(lengths), dtype=np.int64), lengths),
+        lengths=lengths,
+        example_ids=tuple(example.tokens.id for example in examples),
+        sources=tuple(example.source for example in examples),
+    )
+
+
+def validation_batches(
+    shards: Shards, tokens_per_batch: int, *, limit: int | None = None
+) -> Iterator[MicroBatch]:
+    """Yield the first `limit` examples (all by default) in order, as many to a batch as fit.
+
+    An example longer than `tokens_per_batch` is a batch of its own.
+    """
+    waiting: list[SourcedExample] = []
+    n_tokens = 0
+    for index in range(len(shards) if limit is None else min(limit, len(shards))):
+        tokens = shards.example(index)
+        if waiting and n_tokens + len(tokens.ids) > tokens_per_batch:
+            yield collate(waiting)
+            waiting, n_tokens = [], 0
+        waiting.append(SourcedExample(tokens, shards.source_of(index)))
+        n_tokens += len(tokens.ids)
+    if waiting:
+        yield collate(waiting)

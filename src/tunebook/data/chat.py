@@ -1,0 +1,134 @@
+"""Write conversations through the model's own chat template, and find the answers in the text.
+
+An answer is what the template adds to the rendering of everything before it (with its generation
+prompt), up to and including the first special token after the content. So the mask holds for any
+template whose rendering of a conversation begins with that of its beginning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tunebook.data.codec import TextCodec
+from tunebook.data.tokenize import Rendered, Segment
+from tunebook.errors import DataError, TunebookError
+from tunebook.records import Example, Message
+
+# A noncharacter: Unicode promises that no text holds it. It breaks special strings apart while a
+# template is rendered, and marks where the text is cut before it is tokenized.
+_CUT = "\ufdd0"
+
+Turn = Mapping[str, str]
+
+
+class ChatRenderer:
+    """Writes examples through the tokenizer's chat template."""
+
+    name = "model"
+
+    def __init__(self, codec: TextCodec) -> None:
+        self.codec = codec
+        self.identity = f"model 1 {codec.chat_template}"
+        self._specials = sorted(filter(None, codec.special_strings), key=len, reverse=True)
+
+    def render(self, example: Example) -> Rendered:
+        """Write an example; answers up to their end token carry loss.
+
+        Raises DataError when the template's rendering of a beginning is no beginning of the whole.
+        """
+        turns, n_specials = self._turns(example)
+        whole = self._write(turns, example.id, add_generation_prompt=False)
+        spans = []
+        for place, turn in enumerate(turns):
+            if turn["role"] != "assistant":
+                continue
+            before = self._write(turns[:place], example.id, add_generation_prompt=True)
+            after = self._write(turns[: place + 1], example.id, add_generation_prompt=False)
+            if not after.startswith(before) or not whole.startswith(after):
+                raise DataError(
+                    f"{example.id}: the chat template of {self.codec.name} writes the beginning "
+                    "of a conversation differently once more follows, so answers cannot be told "
+                    "from prompts; say `template: chat`"
+                )
+            end = self._answer_end(after, len(before), turn["content"])
+            spans.append((len(before), end))
+        return Rendered(_cut(whole, spans), begin=False, specials=True, split_specials=n_specials)
+
+    def prompt(self, example: Example) -> str:
+        """Write an example up to its last answer, as the model is asked."""
+        return self._prompt(example).replace(_CUT, "")
+
+    def prompt_ids(self, asked: str | Example) -> list[int]:
+        """Tokenize a prompt; a text of the user's own becomes the user's turn."""
+        if isinstance(asked, str):
+            asked = Example("prompt", "prompt", (Message("user", asked),))
+        pieces = self._prompt(asked).split(_CUT)
+        return [i for piece in pieces for i in self.codec.encode(piece, specials=True)[0]]
+
+    def _prompt(self, example: Example) -> str:
+        turns, _ = self._turns(example)
+        answers = [place for place, turn in enumerate(turns) if turn["role"] == "assistant"]
+        asked = turns[: answers[-1]] if answers else turns
+        return self._write(asked, example.id, add_generation_prompt=True)
+
+    def _turns(self, example: Example) -> tuple[list[dict[str, str]], int]:
+        """Give the messages with every special string in them broken, and how many there were."""
+        turns: list[dict[str, str]] = []
+        n_specials = 0
+        for message in example.messages:
+            content, n_found = self._break(message.content.replace(_CUT, ""))
+            n_specials += n_found
+            if message.role == "input" and turns:
+                turns[-1]["content"] += f"\n\n{content}"
+            else:
+                role = message.role if message.role in ("system", "assistant") else "user"
+                turns.append({"role": role, "content": content})
+        return turns, n_specials
+
+    def _break(self, text: str) -> tuple[str, int]:
+        n_found = 0
+        for special in self._specials:
+            if len(special) > 1 and special in text:
+                n_found += text.count(special)
+                text = text.replace(special, special[0] + _CUT + special[1:])
+        return text, n_found
+
+    def _write(self, turns: Sequence[Turn], example_id: str, *, add_generation_prompt: bool) -> str:
+        if not turns:
+            # Many templates look at the first message; before it there is only what they begin
+            # with, and no conversation is asked to begin with an answer.
+            return ""
+        try:
+            return self.codec.render_chat(turns, add_generation_prompt=add_generation_prompt)
+        except TunebookError as error:
+            raise DataError(f"{example_id}: {error}") from None
+
+    def _answer_end(self, text: str, start: int, content: str) -> int:
+        """Find where an answer ends: after the first special string behind its content."""
+        said = content.strip()
+        found = text.find(said, start)
+        behind = found + len(said) if found >= 0 else start
+        ends = [
+            (at, -len(special))
+            for special in self._specials
+            if (at := text.find(special, behind)) >= 0
+        ]
+        if not ends:
+            return max(behind, start + len(text[start:].rstrip()))
+        at, negative_length = min(ends)
+        return at - negative_length
+
+
+def _cut(text: str, spans: Sequence[tuple[int, int]]) -> tuple[Segment, ...]:
+    """Cut text at the marks and drop them; spans are in the text with marks."""
+    segments, start = [], 0
+    for piece in text.split(_CUT):
+        stop = start + len(piece)
+        inside = tuple(
+            (max(a, start) - start, min(b, stop) - start)
+            for a, b in spans
+            if a < stop and b > start
+        )
+        segments.append(Segment(piece, inside, end=False))
+        start = stop + 1
+    return tuple(segments)

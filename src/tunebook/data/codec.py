@@ -1,0 +1,45 @@
+"""What the data layer needs of a tokenizer; `tunebook.models.tokenizer` fits it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+Encoded = tuple[list[int], list[tuple[int, int]]]
+"""Token ids, and for each the characters [start, end) of the text it came from."""
+
+
+class TextCodec(Protocol):
+    """A tokenizer with character offsets and, perhaps, a chat template.
+
+    `fingerprint` is a sha256 of the tokenizer's files. `bos_id` is set only when the tokenizer
+    itself puts a begin token in front of text. Every id is below `vocab_size`.
+    """
+
+    name: str
+    fingerprint: str
+    vocab_size: int
+    eos_id: int | None
+    bos_id: int | None
+    special_ids: frozenset[int]
+    special_strings: tuple[str, ...]
+    has_chat_template: bool
+    chat_template: str | None
+
+    def encode(self, text: str, *, specials: bool) -> Encoded:
+        """Encode without begin or end tokens; `specials=False` reads their strings as text."""
+        ...
+
+    def encode_batch(self, texts: Sequence[str], *, specials: bool) -> list[Encoded]:
+        """Encode many texts at once."""
+        ...
+
+    def render_chat(
+        self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool
+    ) -> str:
+        """Render messages through the tokenizer's own chat template."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Write ids as text, special tokens shown."""
+        ...

@@ -1,0 +1,271 @@
+"""From a recipe's sources to what a run trains on, with an account of every row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tunebook.data.build import Built, Say, TokenSettings, build_source
+from tunebook.data.codec import TextCodec
+from tunebook.data.order import TrainSet
+from tunebook.data.prompts import SamplePrompt, held_out_prompts, own_prompt
+from tunebook.data.shards import Part, Shards
+from tunebook.data.split import Split, rows_of, split_by_document, take_sample
+from tunebook.errors import DataError
+from tunebook.recipe.tree import Recipe, Source
+from tunebook.records import SourceAccount
+from tunebook.units import format_count
+
+__all__ = ["Prepared", "SamplePrompt", "prepare", "render_prompt", "sample_prompts"]
+
+NO_VALIDATION = "no validation: overfitting cannot be judged"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The data of a run, ready to be read.
+
+    `accounts` has one entry per source in the order of the recipe, then one for a validation file
+    of its own. `validation_hash` covers tokens and targets of all held-out examples. `longest` is
+    the longest row of either, in tokens.
+    """
+
+    train: TrainSet
+    validation: Shards | None
+    accounts: tuple[SourceAccount, ...]
+    template: str
+    notes: tuple[str, ...]
+    validation_hash: str | None
+    longest: int
+    codec: TextCodec
+    stage: str
+
+
+def prepare(
+    recipe: Recipe,
+    codec: TextCodec,
+    cache_dir: Path,
+    say: Callable[[str], None],
+) -> Prepared:
+    """Read, filter, tokenize and split every source of a recipe.
+
+    Tokens made before are used again. Raises DataError for data that cannot be used, RunFileError
+    for filters that do not exist.
+    """
+    settings = _settings(recipe)
+    built = _with_own_names(
+        [build_source(source, settings, codec, cache_dir, say) for source in recipe.data]
+    )
+    fraction = recipe.validation.fraction or 0.0
+    splits = [
+        split_by_document(one.store, take_sample(one.store, source.sample, recipe.seed), fraction)
+        for one, source in zip(built, recipe.data, strict=True)
+    ]
+    accounts = [_account(*found) for found in zip(built, recipe.data, splits, strict=True)]
+    train_parts = [Part(b.name, b.store, s.train) for b, s in zip(built, splits, strict=True)]
+    held_parts = [Part(b.name, b.store, s.held_out) for b, s in zip(built, splits, strict=True)]
+    if recipe.validation.path is not None:
+        part, account = _own_validation(recipe, settings, codec, cache_dir, say)
+        held_parts, accounts = [part], [*accounts, account]
+    _require_rows(built, splits, accounts)
+    held_parts = [part for part in held_parts if len(part.numbers)]
+    validation = Shards(held_parts) if held_parts else None
+    train = TrainSet(
+        [Shards([part]) for part in train_parts],
+        [source.weight for source in recipe.data],
+        seed=recipe.seed,
+        packing=bool(recipe.packing),
+        max_seq_len=recipe.max_seq_len,
+    )
+    notes = _notes(accounts, train_parts, validation)
+    for note in notes:
+        say(note)
+    templates = dict.fromkeys(one.renderer.name for one in built)
+    return Prepared(
+        train=train,
+        validation=validation,
+        accounts=tuple(accounts),
+        template=", ".join(templates),
+        notes=tuple(notes),
+        validation_hash=validation.hash() if validation is not None else None,
+        longest=_longest(train, validation),
+        codec=codec,
+        stage=recipe.stage,
+    )
+
+
+def sample_prompts(prepared: Prepared, n: int) -> list[SamplePrompt]:
+    """Take prompts from the first held-out examples, or from training when nothing is held out."""
+    shards = prepared.validation or prepared.train.sources[0]
+    return held_out_prompts(shards, prepared.codec, text=prepared.stage == "cpt", n=n)
+
+
+def render_prompt(recipe: Recipe, codec: TextCodec, text: str, prepared: Prepared) -> list[int]:
+    """Tokenize an author's own prompt through the template of the run's first source."""
+    return own_prompt(recipe, codec, text, [account.format for account in prepared.accounts])
+
+
+def _settings(recipe: Recipe) -> TokenSettings:
+    train_on = recipe.train_on or ("all" if recipe.stage == "cpt" else "response")
+    if recipe.stage == "cpt" and train_on == "response":
+        raise DataError("train_on: response needs responses, and stage cpt has none; say all")
+    return TokenSettings(
+        stage=recipe.stage,
+        template=recipe.template,
+        train_on=train_on,
+        max_seq_len=recipe.max_seq_len,
+        overlong=recipe.overlong or ("split" if recipe.stage == "cpt" else "drop"),
+    )
+
+
+def _with_own_names(built: Sequence[Built], taken: Sequence[str] = ()) -> list[Built]:
+    """Give sources of the same name a number, so that every example id is its own."""
+    used = set(taken)
+    named = []
+    for one in built:
+        name, number = one.name, 1
+        while name in used:
+            number += 1
+            name = f"{one.name}-{number}"
+        used.add(name)
+        named.append(replace(one, name=name))
+    return named
+
+
+def _own_validation(
+    recipe: Recipe, settings: TokenSettings, codec: TextCodec, cache_dir: Path, say: Say
+) -> tuple[Part, SourceAccount]:
+    wanted = recipe.validation
+    source = Source(
+        path=wanted.path or "",
+        format=wanted.format,
+        columns=wanted.columns,
+        document=wanted.document,
+    )
+    built = build_source(source, settings, codec, cache_dir, say)
+    built = replace(built, name=f"validation:{built.name}")
+    everything = np.arange(len(built.store), dtype=np.int64)
+    if not len(everything):
+        raise DataError(f"{source.path}: no row is left to validate on: {_drops_of(built)}")
+    account = _account(built, source, Split(everything[:0], everything, None))
+    return Part(built.name, built.store, everything), account
+
+
+def _account(built: Built, source: Source, split: Split) -> SourceAccount:
+    facts, store = built.store.facts, built.store
+    dropped = dict(facts["dropped"])
+    both = np.sort(np.concatenate([split.train, split.held_out]))
+    n_rows = _count_rows(built, both)
+    if source.sample is not None and facts["rows_out"] > n_rows:
+        dropped["not in the sample"] = facts["rows_out"] - n_rows
+    train_rows = _count_rows(built, split.train)
+    # A row whose tail is held out is a training row; the note of the split tells about the tail.
+    validation_rows = n_rows - train_rows
+    account = SourceAccount(
+        name=built.name,
+        path=source.path,
+        format=built.detected.format,
+        rows_in=facts["rows_in"],
+        dropped=dropped,
+        rows_out=n_rows,
+        cut_rows=_count_cut(built, both)[0],
+        cut_tokens=_count_cut(built, both)[1],
+        tokens=int(store.lengths[both].sum()),
+        target_tokens=int(store.target_counts()[both].sum()),
+        documents=len(np.unique(store.rows["document"][both])),
+        train_rows=train_rows,
+        validation_rows=validation_rows,
+        content_hash=built.content_hash,
+        notes=_source_notes(built, split),
+    )
+    if account.rows_in != sum(dropped.values()) + account.rows_out:
+        raise DataError(
+            f"{source.path}: {account.rows_in} rows in are not {sum(dropped.values())} dropped and "
+            f"{account.rows_out} out; this is a bug in tunebook, please report it"
+        )
+    return account
+
+
+def _count_rows(built: Built, numbers: NDArray[np.int64]) -> int:
+    found = rows_of(built.store, numbers)
+    return int(found[-1]) + 1 if len(found) else 0
+
+
+def _count_cut(built: Built, numbers: NDArray[np.int64]) -> tuple[int, int]:
+    cut = built.store.rows["cut"][numbers]
+    return int((cut > 0).sum()), int(cut.sum())
+
+
+def _source_notes(built: Built, split: Split) -> tuple[str, ...]:
+    facts, name = built.store.facts, built.name
+    notes = [f"{name}: filter {idle} dropped nothing" for idle in facts["idle_filters"]]
+    if facts["shared_rows"]:
+        notes.append(
+            f"{name}: prompt and answer share a token in {format_count(facts['shared_rows'])} rows"
+        )
+    if facts["special_rows"]:
+        notes.append(
+            f"{name}: {format_count(facts['special_rows'])} rows hold the text of special tokens; "
+            "it stays plain text"
+        )
+    if facts["cut_rows"]:
+        notes.append(
+            f"{name}: {format_count(facts['cut_rows'])} rows were cut, "
+            f"{format_count(facts['cut_tokens'])} tokens lost"
+        )
+    if split.note is not None:
+        notes.append(f"{name}: {split.note}")
+    return tuple(notes)
+
+
+def _require_rows(
+    built: Sequence[Built], splits: Sequence[Split], accounts: Sequence[SourceAccount]
+) -> None:
+    for one, split, account in zip(built, splits, accounts, strict=False):
+        if not len(split.train):
+            raise DataError(
+                f"{account.path}: no row is left to train on: {_drops_of(one)}; loosen the "
+                "filters, raise max_seq_len or look at it with `tunebook data show`"
+            )
+
+
+def _drops_of(built: Built) -> str:
+    facts = built.store.facts
+    reasons = ", ".join(f"{n} {reason}" for reason, n in facts["dropped"].items())
+    return f"{facts['rows_in']} in, dropped {reasons or 'none'}, {facts['rows_out']} out"
+
+
+def _notes(
+    accounts: Sequence[SourceAccount], train: Sequence[Part], validation: Shards | None
+) -> list[str]:
+    notes = [note for account in accounts for note in account.notes]
+    if validation is None:
+        notes.append(NO_VALIDATION)
+        return notes
+    known = np.unique(Shards(train).contents)
+    leaked = int(np.isin(np.unique(validation.contents), known).sum())
+    if leaked and not _is_one_cut_document(train, validation):
+        notes.append(
+            f"LEAK: {format_count(leaked)} held-out rows are also trained on, so the validation "
+            "loss is too good; take them out of one side"
+        )
+    return notes
+
+
+def _is_one_cut_document(train: Sequence[Part], validation: Shards) -> bool:
+    """Tell whether what both sides share is only rows of which the tail is held out."""
+    both = np.intersect1d(Shards(train).contents, validation.contents)
+    starts = [
+        p.store.rows["content"][p.numbers[p.store.rows["window"][p.numbers] <= 1]]
+        for p in validation.parts
+    ]
+    return not np.isin(both, np.concatenate(starts)).any()
+
+
+def _longest(train: TrainSet, validation: Shards | None) -> int:
+    sets = [*train.sources, *([validation] if validation is not None else [])]
+    return max(int(shards.lengths.max()) for shards in sets if len(shards))
