@@ -9,7 +9,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check slow format
+.PHONY: help demo test check slow format docs
 
 help:
 	@echo "make demo    train the embedded model on embedded data, and show what came of it"
@@ -17,6 +17,7 @@ help:
 	@echo "make check   lint, format, types, layers, docs in step with the code"
 	@echo "make slow    the tests that take long"
 	@echo "make format  format the code"
+	@echo "make docs    write the generated pages docs/fields.md and docs/commands.md again"
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -45,3 +46,6 @@ slow: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(STAMP)
+	$(BIN)/python tools/make_docs.py

@@ -213,7 +213,7 @@ def _spell_paths(value: Any) -> Any:
 def _dump(values: object) -> str:
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # its stub lies
     yaml.allow_unicode = True
     yaml.width = 100
     out = io.StringIO()

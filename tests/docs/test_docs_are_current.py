@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def make_docs() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_docs", ROOT / "tools" / "make_docs.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["make_docs"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", ["fields.md", "commands.md"])
+def test_generated_page_is_what_the_code_says(make_docs: ModuleType, page: str) -> None:
+    assert page not in make_docs.stale_pages(), f"docs/{page} is stale; run `make docs`"
+
+
+def test_a_changed_page_is_noticed(
+    make_docs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, write in make_docs.PAGES.items():
+        (tmp_path / name).write_text(write(), encoding="utf-8")
+    monkeypatch.setattr(make_docs, "DOCS", tmp_path)
+    assert make_docs.stale_pages() == []
+    (tmp_path / "fields.md").write_text("old", encoding="utf-8")
+    assert make_docs.stale_pages() == ["fields.md"]
+
+
+def test_every_field_has_a_meaning() -> None:
+    from tunebook.recipe.explain import list_fields
+
+    assert [row.key for row in list_fields() if not row.meaning] == []
+
+
+def test_every_decision_states_question_choice_rejected_and_why() -> None:
+    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    assert pages
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        for part in ("**Question.**", "**Choice.**", "**Rejected.**", "**Why.**"):
+            assert part in text, f"{page.name} lacks {part}"
+
+
+def test_readme_names_files_that_exist() -> None:
+    import re
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:src|docs|tools|tests)/[\w./-]+)`", readme)
+    assert [name for name in named if not (ROOT / name).exists()] == []
