@@ -147,7 +147,7 @@ def create_book(folder: Path) -> Path:
         (folder / ".tunebook").mkdir(exist_ok=True)
         (folder / ".tunebook" / ".gitignore").write_text(_IGNORE, encoding="utf-8")
         if not (folder / "notebook.md").exists():
-            (folder / "notebook.md").write_text("# Notebook\n", encoding="utf-8")
+            (folder / "notebook.md").touch()
         # The mark comes last: a folder with a mark is a whole book.
         (folder / MARK).write_text(_BOOK_YAML, encoding="utf-8")
     return folder.resolve()
@@ -177,3 +177,9 @@ def open_run(book: Path, name: str) -> RunFolder:
     else:
         way_out = "`tunebook new NAME` starts one"
     raise BookError(f"the book {book} has no run `{name}`; {way_out}")
+
+
+def run_file_of(book: Path, name: str) -> Path:
+    """Find what a child of a run is laid over: its resolved values, or its file when it is new."""
+    run = open_run(book, name)
+    return run.resolved_yaml if run.resolved_yaml.exists() else run.run_yaml

@@ -112,11 +112,14 @@ def _front_matter(source: PageSource) -> str:
         "state": summary.state,
         "parents": list(summary.parents),
         "base": base_model(summary, source.runs),
-        "extends": config_parent(summary.config),
         "outcome": summary.outcome,
+    }
+    more = {
+        "extends": config_parent(summary.config),
         "tags": list(summary.tags),
         "started": summary.started,
     }
+    values |= {key: value for key, value in more.items() if value}
     # A JSON value on one line is YAML as well, whatever the text holds.
     lines = [f"{key}: {orjson.dumps(value).decode()}" for key, value in values.items()]
     return "\n".join(["---", *lines, "---", ""])

@@ -115,7 +115,10 @@ def markdown_table(
 def changed_columns(
     summary: RunSummary, columns: Sequence[str], book: Mapping[str, RunSummary]
 ) -> set[str]:
-    """Name the columns of settings in which a run differs from the one it extends."""
+    """Name the columns of settings in which a run differs from the one it extends.
+
+    A new run states only what it changes; what it does not state is inherited, not changed.
+    """
     parent = book.get(config_parent(summary.config) or "")
     if parent is None or parent.name == summary.name:
         return set()
@@ -123,6 +126,7 @@ def changed_columns(
         column
         for column in columns
         if (column in _SETTINGS or column not in JSON_KEYS)
+        and (summary.state != "new" or column in summary.config)
         and column_value(summary, column) != column_value(parent, column)
     }
 

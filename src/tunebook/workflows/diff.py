@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tunebook.book.places import open_run
+from tunebook.book.places import open_run, run_file_of
+from tunebook.book.run_file import flatten
 from tunebook.book.summary import summarize
 from tunebook.records import RunSummary
 
@@ -35,7 +36,7 @@ class RunDiff:
 
 def diff_runs(book: Path, left: str, right: str) -> RunDiff:
     """Compare the resolved values of two runs; BookError when there is no such run."""
-    a, b = summarize(open_run(book, left)), summarize(open_run(book, right))
+    a, b = (_whole(book, summarize(open_run(book, name))) for name in (left, right))
     keys = sorted({*a.config, *b.config})
     settings = tuple(
         Difference(key, a.config.get(key), b.config.get(key))
@@ -50,3 +51,15 @@ def diff_runs(book: Path, left: str, right: str) -> RunDiff:
     known = a.examples_hash is not None and b.examples_hash is not None
     same = a.examples_hash == b.examples_hash if known else None
     return RunDiff(a, b, settings, results, same)
+
+
+def _whole(book: Path, summary: RunSummary) -> RunSummary:
+    """Resolve what a new run inherits, since its file states only what it changes."""
+    if summary.state != "new":
+        return summary
+    from tunebook.recipe.load import load_run_file
+
+    run = open_run(book, summary.name)
+    loaded = load_run_file(run.run_yaml, find_run=lambda name: run_file_of(book, name))
+    config = flatten(loaded.recipe.model_dump(mode="json"))
+    return replace(summary, model=loaded.recipe.model, config=config)

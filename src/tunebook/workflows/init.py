@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from tunebook.book.places import create_book
+from tunebook.workflows.notebook import build_notebook
 
 
 def init_book(folder: str | Path) -> Path:
     """Make a book in a folder and return its path; BookError when there is one already."""
-    return create_book(Path(folder))
+    book = create_book(Path(folder))
+    build_notebook(book)
+    return book

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tunebook.book.atomic import storage_errors, write_text
-from tunebook.book.places import RunFolder, list_runs, open_run
+from tunebook.book.places import RunFolder, list_runs, open_run, run_file_of
 from tunebook.errors import BookError
 
 _START = """\
@@ -101,11 +102,8 @@ def _stated(
     """
     from tunebook.recipe.load import recipe_from_mapping
 
-    def find_run(name: str) -> Path:
-        other = open_run(book, name)
-        return other.resolved_yaml if other.resolved_yaml.exists() else other.run_yaml
-
     origin = f"runs/{run.name}/run.yaml"
+    find_run = partial(run_file_of, book)
     loaded = recipe_from_mapping(values, origin, run.path, overrides, find_run)
     whole = loaded.recipe.model_dump(mode="json")
     stated = dict(values)
