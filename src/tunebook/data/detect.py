@@ -198,10 +198,21 @@ def _formats() -> str:
 
 
 def _example(row: RawRow) -> str:
+    """Suggest a mapping from what columns like these are mostly called."""
     keys = [key for key, value in row.values.items() if isinstance(value, str)]
-    if len(keys) >= 2:
-        return f"{{prompt: {keys[0]}, completion: {keys[1]}}}"
-    return f"{{text: {keys[0] if keys else 'your_name'}}}"
+    if "instruction" in keys and (answer := _first_of(("response", "answer"), keys)):
+        return f"{{output: {answer}}}"
+    asked = _first_of(("prompt", "question", "query", "instruction"), keys)
+    answer = _first_of(("completion", "answer", "response", "output"), keys)
+    if len(keys) < 2:
+        return f"{{text: {keys[0] if keys else 'your_name'}}}"
+    rest = [key for key in keys if key not in (asked, answer)]
+    asked = asked or rest.pop(0)
+    return f"{{prompt: {asked}, completion: {answer or rest.pop(0)}}}"
+
+
+def _first_of(names: Iterable[str], keys: Iterable[str]) -> str | None:
+    return next((name for name in names if name in keys), None)
 
 
 def _list(values: Iterable[str]) -> str:

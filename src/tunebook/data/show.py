@@ -1,0 +1,163 @@
+"""Look at a data file as the model will see it, without a run and without keeping anything."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import orjson
+
+from tunebook.data.build import Built, TokenSettings, build_source
+from tunebook.data.codec import TextCodec
+from tunebook.data.detect import detect
+from tunebook.data.shards import Part, Shards
+from tunebook.data.sources import locate
+from tunebook.errors import DataError
+from tunebook.recipe.tree import Source
+
+_NO_LIMIT = 2**62
+_DROPS_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Lengths in tokens of the rows that are left, `max_seq_len` not yet applied."""
+
+    n: int
+    mean: float
+    median: float
+    p95: float
+    max: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShownToken:
+    """A token's text and whether it carries loss; a character of many tokens is with its last."""
+
+    text: str
+    target: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ShownData:
+    """What a source is, where its rows went, and one row as the model will see it.
+
+    `dropped_ids` has the first few ids per reason.
+    """
+
+    source: str
+    format: str
+    reason: str
+    looked_at: str
+    stage: str
+    template: str
+    tokenizer: str
+    columns: tuple[str, ...]
+    rows_in: int
+    dropped: Mapping[str, int]
+    dropped_ids: Mapping[str, tuple[str, ...]]
+    rows_out: int
+    documents: int
+    tokens: int
+    target_tokens: int
+    lengths: Lengths
+    sample_id: str
+    sample: tuple[ShownToken, ...]
+    notes: tuple[str, ...]
+
+
+def show_data(
+    source: Source, codec: TextCodec, *, template: str = "auto", stage: str | None = None
+) -> ShownData:
+    """Detect, tokenize and describe a source; stage by default cpt for text, else sft.
+
+    Raises DataError for what `prepare` raises it.
+    """
+    detected = detect(locate(source.path), source)
+    stage = stage or ("cpt" if detected.format == "text" else "sft")
+    train_on = "all" if stage == "cpt" else "response"
+    settings = TokenSettings(stage, template, train_on, _NO_LIMIT, "cut")
+    with tempfile.TemporaryDirectory(prefix="tunebook-show-") as folder:
+        built = build_source(source, settings, codec, Path(folder), lambda text: None)
+        return _describe(source, built, codec, stage)
+
+
+def _describe(source: Source, built: Built, codec: TextCodec, stage: str) -> ShownData:
+    facts, store, detected = built.store.facts, built.store, built.detected
+    if not len(store):
+        reasons = ", ".join(f"{n} {reason}" for reason, n in facts["dropped"].items())
+        raise DataError(
+            f"{source.path}: no row is left: {facts['rows_in']} in, dropped {reasons}; look at the "
+            "file and its columns"
+        )
+    shards = Shards([Part(built.name, store, np.arange(len(store), dtype=np.int64))])
+    first = shards.example(0)
+    notes = []
+    if facts["shared_rows"]:
+        notes.append(f"prompt and answer share a token in {facts['shared_rows']} rows")
+    if facts["special_rows"]:
+        notes.append(
+            f"{facts['special_rows']} rows hold the text of special tokens; it stays plain text"
+        )
+    return ShownData(
+        source=source.path,
+        format=detected.format,
+        reason=detected.reason,
+        looked_at=detected.looked_at,
+        stage=stage,
+        template=built.renderer.name,
+        tokenizer=codec.name,
+        columns=detected.columns,
+        rows_in=facts["rows_in"],
+        dropped=dict(facts["dropped"]),
+        dropped_ids=_first_drops(store.folder / "drops.jsonl"),
+        rows_out=facts["rows_out"],
+        documents=len(np.unique(shards.documents)),
+        tokens=int(shards.lengths.sum()),
+        target_tokens=int(shards.target_counts.sum()),
+        lengths=_lengths(shards),
+        sample_id=first.id,
+        sample=mark_tokens(codec, first.ids, first.target),
+        notes=tuple(notes),
+    )
+
+
+def _lengths(shards: Shards) -> Lengths:
+    lengths = shards.lengths
+    return Lengths(
+        n=len(lengths),
+        mean=float(lengths.mean()),
+        median=float(np.median(lengths)),
+        p95=float(np.percentile(lengths, 95)),
+        max=int(lengths.max()),
+    )
+
+
+def _first_drops(path: Path) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    with path.open("rb") as stream:
+        for line in stream:
+            drop = orjson.loads(line)
+            ids = found.get(drop["reason"], ())
+            if len(ids) < _DROPS_SHOWN:
+                found[drop["reason"]] = (*ids, drop["id"])
+    return found
+
+
+def mark_tokens(
+    codec: TextCodec, ids: tuple[int, ...], target: tuple[bool, ...]
+) -> tuple[ShownToken, ...]:
+    """Give each token the text it adds to the row, in steps that never cut a character."""
+    shown = []
+    start = read = 0  # text up to `read` is shown; decoding begins at `start` for context
+    for stop, carries in enumerate(target, start=1):
+        before, after = codec.decode(ids[start:read]), codec.decode(ids[start:stop])
+        text = ""
+        if not after.endswith("\ufffd") or stop == len(ids):
+            text = after[len(before) :]
+            start, read = read, stop
+        shown.append(ShownToken(text, carries))
+    return tuple(shown)

@@ -1,0 +1,43 @@
+"""What `tunebook data show` does: a file as a model's tokenizer and template will see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+
+from tunebook.data.show import ShownData, show_data
+from tunebook.errors import UsageError
+from tunebook.models.tokenizer import load_tokenizer
+from tunebook.recipe.tree import Source
+
+
+def show(
+    path: str,
+    *,
+    model: str = "tunebook/tiny",
+    data_format: str = "auto",
+    template: str = "auto",
+    stage: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    document: str = "auto",
+) -> ShownData:
+    """Describe a data file; no book is needed and nothing is kept.
+
+    Raises DataError for the file, ModelError for the tokenizer, UsageError for an option.
+    """
+    try:
+        source = Source.model_validate(
+            {
+                "path": path,
+                "format": data_format,
+                "columns": dict(columns or {}),
+                "document": document,
+            }
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(
+            f"{'.'.join(map(str, first['loc']))} {first['input']!r}: {first['msg']}"
+        ) from None
+    return show_data(source, load_tokenizer(model), template=template, stage=stage)
