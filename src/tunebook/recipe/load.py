@@ -157,9 +157,11 @@ def _finish(
     layer = apply_overrides(layer, overrides, Path.cwd())
 
     def at(key: str) -> str:
+        below = (place for name, place in layer.where.items() if name.startswith(f"{key}."))
+        inside = next(below, origin) if key else origin
         while key and key not in layer.where:
             key = key.rpartition(".")[0]
-        return layer.where[key] if key else origin
+        return layer.where[key] if key else inside
 
     recipe = _validate(layer.values, at)
     return LoadedRecipe(recipe, written, _sources(recipe, layer), chain)

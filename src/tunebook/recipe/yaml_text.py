@@ -120,7 +120,7 @@ class _Builder:
             if not isinstance(name_node, ScalarNode):
                 raise self.wrong(name_node, "a key that is not a word")
             name = str(name_node.value)
-            if not name:
+            if str(name_node.tag) == _TAG + "null":
                 raise self.wrong(name_node, "a key without a name")
             if name in values:
                 first = self.lines.get(f"{key}.{name}" if key else name)
