@@ -60,6 +60,8 @@ def acquire_run(run: RunFolder, wait_seconds: float = 5.0) -> Iterator[Lease]:
         lease.beat()
         yield lease
     finally:
+        # Whoever let go trains no more, even if its process lives on.
+        run.heartbeat_json.unlink(missing_ok=True)
         lock.release()
 
 

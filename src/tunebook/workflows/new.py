@@ -67,8 +67,10 @@ def _start(book: Path, run: RunFolder, overrides: Sequence[str]) -> str:
 
 def _child(book: Path, run: RunFolder, parent: str, overrides: Sequence[str]) -> str:
     extends, prediction = _extends(book, run, parent)
-    values = {"extends": extends, "name": run.name}
-    stated = _stated(book, run, values, overrides)
+    # The run's folder is made only once all is valid: until then a relative path leads nowhere.
+    whole = extends if extends == parent else str(Path(parent).resolve())
+    stated = _stated(book, run, {"extends": whole, "name": run.name}, overrides)
+    stated["extends"] = extends
     text = _dump(stated)
     return text if "notebook" in stated else text + _PREDICT_HINT.format(prediction=prediction)
 

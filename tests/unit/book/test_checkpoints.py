@@ -46,9 +46,13 @@ def test_checkpoints_are_listed_by_step_and_verify(run: RunFolder) -> None:
 
 
 def test_nothing_of_a_failed_save_stays(run: RunFolder) -> None:
-    with pytest.raises(RuntimeError, match="boom"), writing_checkpoint(run, 11) as path:
-        (path / "half").write_text("x")
-        raise RuntimeError("boom")
+    def save() -> None:
+        with writing_checkpoint(run, 11) as path:
+            (path / "half").write_text("x")
+            raise RuntimeError("boom")
+
+    with pytest.raises(RuntimeError, match="boom"):
+        save()
     assert sorted(os.listdir(run.checkpoints)) == ["step-1", "step-10", "step-2"]
 
 
@@ -60,9 +64,9 @@ def test_nothing_of_a_failed_save_stays(run: RunFolder) -> None:
 def test_a_full_disk_says_what_and_where_and_leaves_the_old_ones_good(
     run: RunFolder, error: Exception
 ) -> None:
-    with pytest.raises(StorageError, match=r"disk is full: cannot save .*step-11; needs .* free;"):
-        with writing_checkpoint(run, 11):
-            raise error
+    sentence = r"disk is full: cannot save .*step-11; needs .* free;"
+    with pytest.raises(StorageError, match=sentence), writing_checkpoint(run, 11):
+        raise error
     assert newest_good_checkpoint(run) == (run.checkpoints / "step-10", [])
 
 

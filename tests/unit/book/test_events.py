@@ -4,8 +4,8 @@ import math
 from pathlib import Path
 
 import pytest
-from made_runs import make_run, make_step, make_validation
 
+from made_runs import make_run, make_step, make_validation
 from tunebook.book.events import (
     EventTail,
     EventWriter,
@@ -54,7 +54,7 @@ def test_numbers_that_are_not_finite_survive(run: RunFolder) -> None:
     assert math.isnan(EventTail(run).poll()[0][1]["loss"])
 
 
-def test_text_that_reads_NaN_stays_text(run: RunFolder) -> None:
+def test_text_that_reads_like_a_number_stays_text(run: RunFolder) -> None:
     with EventWriter(run, 1) as events:
         events.write("facts", {"first_batch": [{"example": "a#1", "text": "NaN"}]})
     assert read_events(run).facts["first_batch"][0]["text"] == "NaN"
@@ -171,7 +171,7 @@ def test_a_full_disk_is_said_and_leaves_no_torn_line(
             return n
 
         monkeypatch.setattr(os, "write", full)
-        with pytest.raises(StorageError, match="the disk is full.*tunebook resume r"):
+        with pytest.raises(StorageError, match=r"the disk is full.*tunebook resume r"):
             events.write("note", {"text": "b"})
         monkeypatch.undo()
         assert event_files(run)[0].read_bytes() == before

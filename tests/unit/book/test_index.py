@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from made_runs import make_run, make_validation
 
+from made_runs import make_run, make_validation
 from tunebook.book import summary as summary_module
 from tunebook.book.events import EventWriter
 from tunebook.book.index import rebuild, run_summaries

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from made_runs import make_run
 
+from made_runs import make_run
 from tunebook.book.liveness import acquire_run, current_state, is_alive
 from tunebook.book.places import RunFolder
 from tunebook.errors import BookError

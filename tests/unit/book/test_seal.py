@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from made_runs import make_step
 
+from made_runs import make_step
 from tunebook.book.events import EventWriter
 from tunebook.book.places import RunFolder
 from tunebook.book.seal import read_seal, seal

@@ -4,8 +4,8 @@ import math
 from pathlib import Path
 
 import pytest
-from made_runs import make_run, make_step
 
+from made_runs import make_run, make_step
 from tunebook.book.events import EventWriter
 from tunebook.book.places import RunFolder, create_book, find_book, open_run
 from tunebook.book.summary import late_train_loss, perplexity, summarize
