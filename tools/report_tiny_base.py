@@ -18,8 +18,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import transformers
-from make_tiny_base import MAX_SEQ_LEN, SEED, VOCAB_SIZE
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from make_tiny_base import MAX_SEQ_LEN, SEED, VOCAB_SIZE
 
 
 @torch.no_grad()
