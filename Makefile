@@ -4,6 +4,8 @@
 PYTHON ?= python3
 # The index of PyTorch's CPU-only builds; see README.md. Empty: whatever pip finds.
 TORCH_INDEX_URL ?=
+# A variable, because a comma would end the argument of $(if).
+TORCH := torch>=2.10,<2.14
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -23,7 +25,7 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "tunebook needs Python 3.11 or newer; name one with make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(if $(TORCH_INDEX_URL),$(BIN)/pip install --quiet 'torch>=2.10,<2.14' --index-url $(TORCH_INDEX_URL))
+	$(if $(TORCH_INDEX_URL),$(BIN)/pip install --quiet '$(TORCH)' --index-url $(TORCH_INDEX_URL))
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@
 
