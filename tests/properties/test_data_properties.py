@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,8 @@ def test_rows_in_are_rows_dropped_plus_rows_trained_on_plus_rows_held_out(
         try:
             prepared = prepare(recipe, Bytes(), Path(folder) / "cache", lambda text: None)
         except DataError as error:
-            assert "no row is left" in str(error)
+            if "no row is left" not in str(error):
+                raise
             return
         (account,) = prepared.accounts
         assert account.rows_in == len(rows) == sum(account.dropped.values()) + account.rows_out
@@ -110,7 +112,7 @@ def test_packing_holds_every_example_once_and_never_exceeds_the_capacity(lengths
     generator = np.random.Generator(np.random.PCG64(seed))
     numbers, starts = pack_rows(np.array(lengths, dtype=np.int64), capacity, generator)
     assert Counter(numbers.tolist()) == Counter(range(len(lengths)))
-    for start, stop in zip(starts[:-1], starts[1:], strict=True):
+    for start, stop in pairwise(starts.tolist()):
         row = [lengths[n] for n in numbers[start:stop]]
         assert row
         assert len(row) == 1 or sum(row) <= capacity

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -63,6 +64,7 @@ class _Tally:
     cut_tokens: int = 0
     shared_rows: int = 0
     special_rows: int = 0
+    unended_rows: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     by_file: dict[int, bool] = field(default_factory=dict)
 
@@ -93,6 +95,20 @@ def build_source(
     return Built(located.name, located, detected, renderer, store, content_hash)
 
 
+def row_notes(facts: Mapping[str, Any]) -> list[str]:
+    """Say what was noticed about the rows of a store while they were tokenized."""
+    notes = [f"filter {idle} dropped nothing" for idle in facts["idle_filters"]]
+    counted = {
+        "shared_rows": "{} rows have a token that prompt and answer share",
+        "special_rows": "{} rows hold the text of special tokens; it stays plain text",
+        "unended_rows": "{} rows have an answer that the chat template ends with no special token, "
+        "so the model does not learn to stop there; say `template: chat`",
+        "cut_rows": "{} rows were cut, " + format_count(facts["cut_tokens"]) + " tokens lost",
+    }
+    notes += [text.format(format_count(facts[k])) for k, text in counted.items() if facts[k]]
+    return notes
+
+
 def _key(
     content_hash: str,
     source: Source,
@@ -102,7 +118,7 @@ def _key(
     filters: list[NamedFilter],
 ) -> str:
     parts: Mapping[str, object] = {
-        "version": 1,
+        "version": 2,
         "content": content_hash,
         "format": detected.format,
         "columns": dict(detected.mapping),
@@ -150,6 +166,7 @@ def _tokenize_source(
                 "cut_tokens": tally.cut_tokens,
                 "shared_rows": tally.shared_rows,
                 "special_rows": tally.special_rows,
+                "unended_rows": tally.unended_rows,
                 "idle_filters": [f.name for f in filters if f.name not in sink.busy_filters],
             }
         )
@@ -188,6 +205,7 @@ class _Sink:
         tally.by_file[read.file] = read.by_file
         tally.shared_rows += row.shared
         tally.special_rows += text.split_specials > 0
+        tally.unended_rows += text.unended > 0
         if length > limit and overlong == "split":
             # Each window begins with the last token of the one before, as context without loss,
             # so that every token after the first is predicted exactly once.

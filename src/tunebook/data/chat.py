@@ -38,7 +38,7 @@ class ChatRenderer:
         """
         turns, n_specials = self._turns(example)
         whole = self._write(turns, example.id, add_generation_prompt=False)
-        spans = []
+        spans, unended = [], 0
         for place, turn in enumerate(turns):
             if turn["role"] != "assistant":
                 continue
@@ -50,9 +50,16 @@ class ChatRenderer:
                     "of a conversation differently once more follows, so answers cannot be told "
                     "from prompts; say `template: chat`"
                 )
-            end = self._answer_end(after, len(before), turn["content"])
+            end, is_ended = self._answer_end(after, len(before), turn["content"])
             spans.append((len(before), end))
-        return Rendered(_cut(whole, spans), begin=False, specials=True, split_specials=n_specials)
+            unended += not is_ended
+        return Rendered(
+            _cut(whole, spans),
+            begin=False,
+            specials=True,
+            split_specials=n_specials,
+            unended=unended,
+        )
 
     def prompt(self, example: Example) -> str:
         """Write an example up to its last answer, as the model is asked."""
@@ -103,8 +110,8 @@ class ChatRenderer:
         except TunebookError as error:
             raise DataError(f"{example_id}: {error}") from None
 
-    def _answer_end(self, text: str, start: int, content: str) -> int:
-        """Find where an answer ends: after the first special string behind its content."""
+    def _answer_end(self, text: str, start: int, content: str) -> tuple[int, bool]:
+        """Find where an answer ends, and whether by a special string behind its content."""
         said = content.strip()
         found = text.find(said, start)
         behind = found + len(said) if found >= 0 else start
@@ -114,9 +121,9 @@ class ChatRenderer:
             if (at := text.find(special, behind)) >= 0
         ]
         if not ends:
-            return max(behind, start + len(text[start:].rstrip()))
+            return max(behind, start + len(text[start:].rstrip())), False
         at, negative_length = min(ends)
-        return at - negative_length
+        return at - negative_length, True
 
 
 def _cut(text: str, spans: Sequence[tuple[int, int]]) -> tuple[Segment, ...]:

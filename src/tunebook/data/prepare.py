@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tunebook.data.build import Built, Say, TokenSettings, build_source
+from tunebook.data.build import Built, Say, TokenSettings, build_source, row_notes
 from tunebook.data.codec import TextCodec
 from tunebook.data.order import TrainSet
 from tunebook.data.prompts import SamplePrompt, held_out_prompts, own_prompt
@@ -201,25 +201,10 @@ def _count_cut(built: Built, numbers: NDArray[np.int64]) -> tuple[int, int]:
 
 
 def _source_notes(built: Built, split: Split) -> tuple[str, ...]:
-    facts, name = built.store.facts, built.name
-    notes = [f"{name}: filter {idle} dropped nothing" for idle in facts["idle_filters"]]
-    if facts["shared_rows"]:
-        notes.append(
-            f"{name}: prompt and answer share a token in {format_count(facts['shared_rows'])} rows"
-        )
-    if facts["special_rows"]:
-        notes.append(
-            f"{name}: {format_count(facts['special_rows'])} rows hold the text of special tokens; "
-            "it stays plain text"
-        )
-    if facts["cut_rows"]:
-        notes.append(
-            f"{name}: {format_count(facts['cut_rows'])} rows were cut, "
-            f"{format_count(facts['cut_tokens'])} tokens lost"
-        )
+    notes = row_notes(built.store.facts)
     if split.note is not None:
-        notes.append(f"{name}: {split.note}")
-    return tuple(notes)
+        notes.append(split.note)
+    return tuple(f"{built.name}: {note}" for note in notes)
 
 
 def _require_rows(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from tunebook.data.build import Built, TokenSettings, build_source
+from tunebook.data.build import Built, TokenSettings, build_source, row_notes
 from tunebook.data.codec import TextCodec
 from tunebook.data.detect import detect
 from tunebook.data.shards import Part, Shards
@@ -95,13 +95,6 @@ def _describe(source: Source, built: Built, codec: TextCodec, stage: str) -> Sho
         )
     shards = Shards([Part(built.name, store, np.arange(len(store), dtype=np.int64))])
     first = shards.example(0)
-    notes = []
-    if facts["shared_rows"]:
-        notes.append(f"prompt and answer share a token in {facts['shared_rows']} rows")
-    if facts["special_rows"]:
-        notes.append(
-            f"{facts['special_rows']} rows hold the text of special tokens; it stays plain text"
-        )
     return ShownData(
         source=source.path,
         format=detected.format,
@@ -121,7 +114,7 @@ def _describe(source: Source, built: Built, codec: TextCodec, stage: str) -> Sho
         lengths=_lengths(shards),
         sample_id=first.id,
         sample=mark_tokens(codec, first.ids, first.target),
-        notes=tuple(notes),
+        notes=tuple(row_notes(facts)),
     )
 
 

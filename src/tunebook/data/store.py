@@ -108,9 +108,7 @@ class StoreWriter:
         }
         index["seal"] = _seal_of(index)
         (self._aside / _INDEX).write_bytes(orjson.dumps(index, option=orjson.OPT_INDENT_2))
-        if self._final.exists():  # a tampered store, or one that another run has just finished
-            shutil.rmtree(self._final, ignore_errors=True)
-        os.replace(self._aside, self._final)
+        _put_in_place(self._aside, self._final)
 
 
 class Store:
@@ -164,6 +162,18 @@ def open_store(cache_dir: Path, key: str) -> tuple[Store | None, str | None]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         return None, f"it cannot be read ({error})"
     return Store(folder, index), None
+
+
+def _put_in_place(aside: Path, final: Path) -> None:
+    """Rename a finished store, unless another run finished a good one meanwhile."""
+    if open_store(final.parent, final.name)[0] is not None:
+        return
+    shutil.rmtree(final, ignore_errors=True)
+    try:
+        os.replace(aside, final)
+    except OSError:
+        if open_store(final.parent, final.name)[0] is None:
+            raise
 
 
 def _mapped(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -29,13 +29,15 @@ class Rendered:
 
     `begin` puts the tokenizer's own begin token in front. With `specials` the strings of special
     tokens become those tokens, as a chat template wants it. `split_specials` counts strings of
-    special tokens in the author's own text that were kept plain text.
+    special tokens in the author's own text that were kept plain text, `unended` the answers that
+    no end token follows.
     """
 
     segments: tuple[Segment, ...]
     begin: bool
     specials: bool
     split_specials: int = 0
+    unended: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,3 +149,12 @@ def test_the_input_of_an_instruction_joins_the_user_turn(make_codec):
     codec = make_codec(CHATML, eos="<|im_end|>")
     one = example(("user", "Count."), ("input", "a b c"), ("assistant", "3"))
     assert "user\nCount.\n\na b c<|im_end|>" in ChatRenderer(codec).prompt(one)
+
+
+def test_answers_that_no_special_token_ends_are_counted(make_codec):
+    bare = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    codec = make_codec(bare + "{% if add_generation_prompt %}assistant: {% endif %}")
+    one = example(("user", "a"), ("assistant", "b c"))
+    assert target_texts(codec, one) == ["b c"]
+    assert ChatRenderer(codec).render(one).unended == 1
+    assert ChatRenderer(make_codec(CHATML, eos="<|im_end|>")).render(one).unended == 0
