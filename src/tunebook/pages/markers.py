@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
-BEGIN = "<!-- tunebook:begin (written by tunebook, replaced at every build) -->"
 END = "<!-- tunebook:end (write below: what stands outside these markers is never changed) -->"
 
-_BEGIN_LINE = re.compile(r"^(?:# )?<!-- tunebook:begin\b[^\r\n]*-->[ \t]*\r?$", re.MULTILINE)
-_END_LINE = re.compile(r"^<!-- tunebook:end\b[^\r\n]*-->[ \t]*\r?$", re.MULTILINE)
-_OWN_LINE = re.compile(r"^(?=(?:# )?<!-- tunebook:(?:begin|end)\b)", re.MULTILINE)
-_FRONT = re.compile(r"---[ \t]*\r?\n\Z")
+_MARK = "<!-- tunebook:"
+_LINE = r"<!-- tunebook:{}\b(?:(?!-->)[^\r\n])*-->[ \t]*\r?$"
+_BEGIN_LINE = re.compile(r"^(?:# )?" + _LINE.format("begin"), re.MULTILINE)
+_END_LINE = re.compile("^" + _LINE.format("end"), re.MULTILINE)
+_FRONT = re.compile(r"^---[ \t]*\r?\n\Z", re.MULTILINE)
 
 
 def merge_page(generated: str, existing: str | None) -> str:
@@ -29,41 +30,49 @@ def merge_page(generated: str, existing: str | None) -> str:
     return existing[:start] + region + existing[stop:]
 
 
-def _wrap(generated: str) -> str:
-    # A line of the generated text that looks like a marker is text: one space makes it so.
-    body = _OWN_LINE.sub(" ", generated).strip("\n")
-    if body.startswith("---\n"):
-        # Front matter must come first, so the marker hides in it as a comment.
-        return f"---\n# {BEGIN}\n{body[4:]}\n\n{END}"
-    return f"{BEGIN}\n{body}\n\n{END}"
-
-
-def _find_region(page: str) -> tuple[int, int] | None:
-    begins = list(_BEGIN_LINE.finditer(page))
-    ends = list(_END_LINE.finditer(page))
-    if not begins or not ends:
-        return None
-    first = begins[0]
-    end = next((e for e in ends if e.start() > first.end()), None)
-    if end is None:
-        return None
-    start = first.start()
-    if first.group().startswith("# "):
-        front = _FRONT.search(page, 0, start)
-        if front is None:
-            return None
-        start = front.start()
-        if start and page[start - 1] != "\n":
-            return None
-    alone = len(begins) == len(ends) == 1
-    leading = start == 0 and not any(first.end() < b.start() < end.start() for b in begins[1:])
-    if not alone and not leading:
-        return None
-    stop = end.end() - 1 if end.group().endswith("\r") else end.end()
-    return start, stop
-
-
 def author_words(page: str) -> str:
     """Return what stands outside the markers."""
     place = _find_region(page)
     return page if place is None else page[: place[0]] + page[place[1] :]
+
+
+def _wrap(generated: str) -> str:
+    # What looks like a marker in the generated text is text: one space makes it so.
+    body = generated.replace(_MARK, _MARK[:-1] + " :").strip("\r\n")
+    front, body = ("---\n# ", body[4:]) if body.startswith("---\n") else ("", body)
+    # Front matter must come first on a page, so the marker hides in it as a comment.
+    begin = f"{_MARK}begin {_digest(body)} (written by tunebook, replaced at every build) -->"
+    return f"{front}{begin}\n{body}\n\n{END}"
+
+
+def _digest(body: str) -> str:
+    text = body.replace("\r\n", "\n").strip("\n")
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def _find_region(page: str) -> tuple[int, int] | None:
+    """Find the generated part: the only one there is, or the first that is as it was written.
+
+    The hash in the marker tells tunebook's own text from words that stand between markers which
+    somebody copied, and from text whose end marker was lost.
+    """
+    found = []
+    for begin in _BEGIN_LINE.finditer(page):
+        end = _END_LINE.search(page, begin.end())
+        if end is None or _MARK in page[begin.end() : end.start()]:
+            continue
+        start = _region_start(page, begin)
+        if start is None:
+            continue
+        place = start, end.end() - end.group().endswith("\r")
+        if f"begin {_digest(page[begin.end() : end.start()])} " in begin.group():
+            return place
+        found.append(place)
+    return found[0] if found and page.count(_MARK) == 2 else None
+
+
+def _region_start(page: str, begin: re.Match[str]) -> int | None:
+    if not begin.group().startswith("# "):
+        return begin.start()
+    front = _FRONT.search(page, 0, begin.start())
+    return front.start() if front else None
