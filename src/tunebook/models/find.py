@@ -47,9 +47,7 @@ def find_model(model: str) -> Path:
 def _from_hub(model: str) -> Path:
     repo_id, _, revision = model.partition("@")
     try:
-        return Path(
-            snapshot_download(repo_id, revision=revision or None, allow_patterns=_WANTED)
-        )
+        return Path(snapshot_download(repo_id, revision=revision or None, allow_patterns=_WANTED))
     except GatedRepoError:
         raise ModelError(
             f"model {model!r} is gated: accept its terms on its page and set HF_TOKEN to a token "

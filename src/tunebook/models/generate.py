@@ -43,5 +43,5 @@ def generate_greedy(
     finally:
         causal.set_attn_implementation(attention)
         network.train(was_training)
-    new = out_1T[0, ids_1T.shape[1] :].tolist()
+    new: list[int] = out_1T[0, ids_1T.shape[1] :].tolist()
     return new[: new.index(eos_id)] if eos_id in new else new

@@ -37,7 +37,8 @@ class LoadedModel:
     @property
     def device(self) -> torch.device:
         """Where its parameters are."""
-        return next(self.causal.parameters()).device
+        device: torch.device = next(self.causal.parameters()).device
+        return device
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """Name the parameters that learn, each tied one once."""
@@ -140,9 +141,7 @@ def add_lora(loaded: LoadedModel, lora: Lora, base_name: str, seed: int) -> Load
             "all-linear adapts every linear layer"
         ) from None
     network.peft_config["default"].base_model_name_or_path = base_name
-    return LoadedModel(
-        network, loaded.causal, loaded.folder, loaded.flat, loaded.context_length
-    )
+    return LoadedModel(network, loaded.causal, loaded.folder, loaded.flat, loaded.context_length)
 
 
 def load_adapter(loaded: LoadedModel, folder: Path) -> LoadedModel:
@@ -152,9 +151,7 @@ def load_adapter(loaded: LoadedModel, folder: Path) -> LoadedModel:
     network = PeftModel.from_pretrained(
         loaded.causal, str(folder), is_trainable=True, autocast_adapter_dtype=False
     )
-    return LoadedModel(
-        network, loaded.causal, loaded.folder, loaded.flat, loaded.context_length
-    )
+    return LoadedModel(network, loaded.causal, loaded.folder, loaded.flat, loaded.context_length)
 
 
 def save_weights(loaded: LoadedModel, folder: Path) -> None:

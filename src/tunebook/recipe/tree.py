@@ -9,12 +9,22 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Percent = Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")]
-Every = int | Percent | Literal["epoch"]
 FormatName = Literal["auto", "alpaca", "chat", "sharegpt", "completion", "text", "lines"]
 DocumentUnit = Literal["auto", "row", "line", "file", "heading", "separator"]
+
+
+def _often_enough(every: int | str) -> int | str:
+    if isinstance(every, int) and every < 1:
+        raise ValueError("must be at least 1 step")
+    if isinstance(every, str) and every.endswith("%") and not 0 < float(every[:-1]) <= 100:
+        raise ValueError("must be a share above 0% and up to 100%")
+    return every
+
+
+Every = Annotated[int | Percent | Literal["epoch"], AfterValidator(_often_enough)]
 
 SLUG = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 

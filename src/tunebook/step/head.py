@@ -30,9 +30,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         losses_N = torch.empty(n_tokens, dtype=torch.float32, device=hidden_ND.device)
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         grad_hidden_ND = torch.empty_like(hidden_ND) if needs_hidden else None
-        grad_weight_VD = (
-            torch.zeros_like(weight_VD, dtype=torch.float32) if needs_weight else None
-        )
+        grad_weight_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if needs_weight else None
         grad_bias_V = (
             torch.zeros_like(bias_V, dtype=torch.float32)
             if bias_V is not None and needs_bias
@@ -87,7 +85,7 @@ def chunked_cross_entropy(
     Returns the summed loss in nats (differentiable, float32) and the losses per token (float32,
     without gradient). A frozen head gets no weight gradient.
     """
-    result: tuple[torch.Tensor, torch.Tensor] = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
+    result: tuple[torch.Tensor, torch.Tensor] = _ChunkedCrossEntropy.apply(
         hidden_ND, weight_VD, bias_V, labels_N
     )
     return result

@@ -65,7 +65,7 @@ def plan_horizon(recipe: Recipe, data: TrainSet) -> Horizon:
             f"train.effective_batch_size {batch} is larger than all the {rows} rows to train on; "
             "make it smaller, or train for more epochs"
         )
-    micro = recipe.train.micro_batch_size
-    if micro == "auto":
-        micro = max(size for size in range(1, min(batch, 8) + 1) if batch % size == 0)
+    wanted = recipe.train.micro_batch_size
+    divisors = [size for size in range(1, min(batch, 8) + 1) if batch % size == 0]
+    micro = max(divisors) if wanted == "auto" else wanted
     return Horizon(rows, math.ceil(rows / batch), data.rows_per_epoch, batch, micro)

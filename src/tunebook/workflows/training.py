@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 
 from tunebook.book.checkpoints import (
     mark_best,
@@ -152,17 +153,12 @@ def _refuse_changed_data(run: Run, earlier: dict[str, object], now: dict[str, ob
         )
 
 
-def _build(run: Run, checkpoint: object, position: Position | None) -> None:
-    from pathlib import Path
-
+def _build(run: Run, folder: Path | None, position: Position | None) -> None:
     recipe = run.recipe
-    folder = checkpoint if isinstance(checkpoint, Path) else None
     device = choose_device(recipe.device)
     precision = choose_precision(recipe.precision, device)
     base = str(folder) if folder and recipe.method == "full" else recipe.model
-    loaded = load_model(
-        base, device=device, precision=precision, attention=recipe.attention
-    )
+    loaded = load_model(base, device=device, precision=precision, attention=recipe.attention)
     _refuse_rows_beyond_context(run, loaded)
     # Checked before an adapter is added: a fresh one changes nothing, and the check stays plain.
     scorer = choose_scorer(loaded, run.codec.vocab_size)
@@ -205,7 +201,7 @@ def _refuse_rows_beyond_context(run: Run, loaded: LoadedModel) -> None:
 
 
 def _describe(run: Run) -> None:
-    """Record what is about to be trained: counts, sizes, and the first batch as the model sees it."""
+    """Record what is about to be trained: counts, sizes, the first batch as the model sees it."""
     training, horizon = run.training, run.training.horizon
     first = batches_of_step(training, 1)
     run.events.write(
@@ -221,8 +217,7 @@ def _describe(run: Run) -> None:
             "rows_per_epoch": horizon.rows_per_epoch,
             "effective_batch_size": horizon.effective_batch_size,
             "micro_batch_size": horizon.micro_batch_size,
-            "gradient_accumulation_steps": horizon.effective_batch_size
-            // horizon.micro_batch_size,
+            "gradient_accumulation_steps": horizon.effective_batch_size // horizon.micro_batch_size,
             "tokens_per_epoch": run.prepared.train.tokens_per_epoch,
             "target_tokens_per_epoch": run.prepared.train.target_tokens_per_epoch,
             "context_length": training.loaded.context_length,

@@ -19,9 +19,7 @@ def test_the_loss_is_weighted_by_tokens_not_by_examples() -> None:
 def test_with_equal_lengths_the_interval_is_the_t_interval_of_the_mean() -> None:
     values = [1.0, 2.0, 2.5, 4.0, 0.5]
     interval = clustered_interval([(value * 8, 8) for value in values])
-    expected = stats.t.interval(
-        0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values)
-    )
+    expected = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values))
     assert interval == pytest.approx(expected)
 
 

@@ -51,12 +51,17 @@ def test_max_tokens_is_rounded_up_to_a_whole_step() -> None:
 
 
 def test_the_automatic_micro_batch_is_the_largest_divisor_up_to_8() -> None:
-    sizes = {batch: horizon(effective_batch_size=batch).micro_batch_size for batch in (1, 6, 7, 12, 32, 22)}
+    sizes = {
+        batch: horizon(effective_batch_size=batch).micro_batch_size
+        for batch in (1, 6, 7, 12, 32, 22)
+    }
     assert sizes == {1: 1, 6: 6, 7: 7, 12: 6, 32: 8, 22: 2}
 
 
 def test_a_batch_larger_than_all_rows_is_refused() -> None:
-    with pytest.raises(RunFileError, match="effective_batch_size 128 is larger than all the 100 rows"):
+    with pytest.raises(
+        RunFileError, match="effective_batch_size 128 is larger than all the 100 rows"
+    ):
         horizon(effective_batch_size=128)
 
 
