@@ -145,7 +145,7 @@ class LiveView:
     """The loss curve in braille with the figures below it, redrawn in place."""
 
     def __init__(self) -> None:
-        # rich and plotext are only needed on a terminal.
+        # rich is only needed on a terminal.
         from rich.console import Console
         from rich.live import Live
 

@@ -61,7 +61,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return losses_N.sum(dtype=torch.float64).float(), losses_N
 
     @staticmethod
-    def backward(  # type: ignore[override]
+    def backward(
         ctx: Any, grad_sum: torch.Tensor, _grad_losses: torch.Tensor
     ) -> tuple[torch.Tensor | None, ...]:
         hidden_ND, weight_VD, bias_V = ctx.saved_tensors
@@ -85,7 +85,7 @@ def chunked_cross_entropy(
     Returns the summed loss in nats (differentiable, float32) and the losses per token (float32,
     without gradient). A frozen head gets no weight gradient.
     """
-    result: tuple[torch.Tensor, torch.Tensor] = _ChunkedCrossEntropy.apply(
+    result: tuple[torch.Tensor, torch.Tensor] = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
         hidden_ND, weight_VD, bias_V, labels_N
     )
     return result
