@@ -125,6 +125,7 @@ PROMPTS = (
 def figures(facts: dict[str, Any]) -> str:
     """Recipe, scores and samples as Markdown."""
     settings, versions = facts["settings"], facts["versions"]
+    fall = f"a straight fall to zero over the last {settings['decay_fraction']:.0%} of the steps"
     batch = settings["micro_batch_size"]
     epochs = facts["tokens_seen"] / facts["training_tokens"]
     names = list(next(iter(facts["bits_per_byte"].values())))
@@ -139,9 +140,7 @@ def figures(facts: dict[str, Any]) -> str:
         f"{facts['wall_minutes']} minutes.",
         f"- AdamW, betas 0.9 and 0.95, weight decay 0.1 on matrices, `learning_rate` "
         f"{settings['learning_rate']}, `warmup_steps` {settings['warmup_steps']}, then constant, "
-        f"then a straight fall to zero over the last {settings['decay_fraction']:.0%} of the "
-        f"steps; `max_grad_norm` {settings['max_grad_norm']}; seed {SEED}.",
-        *([f"- {facts['note']}"] if facts["note"] else []),
+        f"then {facts['note'] or fall}; `max_grad_norm` {settings['max_grad_norm']}; seed {SEED}.",
         f"- Training loss, mean of the last 50 steps: {facts['last_50_steps_loss']} nats a token.",
         "",
         "Bits per byte (total nats / ln 2 / UTF-8 bytes of the text, lower is better) on text that "
@@ -236,7 +235,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the exported model folder")
     parser.add_argument("--compare", type=Path, action="append", default=[], help="model folder")
     parser.add_argument("--date", default=time.strftime("%Y-%m-%d"), help="for the card")
-    parser.add_argument("--note", default="", help="what went other than the settings say")
+    parser.add_argument("--note", default="", help="how the rate fell, if replanned")
     parser.add_argument("--results", type=Path, help="page to write the figures to")
     args = parser.parse_args()
     report(args.work, args)
