@@ -29,8 +29,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch.nn.functional import cross_entropy
 from transformers import (
     GenerationConfig,
     LlamaConfig,
@@ -237,7 +237,7 @@ def _order(windows: int, epoch: int) -> np.ndarray:
 def loss_of(model: Callable[..., Any], batch: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy of each window's next tokens, in nats."""
     logits = model(input_ids=batch[:, :-1], use_cache=False).logits
-    return F.cross_entropy(logits.flatten(0, 1).float(), batch[:, 1:].flatten())
+    return cross_entropy(logits.flatten(0, 1).float(), batch[:, 1:].flatten())
 
 
 def bench(work: Path, minutes: float, micro_batch_size: int, share: float) -> None:

@@ -16,8 +16,8 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import transformers
+from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from make_tiny_base import MAX_SEQ_LEN, SEED, VOCAB_SIZE
@@ -38,7 +38,7 @@ def bits_per_byte(folder: Path, text: str) -> float:
     for start in range(0, len(ids) - 1, context // 2):
         window = torch.tensor([ids[start : start + context + 1]])
         logits = model(input_ids=window[:, :-1]).logits[0]
-        losses = F.cross_entropy(logits, window[0, 1:], reduction="none")
+        losses = cross_entropy(logits, window[0, 1:], reduction="none")
         nats += losses[scored - start :].double().sum().item()
         scored = start + len(losses)
         if scored == len(ids) - 1:
@@ -97,7 +97,7 @@ def report(work: Path, args: argparse.Namespace) -> None:
         "training_tokens": len(np.load(work / "tokens.npy", mmap_mode="r")),
         "wall_minutes": round(state["seconds"] / 60, 1),
         "last_50_steps_loss": round(sum(losses) / len(losses), 4),
-        "settings": state["settings"],
+        "settings": {name: state["settings"][name] for name in SETTINGS},
         "note": args.note,
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         "bits_per_byte": scores,
@@ -112,6 +112,15 @@ def report(work: Path, args: argparse.Namespace) -> None:
             "# tunebook/tiny: how it was made and what it scores\n" + figures(facts)
         )
 
+
+SETTINGS = (
+    "steps",
+    "micro_batch_size",
+    "learning_rate",
+    "warmup_steps",
+    "decay_fraction",
+    "max_grad_norm",
+)
 
 PROMPTS = (
     ("greedy", "The old man"),
@@ -163,7 +172,8 @@ def figures(facts: dict[str, Any]) -> str:
 def card(facts: dict[str, Any]) -> str:
     """The model card."""
     novels = [name for name in facts["sources"] if re.search(r"_\d{4}$", name)]
-    named = "; ".join(f"{a}, *{TITLES[t]}* ({y})" for a, t, y in (n.split("_") for n in novels))
+    parts = [name.replace("Cbronte", "C. Brontë").split("_") for name in novels]
+    named = "; ".join(f"{author}, *{TITLES[title]}* ({year})" for author, title, year in parts)
     abstracts = facts["sources"]["arxiv-abstracts"]["documents"]
     return CARD.format(novels=named, count=len(novels), abstracts=abstracts, **facts) + figures(
         facts
@@ -203,12 +213,14 @@ no facts, and it follows no instructions until it is fine-tuned. Do not rely on 
 
 ## Training texts
 
-- {count} novels, public domain (published 1849-1914, authors dead for over 80 years): {novels}.
+- {count} novels, public domain (published 1849-1914, authors dead for over 80 years), from the
+  collection `computationalstylistics/100_english_novels`: {novels}.
 - Shakespeare, the "tinyshakespeare" selection: public domain.
-- {abstracts:,} titles and abstracts of arXiv (physics and astronomy, up to 2017), from arXiv's
-  metadata: CC0 1.0.
-- *Astronomy 2e* and *University Physics* (volumes 1-3), OpenStax, Rice University, at the editions
-  under CC BY 4.0 (<https://creativecommons.org/licenses/by/4.0/>); free at
+- {abstracts:,} titles and abstracts of arXiv (physics and astronomy, to 2017), arXiv's metadata:
+  CC0 1.0; compiled by `staeiou/arxiv_archive`, DOI 10.5281/zenodo.1463242.
+- *Astronomy 2e* (Andrew Fraknoi, David Morrison, Sidney C. Wolff) and *University Physics*, volumes
+  1-3 (William Moebs, Samuel J. Ling, Jeff Sanny), OpenStax, Rice University, at editions under
+  CC BY 4.0 (<https://creativecommons.org/licenses/by/4.0/>). Access for free at
   <https://openstax.org>. Changed: turned into plain text, formulas as LaTeX-like text, figures and
   (University Physics) exercises left out. OpenStax does not endorse this model.
 
