@@ -23,7 +23,7 @@ data:
 max_seq_len: 128
 validation: {{fraction: 0.1}}
 train:
-  epochs: 12
+  epochs: 4
   effective_batch_size: 16
   learning_rate: 1e-3
   warmup_fraction: 0.1
@@ -33,7 +33,7 @@ evaluate:
   max_new_tokens: 24
 notebook:
   hypothesis: A few hundred sayings are enough to teach the tiny base their form in a minute.
-  predict: [val_loss < base_val_loss, perplexity < 60, no non_finite]
+  predict: [val_loss < base_val_loss, perplexity < 20, no non_finite]
 """
 
 
