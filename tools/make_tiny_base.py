@@ -252,7 +252,7 @@ def bench(work: Path, minutes: float, micro_batch_size: int, share: float) -> No
             start = time.monotonic()
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 loss = loss_of(step_model, batch_at(tokens, step, micro_batch_size))
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             optimizer.zero_grad()
             seen.append(time.monotonic() - start)
@@ -292,7 +292,7 @@ def train(work: Path, args: argparse.Namespace) -> None:
             for group in optimizer.param_groups:
                 group["lr"] = args.learning_rate * scale
             loss = loss_of(step_model, batch_at(tokens, step, args.micro_batch_size))
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), args.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad()
