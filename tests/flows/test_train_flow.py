@@ -131,7 +131,7 @@ def test_a_run_from_run_file_to_page(book: Path, tiny_model: Path) -> None:
         assert expected in page
     table = json.loads(tunebook(book, "runs", "--json").stdout)
     assert [(r["name"], r["state"]) for r in table] == [("run_1", "finished")]
-    assert table[0]["outcome"] == "2 of 3 held"
+    assert table[0]["outcome"] == "2 of 3 held, 1 unknown"
 
     again = tunebook(book, "train", book / "run_1.yaml")
     assert again.returncode == 2
@@ -198,27 +198,21 @@ def test_a_signal_saves_and_pauses_and_resume_ends_bit_equal(
 
 def test_twenty_kills_end_in_the_same_weights_and_history(book: Path, tiny_gpt2: Path) -> None:
     """Kill -9 launcher or trainer at random moments; GPT-2 has dropout, so its draws count too."""
-    assert tunebook(book, "train", write_run(book, "whole", tiny_gpt2)).returncode == 0
-    path = write_run(book, "killed", tiny_gpt2)
+    longer = {"train": {"max_steps": 200}, "evaluate": {"every": 50}}
+    assert tunebook(book, "train", write_run(book, "whole", tiny_gpt2, **longer)).returncode == 0
+    path = write_run(book, "killed", tiny_gpt2, **longer)
     run = RunFolder(book, "killed")
     rng = random.Random(20)
-    kills = 0
-    while kills < 20:
-        process = start(book, *(["resume", "killed"] if run.started() else ["train", path]))
-        if kills % 4 == 0:
-            time.sleep(rng.uniform(0.2, 4.0))  # anywhere, before the first step too
+    for kill in range(20):
+        process = start(book, *(["resume", "killed"] if kill else ["train", path]))
+        if kill % 4 == 1:
+            time.sleep(rng.uniform(0.5, 3.0))  # anywhere, before the first step too
         else:
             wait_for_kill(run, process, rng)
-        victim = process.pid if kills % 2 else trainer_of(run) or process.pid
-        ended = process.poll()
-        if ended is None:
-            os.kill(victim, signal.SIGKILL)
-            kills += 1
+        os.kill(process.pid if kill % 2 else trainer_of(run) or process.pid, signal.SIGKILL)
         _, error = process.communicate(timeout=60)
+        assert process.returncode != 0, "the run ended before it was killed twenty times"
         assert "Traceback" not in error
-        if ended == 0:
-            break
-    assert kills == 20
     finish = tunebook(book, "resume", "killed")
     assert finish.returncode == 0, finish.stderr
     assert weights(run) == weights(RunFolder(book, "whole"))
@@ -226,14 +220,15 @@ def test_twenty_kills_end_in_the_same_weights_and_history(book: Path, tiny_gpt2:
 
 
 def wait_for_kill(run: RunFolder, process: subprocess.Popen[str], rng: random.Random) -> None:
-    """Wait until this attempt took one or two steps more than the last one, then a moment."""
-    before = max((s.step for s in read_events(run, superseded=True).steps), default=0)
-    goal = min(before + rng.randint(0, 2), STEPS - 1)
-    attempts = len(read_events(run, superseded=True).states)
+    """Wait until a new attempt took a few steps more than any before it, then a moment."""
+    before = read_events(run, superseded=True)
+    goal = max((s.step for s in before.steps), default=0) + rng.randint(1, 5)
     deadline = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < deadline:
         events = read_events(run, superseded=True)
-        if len(events.states) > attempts and any(s.step >= goal for s in events.steps[-3:]):
+        if len(events.states) > len(before.states) and any(
+            s.step >= goal for s in events.steps[-3:]
+        ):
             break
         time.sleep(0.02)
     time.sleep(rng.uniform(0, 0.05))
@@ -278,7 +273,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_the_rows_named(
     done = tunebook(book, "train", path)
     assert done.returncode == 1, done.stderr
     assert "not finite" in done.stderr
-    assert "rows.json#" in done.stderr
+    assert "rows#" in done.stderr
     run = RunFolder(book, "run_1")
     events = read_events(run)
     assert events.states[-1]["state"] == "stopped"
