@@ -98,7 +98,8 @@ def test_filters_that_leave_nothing_are_named(book: Path, tiny_model: Path) -> N
         ("model=org/nothing", ["org/nothing", "HF_TOKEN", "HF_HUB_OFFLINE"]),
         ("model=./nowhere", ["nowhere", "folder"]),
         ("model=run:ghost", ["ghost"]),
-        ("max_seq_len=40 overlong=cut train.effective_batch_size=4096", ["effective_batch_size"]),
+        ("max_seq_len=40 overlong=cut", ["no target tokens"]),
+        ("train.effective_batch_size=4096", ["effective_batch_size 4096", "rows"]),
         ("train.effective_batch_size=6 train.micro_batch_size=4", ["multiple"]),
         ("device=cuda", ["cuda"]),
     ],
@@ -200,11 +201,10 @@ def test_a_full_disk_pauses_the_run_and_resume_ends_bit_equal(
     run = RunFolder(small, "run_1")
     wait_for_step(run, 6, process)
     filler = small_disk / "filler"
-    with filler.open("wb") as file:
+    with filler.open("wb", buffering=0) as file:
         try:
             while True:
                 file.write(b"x" * 4096)
-                file.flush()
         except OSError:
             pass
     _, error = process.communicate(timeout=120)

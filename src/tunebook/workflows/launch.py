@@ -118,4 +118,6 @@ def _how_it_ended(run: RunFolder, code: int, interrupted: int | None) -> tuple[s
         )
     tail = run.train_log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     reason = tail[-1] if tail else f"exit code {code}"
+    if code > 0:
+        return f"run {run.name}: {reason}", code
     return f"run {run.name}: the training process ended early ({reason}); {again}", 1

@@ -30,6 +30,11 @@ def resume(
             f"run {name} is finished; `model: run:{name}` in a new run file trains on from its "
             "weights"
         )
+    if summary.state == "running":
+        raise BookError(
+            f"run {name} is being trained; `tunebook watch {name}` shows it, `tunebook stop {name}` "
+            "lets it save and pause"
+        )
     if summary.state == "new":
         raise BookError(f"run {name} was never started; `tunebook train {name}` starts it")
     if summary.state == "stopped":

@@ -66,6 +66,15 @@ def main(folder: str) -> int:
     run = RunFolder(path.parent.parent, path.name)
     die_with_launcher()
     stop = StopRequests(run)
+    try:
+        return _train(run, stop)
+    except TunebookError as error:
+        # Without the lock nothing may be written but the log, whose last line the launcher shows.
+        print(error, file=sys.stderr)
+        return error.exit_code
+
+
+def _train(run: RunFolder, stop: StopRequests) -> int:
     with acquire_run(run) as lease:
         cut_torn_lines(run)
         events = EventWriter(run, next_attempt(run))
