@@ -10,7 +10,9 @@ def format_bytes(n_bytes: float) -> str:
     size = float(n_bytes)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(size) < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
+            # Four digits just below the next unit: 1e+03 MiB would be no size.
+            whole = unit == "B" or abs(size) >= 999.5
+            return f"{size:.0f} {unit}" if whole else f"{size:.3g} {unit}"
         size /= 1024
     return f"{size:.3g} TiB"
 
