@@ -32,8 +32,8 @@ def resume(
         )
     if summary.state == "running":
         raise BookError(
-            f"run {name} is being trained; `tunebook watch {name}` shows it, `tunebook stop {name}` "
-            "lets it save and pause"
+            f"run {name} is being trained; `tunebook watch {name}` shows it, "
+            f"`tunebook stop {name}` lets it save and pause"
         )
     if summary.state == "new":
         raise BookError(f"run {name} was never started; `tunebook train {name}` starts it")
