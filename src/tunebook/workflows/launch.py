@@ -89,7 +89,12 @@ def _passing_signals_to(
         watch("note", {"text": "saving and pausing; Ctrl-C again stops at once"})
         process.send_signal(number)
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    # What is ignored stays ignored: nohup means that a closed terminal must not pause the run.
+    numbers = [
+        number
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    ]
     try:
         before = {number: signal.signal(number, forward) for number in numbers}
     except ValueError:  # not the main thread: whoever owns it decides

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -179,7 +180,8 @@ def _build(run: Run, folder: Path | None, position: Position | None) -> None:
         run.non_finite_steps = position.non_finite_steps
         if position.best_step is not None and position.best_loss is not None:
             run.best = (position.best_step, position.best_loss)
-            mark_best(run.run, position.best_step)
+            if (run.run.checkpoints / f"step-{position.best_step}").is_dir():
+                mark_best(run.run, position.best_step)
         if not any(c["step"] == position.step for c in run.before.checkpoints):
             run.events.write("checkpoint", {"step": position.step, "reason": "found on resume"})
     horizon = plan_horizon(recipe, run.prepared.train)
@@ -261,9 +263,11 @@ def _after_step(run: Run, record: StepRecord) -> None:
     improved = False
     if last or horizon.due(recipe.evaluate.every, record.step):
         found = _validate(run, record.step)
-        improved = found is not None and (run.best is None or found.loss < run.best[1])
-        if found is not None and improved:
-            run.best = (record.step, found.loss)
+        # A loss that is not finite is never the best: nothing would be below it afterwards.
+        if found is not None and math.isfinite(found.loss):
+            improved = run.best is None or found.loss < run.best[1]
+            if improved:
+                run.best = (record.step, found.loss)
     if improved:
         _save(run, record.step, "best so far")
         mark_best(run.run, record.step)
