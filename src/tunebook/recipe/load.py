@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML
+from ruamel.yaml.representer import SafeRepresenter
 
 from tunebook.errors import RunFileError, TunebookError
 from tunebook.recipe.complain import complain, show_value
@@ -212,8 +213,21 @@ def _spell_paths(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+class _Representer(SafeRepresenter):
+    """Writes text with unusual line ends in double quotes: plain, they are read back as others."""
+
+
+def _represent_text(representer: _Representer, text: str) -> Any:
+    style = '"' if any(end in text for end in "\x85\u2028\u2029") else None
+    return representer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Representer.add_representer(str, _represent_text)
+
+
 def _dump(values: object) -> str:
     yaml = YAML(typ="safe", pure=True)
+    yaml.Representer = _Representer
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # its stub lies
     yaml.allow_unicode = True

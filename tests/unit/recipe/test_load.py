@@ -11,6 +11,7 @@ from tunebook.recipe.load import (
     read_resolved,
     recipe_from_mapping,
 )
+from tunebook.recipe.tree import Recipe
 
 BASE = """\
 name: base
@@ -245,3 +246,10 @@ def test_a_resolved_recipe_reads_back(tmp_path: Path) -> None:
 def test_a_resolved_recipe_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(RunFileError, match=r"resolved\.yaml"):
         read_resolved(text)
+
+
+@pytest.mark.parametrize("text", ["\x85", "a\x85b", "a\u2028b", "\u2029", "\r", " lead", "x\n\n"])
+def test_unusual_line_ends_come_back_from_a_resolved_file(text: str) -> None:
+    values = {"name": "a", "model": "m", "data": [{"path": "p"}], "notebook": {"tags": [text]}}
+    recipe = Recipe.model_validate(values)
+    assert read_resolved(dump_resolved(recipe, {}))[0] == recipe
