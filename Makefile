@@ -11,13 +11,12 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check slow format docs
+.PHONY: help demo test check format docs
 
 help:
 	@echo "make demo    train the embedded model on embedded data, and show what came of it"
 	@echo "make test    run the tests"
 	@echo "make check   lint, format, types, layers, docs in step with the code"
-	@echo "make slow    the tests that take long"
 	@echo "make format  format the code"
 	@echo "make docs    write the generated pages docs/fields.md and docs/commands.md again"
 
@@ -41,9 +40,6 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/make_docs.py --check
-
-slow: $(STAMP)
-	$(BIN)/pytest -m slow --timeout 3600
 
 format: $(STAMP)
 	$(BIN)/ruff format .
