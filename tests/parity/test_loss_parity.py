@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tunebook.data.batches import MicroBatch
-from tunebook.models.load import LoadedModel, add_lora, load_model
+from tunebook.models.load import LoadedModel, add_lora, load_model, save_weights
 from tunebook.recipe.tree import Lora, Train
 from tunebook.step.check import choose_scorer
 from tunebook.step.forward import Scorer, token_losses
@@ -234,3 +234,28 @@ def test_an_architecture_that_scales_its_logits_does_not_use_the_direct_head(
 
     loaded.causal.forward = doubled
     assert choose_scorer(loaded, 250) == Scorer(flat=True, direct_head=False)
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_saved_weights_give_the_trained_models_logits_elsewhere(
+    tiny_model: Path, tmp_path: Path, method: str
+) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    loaded = load(tiny_model)
+    if method == "lora":
+        loaded = add_lora(loaded, Lora(rank=4, alpha=8), "base", seed=0)
+    assert step_once(loaded, Train(learning_rate=1e-2), documents()).applied
+    save_weights(loaded, tmp_path)
+    if method == "full":
+        other = AutoModelForCausalLM.from_pretrained(tmp_path)
+    else:
+        base = AutoModelForCausalLM.from_pretrained(tiny_model)
+        other = PeftModel.from_pretrained(base, tmp_path)
+    loaded.causal.set_attn_implementation("sdpa")
+    loaded.network.eval()
+    ids_BT = torch.tensor([[5, 9, 30, 12, 44, 7]])
+    with torch.no_grad():
+        trained = loaded.network(input_ids=ids_BT).logits
+        torch.testing.assert_close(other.eval()(input_ids=ids_BT).logits, trained)
