@@ -259,3 +259,20 @@ def test_saved_weights_give_the_trained_models_logits_elsewhere(
     with torch.no_grad():
         trained = loaded.network(input_ids=ids_BT).logits
         torch.testing.assert_close(other.eval()(input_ids=ids_BT).logits, trained)
+
+
+def test_scoring_makes_no_gradient_of_the_head() -> None:
+    from tunebook.step.head import _ChunkedCrossEntropy, chunked_cross_entropy
+
+    asked = []
+    forward = _ChunkedCrossEntropy.forward
+
+    def watched(ctx, *inputs):  # type: ignore[no-untyped-def]
+        asked.append(tuple(ctx.needs_input_grad))
+        return forward(ctx, *inputs)
+
+    weight = torch.nn.Parameter(torch.randn(9, 4))
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        patch.setattr(_ChunkedCrossEntropy, "forward", staticmethod(watched))
+        chunked_cross_entropy(torch.randn(3, 4), weight, None, torch.tensor([1, 2, 3]))
+    assert asked == [(False, False, False, False)]

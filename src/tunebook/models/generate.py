@@ -20,7 +20,9 @@ def generate_greedy(
     The model's own SDPA attention is used, because flat attention keeps no key/value cache.
     """
     network, causal = loaded.network, loaded.causal
-    room = (loaded.context_length or 1 << 30) - max_new_tokens
+    context = loaded.context_length or 1 << 30
+    max_new_tokens = min(max_new_tokens, context - 1)
+    room = context - max_new_tokens
     ids_1T = torch.tensor([list(prompt_ids)[-max(room, 1) :]], device=loaded.device)
     attention = causal.config._attn_implementation
     was_training = network.training
@@ -32,6 +34,7 @@ def generate_greedy(
             attention_mask=torch.ones_like(ids_1T),
             do_sample=False,
             num_beams=1,
+            repetition_penalty=1.0,
             max_new_tokens=max_new_tokens,
             use_cache=True,
             eos_token_id=eos_id,

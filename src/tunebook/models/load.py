@@ -111,7 +111,6 @@ def load_model(model: str, *, device: str, precision: str, attention: str) -> Lo
             f"model {model!r}: {len(names)} weights are not in its files and would start random, "
             f"the first of them {names[0]}; use a complete model"
         )
-    causal.config.use_cache = False
     causal.to(device)
     length = getattr(config, "max_position_embeddings", None)
     return LoadedModel(causal, causal, folder, attention == "auto", length)

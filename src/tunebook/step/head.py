@@ -85,6 +85,10 @@ def chunked_cross_entropy(
     Returns the summed loss in nats (differentiable, float32) and the losses per token (float32,
     without gradient). A frozen head gets no weight gradient.
     """
+    if not torch.is_grad_enabled():
+        # Inside a Function grad mode is off already, so scoring has to say here that it needs none.
+        weight_VD = weight_VD.detach()
+        bias_V = None if bias_V is None else bias_V.detach()
     result: tuple[torch.Tensor, torch.Tensor] = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
         hidden_ND, weight_VD, bias_V, labels_N
     )

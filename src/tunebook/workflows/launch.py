@@ -37,6 +37,7 @@ def train_in_child(run: RunFolder, watch: Watcher) -> None:
     The process dies with this one. The first Ctrl-C, or a SIGTERM, lets it save and pause; a
     second Ctrl-C stops it at once. Raises RunEnded with the exit code when the run did not finish.
     """
+    watch = _surviving(watch)
     tail = EventTail(run)
     tail.poll()  # what earlier attempts wrote is not news
     with run.train_log.open("ab") as log:
@@ -69,6 +70,22 @@ def _environment() -> dict[str, str]:
     return env
 
 
+def _surviving(watch: Watcher) -> Watcher:
+    """Stop showing when the screen is gone (closed pipe or terminal); training goes on."""
+    gone = False
+
+    def show(kind: str, payload: Mapping[str, Any]) -> None:
+        nonlocal gone
+        if gone:
+            return
+        try:
+            watch(kind, payload)
+        except OSError:
+            gone = True
+
+    return show
+
+
 def _show(tail: EventTail, watch: Watcher) -> None:
     for kind, payload in tail.poll():
         watch(kind, payload)
@@ -86,8 +103,9 @@ def _passing_signals_to(
         if number == signal.SIGINT and seen.count(signal.SIGINT) > 1:
             process.kill()
             return
-        watch("note", {"text": "saving and pausing; Ctrl-C again stops at once"})
+        # The signal first: a terminal that is gone takes no note.
         process.send_signal(number)
+        watch("note", {"text": "saving and pausing; Ctrl-C again stops at once"})
 
     # What is ignored stays ignored: nohup means that a closed terminal must not pause the run.
     numbers = [
@@ -115,6 +133,8 @@ def _how_it_ended(run: RunFolder, code: int, interrupted: int | None) -> tuple[s
     again = f"`tunebook resume {run.name}` goes on from the newest checkpoint"
     if interrupted == signal.SIGINT:
         return f"run {run.name} was stopped at once; {again}", 130
+    if interrupted is not None and code < 0:
+        return f"run {run.name} was stopped before it could save; {again}", 143
     if code == -signal.SIGKILL:
         return (
             f"run {run.name}: the training process was killed (out of memory, if nobody did it); "

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -19,11 +20,12 @@ from typing import Any
 from tunebook import __version__
 from tunebook.book.atomic import write_atomically
 from tunebook.book.events import read_events
+from tunebook.book.liveness import current_state
 from tunebook.book.places import RunFolder, find_book, open_run
 from tunebook.book.predictions import parse_prediction
 from tunebook.book.seal import seal
 from tunebook.book.summary import summarize
-from tunebook.errors import BookError, RunFileError, StorageError
+from tunebook.errors import BookError, RunFileError, StorageError, TunebookError
 from tunebook.recipe.load import LoadedRecipe, dump_resolved, load_run_file, recipe_from_mapping
 from tunebook.recipe.tree import Recipe
 from tunebook.records import RunSummary
@@ -55,8 +57,12 @@ def train_run(run: RunFolder, watch: Watcher) -> RunSummary:
     """Train a run whose folder is ready, and write the notebook however it ends."""
     try:
         train_in_child(run, watch)
-    finally:
-        build_notebook(run.book)
+    except BaseException:
+        # How the run ended matters more than a page that a full disk cannot take.
+        with contextlib.suppress(TunebookError, OSError):
+            build_notebook(run.book)
+        raise
+    build_notebook(run.book)
     return summarize(run)
 
 
@@ -93,6 +99,11 @@ def start_run(book: Path, loaded: LoadedRecipe) -> RunFolder:
     recipe = with_run_model(book, loaded.recipe)
     run = RunFolder(book, recipe.name)
     if run.started():
+        if current_state(run) == "running":
+            raise BookError(
+                f"run {recipe.name} is being trained; `tunebook stop {recipe.name}` lets it save "
+                "and pause"
+            )
         events = read_events(run, superseded=True)
         if events.steps or events.checkpoints or run.final.exists():
             raise BookError(

@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shutil
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from tunebook.book.atomic import write_atomically
 from tunebook.book.checkpoints import (
+    checkpoint_step,
+    list_checkpoints,
     mark_best,
     newest_good_checkpoint,
     rotate_checkpoints,
@@ -97,6 +101,7 @@ def run_to_end(
     run.before = read_events(folder)
     for sentence in bad:
         run.say(f"set aside: {sentence}")
+    _set_aside_damaged(folder, done)
     _prepare_data(run)
     _build(run, checkpoint, position)
     _describe(run)
@@ -116,6 +121,17 @@ def run_to_end(
     _finish(run)
 
 
+def _set_aside_damaged(folder: RunFolder, good_step: int) -> None:
+    """Rename checkpoints newer than the good one, so that rotation never keeps one of them."""
+    for path in list_checkpoints(folder):
+        if checkpoint_step(path) > good_step:
+            target = path.with_name(f".bad-{path.name}")
+            shutil.rmtree(target, ignore_errors=True)
+            path.rename(target)
+    if folder.best.is_symlink() and not folder.best.exists():
+        folder.best.unlink()
+
+
 # --- before step 1 ------------------------------------------------------------------------------
 
 
@@ -132,7 +148,7 @@ def _prepare_data(run: Run) -> None:
     if run.run.data_json.exists() and run.before.steps:
         earlier = json.loads(run.run.data_json.read_text(encoding="utf-8"))
         _refuse_changed_data(run, earlier, json.loads(text))
-    run.run.data_json.write_text(text, encoding="utf-8")
+    write_atomically(run.run.data_json, text)
     validation = run.prepared.validation
     if validation is not None:
         for index in range(len(validation)):
@@ -169,6 +185,9 @@ def _build(run: Run, folder: Path | None, position: Position | None) -> None:
             if folder
             else add_lora(loaded, recipe.lora, recipe.model, recipe.seed)
         )
+        if hasattr(loaded.causal.get_output_embeddings(), "base_layer"):
+            # The direct head reads the frozen weight and would leave the adapter on it untrained.
+            scorer = replace(scorer, direct_head=False)
     optimization = Optimization(loaded.trainable(), recipe.train)
     if folder and position:
         if position.recipe_hash != run.recipe_hash:
@@ -178,10 +197,11 @@ def _build(run: Run, folder: Path | None, position: Position | None) -> None:
             )
         read_optimizer(folder, optimization)
         run.non_finite_steps = position.non_finite_steps
-        if position.best_step is not None and position.best_loss is not None:
-            run.best = (position.best_step, position.best_loss)
-            if (run.run.checkpoints / f"step-{position.best_step}").is_dir():
-                mark_best(run.run, position.best_step)
+        best, loss = position.best_step, position.best_loss
+        # A best that was damaged and set aside is gone; the next evaluation makes a new one.
+        if best is not None and loss is not None and (folder.parent / f"step-{best}").is_dir():
+            run.best = (best, loss)
+            mark_best(run.run, best)
         if not any(c["step"] == position.step for c in run.before.checkpoints):
             run.events.write("checkpoint", {"step": position.step, "reason": "found on resume"})
     horizon = plan_horizon(recipe, run.prepared.train)
@@ -257,6 +277,7 @@ def _after_step(run: Run, record: StepRecord) -> None:
             f"step {record.step}: loss {record.loss} or gradient norm {record.grad_norm} is not "
             f"finite; the update was left out (rows {ids})"
         )
+        _write_non_finite_verdict(run)
         if "non_finite" in recipe.stop_on and run.non_finite_steps >= recipe.train.non_finite_limit:
             _stop_by_verdict(run, record.step)
     last = record.step == horizon.total_steps
@@ -277,10 +298,15 @@ def _after_step(run: Run, record: StepRecord) -> None:
         _rotate(run)
 
 
-def _stop_by_verdict(run: Run, step: int) -> None:
-    verdict = find_non_finite(read_events(run.run).steps)
-    if verdict is not None:
+def _write_non_finite_verdict(run: Run) -> None:
+    """Write the verdict at the first such step: a run that then pauses or fails has it too."""
+    events = read_events(run.run)
+    verdict = find_non_finite(events.steps)
+    if verdict is not None and all(v.kind != verdict.kind for v in events.verdicts):
         run.events.write("verdict", verdict)
+
+
+def _stop_by_verdict(run: Run, step: int) -> None:
     _save(run, step, "stopped by a verdict")
     reason = (
         f"{run.non_finite_steps} steps had a loss or gradient that was not finite, the limit of "
@@ -367,8 +393,5 @@ def _finish(run: Run) -> None:
     _sample(run, total)
     with writing_folder(run.run.final) as folder:
         save_weights(run.loaded, folder)
-    verdict = find_non_finite(read_events(run.run).steps)
-    if verdict is not None and not run.before.verdicts:
-        run.events.write("verdict", verdict)
     run.events.write("state", {"state": "finished", "step": total})
     print(f"finished after step {total}", file=sys.stderr)
