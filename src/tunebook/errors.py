@@ -41,10 +41,6 @@ class PlanRefused(TunebookError):
     exit_code = 3
 
 
-class RunFailed(TunebookError):
-    """Training started and could not go on; what was saved stays valid."""
-
-
 class CheckpointError(TunebookError):
     """A checkpoint is missing, incomplete or altered."""
 

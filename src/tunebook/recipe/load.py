@@ -135,8 +135,10 @@ def _find_parent(stated: str, at: str, base_dir: Path, find_run: FindRun | None)
     try:
         if path.is_file():
             return path
-        if (path / "run.yaml").is_file():
-            return path / "run.yaml"
+        # A started run's relative paths were resolved from where its run file stood, not here.
+        for name in ("resolved.yaml", "run.yaml"):
+            if (path / name).is_file():
+                return path / name
     except (OSError, ValueError) as error:
         raise RunFileError(f"{at}: `extends: {stated}` cannot be read: {error}") from None
     if "/" in stated or stated.endswith((".yaml", ".yml")):

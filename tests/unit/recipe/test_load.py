@@ -253,3 +253,17 @@ def test_unusual_line_ends_come_back_from_a_resolved_file(text: str) -> None:
     values = {"name": "a", "model": "m", "data": [{"path": "p"}], "notebook": {"tags": [text]}}
     recipe = Recipe.model_validate(values)
     assert read_resolved(dump_resolved(recipe, {}))[0] == recipe
+
+
+def test_a_started_run_is_extended_by_path_as_by_name(tmp_path: Path) -> None:
+    values = {"name": "p", "model": "m", "data": [{"path": "/elsewhere/x.json"}]}
+    parent = Recipe.model_validate(values | {"train": {"learning_rate": 1e-3}})
+    folder = tmp_path / "p"
+    folder.mkdir()
+    (folder / "run.yaml").write_text("name: p\nmodel: m\ndata: [{path: x.json}]\n")
+    (folder / "resolved.yaml").write_text(dump_resolved(parent, {}))
+    child = tmp_path / "c.yaml"
+    child.write_text("extends: ./p\nname: c\n")
+    recipe = load_run_file(child).recipe
+    assert recipe.train.learning_rate == 1e-3
+    assert recipe.data[0].path == "/elsewhere/x.json"
