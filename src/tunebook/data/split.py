@@ -48,7 +48,8 @@ def split_by_document(store: Store, numbers: NDArray[np.int64], fraction: float)
 
     Whether a document is held out depends on nothing but itself, so that it stays where it is when
     rows are added. When the threshold would hold out none (or all), the document with the smallest
-    (largest) hash is, and the note says so; of a single document the tail is held out.
+    (largest) hash is, and the note says so; of a single document the tail is held out, unless it is
+    one row many times.
     """
     none = np.zeros(0, dtype=np.int64)
     if fraction <= 0 or not len(numbers):
@@ -56,6 +57,13 @@ def split_by_document(store: Store, numbers: NDArray[np.int64], fraction: float)
     keys = np.asarray(store.rows["document"][numbers])
     known = np.unique(keys)
     if len(known) == 1:
+        rows = rows_of(store, numbers)
+        if rows[-1] > 0 and len(np.unique(store.rows["content"][numbers])) == 1:
+            note = (
+                f"all {rows[-1] + 1} rows say the same, so nothing can be held out; filter "
+                "exact_duplicate keeps one of them"
+            )
+            return Split(numbers, none, note)
         return _split_tail(numbers, fraction)
     held = keys < np.uint64(min(int(fraction * 2.0**64), 2**64 - 1))
     note = None

@@ -181,6 +181,13 @@ def test_of_a_single_document_the_tail_is_held_out(write, ready):
     assert not any("LEAK" in note for note in prepared.notes)
 
 
+def test_copies_of_one_row_are_never_on_both_sides(write, ready):
+    rows = [{"prompt": "0", "completion": "0"}] * 2
+    prepared = ready(write("a.jsonl", rows), validation={"fraction": 0.1})
+    assert prepared.validation is None
+    assert any("all 2 rows say the same, so nothing can be held out" in n for n in prepared.notes)
+
+
 def test_rows_of_one_file_document_stay_together(write, ready, tmp_path):
     for name in "abcdefgh":
         write(f"d/{name}.jsonl", [{"prompt": f"{name}{i}", "completion": "x y"} for i in range(5)])
