@@ -13,8 +13,9 @@ from typing import Literal
 State = Literal["new", "running", "paused", "stopped", "failed", "finished"]
 """`paused` is any interruption that can be resumed; `stopped` was ended by a verdict."""
 
-Role = Literal["system", "user", "input", "assistant", "text"]
-"""`input` is the material an instruction is about; `text` is raw text without roles."""
+Role = Literal["system", "user", "input", "knowledge", "assistant", "text"]
+"""`input` is the material an instruction is about, `knowledge` a fact put before an answer; `text`
+is raw text without roles."""
 
 
 # --- data ---------------------------------------------------------------------------------------
@@ -22,23 +23,27 @@ Role = Literal["system", "user", "input", "assistant", "text"]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of an example."""
+    """One turn of an example; an answer that is not `trained` is context only."""
 
     role: Role
     content: str
+    trained: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
     """One row as read, before it is rendered to tokens.
 
-    `id` is `<source name>#<row>`, rows counted from 1 as an editor shows them. `document` is what
-    the train/validation split and duplicates count by: rows of one document stay together.
+    `id` is `<source name>#<row>`, rows counted from 1 as an editor shows them, and
+    `<source name>#<row>.<n>` for the n-th example of a row that has several. `document` is what the
+    train/validation split and duplicates count by: rows of one document stay together. Of a row
+    that is too long, `messages[window_from:-1]` may be left out, the oldest first.
     """
 
     id: str
     document: str
     messages: tuple[Message, ...]
+    window_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 
 from tunebook.data.codec import TextCodec
 from tunebook.data.detect import Detected, detect
-from tunebook.data.examples import Read, check_stage, document_key, read_examples
-from tunebook.data.filters import NamedFilter, build_filters
+from tunebook.data.examples import Read, Reader, check_stage
+from tunebook.data.filters import NamedFilter, build_filters, chain_of
+from tunebook.data.filters.chain import NEVER
 from tunebook.data.render import Renderer, choose_renderer
 from tunebook.data.sources import Located, hash_files, locate
 from tunebook.data.store import Store, StoreWriter, open_store
@@ -149,7 +151,7 @@ def _tokenize_source(
     labels = [file.label for file in located.files]
     with StoreWriter(cache_dir, key, renderer.codec.vocab_size) as writer:
         sink = _Sink(writer, tally, settings, labels)
-        examples = read_examples(located, detected, source, settings.stage)
+        examples = Reader(located, detected, source, settings.stage).examples()
         for chunk in _chunks(_keep(examples, filters, sink)):
             rendered = [renderer.render(read.example) for read in chunk]
             rows = tokenize(rendered, renderer.codec, train_all=settings.train_on == "all")
@@ -167,7 +169,7 @@ def _tokenize_source(
                 "shared_rows": tally.shared_rows,
                 "special_rows": tally.special_rows,
                 "unended_rows": tally.unended_rows,
-                "idle_filters": [f.name for f in filters if f.name not in sink.busy_filters],
+                "idle_filters": sink.idle_filters,
             }
         )
     store, why_not = open_store(cache_dir, key)
@@ -183,8 +185,7 @@ class _Sink:
         self, writer: StoreWriter, tally: _Tally, settings: TokenSettings, labels: list[str]
     ) -> None:
         self.writer, self.tally, self.settings = writer, tally, settings
-        self.file_keys = [document_key(label) for label in labels]
-        self.busy_filters: set[str] = set()
+        self.idle_filters: list[str] = []
 
     def drop(self, example: Example, reason: str) -> None:
         self.tally.dropped[reason] += 1
@@ -222,26 +223,36 @@ class _Sink:
         target = row.target[start:stop].copy()
         target[0] = False
         n_bytes = int(row.n_bytes[start:stop][target].sum())
-        document = self.file_keys[read.file] if read.by_file else read.content
-        fields = (read.row, read.file, window, read.content, document, cut, n_bytes)
+        fields = (read.row, read.file, window, read.content, read.document, cut, n_bytes)
         self.writer.add(row.ids[start:stop], target, fields)
 
 
 def _keep(reads: Iterator[Read], filters: list[NamedFilter], sink: _Sink) -> Iterator[Read]:
     """Yield the rows that pass what always holds and then every filter in turn."""
+    chain = chain_of(filters)
+    usable, outcomes = [], []
     for read in reads:
         sink.tally.rows_in += 1
-        reason = _unusable(read.example)
-        if reason is None:
-            for named in filters:
-                reason = named.judge.reason(read.example)
-                if reason is not None:
-                    sink.busy_filters.add(named.name)
-                    break
-        if reason is None:
+        if reason := _unusable(read.example):
+            sink.drop(read.example, reason)
+            continue
+        outcome = chain.run(read.example)
+        usable.append(replace(read, example=outcome.example))
+        outcomes.append(outcome)
+    keys = []
+    for m, place in enumerate(chain.memories):
+        width = chain.memory(place).width
+        known = [o.keys[m] if m < len(o.keys) else [0] * width for o in outcomes]
+        keys.append(np.array(known, dtype=np.uint64).reshape(len(outcomes), width))
+    at = chain.resolve(np.array([o.dropped_at for o in outcomes], dtype=np.int16), keys)
+    changed = Counter(place for o in outcomes for place in o.changed)
+    sink.idle_filters = chain.idle(at, changed)
+    for read, outcome, place in zip(usable, outcomes, at.tolist(), strict=True):
+        if place == NEVER:
             yield read
         else:
-            sink.drop(read.example, reason)
+            why = outcome.reason if place == outcome.dropped_at else chain.memory(place).why
+            sink.drop(read.example, str(why))
 
 
 def _unusable(example: Example) -> str | None:

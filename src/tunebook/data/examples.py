@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -11,7 +11,7 @@ import orjson
 from tunebook.data.detect import Detected, missing_keys, split_keyword
 from tunebook.data.documents import TextPart, choose_row_unit, read_documents
 from tunebook.data.rows import RawRow, read_rows
-from tunebook.data.sources import Located, SourceFile, read_lines
+from tunebook.data.sources import Located, read_lines
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Source
 from tunebook.records import Example, Message, Role
@@ -27,34 +27,104 @@ _CHAT_ROLES: Mapping[str, Role] = {"system": "system", "user": "user", "assistan
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """An example with where it stands: its file's place in the source, row, and content hash.
+class Turns:
+    """What a format makes of a row: an example's messages, and what of them may be left out."""
 
-    `by_file` says that its document is the whole file it stands in.
+    messages: tuple[Message, ...]
+    window_from: int | None = None
+
+
+Builder = Callable[[RawRow, Mapping[str, str], Source], Sequence[Turns]]
+"""Builds the examples of a row, at least one; raises DataError naming the row that is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """An example with where it stands: its file's place in the source, row, and hashes.
+
+    `sub` numbers the examples of a row that has several, from 1. `content` hashes what the example
+    says, `document` what a split counts by; `by_file` says that this is the file it stands in.
     """
 
     example: Example
     file: int
     row: int
+    sub: int
     content: int
+    document: int
     by_file: bool
 
 
-def read_examples(
-    located: Located, detected: Detected, source: Source, stage: str
-) -> Iterator[Read]:
-    """Yield every example of a source in file order.
+class Reader:
+    """Turns the rows, lines or documents of a source into examples, wherever they come from."""
 
-    Stage cpt reads `keyword: text` lines as text. Raises DataError naming the row that is wrong.
-    """
-    check_stage(detected.format, stage, source.path)
-    for index, file in enumerate(located.files):
-        name = located.name if len(located.files) == 1 else f"{located.name}/{file.label}"
-        for part in _read_parts(file, detected, source, stage):
-            content = content_key(part.messages)
-            document = file.label if part.by_file else f"{content:016x}"
-            example = Example(f"{name}#{part.row}", document, part.messages)
-            yield Read(example, index, part.row, content, part.by_file)
+    def __init__(self, located: Located, detected: Detected, source: Source, stage: str) -> None:
+        check_stage(detected.format, stage, source.path)
+        self.located, self.detected, self.source, self.stage = located, detected, source, stage
+        self._file_keys = [document_key(file.label) for file in located.files]
+
+    def examples(self) -> Iterator[Read]:
+        """Yield every example of the source in file order."""
+        for index, file in enumerate(self.located.files):
+            if self.detected.format == "lines":
+                yield from self.of_lines(index, read_lines(file))
+            elif file.kind == "text":
+                unit, separator = self.source.document, self.source.separator
+                yield from self.of_documents(index, read_documents(file, unit, separator))
+            else:
+                yield from self.of_rows(index, read_rows(file))
+
+    def of_rows(self, index: int, rows: Iterable[RawRow]) -> Iterator[Read]:
+        """Yield the examples of rows of file number `index`."""
+        by_file = choose_row_unit(self.source) == "file"
+        build = _BUILDERS[self.detected.format]
+        for row in rows:
+            yield from self._reads(
+                index, row.row, build(row, self.detected.mapping, self.source), by_file
+            )
+
+    def of_documents(self, index: int, parts: Iterable[TextPart]) -> Iterator[Read]:
+        """Yield the documents of a text file as examples."""
+        for part in parts:
+            yield from self._reads(index, part.row, [Turns(part.messages)], part.by_file)
+
+    def of_lines(self, index: int, lines: Iterable[tuple[int, str]]) -> Iterator[Read]:
+        """Yield `keyword: text` lines as examples; stage cpt reads them as text."""
+        by_file = choose_row_unit(self.source) == "file"
+        for number, line in lines:
+            if not line.strip():
+                continue
+            found = split_keyword(line)
+            if found is None:
+                raise DataError(
+                    f"{self.located.files[index].path}, line {number}: format lines needs "
+                    f"`keyword: text`, and the line is {line.strip()[:40]!r}; correct it, or say "
+                    "`format: text` with `stage: cpt`"
+                )
+            if self.stage == "cpt":
+                messages: tuple[Message, ...] = (Message("text", line.rstrip("\r\n")),)
+            else:
+                messages = (Message("user", found[0]), Message("assistant", found[1]))
+            yield from self._reads(index, number, [Turns(messages)], by_file)
+
+    def _reads(self, index: int, row: int, found: Sequence[Turns], by_file: bool) -> Iterator[Read]:
+        files = self.located.files
+        name = self.located.name if len(files) == 1 else f"{self.located.name}/{files[index].label}"
+        keys = [content_key(turns.messages) for turns in found]
+        # All examples of a row are one document: a split must not tear a conversation apart.
+        document = self._file_keys[index] if by_file else _document_of(keys)
+        shown = files[index].label if by_file else f"{document:016x}"
+        for place, (turns, key) in enumerate(zip(found, keys, strict=True), start=1):
+            sub = place if len(found) > 1 else 0
+            said = f"{name}#{row}.{sub}" if sub else f"{name}#{row}"
+            example = Example(said, shown, turns.messages, turns.window_from)
+            yield Read(example, index, row, sub, key, document, by_file)
+
+
+def _document_of(keys: Sequence[int]) -> int:
+    if len(keys) == 1:
+        return keys[0]
+    return int.from_bytes(_hash(b"".join(key.to_bytes(8, "little") for key in keys)), "little")
 
 
 def check_stage(found: str, stage: str, path: str) -> None:
@@ -83,38 +153,6 @@ def document_key(name: str) -> int:
 def _hash(data: bytes) -> bytes:
     # The salt is part of the product, never of a run: a split does not move with the seed.
     return hashlib.blake2b(data, digest_size=8, person=b"tunebook.split").digest()
-
-
-def _read_parts(
-    file: SourceFile, detected: Detected, source: Source, stage: str
-) -> Iterator[TextPart]:
-    if detected.format == "lines":
-        yield from _read_lines(file, source, stage)
-    elif file.kind == "text":
-        yield from read_documents(file, source.document, source.separator)
-    else:
-        by_file = choose_row_unit(source) == "file"
-        build = _BUILDERS[detected.format]
-        for row in read_rows(file):
-            yield TextPart(row.row, build(row, detected.mapping), by_file)
-
-
-def _read_lines(file: SourceFile, source: Source, stage: str) -> Iterator[TextPart]:
-    by_file = choose_row_unit(source) == "file"
-    for number, line in read_lines(file):
-        if not line.strip():
-            continue
-        found = split_keyword(line)
-        if found is None:
-            raise DataError(
-                f"{file.path}, line {number}: format lines needs `keyword: text`, and the line is "
-                f"{line.strip()[:40]!r}; correct it, or say `format: text` with `stage: cpt`"
-            )
-        if stage == "cpt":
-            yield TextPart(number, (Message("text", line.rstrip("\r\n")),), by_file)
-        else:
-            messages = (Message("user", found[0]), Message("assistant", found[1]))
-            yield TextPart(number, messages, by_file)
 
 
 # --- JSON rows ----------------------------------------------------------------------------------
@@ -200,10 +238,17 @@ def _not_text(row: RawRow, column: str, value: object) -> DataError:
     return DataError(f"{row.place}: {column} is {shown}, not a text; put it in quotation marks")
 
 
-_BUILDERS: Mapping[str, Callable[[RawRow, Mapping[str, str]], tuple[Message, ...]]] = {
-    "alpaca": _alpaca,
-    "completion": _completion,
-    "text": _plain_text,
-    "chat": _chat,
-    "sharegpt": _sharegpt,
+def _single(
+    build: Callable[[RawRow, Mapping[str, str]], tuple[Message, ...]],
+) -> Builder:
+    """Make the builder of a format whose rows are one example each."""
+    return lambda row, mapping, source: [Turns(build(row, mapping))]
+
+
+_BUILDERS: Mapping[str, Builder] = {
+    "alpaca": _single(_alpaca),
+    "completion": _single(_completion),
+    "text": _single(_plain_text),
+    "chat": _single(_chat),
+    "sharegpt": _single(_sharegpt),
 }

@@ -40,16 +40,21 @@ def _read_jsonl(file: SourceFile) -> Iterator[RawRow]:
         if not line.strip():
             continue
         found = True
-        try:
-            value = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            raise DataError(
-                f"{file.path}: line {number} is not valid JSON: {_reason(error)} (column "
-                f"{error.colno}); each line must be one JSON object"
-            ) from None
-        yield _as_row(file, number, value)
+        yield parse_line(file, number, line)
     if not found:
         raise DataError(f"{file.path} is empty; put rows into it or leave it out")
+
+
+def parse_line(file: SourceFile, number: int, line: str | bytes) -> RawRow:
+    """Parse one line of a .jsonl file; DataError when it is not one JSON object."""
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise DataError(
+            f"{file.path}: line {number} is not valid JSON: {_reason(error)} (column "
+            f"{error.colno}); each line must be one JSON object"
+        ) from None
+    return _as_row(file, number, value)
 
 
 def _read_json(file: SourceFile) -> Iterator[RawRow]:

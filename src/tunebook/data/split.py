@@ -59,11 +59,11 @@ def split_by_document(store: Store, numbers: NDArray[np.int64], fraction: float)
     if len(known) == 1:
         rows = rows_of(store, numbers)
         if rows[-1] > 0 and len(np.unique(store.rows["content"][numbers])) == 1:
-            note = (
+            all_same = (
                 f"all {rows[-1] + 1} rows say the same, so nothing can be held out; filter "
                 "exact_duplicate keeps one of them"
             )
-            return Split(numbers, none, note)
+            return Split(numbers, none, all_same)
         return _split_tail(numbers, fraction)
     held = keys < np.uint64(min(int(fraction * 2.0**64), 2**64 - 1))
     note = None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gzip
 
+import numpy as np
 import pytest
 import zstandard
 
 from tunebook.data.detect import detect, split_keyword
-from tunebook.data.examples import read_examples
+from tunebook.data.examples import Reader
 from tunebook.data.filters import build_filters
 from tunebook.data.sources import hash_files, locate
 from tunebook.errors import DataError, RunFileError
@@ -28,7 +29,7 @@ def found(path, **settings):
 def examples(path, stage="sft", **settings):
     source = Source(path=str(path), **settings)
     located = locate(source.path)
-    return [r.example for r in read_examples(located, detect(located, source), source, stage)]
+    return [r.example for r in Reader(located, detect(located, source), source, stage).examples()]
 
 
 # --- formats ------------------------------------------------------------------------------------
@@ -311,7 +312,9 @@ def test_filters_give_a_reason_or_keep():
             {"long_response": {"max_words": 3}},
         ]
     )
-    assert [duplicate.judge.reason(qa(a)) for a in "aba"] == [None, None, "exact duplicate"]
+    keys = np.array([duplicate.judge.key(qa(a)) for a in "aba"], dtype=np.uint64)
+    assert duplicate.judge.repeats(keys).tolist() == [False, False, True]
+    assert duplicate.judge.why == "exact duplicate"
     assert [short.judge.reason(qa(a)) for a in ("one", "one two")] == ["short response", None]
     assert [long.judge.reason(qa(a)) for a in ("a b c", "a b c d")] == [None, "long response"]
 

@@ -1,4 +1,4 @@
-"""Filters: each keeps a row or gives the reason to drop it."""
+"""Filters: each keeps a row or gives the reason to drop it; rewrites change it."""
 
 from __future__ import annotations
 
@@ -6,24 +6,14 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
+from tunebook.data.filters.chain import Chain, Filter, Memory, Rewrite
 from tunebook.data.filters.exact_duplicate import ExactDuplicate
 from tunebook.data.filters.long_response import LongResponse
 from tunebook.data.filters.short_response import ShortResponse
 from tunebook.errors import RunFileError
-from tunebook.records import Example
 
-
-class Filter(Protocol):
-    """Judges one row after the other, in file order."""
-
-    def reason(self, example: Example) -> str | None:
-        """Give the reason to drop a row, or None to keep it."""
-        ...
-
-
-FILTERS: Mapping[str, Callable[..., Filter]] = {
+FILTERS: Mapping[str, Callable[..., Filter | Rewrite | Memory]] = {
     "exact_duplicate": ExactDuplicate,
     "short_response": ShortResponse,
     "long_response": LongResponse,
@@ -39,7 +29,7 @@ class NamedFilter:
 
     name: str
     settings: Settings
-    judge: Filter
+    judge: Filter | Rewrite | Memory
 
 
 def build_filters(
@@ -53,6 +43,11 @@ def build_filters(
         )
         built += [_build(name, settings) for name, settings in pairs]
     return built
+
+
+def chain_of(filters: Sequence[NamedFilter]) -> Chain:
+    """Put filters in a chain."""
+    return Chain([f.judge for f in filters], [f.name for f in filters])
 
 
 def _build(name: str, settings: Settings) -> NamedFilter:

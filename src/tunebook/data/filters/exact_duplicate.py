@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
 from tunebook.data.examples import content_key
+from tunebook.data.filters.chain import Memory
 from tunebook.records import Example
 
 
-class ExactDuplicate:
+class ExactDuplicate(Memory):
     """Keeps the first of identical rows; 8 bytes of hash are remembered per row."""
 
-    def __init__(self) -> None:
-        self._seen: set[int] = set()
+    width = 1
+    why = "exact duplicate"
 
-    def reason(self, example: Example) -> str | None:
-        """Give the reason to drop a row, or None to keep it."""
-        key = content_key(example.messages)
-        if key in self._seen:
-            return "exact duplicate"
-        self._seen.add(key)
-        return None
+    def key(self, example: Example) -> Sequence[int]:
+        """Hash what a row says."""
+        return (content_key(example.messages),)
+
+    def repeats(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Mark every row but the first of each hash."""
+        found = np.ones(len(keys), dtype=bool)
+        found[np.unique(keys[:, 0], return_index=True)[1]] = False
+        return found

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from tunebook.data.filters.chain import Filter
 from tunebook.data.filters.words import count_answer_words
 from tunebook.records import Example
 
 
-class LongResponse:
+class LongResponse(Filter):
     """Drops answers (or texts) of more than `max_words` words between white space."""
 
     def __init__(self, max_words: int = 1000) -> None:

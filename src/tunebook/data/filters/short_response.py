@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from tunebook.data.filters.chain import Filter
 from tunebook.data.filters.words import count_answer_words
 from tunebook.records import Example
 
 
-class ShortResponse:
+class ShortResponse(Filter):
     """Drops answers (or texts) of fewer than `min_words` words between white space."""
 
     def __init__(self, min_words: int = 3) -> None:

@@ -1,4 +1,4 @@
-"""`tunebook data`: look at data before training on it."""
+"""`tunebook data show`: a file as a model's tokenizer and template will see it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,7 @@ _TEMPLATES = ("auto", "model", "alpaca", "lines", "chat", "none")
 _DOCUMENTS = ("auto", "row", "line", "file", "heading", "separator")
 
 
-@click.group()
-def command() -> None:
-    """Look at data as the model will see it."""
-
-
-@command.command()
+@click.command("show")
 @click.argument("path")
 @click.option("--model", default="tunebook/tiny", show_default=True, help="Whose tokenizer.")
 @click.option("--format", "data_format", type=click.Choice(_FORMATS), default="auto")
@@ -33,7 +28,7 @@ def command() -> None:
 @click.option("--document", type=click.Choice(_DOCUMENTS), default="auto")
 @click.option("--column", "columns", multiple=True, metavar="NAME=OWN", help="As prompt=question.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def show(
+def command(
     path: str,
     model: str,
     data_format: str,

@@ -1,0 +1,16 @@
+"""`tunebook data`: look at data before training on it. One file per verb."""
+
+from __future__ import annotations
+
+import click
+
+from tunebook.cli.data import show
+
+
+@click.group()
+def command() -> None:
+    """Look at data as the model will see it."""
+
+
+for verb in (show,):
+    command.add_command(verb.command)
