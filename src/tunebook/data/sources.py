@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,23 +188,34 @@ def read_lines(file: SourceFile) -> Iterator[tuple[int, str]]:
 
     Raises DataError when the file is empty, is not UTF-8, or a line is over 64 MiB.
     """
-    offset = 0
     with _opened(file.path) as stream:
+        raws = iter(lambda: stream.readline(MAX_ROW_BYTES + 1), b"")
         number = 0
-        while raw := stream.readline(MAX_ROW_BYTES + 1):
-            number += 1
-            if len(raw) > MAX_ROW_BYTES:
-                raise DataError(f"{file.path}: line {number} is over 64 MiB; split it")
-            body = raw[len(_BOM) :] if number == 1 and raw.startswith(_BOM) else raw
-            try:
-                line = body.decode("utf-8")
-            except UnicodeDecodeError as error:
-                at = offset + len(raw) - len(body) + error.start
-                raise _not_utf8(file.path, number, at, body[error.start]) from None
-            offset += len(raw)
+        for number, line in decode_lines(file.path, raws):
             yield number, line
-    if offset == 0:
+    if not number:
         raise _is_empty(file.path)
+
+
+def decode_lines(
+    path: Path, raws: Iterable[bytes], *, first_line: int = 1, first_byte: int = 0
+) -> Iterator[tuple[int, str]]:
+    """Decode raw lines that begin at a line number and a byte of a file.
+
+    Raises DataError when one is not UTF-8 or over 64 MiB.
+    """
+    offset = first_byte
+    for number, raw in enumerate(raws, start=first_line):
+        if len(raw) > MAX_ROW_BYTES:
+            raise DataError(f"{path}: line {number} is over 64 MiB; split it")
+        body = raw[len(_BOM) :] if offset == 0 and raw.startswith(_BOM) else raw
+        try:
+            line = body.decode("utf-8")
+        except UnicodeDecodeError as error:
+            at = offset + len(raw) - len(body) + error.start
+            raise _not_utf8(path, number, at, body[error.start]) from None
+        offset += len(raw)
+        yield number, line
 
 
 def read_whole(file: SourceFile) -> bytes:
