@@ -145,6 +145,7 @@ def _own_validation(
         format=wanted.format,
         columns=wanted.columns,
         document=wanted.document,
+        chess=recipe.data[0].chess,
     )
     built = build_source(source, settings, codec, cache_dir, say)
     built = replace(built, name=f"validation:{built.name}")

@@ -80,6 +80,8 @@ _WORDINGS = {
         " ",
         True,
     ),
+    # A game goes on where its text ends: `1. e4 e5 2.` and then ` Nf3`.
+    "pgn": _Wording(("", "\n", ""), ("", ""), ("", "\n"), "", " ", False),
     "none": _Wording(("", "\n", ""), ("", ""), ("", "\n"), "", "", False),
 }
 _PLAIN_OF_FORMAT = {
@@ -88,6 +90,8 @@ _PLAIN_OF_FORMAT = {
     "completion": "none",
     "chat": "chat",
     "sharegpt": "chat",
+    "chess-uci": "pgn",
+    "pgn": "pgn",
 }
 
 

@@ -130,4 +130,6 @@ def _default(field: FieldInfo, section: type[BaseModel] | None) -> str:
         return json.dumps(stated).replace('"', "") if stated else ""
     if default is None:
         return "~"
-    return default if isinstance(default, str) else json.dumps(default)
+    # A line break would end the row of the table it is shown in.
+    plain = isinstance(default, str) and "\n" not in default
+    return str(default) if plain else json.dumps(default)

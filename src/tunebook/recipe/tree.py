@@ -9,10 +9,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from tunebook.recipe.chess import Chess
+from tunebook.recipe.section import Section
 
 Percent = Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")]
-FormatName = Literal["auto", "alpaca", "chat", "sharegpt", "completion", "text", "lines"]
+FormatName = Literal[
+    "auto", "alpaca", "chat", "sharegpt", "completion", "text", "lines", "chess-uci", "pgn"
+]
 DocumentUnit = Literal["auto", "row", "line", "file", "heading", "separator"]
 
 
@@ -27,12 +32,6 @@ def _often_enough(every: int | str) -> int | str:
 Every = Annotated[int | Percent | Literal["epoch"], AfterValidator(_often_enough)]
 
 SLUG = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
-
-
-class Section(BaseModel):
-    """A part of the tree: unknown keys are errors, and a resolved recipe never changes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Source(Section):
@@ -57,6 +56,7 @@ class Source(Section):
     filters: list[str | dict[str, dict[str, float | int | str | bool]]] = Field(
         [], description="Names of filters, or {name: {setting: value}}."
     )
+    chess: Chess = Field(Chess(), description="What is asked about games of chess.")
 
 
 class Validation(Section):
@@ -212,7 +212,7 @@ class Recipe(Section):
         "model's own attention, one document at a time.",
     )
     data: list[Source] = Field(min_length=1, description="The sources of training rows.")
-    template: Literal["auto", "model", "alpaca", "lines", "chat", "none"] = Field(
+    template: Literal["auto", "model", "alpaca", "lines", "chat", "pgn", "none"] = Field(
         "auto", description="The model's chat template (model), else a named plain one."
     )
     train_on: Literal["response", "all"] | None = Field(

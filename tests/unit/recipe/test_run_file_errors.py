@@ -50,7 +50,6 @@ MISTAKES = {
     ),
     "unknown format": (
         "validation: {path: v.json, format: alpacca}",
-        "`validation.format` must be one of auto, alpaca, chat, sharegpt, completion, text, lines, "
         "not 'alpacca'; did you mean alpaca?",
     ),
     "number or auto": (

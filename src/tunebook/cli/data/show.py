@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tunebook.data.show import ShownData
 
 _FORMATS = ("auto", "alpaca", "chat", "sharegpt", "completion", "text", "lines")
-_TEMPLATES = ("auto", "model", "alpaca", "lines", "chat", "none")
+_TEMPLATES = ("auto", "model", "alpaca", "lines", "chat", "pgn", "none")
 _DOCUMENTS = ("auto", "row", "line", "file", "heading", "separator")
 
 

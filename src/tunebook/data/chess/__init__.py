@@ -1,0 +1,1 @@
+"""Chess games as training data: legality, SAN, tasks and labels. Rules come from python-chess."""
