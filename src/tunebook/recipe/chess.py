@@ -15,11 +15,14 @@ TEMPLATE_FIELDS = ("question", "header", "moves", "side", "task", "fen", "mask")
 """What a prompt template may hold between braces."""
 
 
+_ONE_TASK: list[ChessTask] = ["next_move"]
+
+
 class Chess(Section):
     """How games of format chess-uci or pgn become prompts and answers."""
 
     tasks: list[ChessTask] | dict[ChessTask, float] = Field(
-        ["next_move"],
+        _ONE_TASK,
         description="What is asked: result, next_move, masked_moves, last_move, best_move; as "
         "{next_move: 3, result: 1} with shares.",
     )

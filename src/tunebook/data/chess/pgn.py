@@ -104,7 +104,7 @@ def read_moves(movetext: str) -> tuple[list[str], str | None]:
 
 def write_game(game: Game) -> str:
     """Write a game as PGN with the seven tags that every game must have, then the other ones."""
-    tags = {name: "?" for name in _ROSTER} | {"Date": "????.??.??"} | dict(game.tags)
+    tags = dict.fromkeys(_ROSTER, "?") | {"Date": "????.??.??"} | dict(game.tags)
     tags["Result"] = game.result
     if game.start:
         tags |= {"SetUp": "1", "FEN": game.start}

@@ -1,0 +1,195 @@
+"""Ask Stockfish, over UCI, for the best move of a position.
+
+One thread, a fixed depth or number of positions, and a hash table that is emptied before every
+question: the same engine gives the same answer, whatever was asked before. The engine is a process
+of its own that is spoken to in lines, without threads here, so that worker processes may fork.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunebook.errors import DataError
+
+_NAMES = ("stockfish", "stockfish.exe")
+# Debian puts games where the PATH of a service or a root shell does not reach.
+_PLACES = ("/usr/games", "/usr/local/bin", "/opt/homebrew/bin")
+_START_SECONDS = 20.0
+_ANSWER_SECONDS = 600.0
+_HASH_MIB = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What an engine says about a position, from the view of the side to move.
+
+    Exactly one of `centipawns` and `mate` is given; `mate` counts moves, and is negative when the
+    side to move is mated. `line` is the play it expects, in UCI.
+    """
+
+    best: str
+    centipawns: int | None
+    mate: int | None
+    line: tuple[str, ...]
+
+
+def find_engine(stated: str | None) -> str:
+    """Find the engine that was named, else Stockfish; DataError when there is none."""
+    if stated is not None:
+        found = shutil.which(str(Path(stated).expanduser()))
+        if found is None:
+            raise DataError(
+                f"there is no chess engine {stated!r} that can be started; give the path of "
+                "Stockfish, or leave `engine` out to find it on PATH"
+            )
+        return found
+    for name in _NAMES:
+        found = shutil.which(name) or shutil.which(name, path=os.pathsep.join(_PLACES))
+        if found is not None:
+            return found
+    raise DataError(
+        "task best_move needs the chess engine Stockfish, and it is not on PATH; install it, name "
+        "it as `engine: PATH`, or leave the task out"
+    )
+
+
+class Engine:
+    """A running engine. Close it, or use it in a `with` statement."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.name = "an engine without a name"
+        try:
+            self._process = subprocess.Popen(
+                [path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                text=True, bufsize=1, encoding="utf-8", errors="replace",
+            )  # fmt: skip
+        except OSError as error:
+            raise DataError(f"{path} cannot be started: {error.strerror or error}") from None
+        try:
+            with self._time_limit(_START_SECONDS):
+                self._handshake()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the engine's process."""
+        process = self._process
+        process.kill()  # It keeps nothing that a kinder end would save.
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    def evaluate(self, fen: str, depth: int, nodes: int | None = None) -> Evaluation:
+        """Search a position for its best move."""
+        limit = f"nodes {nodes}" if nodes is not None else f"depth {depth}"
+        with self._time_limit(_ANSWER_SECONDS):
+            self._say("ucinewgame")
+            self._say("isready")
+            for line in self._lines():
+                if line == "readyok":
+                    break
+            self._say(f"position fen {fen}")
+            self._say(f"go {limit}")
+            last: list[str] = []
+            for line in self._lines():
+                words = line.split()
+                if words[:1] == ["info"] and "score" in words and "pv" in words:
+                    # A bound is no value yet; the exact one of that depth follows.
+                    if "lowerbound" not in words and "upperbound" not in words:
+                        last = words
+                elif words[:1] == ["bestmove"]:
+                    return self._evaluation(words, last, fen)
+        raise self._silent()
+
+    def _handshake(self) -> None:
+        self._say("uci")
+        for line in self._lines():
+            if line.startswith("id name "):
+                self.name = line.removeprefix("id name ").strip()
+            elif line == "uciok":
+                break
+        self._say("setoption name Threads value 1")
+        self._say(f"setoption name Hash value {_HASH_MIB}")
+
+    def _evaluation(self, best: list[str], info: list[str], fen: str) -> Evaluation:
+        if len(best) < 2 or best[1] == "(none)" or not info:
+            raise DataError(f"{self.name} gives no move for position {fen}; leave it out")
+        at = info.index("score")
+        kind, value = info[at + 1], int(info[at + 2])
+        line = tuple(info[info.index("pv") + 1 :])
+        if kind == "mate":
+            return Evaluation(best[1], None, value, line)
+        return Evaluation(best[1], value, None, line)
+
+    def _say(self, line: str) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+        except (BrokenPipeError, ValueError):
+            raise self._silent() from None
+
+    def _lines(self) -> Iterator[str]:
+        """Yield what the engine says; DataError when it ends."""
+        assert self._process.stdout is not None
+        while line := self._process.stdout.readline():
+            yield line.strip()
+        raise self._silent()
+
+    def _silent(self) -> DataError:
+        return DataError(
+            f"{self.path} does not answer as a chess engine does (UCI); name Stockfish as "
+            "`engine: PATH`"
+        )
+
+    @contextmanager
+    def _time_limit(self, seconds: float) -> Iterator[None]:
+        # Ending the process ends the wait for its next line.
+        timer = threading.Timer(seconds, self._process.kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
+_OPEN: dict[tuple[int, str], Engine] = {}
+
+
+def shared_engine(stated: str | None) -> Engine:
+    """Give this process's own running engine, started once: a start costs more than an answer.
+
+    It is ended with the process. A worker that was forked starts one of its own.
+    """
+    key = (os.getpid(), find_engine(stated))
+    if key not in _OPEN:
+        _OPEN[key] = Engine(key[1])
+        if len(_OPEN) == 1:
+            atexit.register(close_engines)
+    return _OPEN[key]
+
+
+def close_engines() -> None:
+    """End every engine that this process started."""
+    for owner, path in list(_OPEN):
+        engine = _OPEN.pop((owner, path))
+        if owner == os.getpid():
+            engine.close()
