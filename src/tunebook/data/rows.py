@@ -7,13 +7,17 @@ from dataclasses import dataclass
 
 import orjson
 
+from tunebook.data.chess.pgn import MOVETEXT, split_games
 from tunebook.data.sources import MAX_ROW_BYTES, SourceFile, read_lines, read_whole
 from tunebook.errors import DataError
 
 
+_UNITS = {"jsonl": "line", "pgn": "game"}
+
+
 @dataclass(frozen=True, slots=True)
 class RawRow:
-    """One JSON object as found; `row` counts from 1 (jsonl: the line; json: the place in it)."""
+    """One object as found; `row` counts from 1 (jsonl: the line; json, pgn: the place in it)."""
 
     file: SourceFile
     row: int
@@ -22,16 +26,27 @@ class RawRow:
     @property
     def place(self) -> str:
         """Say where the row is, as an editor counts."""
-        unit = "line" if self.file.kind == "jsonl" else "row"
+        unit = _UNITS.get(self.file.kind, "row")
         return f"{self.file.path}, {unit} {self.row}"
 
 
 def read_rows(file: SourceFile) -> Iterator[RawRow]:
-    """Yield the JSON objects of a .json list or of the lines of a .jsonl file."""
+    """Yield the objects of a .json list, of the lines of a .jsonl file or of the games of a .pgn."""
     if file.kind == "jsonl":
         yield from _read_jsonl(file)
+    elif file.kind == "pgn":
+        yield from _read_pgn(file)
     else:
         yield from _read_json(file)
+
+
+def _read_pgn(file: SourceFile) -> Iterator[RawRow]:
+    """Yield each game's header tags, with its moves as text under a name that no tag has."""
+    found = 0
+    for found, game in enumerate(split_games(read_lines(file), str(file.path)), start=1):
+        yield RawRow(file, found, {**game.tags, MOVETEXT: game.movetext})
+    if not found:
+        raise DataError(f"{file.path} is empty; put games into it or leave it out")
 
 
 def _read_jsonl(file: SourceFile) -> Iterator[RawRow]:

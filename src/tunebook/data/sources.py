@@ -17,12 +17,13 @@ import zstandard
 
 from tunebook.errors import DataError
 
-Kind = Literal["json", "jsonl", "text"]
+Kind = Literal["json", "jsonl", "pgn", "text"]
 
 _KINDS: dict[str, Kind] = {
     ".json": "json",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".pgn": "pgn",
     ".txt": "text",
     ".text": "text",
     ".md": "text",

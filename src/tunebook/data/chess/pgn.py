@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from tunebook.data.chess.games import RESULTS, Game, number_moves
 from tunebook.errors import DataError
 
+MOVETEXT = "movetext"
+"""The name under which a row of a .pgn file holds its moves as text, beside its tags."""
+
 _TAG = re.compile(r'^\s*\[\s*([A-Za-z0-9_]+)\s+"((?:[^"\\]|\\.)*)"\s*\]\s*$')
 _TOKENS = re.compile(
     r"(?P<comment>\{[^}]*\}|;[^\n]*)"

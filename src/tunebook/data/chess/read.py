@@ -7,14 +7,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tunebook.data.chess.games import WAY_OUT, BadGame, Game, check_game
-from tunebook.data.chess.pgn import read_moves
+from tunebook.data.chess.pgn import MOVETEXT, read_moves
 from tunebook.errors import DataError
 
 if TYPE_CHECKING:
-    from tunebook.data.rows import RawRow
-
-MOVETEXT = "movetext"
-"""The name under which a game of a .pgn file holds its moves as text, beside its tags."""
+    from tunebook.data.rows import RawRow  # which reads .pgn files with the help of this package
 
 _TAG_NAME = re.compile(r"[A-Za-z0-9_]+")
 _UCI_MOVE = re.compile(r"[a-h][1-8][a-h][1-8][qrbn]?")

@@ -20,8 +20,8 @@ from tunebook.recipe.chess import Chess, ChessTask
 
 _SHOWN_TAGS = ("Result", "WhiteElo", "BlackElo", "ECO", "TimeControl", "Termination", "FEN")
 _KNOWN_BEFORE_THE_END = frozenset(
-    ("Event", "Site", "Date", "Round", "White", "Black", "WhiteElo", "BlackElo", "WhiteTitle")
-    + ("BlackTitle", "ECO", "Opening", "TimeControl", "UTCDate", "UTCTime", "Variant", "FEN")
+    {"Event", "Site", "Date", "Round", "White", "Black", "WhiteElo", "BlackElo", "WhiteTitle"}
+    | {"BlackTitle", "ECO", "Opening", "TimeControl", "UTCDate", "UTCTime", "Variant", "FEN"}
 )
 _QUESTIONS: Mapping[ChessTask, str] = {
     "result": "How did this chess game end? Answer with its result as PGN writes it.",
