@@ -13,6 +13,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tunebook.data.codec import FlatTokens
 from tunebook.data.packing import pack_rows
 from tunebook.data.prepare import prepare
 from tunebook.errors import DataError
@@ -32,10 +33,11 @@ class Bytes:
         pairs = [(b, (i, i + 1)) for i, sign in enumerate(text) for b in sign.encode()]
         return [b for b, _ in pairs], [span for _, span in pairs]
 
-    def encode_batch(
-        self, texts: Sequence[str], *, specials: bool
-    ) -> list[tuple[list[int], list[tuple[int, int]]]]:
-        return [self.encode(text, specials=specials) for text in texts]
+    def encode_flat(self, texts: Sequence[str], *, specials: bool) -> FlatTokens:
+        ids = np.frombuffer("".join(texts).encode(), dtype=np.uint8)
+        counts = np.array([len(text.encode()) for text in texts], dtype=np.int64)
+        starts = np.arange(len(ids)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return ids, counts, starts, starts + 1
 
     def render_chat(
         self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool

@@ -3,45 +3,63 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
+from filelock import FileLock
 
 from tunebook.data.codec import TextCodec
 from tunebook.data.detect import Detected, detect
-from tunebook.data.examples import Read, Reader, check_stage
-from tunebook.data.filters import NamedFilter, build_filters, chain_of
-from tunebook.data.filters.chain import NEVER
+from tunebook.data.examples import check_stage
+from tunebook.data.filters import NamedFilter, build_filters
+from tunebook.data.pieces import PIECE_BYTES, Piece, cut_pieces
 from tunebook.data.render import Renderer, choose_renderer
+from tunebook.data.seal import seal_segments
+from tunebook.data.segment import Job, TokenSettings
 from tunebook.data.sources import Located, hash_files, locate
-from tunebook.data.store import Store, StoreWriter, open_store
-from tunebook.data.tokenize import Rendered, Row, tokenize
-from tunebook.errors import DataError
+from tunebook.data.store import Store, open_store
+from tunebook.data.workers import Workers, make_segments
+from tunebook.errors import DataError, StorageError, TunebookError
 from tunebook.recipe.tree import Source
-from tunebook.records import Drop, Example
 from tunebook.units import format_count
 
-_CHUNK_ROWS = 1000
-# A chunk also ends here, so that a few huge documents are never all in memory.
-_CHUNK_CHARACTERS = 8 * 1024 * 1024
+__all__ = ["Built", "Progress", "Say", "TokenSettings", "Workers", "build_source", "row_notes"]
 
 Say = Callable[[str], None]
 
+_SAY_EVERY_SECONDS = 10.0
+
 
 @dataclass(frozen=True, slots=True)
-class TokenSettings:
-    """What decides the tokens of every source of a run."""
+class Progress:
+    """How far the tokenizing of a source is; `total_bytes` is None where only the end will tell.
 
-    stage: str
-    template: str
-    train_on: str
-    max_seq_len: int
-    overlong: str
+    `started_bytes` were there from an earlier time.
+    """
+
+    source: str
+    done_bytes: int
+    started_bytes: int
+    total_bytes: int | None
+    seconds: float
+
+    @property
+    def bytes_per_second(self) -> float:
+        """The speed of this time's work."""
+        return (self.done_bytes - self.started_bytes) / max(self.seconds, 1e-9)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """The time to go at this speed; None when it cannot be told."""
+        if self.total_bytes is None or self.done_bytes == self.started_bytes:
+            return None
+        return max(0, self.total_bytes - self.done_bytes) / self.bytes_per_second
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,27 +74,21 @@ class Built:
     content_hash: str
 
 
-@dataclass(slots=True)
-class _Tally:
-    """Counts of one source while it is tokenized."""
-
-    rows_in: int = 0
-    rows_out: int = 0
-    cut_rows: int = 0
-    cut_tokens: int = 0
-    shared_rows: int = 0
-    special_rows: int = 0
-    unended_rows: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    by_file: dict[int, bool] = field(default_factory=dict)
-
-
 def build_source(
-    source: Source, settings: TokenSettings, codec: TextCodec, cache_dir: Path, say: Say
+    source: Source,
+    settings: TokenSettings,
+    codec: TextCodec,
+    cache_dir: Path,
+    say: Say,
+    *,
+    workers: Workers | None = None,
+    watch: Callable[[Progress], None] | None = None,
 ) -> Built:
     """Tokenize a source, unless a store with the same content and settings is there.
 
-    Raises DataError for anything wrong with its files, RunFileError for its filters.
+    One that was begun goes on where it was. `watch` is told of progress, else `say` now and then.
+    Raises DataError for anything wrong with its files, RunFileError for its filters, StorageError
+    where its tokens cannot be written.
     """
     located = locate(source.path)
     filters = build_filters(source.filters)
@@ -90,25 +102,36 @@ def build_source(
     if why_not is not None:
         say(f"{source.path}: the cached tokens are set aside, {why_not}; tokenizing again")
     if store is None:
-        store = _tokenize_source(
-            source, located, detected, settings, renderer, filters, cache_dir, key
-        )
-        say(f"{source.path}: {format_count(len(store.ids))} tokens made and kept for the next run")
+        dtype = "<u2" if codec.vocab_size <= 2**16 else "<u4"
+        job = Job(source, located, detected, settings, codec, dtype)
+        store = _make_store(job, cache_dir, key, workers or Workers(), watch or _Speaker(say))
+        say(f"{source.path}: {format_count(store.n_tokens)} tokens made and kept for the next run")
     return Built(located.name, located, detected, renderer, store, content_hash)
 
 
 def row_notes(facts: Mapping[str, Any]) -> list[str]:
     """Say what was noticed about the rows of a store while they were tokenized."""
-    notes = [f"filter {idle} dropped nothing" for idle in facts["idle_filters"]]
+    changed = facts["changed"]
+    notes = [f"rewrite {name} changed {format_count(n)} rows" for name, n in changed.items()]
+    notes += [f"filter {idle} dropped or changed nothing" for idle in facts["idle_filters"]]
     counted = {
         "shared_rows": "{} rows have a token that prompt and answer share",
         "special_rows": "{} rows hold the text of special tokens; it stays plain text",
         "unended_rows": "{} rows have an answer that the chat template ends with no special token, "
         "so the model does not learn to stop there; say `template: chat`",
         "cut_rows": "{} rows were cut, " + format_count(facts["cut_tokens"]) + " tokens lost",
+        "left_out_rows": "{} rows had "
+        + format_count(facts["left_out_turns"])
+        + " of their oldest turns left out to fit",
+        "mojibake_rows": "{} rows look wrongly decoded (as `Ã©` for `é`); see their encoding",
+        "blank_lines": "{} blank lines are no rows",
     }
     notes += [text.format(format_count(facts[k])) for k, text in counted.items() if facts[k]]
     return notes
+
+
+# What a run takes of a store is decided when it is read.
+_DECIDED_LATER = {"path", "format", "columns", "weight", "sample", "filters"}
 
 
 def _key(
@@ -117,15 +140,14 @@ def _key(
     detected: Detected,
     settings: TokenSettings,
     renderer: Renderer,
-    filters: list[NamedFilter],
+    filters: Sequence[NamedFilter],
 ) -> str:
     parts: Mapping[str, object] = {
-        "version": 2,
+        "version": 3,
         "content": content_hash,
         "format": detected.format,
         "columns": dict(detected.mapping),
-        "document": source.document,
-        "separator": source.separator,
+        "source": source.model_dump(mode="json", exclude=_DECIDED_LATER),
         "filters": [[f.name, dict(f.settings)] for f in filters],
         "tokenizer": renderer.codec.fingerprint,
         "template": renderer.identity,
@@ -133,150 +155,88 @@ def _key(
         "train_on": settings.train_on,
         "max_seq_len": settings.max_seq_len,
         "overlong": settings.overlong,
+        "piece_bytes": PIECE_BYTES,
     }
     return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def _tokenize_source(
-    source: Source,
-    located: Located,
-    detected: Detected,
-    settings: TokenSettings,
-    renderer: Renderer,
-    filters: list[NamedFilter],
-    cache_dir: Path,
-    key: str,
+def _make_store(
+    job: Job, cache_dir: Path, key: str, workers: Workers, watch: Callable[[Progress], None]
 ) -> Store:
-    tally = _Tally()
-    labels = [file.label for file in located.files]
-    with StoreWriter(cache_dir, key, renderer.codec.vocab_size) as writer:
-        sink = _Sink(writer, tally, settings, labels)
-        examples = Reader(located, detected, source, settings.stage).examples()
-        for chunk in _chunks(_keep(examples, filters, sink)):
-            rendered = [renderer.render(read.example) for read in chunk]
-            rows = tokenize(rendered, renderer.codec, train_all=settings.train_on == "all")
-            for read, row, text in zip(chunk, rows, rendered, strict=True):
-                sink.take(read, row, text)
-        writer.seal(
-            {
-                "labels": labels,
-                "by_file": [tally.by_file.get(i, False) for i in range(len(labels))],
-                "rows_in": tally.rows_in,
-                "rows_out": tally.rows_out,
-                "dropped": dict(sorted(tally.dropped.items())),
-                "cut_rows": tally.cut_rows,
-                "cut_tokens": tally.cut_tokens,
-                "shared_rows": tally.shared_rows,
-                "special_rows": tally.special_rows,
-                "unended_rows": tally.unended_rows,
-                "idle_filters": sink.idle_filters,
-            }
-        )
+    """Make the segments aside, seal them, and rename the whole to its place."""
+    aside = cache_dir / f".tmp-{key[:16]}"
+    lock = aside / "lock"
+    try:
+        # Who else needs the same tokens waits, and finds them made.
+        aside.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock):
+            if open_store(cache_dir, key)[0] is None:
+                _make_segments(job, aside, workers, watch)
+                shutil.rmtree(cache_dir / key, ignore_errors=True)
+                lock.unlink()
+                os.replace(aside, cache_dir / key)
+            else:
+                shutil.rmtree(aside, ignore_errors=True)
+    except TunebookError:
+        # The same data will be refused again, and other data has another key.
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"token files cannot be written to {cache_dir}: {error.strerror or error}; free space "
+            "there or make it writable"
+        ) from None
     store, why_not = open_store(cache_dir, key)
     if store is None:
-        raise DataError(f"the tokens of {source.path} in {cache_dir / key} are bad: {why_not}")
+        raise DataError(f"the tokens of {job.source.path} in {cache_dir / key} are bad: {why_not}")
     return store
 
 
-class _Sink:
-    """Writes kept rows and drops, and counts both."""
+def _make_segments(
+    job: Job, aside: Path, workers: Workers, watch: Callable[[Progress], None]
+) -> None:
+    n_bytes = sum(file.path.stat().st_size for file in job.located.files)
+    done = _Watched(job, n_bytes, watch)
+    pieces = cut_pieces(job.located, job.detected.format, job.source)
+    seal_segments(job, aside, make_segments(job, pieces, aside, workers, n_bytes, done))
 
-    def __init__(
-        self, writer: StoreWriter, tally: _Tally, settings: TokenSettings, labels: list[str]
-    ) -> None:
-        self.writer, self.tally, self.settings = writer, tally, settings
-        self.idle_filters: list[str] = []
 
-    def drop(self, example: Example, reason: str) -> None:
-        self.tally.dropped[reason] += 1
-        self.writer.drop(Drop(example.id, reason))
+class _Watched:
+    """Counts the pieces that are done and tells of them."""
 
-    def take(self, read: Read, row: Row, text: Rendered) -> None:
-        """Cut a row to length and write it, or drop it."""
-        tally, limit = self.tally, self.settings.max_seq_len
-        length, overlong = len(row.ids), self.settings.overlong
-        if length > limit and overlong == "drop":
-            self.drop(read.example, "overlong")
+    def __init__(self, job: Job, n_bytes: int, watch: Callable[[Progress], None]) -> None:
+        packed = any(file.path.suffix.lower() in (".gz", ".zst") for file in job.located.files)
+        self._total = None if packed else n_bytes
+        self._source, self._watch = job.source.path, watch
+        self._begun = time.monotonic()
+        self._done = self._started = 0
+
+    def __call__(self, piece: Piece, *, was_there: bool) -> None:
+        self._done += piece.n_bytes
+        self._started += piece.n_bytes if was_there else 0
+        seconds = time.monotonic() - self._begun
+        self._watch(Progress(self._source, self._done, self._started, self._total, seconds))
+
+
+class _Speaker:
+    """Says now and then how far it is."""
+
+    def __init__(self, say: Say) -> None:
+        self._say, self._last = say, 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.seconds - self._last < _SAY_EVERY_SECONDS:
             return
-        stop = min(length, limit)
-        if not row.target[: length if overlong == "split" else stop].any():
-            self.drop(read.example, "no target tokens")
-            return
-        tally.rows_out += 1
-        tally.by_file[read.file] = read.by_file
-        tally.shared_rows += row.shared
-        tally.special_rows += text.split_specials > 0
-        tally.unended_rows += text.unended > 0
-        if length > limit and overlong == "split":
-            # Each window begins with the last token of the one before, as context without loss,
-            # so that every token after the first is predicted exactly once.
-            starts = range(0, length - 1, limit - 1)
-            for window, start in enumerate(starts, start=1):
-                self._write(read, row, start, min(start + limit, length), window, 0)
-            return
-        cut = length - stop
-        tally.cut_rows += cut > 0
-        tally.cut_tokens += cut
-        self._write(read, row, 0, stop, 0, cut)
-
-    def _write(self, read: Read, row: Row, start: int, stop: int, window: int, cut: int) -> None:
-        target = row.target[start:stop].copy()
-        target[0] = False
-        n_bytes = int(row.n_bytes[start:stop][target].sum())
-        fields = (read.row, read.file, window, read.content, read.document, cut, n_bytes)
-        self.writer.add(row.ids[start:stop], target, fields)
+        self._last = progress.seconds
+        self._say(describe_progress(progress))
 
 
-def _keep(reads: Iterator[Read], filters: list[NamedFilter], sink: _Sink) -> Iterator[Read]:
-    """Yield the rows that pass what always holds and then every filter in turn."""
-    chain = chain_of(filters)
-    usable, outcomes = [], []
-    for read in reads:
-        sink.tally.rows_in += 1
-        if reason := _unusable(read.example):
-            sink.drop(read.example, reason)
-            continue
-        outcome = chain.run(read.example)
-        usable.append(replace(read, example=outcome.example))
-        outcomes.append(outcome)
-    keys = []
-    for m, place in enumerate(chain.memories):
-        width = chain.memory(place).width
-        known = [o.keys[m] if m < len(o.keys) else [0] * width for o in outcomes]
-        keys.append(np.array(known, dtype=np.uint64).reshape(len(outcomes), width))
-    at = chain.resolve(np.array([o.dropped_at for o in outcomes], dtype=np.int16), keys)
-    changed = Counter(place for o in outcomes for place in o.changed)
-    sink.idle_filters = chain.idle(at, changed)
-    for read, outcome, place in zip(usable, outcomes, at.tolist(), strict=True):
-        if place == NEVER:
-            yield read
-        else:
-            why = outcome.reason if place == outcome.dropped_at else chain.memory(place).why
-            sink.drop(read.example, str(why))
-
-
-def _unusable(example: Example) -> str | None:
-    messages = example.messages
-    if any(m.role == "text" for m in messages):
-        return None if any(m.content.strip() for m in messages) else "empty text"
-    answers = [m for m in messages if m.role == "assistant"]
-    if not answers:
-        return "no target tokens"
-    if any(not m.content.strip() for m in answers):
-        return "empty answer"
-    if not any(m.content.strip() for m in messages if m.role in ("user", "input")):
-        return "empty prompt"
-    return None
-
-
-def _chunks(reads: Iterator[Read]) -> Iterator[list[Read]]:
-    chunk: list[Read] = []
-    size = 0
-    for read in reads:
-        chunk.append(read)
-        size += sum(len(m.content) for m in read.example.messages)
-        if len(chunk) == _CHUNK_ROWS or size >= _CHUNK_CHARACTERS:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
+def describe_progress(progress: Progress) -> str:
+    """Say how far a source is, how fast, and how long it will take."""
+    speed = f"{progress.bytes_per_second / 1e6:.1f} MB/s"
+    if progress.total_bytes is None:
+        return f"{progress.source}: {progress.done_bytes / 1e6:,.0f} MB tokenized, {speed}"
+    share = progress.done_bytes / max(progress.total_bytes, 1)
+    left = progress.seconds_left
+    until = "" if left is None else f", about {left:.0f} s to go"
+    return f"{progress.source}: {share:.0%} tokenized, {speed}{until}"

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 Encoded = tuple[list[int], list[tuple[int, int]]]
 """Token ids, and for each the characters [start, end) of the text it came from."""
 
 
+FlatTokens = tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+"""The tokens of several texts laid end to end: (ids, counts, starts, ends).
+
+`counts` is per text; the others are per token, and a token stands for the UTF-8 bytes [start, end)
+of its own text. A character of several tokens may be cut between them, or be each one's.
+"""
+
+
 class TextCodec(Protocol):
-    """A tokenizer with character offsets and, perhaps, a chat template.
+    """A tokenizer with text positions and, perhaps, a chat template; it can be pickled.
 
     `fingerprint` is a sha256 of the tokenizer's files. `bos_id` is set only when the tokenizer
     itself puts a begin token in front of text. Every id is below `vocab_size`.
@@ -30,8 +41,8 @@ class TextCodec(Protocol):
         """Encode without begin or end tokens; `specials=False` reads their strings as text."""
         ...
 
-    def encode_batch(self, texts: Sequence[str], *, specials: bool) -> list[Encoded]:
-        """Encode many texts at once."""
+    def encode_flat(self, texts: Sequence[str], *, specials: bool) -> FlatTokens:
+        """Encode many texts at once, as `encode` would each."""
         ...
 
     def render_chat(

@@ -22,6 +22,13 @@ class Part:
     numbers: NDArray[np.int64]
 
 
+def row_id(store: Store, name: str, file: int, row: int, sub: int) -> str:
+    """Write the id of a row, as `name#12`, `name/file#12` or `name#12.3` for its third example."""
+    labels: Sequence[str] = store.facts["labels"]
+    where = name if len(labels) == 1 else f"{name}/{labels[file]}"
+    return f"{where}#{row}.{sub}" if sub else f"{where}#{row}"
+
+
 class Shards:
     """A sequence of examples read from disk one at a time."""
 
@@ -48,17 +55,16 @@ class Shards:
         """Read example i."""
         part, number = self._find(i)
         store, row = part.store, part.store.rows[number]
-        start, stop = int(store.offsets[number]), int(store.offsets[number + 1])
+        ids, target = store.tokens(number)
         labels: Sequence[str] = store.facts["labels"]
-        by_file: Sequence[bool] = store.facts["by_file"]
-        where = part.name if len(labels) == 1 else f"{part.name}/{labels[row['file']]}"
+        name = row_id(store, part.name, int(row["file"]), int(row["row"]), int(row["sub"]))
         window = f"/{row['window']}" if row["window"] else ""
-        whole_file = by_file[row["file"]]
+        whole_file = store.facts["by_file"][row["file"]]
         return Tokens(
-            id=f"{where}#{row['row']}{window}",
+            id=f"{name}{window}",
             document=labels[row["file"]] if whole_file else f"{int(row['document']):016x}",
-            ids=tuple(store.ids[start:stop].tolist()),
-            target=tuple(store.target[start:stop].tolist()),
+            ids=tuple(ids.tolist()),
+            target=tuple(target.tolist()),
             cut_tokens=int(row["cut"]),
             scored_bytes=int(row["n_bytes"]),
         )
@@ -93,8 +99,8 @@ class Shards:
         for part in self.parts:
             store = part.store
             for number in part.numbers.tolist():
-                start, stop = int(store.offsets[number]), int(store.offsets[number + 1])
-                one = hashlib.sha256(store.ids[start:stop].astype("<i8").tobytes())
-                one.update(store.target[start:stop].tobytes())
+                ids, target = store.tokens(number)
+                one = hashlib.sha256(ids.astype("<i8").tobytes())
+                one.update(target.tobytes())
                 digests.append(one.digest())
         return hashlib.sha256(b"".join(sorted(digests))).hexdigest()

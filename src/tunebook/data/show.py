@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import orjson
 
 from tunebook.data.build import Built, TokenSettings, build_source, row_notes
 from tunebook.data.codec import TextCodec
 from tunebook.data.detect import detect
-from tunebook.data.shards import Part, Shards
+from tunebook.data.shards import Part, Shards, row_id
 from tunebook.data.sources import locate
+from tunebook.data.store import Store
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Source
 
@@ -106,7 +106,7 @@ def _describe(source: Source, built: Built, codec: TextCodec, stage: str) -> Sho
         columns=detected.columns,
         rows_in=facts["rows_in"],
         dropped=dict(facts["dropped"]),
-        dropped_ids=_first_drops(store.folder / "drops.jsonl"),
+        dropped_ids=_first_drops(store, built.name),
         rows_out=facts["rows_out"],
         documents=len(np.unique(shards.documents)),
         tokens=int(shards.lengths.sum()),
@@ -129,14 +129,12 @@ def _lengths(shards: Shards) -> Lengths:
     )
 
 
-def _first_drops(path: Path) -> dict[str, tuple[str, ...]]:
+def _first_drops(store: Store, name: str) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
-    with path.open("rb") as stream:
-        for line in stream:
-            drop = orjson.loads(line)
-            ids = found.get(drop["reason"], ())
-            if len(ids) < _DROPS_SHOWN:
-                found[drop["reason"]] = (*ids, drop["id"])
+    for drop in store.drops():
+        ids = found.get(drop.reason, ())
+        if len(ids) < _DROPS_SHOWN:
+            found[drop.reason] = (*ids, row_id(store, name, drop.file, drop.row, drop.sub))
     return found
 
 

@@ -1,26 +1,32 @@
-"""From rendered text to token ids, which of them carry loss, and how many bytes each covers."""
+"""From rendered text to token ids, which of them carry loss, and how many bytes each covers.
+
+Examples are tokenized many at a time and worked on as flat arrays; nothing here looks at one token
+or one example alone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tunebook.data.codec import Encoded, TextCodec
+from tunebook.data.codec import TextCodec
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
     """Text that is tokenized as one string; characters in `spans` [start, end) carry loss.
 
-    With `end` the tokenizer's end token follows, as a target.
+    With `end` the tokenizer's end token follows, as a target when `end_carries`.
     """
 
     text: str
     spans: tuple[tuple[int, int], ...]
     end: bool
+    end_carries: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,95 +47,132 @@ class Rendered:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """An example as arrays, before it is cut to length. `n_bytes` is per token, specials 0.
+class TokenBlock:
+    """Examples as flat arrays: example i has the tokens starts[i] .. starts[i + 1].
 
-    `shared` says that a token holds both the end of a prompt and the start of its answer.
+    Per token: `ids`, `target`, and `n_bytes`, special tokens counting 0. `shared` says per example
+    that a token holds both the end of a prompt and the start of its answer.
     """
 
-    ids: NDArray[np.int64]
+    ids: NDArray[Any]
     target: NDArray[np.bool_]
     n_bytes: NDArray[np.int64]
-    shared: bool
+    starts: NDArray[np.int64]
+    shared: NDArray[np.bool_]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """The number of tokens of each example."""
+        return np.diff(self.starts)
 
 
-def tokenize(rendered: Sequence[Rendered], codec: TextCodec, *, train_all: bool) -> list[Row]:
+def tokenize(rendered: Sequence[Rendered], codec: TextCodec, *, train_all: bool) -> TokenBlock:
     """Tokenize examples together; with `train_all` every token but the first carries loss."""
-    encoded: dict[bool, list[Encoded]] = {}
-    for specials in (False, True):
-        texts = [s.text for r in rendered if r.specials is specials for s in r.segments]
-        encoded[specials] = codec.encode_batch(texts, specials=specials) if texts else []
-    walks = {specials: iter(found) for specials, found in encoded.items()}
-    return [
-        _assemble(one, [next(walks[one.specials]) for _ in one.segments], codec, train_all)
-        for one in rendered
-    ]
+    kinds = {one.specials for one in rendered}
+    if len(kinds) > 1:
+        raise ValueError("examples of one block are rendered by one template")
+    specials = bool(kinds and kinds.pop())
+    segments = [segment for one in rendered for segment in one.segments]
+    found, counts, starts, ends = codec.encode_flat([s.text for s in segments], specials=specials)
+    sizes = np.array([_n_bytes(s.text) for s in segments], dtype=np.int64)
+    base = np.cumsum(sizes) - sizes
+    shift = np.repeat(base, counts)
+    starts, ends = starts + shift, ends + shift
+    carries, straddling = _overlap(segments, base, starts, ends)
+    covered = _bytes_per_token(ends, base, counts)
+    if specials:
+        covered[np.isin(found, list(codec.special_ids))] = 0
 
-
-def _assemble(
-    rendered: Rendered, encoded: Sequence[Encoded], codec: TextCodec, train_all: bool
-) -> Row:
-    ids: list[int] = []
-    target: list[NDArray[np.bool_]] = []
-    n_bytes: list[NDArray[np.int64]] = []
-    shared = False
-    if rendered.begin and codec.bos_id is not None:
-        ids.append(codec.bos_id)
-        target.append(np.zeros(1, dtype=bool))
-        n_bytes.append(np.zeros(1, dtype=np.int64))
-    for segment, (found, offsets) in zip(rendered.segments, encoded, strict=True):
-        starts, ends = _columns(offsets)
-        carries, straddles = _overlap(starts, ends, segment.spans)
-        shared |= straddles
-        covered = _bytes_per_token(segment.text, ends)
-        if rendered.specials:
-            covered[np.isin(found, list(codec.special_ids))] = 0
-        ids += found
-        target.append(carries)
-        n_bytes.append(covered)
-        if segment.end and codec.eos_id is not None:
-            ids.append(codec.eos_id)
-            target.append(np.ones(1, dtype=bool))
-            n_bytes.append(np.zeros(1, dtype=np.int64))
-    carries_loss = np.concatenate(target) if target else np.zeros(0, dtype=bool)
+    has_begin = np.array([one.begin and codec.bos_id is not None for one in rendered], dtype=bool)
+    per_row = np.array([len(one.segments) for one in rendered], dtype=np.int64)
+    has_end = np.array([s.end and codec.eos_id is not None for s in segments], dtype=bool)
+    place, row_starts, end_places = _lay_out(counts, per_row, has_begin, has_end)
+    n_tokens = int(row_starts[-1])
+    ids = np.empty(n_tokens, dtype=np.uint32)
+    target = np.zeros(n_tokens, dtype=bool)
+    n_bytes = np.zeros(n_tokens, dtype=np.int64)
+    ids[place], target[place], n_bytes[place] = found, carries, covered
+    if codec.bos_id is not None and has_begin.any():
+        ids[row_starts[:-1][has_begin]] = codec.bos_id
+    if codec.eos_id is not None and has_end.any():
+        ids[end_places] = codec.eos_id
+        target[end_places] = np.array([s.end_carries for s in segments], dtype=bool)[has_end]
     if train_all:
-        carries_loss[:] = True
-    carries_loss[:1] = False
-    sizes = np.concatenate(n_bytes) if n_bytes else np.zeros(0, dtype=np.int64)
-    return Row(np.array(ids, dtype=np.int64), carries_loss, sizes, shared)
+        target[:] = True
+    target[row_starts[:-1][np.diff(row_starts) > 0]] = False
+    row_of_segment = np.repeat(np.arange(len(rendered)), per_row)
+    shared = np.zeros(len(rendered), dtype=bool)
+    shared[row_of_segment[straddling]] = True
+    return TokenBlock(ids, target, n_bytes, row_starts, shared)
 
 
-def _columns(offsets: list[tuple[int, int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    pairs = np.array(offsets, dtype=np.int64).reshape(-1, 2)
-    return pairs[:, 0], pairs[:, 1]
+def _lay_out(
+    counts: NDArray[np.int64],
+    per_row: NDArray[np.int64],
+    has_begin: NDArray[np.bool_],
+    has_end: NDArray[np.bool_],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Give the place of every token, where each row starts, and the places of end tokens."""
+    segment_sizes = counts + has_end
+    first_segment = np.concatenate([[0], np.cumsum(per_row)])
+    total = np.concatenate([[0], np.cumsum(segment_sizes)])
+    row_sizes = total[first_segment[1:]] - total[first_segment[:-1]] + has_begin
+    row_starts = np.concatenate([[0], np.cumsum(row_sizes)]).astype(np.int64)
+    begins_before = np.repeat(np.cumsum(has_begin), per_row)
+    segment_starts = total[:-1] + begins_before
+    within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+    place = np.repeat(segment_starts, counts) + within
+    return place, row_starts, (segment_starts + counts)[has_end]
 
 
 def _overlap(
-    starts: NDArray[np.int64], ends: NDArray[np.int64], spans: Sequence[tuple[int, int]]
-) -> tuple[NDArray[np.bool_], bool]:
-    """Mark tokens that share a character with a span, and tell whether one also reaches before."""
-    carries = np.zeros(len(starts), dtype=bool)
-    shared = False
-    for start, stop in spans:
-        inside = (ends > start) & (starts < stop)
-        shared |= bool(np.any(inside & (starts < start)))
-        carries |= inside
-    return carries, shared
+    segments: Sequence[Segment],
+    base: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Mark tokens that share a byte with a span; name segments where one also reaches before it."""
+    spans = [(n, *_bytes_of(s.text, span)) for n, s in enumerate(segments) for span in s.spans]
+    if not spans or not len(starts):
+        return np.zeros(len(starts), dtype=bool), np.zeros(0, dtype=np.int64)
+    which, begin, stop = np.array(spans, dtype=np.int64).T
+    begin, stop = begin + base[which], stop + base[which]
+    # Starts and ends of successive tokens never go back, so each span is one run of tokens.
+    first = np.searchsorted(np.maximum.accumulate(ends), begin, side="right")
+    behind = np.searchsorted(np.maximum.accumulate(starts), stop, side="left")
+    some = behind > first
+    change = np.zeros(len(starts) + 1, dtype=np.int64)
+    np.add.at(change, first[some], 1)
+    np.add.at(change, behind[some], -1)
+    carries = np.cumsum(change[:-1]) > 0
+    reaches = some & (starts[np.minimum(first, len(starts) - 1)] < begin)
+    return carries, which[reaches]
 
 
-def _bytes_per_token(text: str, ends: NDArray[np.int64]) -> NDArray[np.int64]:
+def _bytes_of(text: str, span: tuple[int, int]) -> tuple[int, int]:
+    start, stop = span
+    if text.isascii():
+        return start, stop
+    before = _n_bytes(text[:start])
+    return before, before + _n_bytes(text[start:stop])
+
+
+def _n_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def _bytes_per_token(
+    ends: NDArray[np.int64], base: NDArray[np.int64], counts: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """Count the UTF-8 bytes that each token adds, so that the sum is that of the text.
 
-    Characters that no token claims (some tokenizers trim spaces) count to the next token; several
+    Bytes that no token claims (some tokenizers trim spaces) count to the next token; several
     tokens of one character count it once.
     """
     if not len(ends):
         return np.zeros(0, dtype=np.int64)
     reached = np.maximum.accumulate(ends)
     before = np.concatenate([[0], reached[:-1]])
-    if text.isascii():
-        return np.asarray(reached - before, dtype=np.int64)
-    points = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
-    sizes = 1 + (points >= 0x80).astype(np.int64) + (points >= 0x800) + (points >= 0x10000)
-    total = np.concatenate([[0], np.cumsum(sizes)])
-    return np.asarray(total[reached] - total[before], dtype=np.int64)
+    first = (np.cumsum(counts) - counts)[counts > 0]
+    before[first] = base[counts > 0]
+    return np.asarray(reached - before, dtype=np.int64)

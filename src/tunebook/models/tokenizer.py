@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
-
 from tunebook.errors import ModelError
+from tunebook.models.fast_encode import FastEncoder, FlatTokens
 from tunebook.models.find import find_model, has_tokenizer
 
 _FILES = (
@@ -31,10 +30,16 @@ Encoded = tuple[list[int], list[tuple[int, int]]]
 
 
 class Codec:
-    """A transformers tokenizer behind the few calls that data preparation makes."""
+    """A transformers tokenizer behind the few calls that data preparation makes.
+
+    A pickled copy does without transformers, which costs seconds and hundreds of megabytes in every
+    process, until it has to render a chat template.
+    """
 
     def __init__(self, tokenizer: Any, folder: Path, name: str) -> None:
-        self.tokenizer = tokenizer
+        self._tokenizer = tokenizer
+        self._json = str(tokenizer.backend_tokenizer.to_str())
+        self._encoder: FastEncoder | None = None
         self.folder = folder
         self.name = name
         self.fingerprint = _fingerprint(folder)
@@ -51,6 +56,23 @@ class Codec:
         self.chat_template: str | None = template if isinstance(template, str) else None
         self.has_chat_template = self.chat_template is not None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_tokenizer": None, "_encoder": None}
+
+    @property
+    def tokenizer(self) -> Any:
+        """The transformers tokenizer."""
+        if self._tokenizer is None:
+            self._tokenizer = _load(self.folder)
+        return self._tokenizer
+
+    @property
+    def encoder(self) -> FastEncoder:
+        """What encodes many texts; it says which library it uses."""
+        if self._encoder is None:
+            self._encoder = FastEncoder(self._json)
+        return self._encoder
+
     def _own_bos(self) -> int | None:
         """Find out whether the tokenizer puts a begin token in front of text by itself."""
         with_specials = self.tokenizer("a", add_special_tokens=True)["input_ids"]
@@ -58,22 +80,19 @@ class Codec:
         return int(bos) if bos is not None and with_specials[:1] == [bos] else None
 
     def encode(self, text: str, *, specials: bool) -> Encoded:
-        """Encode one text without begin or end tokens."""
-        return self.encode_batch([text], specials=specials)[0]
-
-    def encode_batch(self, texts: Sequence[str], *, specials: bool) -> list[Encoded]:
-        """Encode texts; with `specials=False` the text of a special token is plain text."""
-        if not texts:
-            return []
+        """Encode one text without begin or end tokens, with character offsets."""
         encoded = self.tokenizer(
-            list(texts),
+            text,
             add_special_tokens=False,
             return_offsets_mapping=True,
             return_attention_mask=False,
             split_special_tokens=not specials,
         )
-        offsets = [[(int(a), int(b)) for a, b in row] for row in encoded["offset_mapping"]]
-        return list(zip(encoded["input_ids"], offsets, strict=True))
+        return encoded["input_ids"], [(int(a), int(b)) for a, b in encoded["offset_mapping"]]
+
+    def encode_flat(self, texts: Sequence[str], *, specials: bool) -> FlatTokens:
+        """Encode texts; with `specials=False` the text of a special token is plain text."""
+        return self.encoder.encode(texts, specials=specials)
 
     def render_chat(
         self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool
@@ -114,7 +133,7 @@ def load_tokenizer(model: str) -> Codec:
             "copy the base model's tokenizer files into it"
         )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = _load(folder)
     except Exception as error:  # a damaged file surfaces as many types
         first_line = str(error).strip().splitlines()[:1]
         raise ModelError(
@@ -126,9 +145,16 @@ def load_tokenizer(model: str) -> Codec:
             f"model {model!r}: its tokenizer gives no character offsets, so which tokens are "
             "trained cannot be told; convert it to tokenizer.json with transformers"
         )
+    return Codec(tokenizer, folder, model)
+
+
+def _load(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     # Rows are cut by max_seq_len, with an account; a warning per long text would say it twice.
     tokenizer.model_max_length = int(1e30)
-    return Codec(tokenizer, folder, model)
+    return tokenizer
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:

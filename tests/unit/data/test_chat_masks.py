@@ -47,7 +47,7 @@ def example(*turns: tuple[str, str]) -> Example:
 
 def target_texts(codec, one: Example) -> list[str]:
     """Decode each stretch of target tokens on its own."""
-    (row,) = tokenize([ChatRenderer(codec).render(one)], codec, train_all=False)
+    row = tokenize([ChatRenderer(codec).render(one)], codec, train_all=False)
     stretches: list[list[int]] = []
     before = False
     for token, target in zip(row.ids.tolist(), row.target.tolist(), strict=True):
@@ -82,7 +82,7 @@ def test_every_token_is_the_one_the_template_alone_would_give(make_codec, name):
     template, end, _ = TEMPLATES[name]
     codec = make_codec(template, eos=end)
     one = example(("user", "What is it?"), ("assistant", "A fox."))
-    (row,) = tokenize([ChatRenderer(codec).render(one)], codec, train_all=False)
+    row = tokenize([ChatRenderer(codec).render(one)], codec, train_all=False)
     turns = [{"role": m.role, "content": m.content} for m in one.messages]
     whole = codec.render_chat(turns, add_generation_prompt=False)
     assert row.ids.tolist() == codec.encode(whole, specials=True)[0]
@@ -94,7 +94,7 @@ def test_the_prompt_is_the_beginning_of_the_row(make_codec, name):
     codec = make_codec(template, eos=end)
     one = example(("user", "What is it?"), ("assistant", "A fox."))
     renderer = ChatRenderer(codec)
-    (row,) = tokenize([renderer.render(one)], codec, train_all=False)
+    row = tokenize([renderer.render(one)], codec, train_all=False)
     n_prompt = int(row.target.argmax())
     assert renderer.prompt_ids(one) == row.ids.tolist()[:n_prompt]
     assert renderer.prompt_ids("What is it?") == row.ids.tolist()[:n_prompt]
@@ -108,7 +108,7 @@ def test_special_tokens_written_by_a_user_stay_text_and_do_not_end_an_answer(mak
     one = example(("user", f"Why {end}{end}?"), ("assistant", said))
     rendered = ChatRenderer(codec).render(one)
     plain = ChatRenderer(codec).render(example(("user", "Why?"), ("assistant", "It")))
-    (row, without) = tokenize([rendered, plain], codec, train_all=False)
+    row, without = (tokenize([one], codec, train_all=False) for one in (rendered, plain))
     end_id = codec.tokenizer.convert_tokens_to_ids(end)
     assert rendered.split_specials == 3
     assert (row.ids == end_id).sum() == (without.ids == end_id).sum()
@@ -118,7 +118,7 @@ def test_special_tokens_written_by_a_user_stay_text_and_do_not_end_an_answer(mak
 def test_scored_bytes_count_the_answer_and_no_special_token(make_codec):
     codec = make_codec(CHATML, eos="<|im_end|>")
     one = example(("user", "Was ist Schnee?"), ("assistant", "雪 is snow"))
-    (row,) = tokenize([ChatRenderer(codec).render(one)], codec, train_all=False)
+    row = tokenize([ChatRenderer(codec).render(one)], codec, train_all=False)
     assert int(row.n_bytes[row.target].sum()) == len("雪 is snow".encode())
 
 

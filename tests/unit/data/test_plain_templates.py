@@ -15,7 +15,7 @@ QA = Example("x#1", "d", (Message("user", "hope"), Message("assistant", "Wait fo
 def parts(codec, template, one, stage="sft", train_all=False):
     """Give the text that carries no loss and the text that does."""
     rendered = choose_renderer(template, "completion", codec, stage).render(one)
-    (row,) = tokenize([rendered], codec, train_all=train_all)
+    row = tokenize([rendered], codec, train_all=train_all)
     prompt = codec.decode(row.ids[~row.target].tolist())
     return prompt, codec.decode(row.ids[row.target].tolist())
 
@@ -64,7 +64,7 @@ def test_many_turns_of_the_plain_chat_template_each_end_with_the_end_token(codec
         ),
     )
     rendered = choose_renderer("chat", "chat", codec, "sft").render(one)
-    (row,) = tokenize([rendered], codec, train_all=False)
+    row = tokenize([rendered], codec, train_all=False)
     text = codec.decode(row.ids.tolist())
     assert text == (
         "System: Be brief.\nUser: a\nAssistant: b<|endoftext|>\nUser: c\nAssistant: d<|endoftext|>"
@@ -83,21 +83,21 @@ def test_special_tokens_in_the_text_of_a_row_stay_text(codec):
         "x#1", "d", (Message("user", "<|endoftext|>"), Message("assistant", "a<|endoftext|>b"))
     )
     rendered = choose_renderer("chat", "chat", codec, "sft").render(one)
-    (row,) = tokenize([rendered], codec, train_all=False)
+    row = tokenize([rendered], codec, train_all=False)
     assert (row.ids == codec.eos_id).sum() == 1
     assert codec.decode(row.ids[row.target].tolist()) == " a<|endoftext|>b<|endoftext|>"
 
 
 def test_training_on_all_leaves_out_only_the_first_token(codec):
     rendered = choose_renderer("chat", "chat", codec, "sft").render(QA)
-    (row,) = tokenize([rendered], codec, train_all=True)
+    row = tokenize([rendered], codec, train_all=True)
     assert row.target.tolist() == [False] + [True] * (len(row.ids) - 1)
 
 
 def test_text_ends_with_the_end_token_and_scores_its_bytes(codec):
     one = Example("x#1", "d", (Message("text", "Schnee: 雪."),))
     rendered = choose_renderer("auto", "text", codec, "cpt").render(one)
-    (row,) = tokenize([rendered], codec, train_all=True)
+    row = tokenize([rendered], codec, train_all=True)
     assert codec.decode(row.ids.tolist()) == "Schnee: 雪.<|endoftext|>"
     assert int(row.n_bytes.sum()) == len("Schnee: 雪.".encode())
 
@@ -105,7 +105,7 @@ def test_text_ends_with_the_end_token_and_scores_its_bytes(codec):
 def test_a_token_that_joins_prompt_and_answer_is_trained_and_noticed(codec):
     one = Example("x#1", "d", (Message("user", "The qui"), Message("assistant", "ck brown fox")))
     rendered = choose_renderer("none", "completion", codec, "sft").render(one)
-    (row,) = tokenize([rendered], codec, train_all=False)
+    row = tokenize([rendered], codec, train_all=False)
     assert row.shared
     assert codec.decode(row.ids[row.target].tolist()) == " quick brown fox<|endoftext|>"
 

@@ -1,0 +1,215 @@
+"""Cut a source into pieces that can be read apart, each small enough to be in memory.
+
+The cut depends on nothing but the files, so a preparation that was killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar, cast
+
+from tunebook.data.documents import TextPart, read_documents
+from tunebook.data.examples import Read, Reader
+from tunebook.data.rows import RawRow, parse_line, read_rows
+from tunebook.data.sources import MAX_ROW_BYTES, Located, SourceFile, decode_lines, read_lines
+from tunebook.errors import DataError
+from tunebook.recipe.tree import Source
+from tunebook.records import Message
+
+PIECE_BYTES = 16 * 1024 * 1024
+_PIECE_ROWS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The lines of an uncompressed file between two bytes; `first_line` None is not yet known."""
+
+    path: Path
+    start: int
+    stop: int
+    first_line: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of file number `file` of a source: a span of it, or what was read of it already."""
+
+    number: int
+    file: int
+    found: Span | list[tuple[int, str]] | list[RawRow] | list[TextPart]
+    n_bytes: int
+
+    @property
+    def first_line(self) -> int | None:
+        """The number of its first line; None when only the lines before can tell."""
+        return self.found.first_line if isinstance(self.found, Span) else 1
+
+
+def cut_pieces(located: Located, found_format: str, source: Source) -> Iterator[Piece]:
+    """Yield the pieces of a source in file order."""
+    number = 0
+    for index, file in enumerate(located.files):
+        for found, n_bytes in _cut_file(file, found_format, source):
+            yield Piece(number, index, found, n_bytes)
+            number += 1
+
+
+def _cut_file(
+    file: SourceFile, found_format: str, source: Source
+) -> Iterator[tuple[Span | list[tuple[int, str]] | list[RawRow] | list[TextPart], int]]:
+    if _is_by_line(file, found_format, source):
+        if file.path.suffix.lower() not in (".gz", ".zst"):
+            for start, stop in _spans(file.path):
+                yield Span(file.path, start, stop, 1 if start == 0 else None), stop - start
+        else:
+            yield from _batches(read_lines(file), lambda line: len(line[1]))
+    elif file.kind == "text" and found_format == "text":
+        documents = read_documents(file, source.document, source.separator)
+        yield from _batches(documents, lambda part: sum(len(m.content) for m in part.messages))
+    else:
+        yield from _batches(read_rows(file), _size_of_row)
+
+
+def _is_by_line(file: SourceFile, found_format: str, source: Source) -> bool:
+    if file.kind == "text":
+        in_lines = found_format == "text" and source.document in ("line", "row")
+        return found_format == "lines" or in_lines
+    return file.kind == "jsonl"
+
+
+def _size_of_row(row: RawRow) -> int:
+    return sum(len(v) if isinstance(v, str) else 1000 for v in row.values.values())
+
+
+T = TypeVar("T")
+
+
+def _batches(found: Iterable[T], size_of: Callable[[T], int]) -> Iterator[tuple[list[T], int]]:
+    batch: list[T] = []
+    size = 0
+    for one in found:
+        batch.append(one)
+        size += size_of(one)
+        if size >= PIECE_BYTES or len(batch) == _PIECE_ROWS:
+            yield batch, size
+            batch, size = [], 0
+    if batch:
+        yield batch, size
+
+
+def _spans(path: Path) -> Iterator[tuple[int, int]]:
+    """Yield byte ranges that end with a line."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        start = 0
+        while start < size:
+            stream.seek(min(start + PIECE_BYTES, size))
+            stream.readline(MAX_ROW_BYTES + 1)
+            stop = min(stream.tell(), size)
+            yield start, stop
+            start = stop
+
+
+def count_lines_before(span: Span) -> int:
+    """Count the lines of a file before a span."""
+    n_lines, left = 0, span.start
+    with span.path.open("rb") as stream:
+        while left and (block := stream.read(min(left, PIECE_BYTES))):
+            n_lines += block.count(b"\n")
+            left -= len(block)
+    return n_lines
+
+
+class PieceReader:
+    """Reads the examples of a piece; `n_lines` and `blank_lines` are what it saw of lines.
+
+    Rows of a span whose first line is not known are numbered from 1.
+    """
+
+    def __init__(self, reader: Reader, piece: Piece) -> None:
+        self._reader, self._piece = reader, piece
+        self.n_lines = self.blank_lines = 0
+
+    def examples(self) -> Iterator[Read]:
+        """Yield the examples in file order; raises DataError naming the row that is wrong."""
+        reader, piece = self._reader, self._piece
+        file = reader.located.files[piece.file]
+        found = piece.found
+        if not isinstance(found, Span) and not (found and isinstance(found[0], tuple)):
+            yield from _of_read(reader, piece.file, found)
+        elif file.kind == "jsonl":
+            yield from reader.of_rows(piece.file, self._rows(file))
+        elif reader.detected.format == "lines":
+            yield from reader.of_lines(piece.file, self._lines(file))
+        else:
+            parts = (
+                TextPart(number, (Message("text", line.rstrip("\r\n")),), by_file=False)
+                for number, line in self._lines(file)
+            )
+            yield from reader.of_documents(piece.file, parts)
+
+    def _rows(self, file: SourceFile) -> Iterator[RawRow]:
+        if not isinstance(self._piece.found, Span):
+            for number, line in self._lines(file):
+                yield parse_line(file, number, line)
+            return
+        span = self._piece.found
+        for number, raw in enumerate(_raw_lines(span), start=span.first_line or 1):
+            self.n_lines += 1
+            if not raw.strip():
+                self.blank_lines += 1
+                continue
+            if b"\0" in raw or number == 1 or len(raw) > MAX_ROW_BYTES:
+                # What is wrong with bytes is found where they are decoded.
+                yield from self._decoded(file, number, raw)
+                continue
+            try:
+                row = parse_line(file, number, raw)
+            except DataError:
+                yield from self._decoded(file, number, raw)
+            else:
+                yield row
+
+    def _decoded(self, file: SourceFile, number: int, raw: bytes) -> Iterator[RawRow]:
+        assert isinstance(self._piece.found, Span)
+        start = self._piece.found.start
+        for _, line in decode_lines(file.path, [raw], first_line=number, first_byte=start):
+            yield parse_line(file, number, line)
+
+    def _lines(self, file: SourceFile) -> Iterator[tuple[int, str]]:
+        found = self._piece.found
+        if isinstance(found, Span):
+            lines = decode_lines(
+                file.path,
+                _raw_lines(found),
+                first_line=found.first_line or 1,
+                first_byte=found.start,
+            )
+        else:
+            lines = iter(cast("list[tuple[int, str]]", found))
+        for number, line in lines:
+            self.n_lines += 1
+            if line.strip():
+                yield number, line
+            else:
+                self.blank_lines += 1
+
+
+def _raw_lines(span: Span) -> Iterator[bytes]:
+    left = span.stop - span.start
+    with span.path.open("rb") as stream:
+        stream.seek(span.start)
+        while left > 0 and (raw := stream.readline(MAX_ROW_BYTES + 1)):
+            left -= len(raw)
+            yield raw
+
+
+def _of_read(
+    reader: Reader, file: int, found: list[tuple[int, str]] | list[RawRow] | list[TextPart]
+) -> Iterator[Read]:
+    if found and isinstance(found[0], TextPart):
+        yield from reader.of_documents(file, (one for one in found if isinstance(one, TextPart)))
+    else:
+        yield from reader.of_rows(file, (one for one in found if isinstance(one, RawRow)))

@@ -1,0 +1,198 @@
+"""Make the segments of a source: here, in processes of this machine, or on a Ray cluster.
+
+Never more than two pieces per worker are under way, so memory is bounded by the number of workers
+and not by the data.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from tunebook.data.pieces import Piece, Span, count_lines_before
+from tunebook.data.segment import Job, facts_path, make_segment
+from tunebook.errors import DataError, StorageError, TunebookError, UsageError
+
+_IN_FLIGHT = 2
+_WORTH_A_PROCESS_BYTES = 24 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """How segments are made: by `n` processes (None: one per core), or `on` a Ray address."""
+
+    n: int | None = None
+    on: str | None = None
+
+
+class Done(Protocol):
+    """Is told of every piece that is done, or was before."""
+
+    def __call__(self, piece: Piece, *, was_there: bool) -> None:
+        """Take note of a piece."""
+        ...
+
+
+def make_segments(
+    job: Job, pieces: Iterable[Piece], folder: Path, workers: Workers, n_bytes: int, done: Done
+) -> list[int]:
+    """Make every segment that is not there yet and return their numbers in order.
+
+    `n_bytes` is the size of the source. Raises what `make_segment` does, with the right line.
+    """
+    numbers: list[int] = []
+
+    def missing() -> Iterator[Piece]:
+        for piece in pieces:
+            numbers.append(piece.number)
+            if facts_path(folder, piece.number).is_file():
+                done(piece, was_there=True)
+            else:
+                yield piece
+
+    n = workers.n or _cores()
+    if workers.on is not None:
+        _on_ray(job, missing(), folder, workers.on, done)
+    elif n == 1 or n_bytes < _WORTH_A_PROCESS_BYTES:
+        for piece in missing():
+            _explained(job, piece, folder, partial(make_segment, job, piece, folder))
+            done(piece, was_there=False)
+    else:
+        _in_processes(job, missing(), folder, n, done)
+    return numbers
+
+
+def _cores() -> int:
+    try:
+        return max(1, len(os.sched_getaffinity(0)))
+    except AttributeError:  # not on macOS
+        return os.cpu_count() or 1
+
+
+def _in_processes(job: Job, pieces: Iterator[Piece], folder: Path, n: int, done: Done) -> None:
+    # A fresh process does not share locks that threads of this one may hold.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(n, mp_context=context, initializer=_begin, initargs=(job, folder))
+    try:
+        waiting: dict[Future[None], Piece] = {}
+        for piece in pieces:
+            waiting[pool.submit(_work, piece)] = piece
+            if len(waiting) >= n * _IN_FLIGHT:
+                _collect(job, folder, waiting, done)
+        while waiting:
+            _collect(job, folder, waiting, done)
+    except BrokenProcessPool:
+        raise StorageError(
+            "a process that prepares data was killed, perhaps for want of memory; run it again "
+            "with fewer `--workers`, it goes on where it was"
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _collect(job: Job, folder: Path, waiting: dict[Future[None], Piece], done: Done) -> None:
+    for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+        piece = waiting.pop(future)
+        _explained(job, piece, folder, future.result)
+        done(piece, was_there=False)
+
+
+def _explained(job: Job, piece: Piece, folder: Path, run: Callable[[], object]) -> None:
+    """Run what makes a segment; when a row is wrong, find out its line and say that."""
+    try:
+        run()
+    except TunebookError:
+        if piece.first_line is not None:
+            raise
+        assert isinstance(piece.found, Span)
+        span = replace(piece.found, first_line=1 + count_lines_before(piece.found))
+        make_segment(job, replace(piece, found=span), folder)
+
+
+_here: tuple[Job, Path] | None = None
+
+
+def _begin(job: Job, folder: Path) -> None:
+    """Remember the job in a fresh worker process: it is sent once, not with every piece."""
+    global _here
+    _here = (job, folder)
+
+
+def _work(piece: Piece) -> None:
+    assert _here is not None
+    make_segment(_here[0], piece, _here[1])
+
+
+def _on_ray(job: Job, pieces: Iterator[Piece], folder: Path, address: str, done: Done) -> None:
+    """Make segments as Ray tasks; every machine must see the source and the folder."""
+    try:
+        import ray
+    except ImportError:
+        raise UsageError("preparing data on Ray needs ray; pip install 'tunebook[ray]'") from None
+    started = not ray.is_initialized()
+    if started:
+        _connect(ray, address)
+    try:
+        known = ray.put(job)
+        task = ray.remote(_segment_on_ray)
+        limit = max(1, int(ray.cluster_resources().get("CPU", 1))) * _IN_FLIGHT
+        waiting: dict[Any, Piece] = {}
+        for piece in pieces:
+            waiting[task.remote(known, piece, str(folder.resolve()))] = piece
+            if len(waiting) >= limit:
+                _collect_from_ray(ray, job, folder, waiting, done)
+        while waiting:
+            _collect_from_ray(ray, job, folder, waiting, done)
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _connect(ray: Any, address: str) -> None:
+    try:
+        ray.init(
+            address=None if address == "local" else address.removeprefix("ray:").lstrip("/"),
+            include_dashboard=False,
+            log_to_driver=False,
+            configure_logging=False,
+        )
+    except Exception as error:  # Ray raises its own, builtin and gRPC errors here
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UsageError(
+            f"--on {address}: no Ray cluster answers there ({first}); start one with `ray start "
+            "--head`, or say `--on local`"
+        ) from None
+
+
+def _segment_on_ray(job: Job, piece: Piece, folder: str) -> None:
+    path = Path(folder)
+    if not path.is_dir():
+        raise DataError(
+            f"{folder} is not there on this machine; keep the token cache on a file system that "
+            "all machines share"
+        )
+    make_segment(job, piece, path)
+
+
+def _collect_from_ray(
+    ray: Any, job: Job, folder: Path, waiting: dict[Any, Piece], done: Done
+) -> None:
+    ready, _ = ray.wait(list(waiting), num_returns=1)
+
+    def result(reference: Any) -> None:
+        try:
+            ray.get(reference)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause if isinstance(error.cause, TunebookError) else error from None
+
+    for reference in ready:
+        piece = waiting.pop(reference)
+        _explained(job, piece, folder, partial(result, reference))
+        done(piece, was_there=False)

@@ -1,0 +1,238 @@
+"""Encode many texts fast, each token with the bytes it stands for.
+
+In most tokenizers every token stands for a fixed string of bytes, and the tokens of a text spell
+that text. Then a table of lengths says where each token is, no library needs to keep account of it,
+and whichever encodes fastest may be used. That the tokens spell the text is checked for every
+single one, by length; where they do not, `tokenizers` is asked for the places too.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+FlatTokens = tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+
+_WATCHED = 4  # texts of every batch that are encoded by both libraries
+_TRIAL = (
+    "The quick brown fox jumps over 13 lazy dogs.",
+    "  two spaces,\ttabs\t\tand\r\nline ends\n\n\n   indented\u00a0text  ",
+    "naïve café — “quotes” … İstanbul ß ﬁ Å e\u0301 \u200d\u200b\ufeff",
+    "日本語のテキスト 한국어 العربية עברית हिन्दी ไทย",
+    "emoji 👩‍👩‍👧‍👦 🇩🇪 🤷🏽‍♀️ and \U0001f9ff",
+    "it's I'll we've they'd don't YOU'RE x'y ''''",
+    "1234567890 3.14159 1e-5 0xDEADBEEF 1,000,000 ½ ² ٣",
+    "def f(x):\n    return {'a': [1, 2], \"b\": x**2}  # ok\n",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "\x00\x01\x1f\x7f\x80\uffff\ue000",
+    "",
+    " ",
+    "\n",
+    "ＦＵＬＬ ｗｉｄｔｈ ∑∫√∞ ≠ \u2028 \u2029 \u3000x",
+)
+
+
+class FastEncoder:
+    """Encodes with gigatoken where it is installed and agrees with `tokenizers`, else with that.
+
+    `library` says which; `why_not` why gigatoken is not used.
+    """
+
+    def __init__(self, tokenizer_json: str) -> None:
+        self._slow = Tokenizer.from_str(tokenizer_json)
+        known = json.loads(tokenizer_json)
+        self._specials = [
+            str(token["content"])
+            for token in known.get("added_tokens") or []
+            if token.get("special")
+        ]
+        self._lengths, self._prefix = _byte_lengths(known, self._slow)
+        self._composes = "NFC" in json.dumps(known.get("normalizer"))
+        self._fast: Any = None
+        self.why_not: str | None = None
+        if self._lengths is None:
+            self.why_not = "its tokens stand for no fixed bytes"
+        else:
+            self._fast, self.why_not = self._try_fast(tokenizer_json)
+        self.library = "tokenizers" if self._fast is None else "gigatoken"
+
+    def _try_fast(self, tokenizer_json: str) -> tuple[Any, str | None]:
+        if importlib.util.find_spec("gigatoken") is None:
+            return None, "gigatoken is not installed (pip install 'tunebook[fast]')"
+        import gigatoken
+
+        try:
+            fast = gigatoken.Tokenizer.from_json(tokenizer_json)
+            found = _encode_with(fast, _TRIAL)
+        except Exception as error:  # a young library may refuse in any way; there is another
+            return None, f"gigatoken refuses it ({str(error).splitlines()[0][:80]})"
+        if not _same(found, self._plain(_TRIAL)):
+            return None, "gigatoken encodes it otherwise than tokenizers does"
+        return fast, None
+
+    def encode(self, texts: Sequence[str], *, specials: bool) -> FlatTokens:
+        """Encode texts without begin or end tokens, as `FlatTokens` of the data layer.
+
+        With `specials=False` the text of a special token is plain text.
+        """
+        if self._lengths is None:
+            return self._with_offsets(texts, specials=specials)
+        sizes = np.array([_n_bytes(text) for text in texts], dtype=np.int64)
+        ids, counts = self._ids(texts, specials=specials)
+        n_bytes = self._lengths[ids].astype(np.int64)
+        first = np.cumsum(counts) - counts
+        if self._prefix:
+            # The tokenizer puts a space of its own before every text.
+            n_bytes[first[counts > 0]] -= 1
+        total = np.concatenate([[0], np.cumsum(n_bytes)])
+        spelt = total[first + counts] - total[first]
+        odd = np.flatnonzero((spelt != sizes) | self._is_odd(texts, specials=specials))
+        base = np.repeat(total[first], counts)
+        flat = (ids, counts, total[:-1] - base, total[1:] - base)
+        return self._replace(flat, texts, odd, specials=specials) if len(odd) else flat
+
+    def _is_odd(self, texts: Sequence[str], *, specials: bool) -> NDArray[np.bool_]:
+        """Mark texts whose tokens may spell another text of the same length."""
+        odd = np.zeros(len(texts), dtype=bool)
+        for place, text in enumerate(texts):
+            if self._composes and not text.isascii():
+                odd[place] = not unicodedata.is_normalized("NFC", text)
+            if self._fast is not None and not specials:
+                # gigatoken reads the text of a special token as that token.
+                odd[place] |= self._has_special(text)
+        return odd
+
+    def _ids(
+        self, texts: Sequence[str], *, specials: bool
+    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        if self._fast is None or specials:
+            return self._plain(texts, specials=specials)
+        ids, counts = _encode_with(self._fast, texts)
+        plain = [i for i, t in enumerate(texts[:64]) if not self._has_special(t)][:_WATCHED]
+        first = np.cumsum(counts) - counts
+        watched = [ids[first[i] : first[i] + counts[i]] for i in plain]
+        if not _same((_joined(watched), counts[plain]), self._plain([texts[i] for i in plain])):
+            self._fast, self.library = None, "tokenizers"
+            self.why_not = "gigatoken encoded a text otherwise than tokenizers does"
+            return self._plain(texts)
+        return ids, counts
+
+    def _has_special(self, text: str) -> bool:
+        return any(special in text for special in self._specials)
+
+    def _plain(
+        self, texts: Sequence[str], *, specials: bool = False
+    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        self._slow.encode_special_tokens = not specials
+        found = self._slow.encode_batch_fast(list(texts), add_special_tokens=False)
+        counts = np.array([len(one) for one in found], dtype=np.int64)
+        ids = np.fromiter((i for one in found for i in one.ids), dtype=np.uint32)
+        return ids, counts
+
+    def _with_offsets(self, texts: Sequence[str], *, specials: bool) -> FlatTokens:
+        self._slow.encode_special_tokens = not specials
+        found = self._slow.encode_batch(list(texts), add_special_tokens=False)
+        ids, starts, ends = [], [], []
+        for text, one in zip(texts, found, strict=True):
+            place = _byte_places(text)
+            offsets = np.array(one.offsets, dtype=np.int64).reshape(-1, 2)
+            ids.append(np.array(one.ids, dtype=np.uint32))
+            starts.append(offsets[:, 0] if place is None else place[offsets[:, 0]])
+            ends.append(offsets[:, 1] if place is None else place[offsets[:, 1]])
+        counts = np.array([len(one) for one in ids], dtype=np.int64)
+        return _joined(ids, np.uint32), counts, _joined(starts), _joined(ends)
+
+    def _replace(
+        self, flat: FlatTokens, texts: Sequence[str], odd: NDArray[Any], *, specials: bool
+    ) -> FlatTokens:
+        """Put the tokens of texts that were not spelt in with the places `tokenizers` gives."""
+        counts = flat[1]
+        other = self._with_offsets([texts[i] for i in odd.tolist()], specials=specials)
+        bounds = np.concatenate([[0], np.cumsum(counts)])
+        other_bounds = np.concatenate([[0], np.cumsum(other[1])])
+        which = {text: place for place, text in enumerate(odd.tolist())}
+        pieces: list[tuple[FlatTokens, int, int]] = []
+        for text in range(len(texts)):
+            if text in which:
+                place = which[text]
+                pieces.append((other, int(other_bounds[place]), int(other_bounds[place + 1])))
+            else:
+                pieces.append((flat, int(bounds[text]), int(bounds[text + 1])))
+        return (
+            _joined([source[0][a:b] for source, a, b in pieces], np.uint32),
+            np.array([b - a for _, a, b in pieces], dtype=np.int64),
+            _joined([source[2][a:b] for source, a, b in pieces]),
+            _joined([source[3][a:b] for source, a, b in pieces]),
+        )
+
+
+def _encode_with(fast: Any, texts: Sequence[str]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    # One thread: the processes that prepare data share the cores among themselves.
+    layout = fast.encode_batch(list(texts), parallel=False).layout
+    offsets = np.asarray(layout.offsets.data).astype(np.int64)
+    ids = np.asarray(layout.content.data)[offsets[0] : offsets[-1]]
+    return ids.astype(np.uint32, copy=False), np.diff(offsets)
+
+
+def _same(
+    one: tuple[NDArray[Any], NDArray[np.int64]], other: tuple[NDArray[Any], NDArray[np.int64]]
+) -> bool:
+    return np.array_equal(one[1], other[1]) and np.array_equal(one[0], other[0])
+
+
+def _n_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def _byte_places(text: str) -> NDArray[np.int64] | None:
+    """Give the byte at which each character starts, and the end; None when they are the same."""
+    if text.isascii():
+        return None
+    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+    sizes = 1 + (points >= 0x80).astype(np.int64) + (points >= 0x800) + (points >= 0x10000)
+    return np.concatenate([[0], np.cumsum(sizes)])
+
+
+def _joined(pieces: Sequence[NDArray[Any]], dtype: Any = np.int64) -> NDArray[Any]:
+    return np.concatenate(pieces).astype(dtype) if pieces else np.zeros(0, dtype=dtype)
+
+
+def _byte_lengths(
+    known: dict[str, Any], tokenizer: Tokenizer
+) -> tuple[NDArray[np.int32] | None, bool]:
+    """Give the bytes that each token stands for, and whether a space is put before each text.
+
+    None for tokenizers that change text in other ways than these two: byte-level (Radford et al.
+    2019), where a vocabulary string has one character per byte, and SentencePiece with byte
+    fallback, where `▁` is a space and `<0x0A>` a byte.
+    """
+    if (known.get("model") or {}).get("type") != "BPE":
+        return None, False
+    spelling = json.dumps([known.get("normalizer"), known.get("pre_tokenizer")])
+    byte_level = '"ByteLevel"' in spelling
+    pieces = not byte_level and '"\\u2581"' in spelling and bool(known["model"]["byte_fallback"])
+    if not byte_level and not pieces:
+        return None, False
+    vocabulary = tokenizer.get_vocab(with_added_tokens=False)
+    added = {int(t["id"]): str(t["content"]) for t in known.get("added_tokens") or []}
+    size = max([*vocabulary.values(), *added]) + 1
+    lengths = np.zeros(size, dtype=np.int32)
+    for token, number in vocabulary.items():
+        lengths[number] = len(token) if byte_level else _piece_length(token)
+    for number, content in added.items():
+        lengths[number] = len(content.encode())
+    prefixed = pieces and ('"Prepend"' in spelling or '"prepend_scheme": "always"' in spelling)
+    return lengths, prefixed
+
+
+def _piece_length(token: str) -> int:
+    if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
+        return 1
+    return len(token.replace("▁", " ").encode())
