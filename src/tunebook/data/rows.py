@@ -11,7 +11,6 @@ from tunebook.data.chess.pgn import MOVETEXT, split_games
 from tunebook.data.sources import MAX_ROW_BYTES, SourceFile, read_lines, read_whole
 from tunebook.errors import DataError
 
-
 _UNITS = {"jsonl": "line", "pgn": "game"}
 
 
@@ -31,7 +30,7 @@ class RawRow:
 
 
 def read_rows(file: SourceFile) -> Iterator[RawRow]:
-    """Yield the objects of a .json list, of the lines of a .jsonl file or of the games of a .pgn."""
+    """Yield the objects of a .json list, the lines of a .jsonl file or the games of a .pgn file."""
     if file.kind == "jsonl":
         yield from _read_jsonl(file)
     elif file.kind == "pgn":
