@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tunebook.cli.data import show
+from tunebook.cli.data import chess, show
 
 
 @click.group()
@@ -12,5 +12,5 @@ def command() -> None:
     """Look at data as the model will see it."""
 
 
-for verb in (show,):
+for verb in (chess, show):
     command.add_command(verb.command)

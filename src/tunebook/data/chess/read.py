@@ -24,7 +24,16 @@ def game_of_row(row: RawRow, mapping: Mapping[str, str], found_format: str) -> G
     """
     if found_format == "pgn":
         return _of_pgn(row)
+    if "PuzzleId" in row.values:
+        raise DataError(
+            f"{row.place}: this is a chess puzzle (PuzzleId), not a game; tunebook trains on games"
+        )
     column = mapping.get("Moves", "Moves")
+    if column not in row.values:
+        raise DataError(
+            f"{row.place}: the row has no {column!r}; format chess-uci needs Moves; name your own "
+            "column as `columns: {Moves: your_name}`"
+        )
     moves = row.values.get(column)
     if isinstance(moves, str):
         moves = moves.split()

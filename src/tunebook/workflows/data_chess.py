@@ -1,0 +1,162 @@
+"""What `tunebook data chess` does: check games, count them, write them as PGN or as questions."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO
+
+import orjson
+import zstandard
+from pydantic import ValidationError
+
+from tunebook.book.atomic import storage_errors, sync_folder
+from tunebook.data.chess.engine import close_engines, find_engine
+from tunebook.data.chess.games import Game
+from tunebook.data.chess.labels import make_labeller
+from tunebook.data.chess.pgn import write_game
+from tunebook.data.chess.survey import Survey, ask_rows, format_of, read_games
+from tunebook.data.sources import locate
+from tunebook.errors import DataError, UsageError
+from tunebook.recipe.chess import Chess
+from tunebook.recipe.yaml_text import parse_yaml
+
+_WITHOUT_ENGINE = ("result", "next_move", "masked_moves", "last_move")
+
+Progress = Callable[[int], None]
+"""Told after each game how many were read."""
+
+
+def convert(
+    path: str,
+    *,
+    tasks: Sequence[str] = (),
+    settings: Sequence[str] = (),
+    columns: Mapping[str, str] | None = None,
+    out: Path | None = None,
+    pgn: Path | None = None,
+    engine: str | None = None,
+    depth: int | None = None,
+    limit: int | None = None,
+    keep_going: bool = False,
+    progress: Progress = lambda n_games: None,
+) -> Survey:
+    """Play every game through, write what was asked for, and count.
+
+    With `out` and no task, next_move is asked. With neither, each game is asked four questions of
+    the four kinds that need no engine, and one is asked for its best move if an engine is found.
+    Files appear when they are whole, never over another file.
+    Raises DataError for a game that cannot be used, unless `keep_going`.
+    """
+    located = locate(path)
+    wanted = list(tasks) or (["next_move"] if out is not None else list(_WITHOUT_ENGINE))
+    stated: dict[str, object] = {"tasks": wanted, "per_game": 1 if out is not None else len(wanted)}
+    stated |= {"engine": engine} if engine is not None else {}
+    stated |= {"depth": depth} if depth is not None else {}
+    chess = _settings(stated, settings)
+    for target in (out, pgn):
+        _refuse_target(target)
+    if "best_move" in chess.shares:
+        find_engine(chess.engine)  # Missing, it is said before hours of reading.
+    survey = Survey(path, format_of(located))
+    label = make_labeller(chess)
+    try:
+        with ExitStack() as stack:
+            rows_file = stack.enter_context(_aside(out)) if out else None
+            pgn_file = stack.enter_context(_aside(pgn)) if pgn else None
+            games = read_games(
+                located, dict(columns or {}), survey, keep_going=keep_going, limit=limit
+            )
+            for game_id, game in games:
+                rows = ask_rows(game_id, game, chess, label)
+                survey.take_rows(rows)
+                if rows_file is not None:
+                    rows_file.writelines(orjson.dumps(row) + b"\n" for row in rows)
+                if pgn_file is not None:
+                    pgn_file.write(write_game(game).encode() + b"\n")
+                if not tasks and out is None and survey.games == 1:
+                    _show_best_move(game_id, game, chess, survey)
+                progress(survey.games_in)
+    finally:
+        close_engines()
+    if not survey.games:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in survey.dropped.items())
+        raise DataError(f"{path}: no game is left: {survey.games_in} in, dropped {reasons}")
+    return survey
+
+
+def _show_best_move(game_id: str, game: Game, chess: Chess, survey: Survey) -> None:
+    """Ask for one best move, as an example, where an engine is found."""
+    try:
+        find_engine(chess.engine)
+    except DataError:
+        return
+    one = chess.model_copy(update={"tasks": ["best_move"], "per_game": 1})
+    for row in ask_rows(game_id, game, one, make_labeller(one)):
+        survey.examples.setdefault("best_move", row)
+
+
+def _settings(stated: dict[str, object], settings: Sequence[str]) -> Chess:
+    """Put the options and the `key=value` settings together, checked as in a run file."""
+    values = dict(stated)
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set {text!r} is not KEY=VALUE, such as per_game=2")
+        values[key] = parse_yaml(value, f"--set {key}").values
+    try:
+        return Chess.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = str(first["loc"][0]) if first["loc"] else "the settings"
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(Chess.model_fields)
+            raise UsageError(f"--set {key}: there is no such setting; there is {known}") from None
+        said = str(first.get("ctx", {}).get("error", first["msg"]))
+        raise UsageError(f"{key} is {values.get(key)!r}: {said}") from None
+
+
+def _refuse_target(target: Path | None) -> None:
+    if target is None:
+        return
+    if target.exists():
+        raise UsageError(f"{target} is there already; delete it or name another file")
+    if not target.parent.is_dir():
+        raise UsageError(f"there is no folder {target.parent} to write {target.name} in; make it")
+
+
+@contextmanager
+def _aside(target: Path) -> Iterator[IO[bytes]]:
+    """Write a file beside its name and rename it when it is whole; .gz and .zst are packed."""
+    aside = target.with_name(f".{target.name}.{os.getpid()}")
+    with storage_errors(f"write {target}", target.parent):
+        try:
+            with aside.open("wb") as raw:
+                with _packed(raw, target.suffix.lower()) as stream:
+                    yield stream
+                raw.flush()
+                os.fsync(raw.fileno())
+            os.replace(aside, target)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        sync_folder(target.parent)
+
+
+@contextmanager
+def _packed(raw: IO[bytes], ending: str) -> Iterator[IO[bytes]]:
+    if ending == ".gz":
+        with (
+            gzip.GzipFile(fileobj=raw, mode="wb", mtime=0) as packed,
+            io.BufferedWriter(packed, 1024 * 1024) as buffered,
+        ):
+            yield buffered
+    elif ending == ".zst":
+        with zstandard.ZstdCompressor().stream_writer(raw, closefd=False) as packed_zst:
+            yield packed_zst
+    else:
+        yield raw
