@@ -36,8 +36,7 @@ class Bytes:
     def encode_flat(self, texts: Sequence[str], *, specials: bool) -> FlatTokens:
         ids = np.frombuffer("".join(texts).encode(), dtype=np.uint8)
         counts = np.array([len(text.encode()) for text in texts], dtype=np.int64)
-        starts = np.arange(len(ids)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return ids, counts, starts, starts + 1
+        return ids, counts, np.ones(len(ids), dtype=np.int32), None
 
     def render_chat(
         self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool

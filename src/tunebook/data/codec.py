@@ -12,11 +12,14 @@ Encoded = tuple[list[int], list[tuple[int, int]]]
 """Token ids, and for each the characters [start, end) of the text it came from."""
 
 
-FlatTokens = tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
-"""The tokens of several texts laid end to end: (ids, counts, starts, ends).
+FlatTokens = tuple[
+    NDArray[Any], NDArray[np.int64], NDArray[np.integer[Any]], NDArray[np.int64] | None
+]
+"""The tokens of several texts laid end to end: (ids, counts, n_bytes, starts).
 
-`counts` is per text; the others are per token, and a token stands for the UTF-8 bytes [start, end)
-of its own text. A character of several tokens may be cut between them, or be each one's.
+`counts` is per text; the others are per token, which stands for `n_bytes` UTF-8 bytes of its own
+text from byte `starts` on. None: the tokens spell the text, so each starts where the last ended.
+Else a character of several tokens may be each one's.
 """
 
 

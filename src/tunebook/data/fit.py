@@ -45,10 +45,11 @@ def fit(block: TokenBlock, limit: int, overlong: str) -> Fitted:
     long = lengths > limit
     if overlong == "drop":
         fate[long] = OVERLONG
-    reach = lengths if overlong == "split" else np.minimum(lengths, limit)
-    targets = np.concatenate([[0], np.cumsum(block.target)])
-    none = targets[block.starts[:-1] + reach] == targets[block.starts[:-1]]
-    fate[(fate == KEPT) & none] = NO_TARGET
+    targets = _sums(block.target, block.starts[:-1], lengths)
+    if overlong == "cut":
+        for i in np.flatnonzero(long).tolist():
+            targets[i] = block.target[block.starts[i] : block.starts[i] + limit].sum()
+    fate[(fate == KEPT) & (targets == 0)] = NO_TARGET
 
     n_windows = np.where(fate == KEPT, 1, 0)
     if overlong == "split":
@@ -63,9 +64,12 @@ def fit(block: TokenBlock, limit: int, overlong: str) -> Fitted:
     if len(owner) == len(lengths) and np.array_equal(size, lengths):
         ids, target, n_bytes = block.ids, block.target.copy(), block.n_bytes
     else:
-        take = np.arange(int(size.sum())) + np.repeat(starts - first, size)
-        ids, target, n_bytes = block.ids[take], block.target[take], block.n_bytes[take]
-    target[first[size > 0]] = False
+        parts = [slice(a, b) for a, b in zip(starts.tolist(), stops.tolist(), strict=True)]
+        ids, target, n_bytes = (
+            np.concatenate([values[part] for part in parts]) if parts else values[:0]
+            for values in (block.ids, block.target, block.n_bytes)
+        )
+    target[first] = False
     return Fitted(
         fate=fate,
         ids=ids,
@@ -74,7 +78,7 @@ def fit(block: TokenBlock, limit: int, overlong: str) -> Fitted:
         window=np.where(n_windows[owner] > 1, number + 1, 0),
         lengths=size,
         n_target=_sums(target, first, size),
-        n_bytes=_sums(np.where(target, n_bytes, 0), first, size),
+        n_bytes=_sums(n_bytes * target, first, size),
         cut=np.where(overlong == "cut", lengths[owner] - size, 0),
     )
 
@@ -82,5 +86,9 @@ def fit(block: TokenBlock, limit: int, overlong: str) -> Fitted:
 def _sums(
     values: NDArray[Any], first: NDArray[np.int64], size: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    total = np.concatenate([[0], np.cumsum(values, dtype=np.int64)])
-    return np.asarray(total[first + size] - total[first])
+    """Add up stretches of values that lie end to end; an empty one is 0."""
+    found = np.zeros(len(first), dtype=np.int64)
+    some = size > 0
+    if some.any():
+        found[some] = np.add.reduceat(values, first[some], dtype=np.int64)
+    return found

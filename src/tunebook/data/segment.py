@@ -36,8 +36,8 @@ from tunebook.recipe.tree import Source
 from tunebook.records import Example
 
 _CHUNK_ROWS = 1000
-# A chunk also ends here, so that a few huge documents are never all in memory.
-_CHUNK_CHARACTERS = 2 * 1024 * 1024
+# A chunk also ends here: its arrays then stay in the caches of a core.
+_CHUNK_CHARACTERS = 256 * 1024
 
 JUDGED_FIELDS = np.dtype(
     [

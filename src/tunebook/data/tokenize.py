@@ -56,7 +56,7 @@ class TokenBlock:
 
     ids: NDArray[Any]
     target: NDArray[np.bool_]
-    n_bytes: NDArray[np.int64]
+    n_bytes: NDArray[np.int32]
     starts: NDArray[np.int64]
     shared: NDArray[np.bool_]
 
@@ -73,36 +73,41 @@ def tokenize(rendered: Sequence[Rendered], codec: TextCodec, *, train_all: bool)
         raise ValueError("examples of one block are rendered by one template")
     specials = bool(kinds and kinds.pop())
     segments = [segment for one in rendered for segment in one.segments]
-    found, counts, starts, ends = codec.encode_flat([s.text for s in segments], specials=specials)
-    sizes = np.array([_n_bytes(s.text) for s in segments], dtype=np.int64)
-    base = np.cumsum(sizes) - sizes
-    shift = np.repeat(base, counts)
-    starts, ends = starts + shift, ends + shift
-    carries, straddling = _overlap(segments, base, starts, ends)
-    covered = _bytes_per_token(ends, base, counts)
+    found, counts, covered, starts = codec.encode_flat(
+        [s.text for s in segments], specials=specials
+    )
+    carries, straddling = np.ones(1, dtype=bool), np.zeros(0, dtype=np.int64)
+    if not train_all or starts is not None:
+        base, starts, ends = _places(segments, counts, covered, starts)
+        carries, straddling = _overlap(segments, base, starts, ends)
+        covered = _bytes_per_token(ends, base, counts)
     if specials:
-        covered[np.isin(found, list(codec.special_ids))] = 0
+        covered = np.where(np.isin(found, list(codec.special_ids)), 0, covered)
 
     has_begin = np.array([one.begin and codec.bos_id is not None for one in rendered], dtype=bool)
     per_row = np.array([len(one.segments) for one in rendered], dtype=np.int64)
     has_end = np.array([s.end and codec.eos_id is not None for s in segments], dtype=bool)
-    place, row_starts, end_places = _lay_out(counts, per_row, has_begin, has_end)
+    row_starts, end_places = _lay_out(counts, per_row, has_begin, has_end)
     n_tokens = int(row_starts[-1])
+    is_text = np.ones(n_tokens, dtype=bool)
+    is_text[row_starts[:-1][has_begin]] = False
+    is_text[end_places] = False
     ids = np.empty(n_tokens, dtype=np.uint32)
-    target = np.zeros(n_tokens, dtype=bool)
-    n_bytes = np.zeros(n_tokens, dtype=np.int64)
-    ids[place], target[place], n_bytes[place] = found, carries, covered
+    n_bytes = np.zeros(n_tokens, dtype=np.int32)
+    ids[is_text], n_bytes[is_text] = found, covered
     if codec.bos_id is not None and has_begin.any():
         ids[row_starts[:-1][has_begin]] = codec.bos_id
     if codec.eos_id is not None and has_end.any():
         ids[end_places] = codec.eos_id
-        target[end_places] = np.array([s.end_carries for s in segments], dtype=bool)[has_end]
     if train_all:
-        target[:] = True
+        target = np.ones(n_tokens, dtype=bool)
+    else:
+        target = np.zeros(n_tokens, dtype=bool)
+        target[is_text] = carries
+        target[end_places] = np.array([s.end_carries for s in segments], dtype=bool)[has_end]
     target[row_starts[:-1][np.diff(row_starts) > 0]] = False
-    row_of_segment = np.repeat(np.arange(len(rendered)), per_row)
     shared = np.zeros(len(rendered), dtype=bool)
-    shared[row_of_segment[straddling]] = True
+    shared[np.repeat(np.arange(len(rendered)), per_row)[straddling]] = True
     return TokenBlock(ids, target, n_bytes, row_starts, shared)
 
 
@@ -111,18 +116,31 @@ def _lay_out(
     per_row: NDArray[np.int64],
     has_begin: NDArray[np.bool_],
     has_end: NDArray[np.bool_],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Give the place of every token, where each row starts, and the places of end tokens."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Give where each row starts, and the places of end tokens."""
     segment_sizes = counts + has_end
     first_segment = np.concatenate([[0], np.cumsum(per_row)])
     total = np.concatenate([[0], np.cumsum(segment_sizes)])
     row_sizes = total[first_segment[1:]] - total[first_segment[:-1]] + has_begin
     row_starts = np.concatenate([[0], np.cumsum(row_sizes)]).astype(np.int64)
     begins_before = np.repeat(np.cumsum(has_begin), per_row)
-    segment_starts = total[:-1] + begins_before
-    within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
-    place = np.repeat(segment_starts, counts) + within
-    return place, row_starts, (segment_starts + counts)[has_end]
+    return row_starts, (total[:-1] + begins_before + counts)[has_end]
+
+
+def _places(
+    segments: Sequence[Segment],
+    counts: NDArray[np.int64],
+    covered: NDArray[Any],
+    starts: NDArray[np.int64] | None,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Give where each segment, and each token, starts and ends in the bytes of all segments."""
+    sizes = np.array([_n_bytes(s.text) for s in segments], dtype=np.int64)
+    base = np.cumsum(sizes) - sizes
+    if starts is None:
+        ends = np.cumsum(covered, dtype=np.int64)
+        return base, ends - covered, ends
+    starts = starts + np.repeat(base, counts)
+    return base, starts, starts + covered
 
 
 def _overlap(

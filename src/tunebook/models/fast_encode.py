@@ -18,9 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-FlatTokens = tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+FlatTokens = tuple[
+    NDArray[Any], NDArray[np.int64], NDArray[np.integer[Any]], NDArray[np.int64] | None
+]
 
-_WATCHED = 4  # texts of every batch that are encoded by both libraries
+_WATCHED = 4  # texts that are encoded by both libraries,
+_WATCH_EVERY_BYTES = 16 * 1024 * 1024  # once in so many
 _TRIAL = (
     "The quick brown fox jumps over 13 lazy dogs.",
     "  two spaces,\ttabs\t\tand\r\nline ends\n\n\n   indented\u00a0text  ",
@@ -56,6 +59,7 @@ class FastEncoder:
         self._lengths, self._prefix = _byte_lengths(known, self._slow)
         self._composes = "NFC" in json.dumps(known.get("normalizer"))
         self._fast: Any = None
+        self._unwatched_bytes = _WATCH_EVERY_BYTES
         self.why_not: str | None = None
         if self._lengths is None:
             self.why_not = "its tokens stand for no fixed bytes"
@@ -86,16 +90,17 @@ class FastEncoder:
             return self._with_offsets(texts, specials=specials)
         sizes = np.array([_n_bytes(text) for text in texts], dtype=np.int64)
         ids, counts = self._ids(texts, specials=specials)
-        n_bytes = self._lengths[ids].astype(np.int64)
+        n_bytes = self._lengths[ids]
         first = np.cumsum(counts) - counts
+        some = counts > 0
         if self._prefix:
             # The tokenizer puts a space of its own before every text.
-            n_bytes[first[counts > 0]] -= 1
-        total = np.concatenate([[0], np.cumsum(n_bytes)])
-        spelt = total[first + counts] - total[first]
+            n_bytes[first[some]] -= 1
+        spelt = np.zeros(len(texts), dtype=np.int64)
+        if some.any():
+            spelt[some] = np.add.reduceat(n_bytes, first[some], dtype=np.int64)
         odd = np.flatnonzero((spelt != sizes) | self._is_odd(texts, specials=specials))
-        base = np.repeat(total[first], counts)
-        flat = (ids, counts, total[:-1] - base, total[1:] - base)
+        flat = (ids, counts, n_bytes, None)
         return self._replace(flat, texts, odd, specials=specials) if len(odd) else flat
 
     def _is_odd(self, texts: Sequence[str], *, specials: bool) -> NDArray[np.bool_]:
@@ -115,6 +120,10 @@ class FastEncoder:
         if self._fast is None or specials:
             return self._plain(texts, specials=specials)
         ids, counts = _encode_with(self._fast, texts)
+        self._unwatched_bytes += sum(map(len, texts))
+        if self._unwatched_bytes < _WATCH_EVERY_BYTES:
+            return ids, counts
+        self._unwatched_bytes = 0
         plain = [i for i, t in enumerate(texts[:64]) if not self._has_special(t)][:_WATCHED]
         first = np.cumsum(counts) - counts
         watched = [ids[first[i] : first[i] + counts[i]] for i in plain]
@@ -139,37 +148,41 @@ class FastEncoder:
     def _with_offsets(self, texts: Sequence[str], *, specials: bool) -> FlatTokens:
         self._slow.encode_special_tokens = not specials
         found = self._slow.encode_batch(list(texts), add_special_tokens=False)
-        ids, starts, ends = [], [], []
+        ids, n_bytes, starts = [], [], []
         for text, one in zip(texts, found, strict=True):
             place = _byte_places(text)
             offsets = np.array(one.offsets, dtype=np.int64).reshape(-1, 2)
             ids.append(np.array(one.ids, dtype=np.uint32))
-            starts.append(offsets[:, 0] if place is None else place[offsets[:, 0]])
-            ends.append(offsets[:, 1] if place is None else place[offsets[:, 1]])
+            if place is not None:
+                offsets = place[offsets]
+            starts.append(offsets[:, 0])
+            n_bytes.append(offsets[:, 1] - offsets[:, 0])
         counts = np.array([len(one) for one in ids], dtype=np.int64)
-        return _joined(ids, np.uint32), counts, _joined(starts), _joined(ends)
+        return _joined(ids, np.uint32), counts, _joined(n_bytes), _joined(starts)
 
     def _replace(
         self, flat: FlatTokens, texts: Sequence[str], odd: NDArray[Any], *, specials: bool
     ) -> FlatTokens:
         """Put the tokens of texts that were not spelt in with the places `tokenizers` gives."""
-        counts = flat[1]
+        ids, counts, n_bytes, _ = flat
+        first = np.cumsum(counts) - counts
+        total = np.cumsum(n_bytes, dtype=np.int64) - n_bytes
+        starts = total - np.repeat(total[np.minimum(first, max(len(ids) - 1, 0))], counts)
+        flat = (ids, counts, n_bytes, starts)
         other = self._with_offsets([texts[i] for i in odd.tolist()], specials=specials)
-        bounds = np.concatenate([[0], np.cumsum(counts)])
-        other_bounds = np.concatenate([[0], np.cumsum(other[1])])
-        which = {text: place for place, text in enumerate(odd.tolist())}
-        pieces: list[tuple[FlatTokens, int, int]] = []
+        where = {text: place for place, text in enumerate(odd.tolist())}
+        other_first = np.cumsum(other[1]) - other[1]
+        pieces: list[tuple[FlatTokens, slice]] = []
         for text in range(len(texts)):
-            if text in which:
-                place = which[text]
-                pieces.append((other, int(other_bounds[place]), int(other_bounds[place + 1])))
-            else:
-                pieces.append((flat, int(bounds[text]), int(bounds[text + 1])))
+            place = where.get(text)
+            begin = int(first[text] if place is None else other_first[place])
+            n = int(counts[text] if place is None else other[1][place])
+            pieces.append((flat if place is None else other, slice(begin, begin + n)))
         return (
-            _joined([source[0][a:b] for source, a, b in pieces], np.uint32),
-            np.array([b - a for _, a, b in pieces], dtype=np.int64),
-            _joined([source[2][a:b] for source, a, b in pieces]),
-            _joined([source[3][a:b] for source, a, b in pieces]),
+            _joined([source[0][part] for source, part in pieces], np.uint32),
+            np.array([part.stop - part.start for _, part in pieces], dtype=np.int64),
+            _joined([source[2][part] for source, part in pieces]),
+            _joined([source[3][part] for source, part in pieces if source[3] is not None]),
         )
 
 
