@@ -143,13 +143,14 @@ class TextRenderer:
         self.identity = "text 1"
 
     def render(self, example: Example) -> Rendered:
-        """Write a document; every character carries loss."""
-        text = self.prompt(example)
-        return Rendered((Segment(text, ((0, len(text)),), end=True),), begin=True, specials=False)
+        """Write a document, or several with the end token between; every character carries loss."""
+        texts = [m.content for m in example.messages]
+        segments = tuple(Segment(text, ((0, len(text)),), end=True) for text in texts)
+        return Rendered(segments, begin=True, specials=False)
 
     def prompt(self, example: Example) -> str:
         """Write the whole text."""
-        return "".join(m.content for m in example.messages)
+        return "\n\n".join(m.content for m in example.messages)
 
     def prompt_ids(self, asked: str | Example) -> list[int]:
         """Tokenize a text to go on from."""

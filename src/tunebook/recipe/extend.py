@@ -87,6 +87,15 @@ def resolve_paths(values: dict[str, Any], base_dir: Path) -> None:
     for holder in [validation, *(sources if isinstance(sources, list) else [])]:
         if isinstance(holder, dict) and isinstance(holder.get("path"), str) and holder["path"]:
             holder["path"] = _absolute(holder["path"], base_dir)
+        for settings in _filter_settings(holder):
+            if isinstance(settings.get("scores"), str) and settings["scores"]:
+                settings["scores"] = _absolute(settings["scores"], base_dir)
+
+
+def _filter_settings(source: object) -> list[dict[str, Any]]:
+    filters = source.get("filters") if isinstance(source, dict) else None
+    named = [f for f in filters if isinstance(f, dict)] if isinstance(filters, list) else []
+    return [settings for f in named for settings in f.values() if isinstance(settings, dict)]
 
 
 def _absolute(path: str, base_dir: Path) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from tunebook.data.filters.chain import Filter
+from tunebook.data.filters.settings import Between
 from tunebook.data.filters.words import count_answer_words
 from tunebook.records import Example
 
@@ -10,7 +13,7 @@ from tunebook.records import Example
 class LongResponse(Filter):
     """Drops answers (or texts) of more than `max_words` words between white space."""
 
-    def __init__(self, max_words: int = 1000) -> None:
+    def __init__(self, max_words: Annotated[int, Between(0)] = 1000) -> None:
         self.max_words = max_words
 
     def reason(self, example: Example) -> str | None:
