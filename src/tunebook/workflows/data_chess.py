@@ -26,6 +26,7 @@ from tunebook.recipe.chess import Chess
 from tunebook.recipe.yaml_text import parse_yaml
 
 _WITHOUT_ENGINE = ("result", "next_move", "masked_moves", "last_move")
+_TEXTS = ("template", "mask", "engine")
 
 Progress = Callable[[int], None]
 """Told after each game how many were read."""
@@ -107,7 +108,11 @@ def _settings(stated: dict[str, object], settings: Sequence[str]) -> Chess:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise UsageError(f"--set {text!r} is not KEY=VALUE, such as per_game=2")
-        values[key] = parse_yaml(value, f"--set {key}").values
+        # A template begins with a brace, which YAML would take for a mapping.
+        is_text = key in _TEXTS
+        values[key] = (
+            value.replace("\\n", "\n") if is_text else parse_yaml(value, f"--set {key}").values
+        )
     try:
         return Chess.model_validate(values)
     except ValidationError as error:
@@ -117,6 +122,7 @@ def _settings(stated: dict[str, object], settings: Sequence[str]) -> Chess:
             known = ", ".join(Chess.model_fields)
             raise UsageError(f"--set {key}: there is no such setting; there is {known}") from None
         said = str(first.get("ctx", {}).get("error", first["msg"]))
+        said = said[0].lower() + said[1:]
         raise UsageError(f"{key} is {values.get(key)!r}: {said}") from None
 
 

@@ -76,7 +76,7 @@ def ask(game: Game, settings: Chess, label: Labeller) -> list[Asked]:
 def game_text(game: Game, settings: Chess) -> str:
     """Write a game as text to train on: header, moves and result."""
     header = _header(game, settings, None)
-    return f"{header}{number_moves(game, game.san)} {game.result}"
+    return f"{header}{number_moves(game, game.san)} {game.result}\n"
 
 
 def is_possible(task: ChessTask, game: Game, settings: Chess) -> bool:
@@ -142,7 +142,7 @@ def _header(game: Game, settings: Chess, task: ChessTask | None) -> str:
     if settings.header is False:
         return ""
     names = _SHOWN_TAGS if settings.header is True else tuple(settings.header)
-    given = dict(game.tags) | {"Result": game.result}
+    given = dict(game.tags) | {"Result": game.result if game.result in RESULTS else ""}
     tags = {name: given[name] for name in names if given.get(name)}
     if task == "result":
         tags = {

@@ -1,0 +1,67 @@
+"""Games of chess: rows of UCI moves, and the games of .pgn files.
+
+At stage sft a game becomes questions, all of them one document; at stage cpt it is text. A game
+with an illegal move is refused by name; one without moves, or that allows no question, is counted
+out like any row without an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from tunebook.data.chess.games import BadGame, Game
+from tunebook.data.chess.labels import make_labeller
+from tunebook.data.chess.pgn import MOVETEXT
+from tunebook.data.chess.read import game_of_row, looks_like_uci
+from tunebook.data.chess.tasks import ask, game_text
+from tunebook.data.formats.shape import Shape, Turns
+from tunebook.errors import DataError
+from tunebook.recipe.tree import Source
+from tunebook.records import Message
+
+if TYPE_CHECKING:
+    from tunebook.data.rows import RawRow
+
+_TAGS = ("Result", "WhiteElo", "BlackElo", "ECO", "TimeControl", "Termination", "Site", "FEN")
+
+
+def build(row: RawRow, mapping: Mapping[str, str], source: Source) -> list[Turns]:
+    """Build the questions that a source's settings ask about a game."""
+    game = _game(row, mapping)
+    if game is None:
+        return [Turns(())]
+    try:
+        asked = ask(game, source.chess, make_labeller(source.chess))
+    except DataError as error:
+        raise DataError(f"{row.place}: {error}") from None
+    return [
+        Turns((Message("user", one.prompt), Message("assistant", one.completion))) for one in asked
+    ] or [Turns(())]
+
+
+def build_text(row: RawRow, mapping: Mapping[str, str], source: Source) -> list[Turns]:
+    """Build the text of a game: header, moves and result."""
+    game = _game(row, mapping)
+    text = game_text(game, source.chess) if game is not None else ""
+    return [Turns((Message("text", text),))]
+
+
+def _game(row: RawRow, mapping: Mapping[str, str]) -> Game | None:
+    """Read a game; None when it has no moves, which is no mistake but nothing to learn from."""
+    try:
+        return game_of_row(row, mapping, "pgn" if row.file.kind == "pgn" else "chess-uci")
+    except BadGame as error:
+        if error.reason == "no moves":
+            return None
+        raise
+
+
+def _has_moves(values: Mapping[str, object], columns: Mapping[str, str]) -> bool:
+    return looks_like_uci(values.get(columns.get("Moves", "Moves")))
+
+
+SHAPES = (
+    Shape("chess-uci", ("Moves",), build, build_text, optional=_TAGS, fits=_has_moves),
+    Shape("pgn", (MOVETEXT,), build, build_text),
+)
