@@ -92,6 +92,43 @@ class SourceAccount:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class SourceShare:
+    """What an epoch takes of one source; a mean where a fraction is drawn anew each epoch.
+
+    `rows` are rows as a batch counts them: with packing, several examples each.
+    """
+
+    name: str
+    weight: float
+    rows: int
+    examples: int
+    tokens: int
+    target_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """How much is in a part of the training rows; all four add up over the parts.
+
+    `checksum` is the sum of a hash of each example, modulo 2^64, whatever their order.
+    """
+
+    rows: int
+    documents: int
+    examples: int
+    checksum: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartsAccount:
+    """How the training rows fall into parts; `part` is the one trained on, from 1 (None: all)."""
+
+    part: int | None
+    whole: Slice
+    slices: tuple[Slice, ...]
+
+
 # --- training -----------------------------------------------------------------------------------
 
 
@@ -140,7 +177,8 @@ class ValidationRecord:
     """The held-out loss at a step: token-weighted, with the hash of the examples it was taken on.
 
     `interval` is the 95 % confidence interval of `loss`, clustered by document; None when there
-    are fewer than two documents.
+    are fewer than two documents. `per_source` has the loss of each source, token-weighted too; with
+    `per_source_target_tokens` (empty in events of old) they add up to `loss_sum`.
     """
 
     step: int
@@ -154,6 +192,7 @@ class ValidationRecord:
     interval: tuple[float, float] | None
     per_source: Mapping[str, float]
     seconds: float
+    per_source_target_tokens: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

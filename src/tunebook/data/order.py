@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tunebook.data.packing import pack_rows
 from tunebook.data.shards import Shards
-from tunebook.records import Tokens
+from tunebook.records import SourceShare, Tokens
 
 # What a generator is for is part of its seed, so that no two draws share their numbers.
 _PACK, _SHARE, _SHUFFLE = 1, 2, 3
@@ -28,25 +28,39 @@ class SourcedExample:
 class _Rows:
     """The rows of one source: row r holds the examples numbers[starts[r]:starts[r + 1]].
 
-    An epoch takes every row `copies` times, and `share` rows once more, others each epoch, in the
-    order of `walk`.
+    Without packing `numbers` is None and row r is example r. An epoch has every row `copies` times,
+    and `share` rows once more, others each epoch, in the order of `walk`.
     """
 
-    numbers: NDArray[np.int64]
-    starts: NDArray[np.int64]
+    n_rows: int
+    numbers: NDArray[np.integer] | None
+    starts: NDArray[np.integer] | None
     copies: int
     share: int
-    walk: NDArray[np.int64]
+    walk: NDArray[np.integer]
 
     def __len__(self) -> int:
-        return len(self.starts) - 1
+        return self.n_rows
 
     def per_epoch(self) -> int:
-        return self.copies * len(self) + self.share
+        return self.copies * self.n_rows + self.share
 
-    def in_epoch(self, epoch: int) -> NDArray[np.int64]:
-        again = (np.arange(self.share) + epoch * self.share) % len(self)
-        return np.concatenate([np.tile(np.arange(len(self)), self.copies), self.walk[again]])
+    def mean_repeats(self) -> float:
+        """Give how often a row is visited per epoch, on average over many."""
+        return self.copies + self.share / self.n_rows if self.n_rows else 0.0
+
+    def at(self, epoch: int, place: int) -> int:
+        """Give the row at a place of an epoch that is not shuffled."""
+        if place < self.copies * self.n_rows:
+            return place % self.n_rows
+        again = place - self.copies * self.n_rows + epoch * self.share
+        return int(self.walk[again % self.n_rows])
+
+    def examples(self, row: int) -> NDArray[np.integer]:
+        """Give the numbers of the examples in a row."""
+        if self.numbers is None or self.starts is None:
+            return np.array([row])
+        return self.numbers[self.starts[row] : self.starts[row + 1]]
 
 
 class TrainSet:
@@ -72,30 +86,27 @@ class TrainSet:
             _lay_rows(shards, weight, place, seed, max_seq_len if packing else None)
             for place, (shards, weight) in enumerate(zip(sources, weights, strict=True))
         ]
-        self.rows_per_epoch = sum(rows.per_epoch() for rows in self._rows)
-        self.examples_per_epoch = self._mean_total([np.ones(len(s)) for s in self.sources])
-        self.tokens_per_epoch = self._mean_total([s.lengths for s in self.sources])
-        self.target_tokens_per_epoch = self._mean_total([s.target_counts for s in self.sources])
-        self._order: tuple[int, NDArray[np.int64], NDArray[np.int64]] | None = None
+        self._bounds = np.cumsum([0, *(rows.per_epoch() for rows in self._rows)])
+        self.rows_per_epoch = int(self._bounds[-1])
+        self.shares = tuple(
+            _share_of(shards, weight, rows)
+            for shards, weight, rows in zip(self.sources, self.weights, self._rows, strict=True)
+        )
+        self.examples_per_epoch = sum(share.examples for share in self.shares)
+        self.tokens_per_epoch = sum(share.tokens for share in self.shares)
+        self.target_tokens_per_epoch = sum(share.target_tokens for share in self.shares)
+        self._order: tuple[int, NDArray[np.integer]] | None = None
 
     def __len__(self) -> int:
         return self.rows_per_epoch
 
-    def _mean_total(self, per_example: Sequence[NDArray[np.generic]]) -> int:
-        """Add up over an epoch; where a share is drawn anew each epoch, its mean over epochs."""
-        total = 0.0
-        for rows, values in zip(self._rows, per_example, strict=True):
-            if len(rows):
-                total += float(np.sum(values)) * (rows.copies + rows.share / len(rows))
-        return round(total)
-
     def row(self, index: int) -> tuple[SourcedExample, ...]:
         """Give the examples of a row; index // rows_per_epoch is the epoch, from 0."""
         source, row = self.address(index)
-        rows, shards = self._rows[source], self.sources[source]
-        numbers = rows.numbers[rows.starts[row] : rows.starts[row + 1]]
+        shards = self.sources[source]
         return tuple(
-            SourcedExample(shards.example(int(i)), shards.source_of(int(i))) for i in numbers
+            SourcedExample(shards.example(int(i)), shards.source_of(int(i)))
+            for i in self._rows[source].examples(row)
         )
 
     def address(self, index: int) -> tuple[int, int]:
@@ -103,32 +114,47 @@ class TrainSet:
         if index < 0:
             raise IndexError(f"row {index}")
         epoch, place = divmod(index, self.rows_per_epoch)
-        source, row = self._epoch(epoch)
-        return int(source[place]), int(row[place])
+        place = int(self._epoch(epoch)[place])
+        source = int(np.searchsorted(self._bounds, place, side="right")) - 1
+        return source, self._rows[source].at(epoch, place - int(self._bounds[source]))
 
-    def _epoch(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        # Only the epoch in use is kept; any other is computed again from (seed, epoch).
+    def _epoch(self, epoch: int) -> NDArray[np.integer]:
+        # Only the epoch in use is kept, four bytes a row; any other follows from (seed, epoch).
         if self._order is None or self._order[0] != epoch:
-            parts = [rows.in_epoch(epoch) for rows in self._rows]
-            source = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-            shuffle = _generator(self._seed, _SHUFFLE, epoch).permutation(len(source))
-            row = np.concatenate(parts).astype(np.int64)
-            self._order = (epoch, source[shuffle].astype(np.int64), row[shuffle])
-        return self._order[1], self._order[2]
+            order = _counted(self.rows_per_epoch)
+            _generator(self._seed, _SHUFFLE, epoch).shuffle(order)
+            self._order = (epoch, order)
+        return self._order[1]
 
 
 def _lay_rows(shards: Shards, weight: float, place: int, seed: int, capacity: int | None) -> _Rows:
-    if capacity is None:
-        numbers, starts = np.arange(len(shards)), np.arange(len(shards) + 1)
-    else:
+    numbers, starts, n_rows = None, None, len(shards)
+    if capacity is not None:
         numbers, starts = pack_rows(shards.lengths, capacity, _generator(seed, _PACK, place))
-    n_rows = len(starts) - 1
+        n_rows = len(starts) - 1
     copies = int(weight)
     share = round((weight - copies) * n_rows)
     if copies == 0 and n_rows:
         share = max(share, 1)  # A source that was named is never left out by rounding.
-    walk = _generator(seed, _SHARE, place).permutation(n_rows)
-    return _Rows(numbers.astype(np.int64), starts.astype(np.int64), copies, share, walk)
+    walk = _counted(n_rows if share else 0)
+    _generator(seed, _SHARE, place).shuffle(walk)
+    return _Rows(n_rows, numbers, starts, copies, share, walk)
+
+
+def _share_of(shards: Shards, weight: float, rows: _Rows) -> SourceShare:
+    repeats = rows.mean_repeats()
+    return SourceShare(
+        name=shards.name,
+        weight=weight,
+        rows=rows.per_epoch(),
+        examples=round(len(shards) * repeats),
+        tokens=round(int(shards.lengths.sum()) * repeats),
+        target_tokens=round(int(shards.target_counts.sum()) * repeats),
+    )
+
+
+def _counted(n: int) -> NDArray[np.integer]:
+    return np.arange(n, dtype=np.int32 if n < 2**31 else np.int64)
 
 
 def _generator(seed: int, purpose: int, number: int) -> np.random.Generator:

@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tunebook.data.build import Built, Say, TokenSettings, build_source, row_notes
 from tunebook.data.codec import TextCodec
 from tunebook.data.order import TrainSet
 from tunebook.data.prompts import SamplePrompt, held_out_prompts, own_prompt
 from tunebook.data.shards import Part, Shards
-from tunebook.data.split import Split, rows_of, split_by_document, take_sample
+from tunebook.data.sides import Sides, all_held_out, take_sides
+from tunebook.data.split import count_documents, count_rows
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Recipe, Source
-from tunebook.records import SourceAccount
+from tunebook.records import PartsAccount, SourceAccount
 from tunebook.units import format_count
 
 __all__ = ["Prepared", "SamplePrompt", "prepare", "render_prompt", "sample_prompts"]
@@ -30,8 +30,9 @@ class Prepared:
     """The data of a run, ready to be read.
 
     `accounts` has one entry per source in the order of the recipe, then one for a validation file
-    of its own. `validation_hash` covers tokens and targets of all held-out examples. `longest` is
-    the longest row of either, in tokens.
+    of its own; `train.shares` tells what an epoch takes of each. `validation_hash` covers tokens and
+    targets of all held-out examples. `longest` is the longest row of either, in tokens. `parts` is
+    None when the run file says nothing of parts.
     """
 
     train: TrainSet
@@ -43,6 +44,7 @@ class Prepared:
     longest: int
     codec: TextCodec
     stage: str
+    parts: PartsAccount | None = None
 
 
 def prepare(
@@ -60,18 +62,14 @@ def prepare(
     built = _with_own_names(
         [build_source(source, settings, codec, cache_dir, say) for source in recipe.data]
     )
-    fraction = recipe.validation.fraction or 0.0
-    splits = [
-        split_by_document(one.store, take_sample(one.store, source.sample, recipe.seed), fraction)
-        for one, source in zip(built, recipe.data, strict=True)
-    ]
-    accounts = [_account(*found) for found in zip(built, recipe.data, splits, strict=True)]
-    train_parts = [Part(b.name, b.store, s.train) for b, s in zip(built, splits, strict=True)]
-    held_parts = [Part(b.name, b.store, s.held_out) for b, s in zip(built, splits, strict=True)]
+    sides, parts = take_sides(recipe, [one.store for one in built])
+    accounts = [_account(*found) for found in zip(built, recipe.data, sides, strict=True)]
+    train_parts = [Part(b.name, b.store, s.train) for b, s in zip(built, sides, strict=True)]
+    held_parts = [Part(b.name, b.store, s.held_out) for b, s in zip(built, sides, strict=True)]
     if recipe.validation.path is not None:
         part, account = _own_validation(recipe, settings, codec, cache_dir, say)
         held_parts, accounts = [part], [*accounts, account]
-    _require_rows(built, splits, accounts)
+    _require_rows(built, sides, accounts)
     held_parts = [part for part in held_parts if len(part.numbers)]
     validation = Shards(held_parts) if held_parts else None
     train = TrainSet(
@@ -81,7 +79,9 @@ def prepare(
         packing=bool(recipe.packing),
         max_seq_len=recipe.max_seq_len,
     )
-    notes = _notes(accounts, train_parts, validation)
+    # What another part trains on is no better held out than what this one does.
+    seen = [Part(b.name, b.store, s.sampled) for b, s in zip(built, sides, strict=True)]
+    notes = _notes(accounts, seen, validation)
     for note in notes:
         say(note)
     templates = dict.fromkeys(one.renderer.name for one in built)
@@ -95,6 +95,7 @@ def prepare(
         longest=_longest(train, validation),
         codec=codec,
         stage=recipe.stage,
+        parts=parts,
     )
 
 
@@ -144,28 +145,23 @@ def _own_validation(
         path=wanted.path or "",
         format=wanted.format,
         columns=wanted.columns,
+        roles=wanted.roles,
         document=wanted.document,
         chess=recipe.data[0].chess,
     )
     built = build_source(source, settings, codec, cache_dir, say)
     built = replace(built, name=f"validation:{built.name}")
-    everything = np.arange(len(built.store), dtype=np.int64)
-    if not len(everything):
+    if not len(built.store):
         raise DataError(f"{source.path}: no row is left to validate on: {_drops_of(built)}")
-    account = _account(built, source, Split(everything[:0], everything, None))
-    return Part(built.name, built.store, everything), account
+    sides = all_held_out(recipe, built.store)
+    return Part(built.name, built.store, sides.held_out), _account(built, source, sides)
 
 
-def _account(built: Built, source: Source, split: Split) -> SourceAccount:
-    facts, store = built.store.facts, built.store
-    dropped = dict(facts["dropped"])
-    both = np.sort(np.concatenate([split.train, split.held_out]))
-    n_rows = _count_rows(built, both)
-    if source.sample is not None and facts["rows_out"] > n_rows:
-        dropped["not in the sample"] = facts["rows_out"] - n_rows
-    train_rows = _count_rows(built, split.train)
-    # A row whose tail is held out is a training row; the note of the split tells about the tail.
-    validation_rows = n_rows - train_rows
+def _account(built: Built, source: Source, sides: Sides) -> SourceAccount:
+    facts, store, used = built.store.facts, built.store, sides.used
+    dropped = {**facts["dropped"], **sides.aside}
+    n_rows, train_rows = count_rows(store, used), count_rows(store, sides.train)
+    cut = store.rows["cut"][used]
     account = SourceAccount(
         name=built.name,
         path=source.path,
@@ -173,15 +169,16 @@ def _account(built: Built, source: Source, split: Split) -> SourceAccount:
         rows_in=facts["rows_in"],
         dropped=dropped,
         rows_out=n_rows,
-        cut_rows=_count_cut(built, both)[0],
-        cut_tokens=_count_cut(built, both)[1],
-        tokens=int(store.lengths[both].sum()),
-        target_tokens=int(store.target_counts()[both].sum()),
-        documents=len(np.unique(store.rows["document"][both])),
+        cut_rows=int((cut > 0).sum()),
+        cut_tokens=int(cut.sum(dtype=np.int64)),
+        tokens=int(store.lengths[used].sum()),
+        target_tokens=int(store.target_counts()[used].sum()),
+        documents=count_documents(store, used),
         train_rows=train_rows,
-        validation_rows=validation_rows,
+        # A row whose tail is held out is a training row; the note of the split tells of the tail.
+        validation_rows=n_rows - train_rows,
         content_hash=built.content_hash,
-        notes=_source_notes(built, split),
+        notes=tuple(f"{built.name}: {note}" for note in (*row_notes(facts), *sides.notes)),
     )
     if account.rows_in != sum(dropped.values()) + account.rows_out:
         raise DataError(
@@ -191,28 +188,11 @@ def _account(built: Built, source: Source, split: Split) -> SourceAccount:
     return account
 
 
-def _count_rows(built: Built, numbers: NDArray[np.int64]) -> int:
-    found = rows_of(built.store, numbers)
-    return int(found[-1]) + 1 if len(found) else 0
-
-
-def _count_cut(built: Built, numbers: NDArray[np.int64]) -> tuple[int, int]:
-    cut = built.store.rows["cut"][numbers]
-    return int((cut > 0).sum()), int(cut.sum())
-
-
-def _source_notes(built: Built, split: Split) -> tuple[str, ...]:
-    notes = row_notes(built.store.facts)
-    if split.note is not None:
-        notes.append(split.note)
-    return tuple(f"{built.name}: {note}" for note in notes)
-
-
 def _require_rows(
-    built: Sequence[Built], splits: Sequence[Split], accounts: Sequence[SourceAccount]
+    built: Sequence[Built], sides: Sequence[Sides], accounts: Sequence[SourceAccount]
 ) -> None:
-    for one, split, account in zip(built, splits, accounts, strict=False):
-        if not len(split.train):
+    for one, side, account in zip(built, sides, accounts, strict=False):
+        if not len(side.sampled):
             raise DataError(
                 f"{account.path}: no row is left to train on: {_drops_of(one)}; loosen the "
                 "filters, raise max_seq_len or look at it with `tunebook data show`"

@@ -16,8 +16,19 @@ from tunebook.recipe.section import Section
 
 Percent = Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")]
 FormatName = Literal[
-    "auto", "alpaca", "chat", "sharegpt", "completion", "text", "lines", "chess-uci", "pgn"
+    "auto",
+    "alpaca",
+    "chat",
+    "sharegpt",
+    "completion",
+    "qa",
+    "persona",
+    "text",
+    "lines",
+    "chess-uci",
+    "pgn",
 ]
+SpeakerRole = Literal["user", "assistant", "knowledge", "system"]
 DocumentUnit = Literal["auto", "row", "line", "file", "heading", "separator"]
 
 
@@ -37,15 +48,27 @@ SLUG = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 class Source(Section):
     """One source of training rows."""
 
-    path: str = Field(description="A file, a folder or a glob; .gz and .zst are read.")
+    path: str = Field(
+        description="A file, a folder, a glob or a hub id[@revision][:split]; .gz and .zst are read."
+    )
     format: FormatName = Field("auto", description="Detected and shown unless it is named.")
     columns: dict[str, str] = Field(
         {}, description="Own column names, as {prompt: question, response: answer}."
     )
+    roles: dict[str, SpeakerRole] = Field(
+        {},
+        description="What speakers in the data are, as {Alice: user, Bob: assistant}; knowledge "
+        "and system are context.",
+    )
     weight: float = Field(
         1.0, gt=0, description="Repeats per epoch (4.0 = four times) or the share taken (0.1)."
     )
-    sample: int | None = Field(None, gt=0, description="At most this many rows.")
+    sample: int | None = Field(
+        None,
+        gt=0,
+        description="Train on at most this many rows, by hash: a smaller sample is part of a "
+        "larger one. The held-out examples stay the same.",
+    )
     document: DocumentUnit = Field(
         "auto",
         description="What a split and a duplicate count by; auto is row, and file for plain text.",
@@ -65,9 +88,16 @@ class Validation(Section):
     fraction: float | None = Field(
         None, ge=0, lt=1, description="Share of documents held out, by hash; 0 holds out nothing."
     )
+    sample: int | None = Field(
+        None,
+        gt=0,
+        description="Score at most this many held-out examples, by hash; the rest is held out all "
+        "the same.",
+    )
     path: str | None = Field(None, description="A file of its own instead of a fraction.")
     format: FormatName = Field("auto", description="Format of that file.")
     columns: dict[str, str] = Field({}, description="Own column names of that file.")
+    roles: dict[str, SpeakerRole] = Field({}, description="What its speakers are.")
     document: DocumentUnit = Field("auto", description="What a document of that file is.")
 
     @model_validator(mode="after")
@@ -201,7 +231,7 @@ class Recipe(Section):
         "sft", description="cpt: continued pre-training on text; sft: prompts and responses."
     )
     method: Literal["full", "lora"] = Field("full", description="full or lora.")
-    seed: int = Field(0, ge=0, lt=2**32, description="Decides data order, split and dropout.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Decides data order, samples and dropout.")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where to train.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="bf16 keeps fp32 master weights; auto is bf16 on CUDA, else fp32."
@@ -212,9 +242,9 @@ class Recipe(Section):
         "model's own attention, one document at a time.",
     )
     data: list[Source] = Field(min_length=1, description="The sources of training rows.")
-    template: Literal["auto", "model", "alpaca", "lines", "chat", "pgn", "none"] = Field(
-        "auto", description="The model's chat template (model), else a named plain one."
-    )
+    template: Literal[
+        "auto", "model", "alpaca", "lines", "qa", "chat", "persona", "pgn", "none"
+    ] = Field("auto", description="The model's chat template (model), else a named plain one.")
     train_on: Literal["response", "all"] | None = Field(
         None, description="Which tokens carry loss; by default response for sft, all for cpt."
     )
@@ -226,6 +256,17 @@ class Recipe(Section):
         None,
         description="Fill rows to max_seq_len with whole documents (a batch then counts such "
         "rows); by default off for sft, on for cpt. There is never padding.",
+    )
+    parts: int | None = Field(
+        None,
+        gt=1,
+        le=1000,
+        description="Train in so many runs NAME-part-1, NAME-part-2 and so on, each on its own "
+        "slice of the training rows (by document hash), from the weights of the one before and "
+        "with a learning-rate schedule of its own.",
+    )
+    part: int | None = Field(
+        None, gt=0, description="The slice that this run trains on, from 1; set by `parts`."
     )
     validation: Validation = Field(Validation(fraction=0.05), description="Held-out examples.")
     lora: Lora = Field(Lora(), description="Used by method lora.")
@@ -261,6 +302,8 @@ class Recipe(Section):
             fill["validation"] = self.validation.model_copy(update={"fraction": 0.05})
         for key, value in fill.items():
             object.__setattr__(self, key, value)
+        if self.part is not None and self.part > (self.parts or 0):
+            raise ValueError(f"`part: {self.part}` needs `parts` of at least that many")
         if self.overlong == "split" and not text:
             raise ValueError("`overlong: split` is for stage cpt; use drop or cut")
         return self

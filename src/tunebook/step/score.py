@@ -86,6 +86,9 @@ def validation_record(
         interval=clustered_interval(list(clusters.values())),
         per_source={name: mean_loss(lines) for name, lines in by_source.items()},
         seconds=time.monotonic() - started,
+        per_source_target_tokens={
+            name: sum(line.target_tokens for line in lines) for name, lines in by_source.items()
+        },
     )
 
 
