@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import itertools
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from tunebook.data.chess.pgn import MOVETEXT
+from tunebook.data.formats import FORMATS, SHAPES, Shape, persona, shapes_of
+from tunebook.data.formats.lines import split_keyword
+from tunebook.data.formats.refused import refuse_known
+from tunebook.data.formats.shape import list_keys, missing_keys
 from tunebook.data.rows import RawRow, read_rows
 from tunebook.data.sources import Located, read_lines
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Source
 
-NEEDED: Mapping[str, tuple[str, ...]] = {
-    "alpaca": ("instruction", "output"),
-    "chat": ("messages",),
-    "sharegpt": ("conversations",),
-    "completion": ("prompt", "completion"),
-    "text": ("text",),
-}
-"""The keys that a row of each JSON format must have; alpaca rows may have `input` too."""
-
-OPTIONAL: Mapping[str, tuple[str, ...]] = {"alpaca": ("input",)}
-_ALIASES: Mapping[str, Mapping[str, str]] = {
-    "response": {"alpaca": "output", "completion": "completion"},
-}
 _LOOKED_AT_ROWS = 100
 _LOOKED_AT_LINES = 200
 _LINES_SHARE = 0.95
 _TEXT_SHARE = 0.5
-KEYWORD_LINE = re.compile(r"^[ \t]*([^\s:][^:\n]{0,79}?)[ \t]*:[ \t]+(\S.*)$")
-_MAX_KEYWORD_WORDS = 6
+_TEXT_FORMATS = ("text", "lines")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +28,7 @@ class Detected:
     """A format, the sentence that says why, what was looked at, and the columns seen.
 
     `columns` are the file's own names in the order seen; `mapping` gives the own column of each
-    needed name that has another name.
+    needed name that has another name. `shape` is the place among the format's shapes.
     """
 
     format: str
@@ -46,12 +36,13 @@ class Detected:
     looked_at: str
     columns: tuple[str, ...]
     mapping: Mapping[str, str]
+    shape: int = 0
 
 
 def detect(located: Located, source: Source) -> Detected:
     """Detect the format of a source, or check the one that was named.
 
-    Raises DataError when it is ambiguous, unknown, or a preference pair.
+    Raises DataError when it is ambiguous, unknown, or known and not for training.
     """
     if located.kind == "text":
         return _detect_text(located, source)
@@ -59,99 +50,148 @@ def detect(located: Located, source: Source) -> Detected:
     looked_at = f"the first {len(rows)} rows of {located.files[0].path.name}"
     columns = tuple(dict.fromkeys(key for row in rows for key in row.values))
     first = rows[0]
+    if located.kind == "pgn":
+        _require_pgn(source)
     if source.format != "auto":
-        mapping = _mapping(source, source.format)
-        _require_keys(first, source.format, mapping)
-        return Detected(source.format, "named in the run file", looked_at, columns, mapping)
-    return _detect_rows(first, columns, looked_at, source)
+        shape, mapping = _named_shape(first, source)
+        reason = "named in the run file"
+    else:
+        shape, mapping = _found_shape(first, source)
+        reason = _reason(shape, mapping, columns)
+    if shape.build is persona.build:
+        reason += f"; {persona.say_roles(rows, mapping, source)}"
+    place = shapes_of(shape.format).index(shape)
+    shown = tuple("moves" if key == MOVETEXT else key for key in columns)
+    return Detected(shape.format, reason, looked_at, shown, mapping, place)
 
 
-def _detect_rows(
-    first: RawRow, columns: tuple[str, ...], looked_at: str, source: Source
-) -> Detected:
-    fits = [name for name in NEEDED if _fits(name, first, source)]
-    if {"chosen", "rejected"} <= set(first.values) and not source.columns:
+def _reason(shape: Shape, mapping: Mapping[str, str], columns: Sequence[str]) -> str:
+    if shape.format == "pgn":
+        return "games in PGN"
+    mapped = [f"{n} = {mapping[n]}" for n in shape.known if n in mapping]
+    reason = f"rows have {' and '.join(shape.needed)}"
+    if mapped:
+        reason += f" ({', '.join(mapped)})"
+    if shape.about:
+        reason += f"; {shape.about}"
+    used = {mapping.get(n, n) for n in shape.known}
+    unused = [key for key in columns if key not in used and key]
+    if unused and shape.format != "chess-uci":
+        reason += f"; not read: {list_keys(unused)}"
+    return reason
+
+
+def _found_shape(first: RawRow, source: Source) -> tuple[Shape, dict[str, str]]:
+    if not source.columns:
+        refuse_known(first)
+    fits = [
+        (shape, mapping)
+        for shape in SHAPES
+        if (mapping := _mapping(shape, source.columns)) is not None and _fits(shape, first, mapping)
+    ]
+    fits = _most_telling(fits)
+    formats = list(dict.fromkeys(shape.format for shape, _ in fits))
+    if len(formats) > 1:
         raise DataError(
-            f"{first.place}: these are preference pairs (chosen, rejected), which tunebook does "
-            "not train on; to train on one side say `format: completion` with `columns: "
-            "{prompt: ..., completion: chosen}`"
-        )
-    if "text" in fits and len(fits) > 1:
-        fits.remove("text")  # Many sets carry the rendered row beside its parts.
-    if len(fits) > 1:
-        raise DataError(
-            f"{first.place}: the keys {_list(first.values)} fit {' and '.join(fits)}; say which, "
-            f"as `format: {fits[0]}`"
+            f"{first.place}: the keys {list_keys(first.values)} fit {' and '.join(formats)}; say "
+            f"which, as `format: {formats[0]}`"
         )
     if not fits:
+        _require_mapped(first, source)
         raise DataError(
-            f"{first.place}: no known format has the keys {_list(first.values)}; tunebook reads "
-            f"{_formats()}; name your own columns as `columns: {_example(first)}`"
+            f"{first.place}: no known format has the keys {list_keys(first.values)}; tunebook "
+            f"reads {_formats()}; name your own columns as `columns: {_example(first)}`"
         )
-    found = fits[0]
-    mapping = _mapping(source, found)
-    needed = NEEDED[found]
-    mapped = [f"{n} = {mapping[n]}" for n in needed if n in mapping]
-    reason = f"rows have {' and '.join(needed)}" + (f" ({', '.join(mapped)})" if mapped else "")
-    return Detected(found, reason, looked_at, columns, mapping)
+    return fits[0]
 
 
-def _fits(name: str, first: RawRow, source: Source) -> bool:
-    mapped = {_ALIASES.get(key, {}).get(name, key) for key in source.columns}
-    known = {*NEEDED[name], *OPTIONAL.get(name, ())}
-    if not mapped <= known or not set(NEEDED[name]) <= set(first.values) | mapped:
-        return False
-    if name in ("chat", "sharegpt"):
-        key = NEEDED[name][0]
-        return isinstance(first.values.get(source.columns.get(key, key)), list)
-    return True
+def _require_mapped(first: RawRow, source: Source) -> None:
+    """Name the column of the run file that a row lacks, if it would fit but for that."""
+    for shape in SHAPES:
+        mapping = _mapping(shape, source.columns)
+        if not source.columns or mapping is None:
+            continue
+        missing = [n for n in shape.needed if mapping.get(n, n) not in first.values]
+        stated = {shape.aliases.get(name, name) for name in source.columns}
+        if missing and set(missing) <= stated:
+            raise missing_keys(first, shape.format, mapping, missing)
 
 
-def _mapping(source: Source, found: str) -> dict[str, str]:
-    known = (*NEEDED[found], *OPTIONAL.get(found, ())) if found in NEEDED else ()
-    mapping: dict[str, str] = {}
-    for name, column in source.columns.items():
-        canonical = _ALIASES.get(name, {}).get(found, name)
-        if canonical not in known:
-            raise DataError(
-                f"{source.path}: columns: {name} is no column of format {found}; it has "
-                f"{', '.join(known) or 'none'}"
-            )
+def _most_telling(
+    fits: list[tuple[Shape, dict[str, str]]],
+) -> list[tuple[Shape, dict[str, str]]]:
+    """Leave out plain text beside anything else, and what needs a part of what another needs."""
+    # Many sets carry the rendered row beside its parts.
+    others = [fit for fit in fits if fit[0].format != "text"] or fits
+    wanted = [{mapping.get(n, n) for n in shape.needed} for shape, mapping in others]
+    return [
+        fit
+        for fit, keys in zip(others, wanted, strict=True)
+        if not any(keys < more for more in wanted)
+    ]
+
+
+def _fits(shape: Shape, first: RawRow, mapping: Mapping[str, str]) -> bool:
+    return {mapping.get(n, n) for n in shape.needed} <= set(first.values) and shape.fits(
+        first.values, mapping
+    )
+
+
+def _mapping(shape: Shape, columns: Mapping[str, str]) -> dict[str, str] | None:
+    """Give the own column of each name; None when the shape has no such name."""
+    mapping = dict(shape.columns)
+    for name, column in columns.items():
+        canonical = shape.aliases.get(name, name)
+        if canonical not in shape.known:
+            return None
         mapping[canonical] = column
     return mapping
 
 
-def _require_keys(row: RawRow, name: str, mapping: Mapping[str, str]) -> None:
-    if name not in NEEDED:
+def _named_shape(first: RawRow, source: Source) -> tuple[Shape, dict[str, str]]:
+    name = source.format
+    shapes = [s for s in shapes_of(name) if s.needed != (MOVETEXT,) or first.file.kind == "pgn"]
+    if not shapes:
         raise DataError(
-            f"{row.file.path}: format {name} is for plain text files, and this holds JSON rows; "
-            f"say one of {', '.join(NEEDED)}"
+            f"{first.file.path}: format {name} is for files of its own kind, and this holds rows; "
+            f"say one of {', '.join(f for f in FORMATS if f != name)}"
         )
-    missing = [n for n in NEEDED[name] if mapping.get(n, n) not in row.values]
+    mapped = [(s, mapping) for s in shapes if (mapping := _mapping(s, source.columns)) is not None]
+    if not mapped:
+        unknown = next(
+            n for n in source.columns if all(s.aliases.get(n, n) not in s.known for s in shapes)
+        )
+        known = ", ".join(dict.fromkeys(n for s in shapes for n in s.known))
+        raise DataError(
+            f"{source.path}: columns: {unknown} is no column of format {name}; it has {known}"
+        )
+    for shape, mapping in mapped:
+        if _fits(shape, first, mapping):
+            return shape, mapping
+    shape, mapping = mapped[0]
+    missing = [n for n in shape.needed if mapping.get(n, n) not in first.values]
     if missing:
-        raise missing_keys(row, name, mapping, missing)
+        raise missing_keys(first, name, mapping, missing)
+    return shape, mapping
 
 
-def missing_keys(
-    row: RawRow, name: str, mapping: Mapping[str, str], missing: Iterable[str]
-) -> DataError:
-    """Write the error of a row that lacks keys, with what it has and the way out."""
-    wanted = [f"{mapping[n]!r} (for {n})" if n in mapping else repr(n) for n in missing]
-    needed = ", ".join(NEEDED[name])
-    return DataError(
-        f"{row.place}: the row has no {' and no '.join(wanted)}; it has {_list(row.values)}, and "
-        f"format {name} needs {needed}; name your own columns as `columns: "
-        f"{{{NEEDED[name][-1]}: your_name}}`"
-    )
+def _require_pgn(source: Source) -> None:
+    if source.format not in ("auto", "pgn"):
+        raise DataError(
+            f"{source.path}: format {source.format} is for other files, and this holds games in "
+            "PGN; say `format: pgn` or leave it out"
+        )
+    if source.columns:
+        raise DataError(f"{source.path}: columns are for rows, and this holds games in PGN")
 
 
 def _detect_text(located: Located, source: Source) -> Detected:
     if source.columns:
-        raise DataError(f"{source.path}: columns are for JSON rows, and this is plain text")
-    if source.format not in ("auto", "text", "lines"):
+        raise DataError(f"{source.path}: columns are for rows, and this is plain text")
+    if source.format not in ("auto", *_TEXT_FORMATS):
         raise DataError(
-            f"{source.path}: format {source.format} needs JSON rows, and this is plain text; say "
-            "`format: text` or `format: lines`"
+            f"{source.path}: format {source.format} needs rows (json, jsonl, csv, parquet), and "
+            "this is plain text; say `format: text` or `format: lines`"
         )
     matching, seen = _count_keyword_lines(located)
     looked_at = f"the first {seen} lines of {located.files[0].path.name}"
@@ -184,17 +224,12 @@ def _count_keyword_lines(located: Located) -> tuple[int, int]:
     return matching, seen
 
 
-def split_keyword(line: str) -> tuple[str, str] | None:
-    """Split `keyword: text`; None when the line is not of that form."""
-    found = KEYWORD_LINE.match(line.rstrip("\r\n"))
-    if found is None or len(found[1].split()) > _MAX_KEYWORD_WORDS:
-        return None
-    return found[1], found[2]
-
-
 def _formats() -> str:
-    shown = [f"{name} ({', '.join(keys)})" for name, keys in NEEDED.items()]
-    return ", ".join([*shown, "lines (`keyword: text`)"])
+    shown = dict[str, str]()
+    for shape in SHAPES:
+        if shape.format != "pgn":
+            shown.setdefault(shape.format, f"{shape.format} ({', '.join(shape.needed)})")
+    return ", ".join([*shown.values(), "pgn"])
 
 
 def _example(row: RawRow) -> str:
@@ -213,9 +248,3 @@ def _example(row: RawRow) -> str:
 
 def _first_of(names: Iterable[str], keys: Iterable[str]) -> str | None:
     return next((name for name in names if name in keys), None)
-
-
-def _list(values: Iterable[str]) -> str:
-    keys = list(values)
-    shown = ", ".join(keys[:12]) or "none"
-    return f"{shown} and {len(keys) - 12} more" if len(keys) > 12 else shown

@@ -3,39 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import orjson
 
-from tunebook.data.detect import Detected, missing_keys, split_keyword
+from tunebook.data.detect import Detected
 from tunebook.data.documents import TextPart, choose_row_unit, read_documents
+from tunebook.data.formats import Turns, find_builder, stages_of
+from tunebook.data.formats.lines import split_keyword
 from tunebook.data.rows import RawRow, read_rows
 from tunebook.data.sources import Located, read_lines
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Source
-from tunebook.records import Example, Message, Role
-
-_SHAREGPT_ROLES: Mapping[str, Role] = {
-    "system": "system",
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "assistant": "assistant",
-}
-_CHAT_ROLES: Mapping[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
-
-
-@dataclass(frozen=True, slots=True)
-class Turns:
-    """What a format makes of a row: an example's messages, and what of them may be left out."""
-
-    messages: tuple[Message, ...]
-    window_from: int | None = None
-
-
-Builder = Callable[[RawRow, Mapping[str, str], Source], Sequence[Turns]]
-"""Builds the examples of a row, at least one; raises DataError naming the row that is wrong."""
+from tunebook.records import Example, Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +47,7 @@ class Reader:
     def examples(self) -> Iterator[Read]:
         """Yield every example of the source in file order."""
         for index, file in enumerate(self.located.files):
-            if self.detected.format == "lines":
+            if file.kind == "text" and self.detected.format == "lines":
                 yield from self.of_lines(index, read_lines(file))
             elif file.kind == "text":
                 unit, separator = self.source.document, self.source.separator
@@ -77,7 +58,7 @@ class Reader:
     def of_rows(self, index: int, rows: Iterable[RawRow]) -> Iterator[Read]:
         """Yield the examples of rows of file number `index`."""
         by_file = choose_row_unit(self.source) == "file"
-        build = _BUILDERS[self.detected.format]
+        build = find_builder(self.detected.format, self.detected.shape, self.stage)
         for row in rows:
             yield from self._reads(
                 index, row.row, build(row, self.detected.mapping, self.source), by_file
@@ -129,14 +110,15 @@ def _document_of(keys: Sequence[int]) -> int:
 
 def check_stage(found: str, stage: str, path: str) -> None:
     """Refuse text for stage sft and conversations for stage cpt."""
-    if stage == "cpt" and found not in ("text", "lines"):
+    if stages_of(found)[stage]:
+        return
+    if stage == "cpt":
         raise DataError(
             f"{path}: stage cpt trains on text, and this is format {found}; say `stage: sft`"
         )
-    if stage == "sft" and found == "text":
-        raise DataError(
-            f"{path}: stage sft trains on prompts and responses, and this is text; say `stage: cpt`"
-        )
+    raise DataError(
+        f"{path}: stage sft trains on prompts and responses, and this is text; say `stage: cpt`"
+    )
 
 
 def content_key(messages: tuple[Message, ...]) -> int:
@@ -153,102 +135,3 @@ def document_key(name: str) -> int:
 def _hash(data: bytes) -> bytes:
     # The salt is part of the product, never of a run: a split does not move with the seed.
     return hashlib.blake2b(data, digest_size=8, person=b"tunebook.split").digest()
-
-
-# --- JSON rows ----------------------------------------------------------------------------------
-
-
-def _alpaca(row: RawRow, mapping: Mapping[str, str]) -> tuple[Message, ...]:
-    instruction = _text(row, "alpaca", "instruction", mapping)
-    output = _text(row, "alpaca", "output", mapping)
-    messages = [Message("user", instruction)]
-    column = mapping.get("input", "input")
-    material = row.values.get(column)
-    if material is not None and not isinstance(material, str):
-        raise _not_text(row, column, material)
-    if material and material.strip():
-        messages.append(Message("input", material))
-    return (*messages, Message("assistant", output))
-
-
-def _completion(row: RawRow, mapping: Mapping[str, str]) -> tuple[Message, ...]:
-    prompt = _text(row, "completion", "prompt", mapping)
-    answer = _text(row, "completion", "completion", mapping)
-    return Message("user", prompt), Message("assistant", answer)
-
-
-def _plain_text(row: RawRow, mapping: Mapping[str, str]) -> tuple[Message, ...]:
-    return (Message("text", _text(row, "text", "text", mapping)),)
-
-
-def _chat(row: RawRow, mapping: Mapping[str, str]) -> tuple[Message, ...]:
-    return _turns(row, "chat", mapping, "role", "content", _CHAT_ROLES)
-
-
-def _sharegpt(row: RawRow, mapping: Mapping[str, str]) -> tuple[Message, ...]:
-    return _turns(row, "sharegpt", mapping, "from", "value", _SHAREGPT_ROLES)
-
-
-def _turns(
-    row: RawRow,
-    name: str,
-    mapping: Mapping[str, str],
-    who: str,
-    what: str,
-    roles: Mapping[str, Role],
-) -> tuple[Message, ...]:
-    key = "messages" if name == "chat" else "conversations"
-    column = mapping.get(key, key)
-    if column not in row.values:
-        raise missing_keys(row, name, mapping, [key])
-    turns = row.values[column]
-    if not isinstance(turns, list):
-        raise DataError(f"{row.place}: {column} is not a list of turns")
-    messages = []
-    for place, turn in enumerate(turns, start=1):
-        if not isinstance(turn, dict) or who not in turn or what not in turn:
-            raise DataError(
-                f"{row.place}: turn {place} of {column} needs {who} and {what}, as format {name} "
-                f"has them"
-            )
-        role, said = turn[who], turn[what]
-        if not isinstance(role, str) or role not in roles:
-            raise DataError(
-                f"{row.place}: turn {place} has {who} {role!r}; format {name} knows "
-                f"{', '.join(roles)}"
-            )
-        if not isinstance(said, str):
-            raise _not_text(row, f"{what} of turn {place}", said)
-        messages.append(Message(roles[role], said))
-    return tuple(messages)
-
-
-def _text(row: RawRow, name: str, key: str, mapping: Mapping[str, str]) -> str:
-    column = mapping.get(key, key)
-    if column not in row.values:
-        raise missing_keys(row, name, mapping, [key])
-    value = row.values[column]
-    if not isinstance(value, str):
-        raise _not_text(row, column, value)
-    return value
-
-
-def _not_text(row: RawRow, column: str, value: object) -> DataError:
-    shown = orjson.dumps(value).decode()[:40]
-    return DataError(f"{row.place}: {column} is {shown}, not a text; put it in quotation marks")
-
-
-def _single(
-    build: Callable[[RawRow, Mapping[str, str]], tuple[Message, ...]],
-) -> Builder:
-    """Make the builder of a format whose rows are one example each."""
-    return lambda row, mapping, source: [Turns(build(row, mapping))]
-
-
-_BUILDERS: Mapping[str, Builder] = {
-    "alpaca": _single(_alpaca),
-    "completion": _single(_completion),
-    "text": _single(_plain_text),
-    "chat": _single(_chat),
-    "sharegpt": _single(_sharegpt),
-}

@@ -49,7 +49,7 @@ class Source(Section):
     """One source of training rows."""
 
     path: str = Field(
-        description="A file, a folder, a glob or a hub id[@revision][:split]; .gz and .zst are read."
+        description="A file, folder, glob or hub id[@revision][:split]; .gz and .zst are read."
     )
     format: FormatName = Field("auto", description="Detected and shown unless it is named.")
     columns: dict[str, str] = Field(

@@ -177,10 +177,10 @@ MISTAKES = [
     ("a.txt.zst", b"not zstd", {}, r"a\.txt\.zst is damaged or no \.zst archive"),
     (
         "a.jsonl",
-        b'{"question": "q", "answer": "a"}',
+        b'{"query": "q", "reply": "a"}',
         {},
-        r"line 1: no known format has the keys question, answer; .*sharegpt \(conversations\)"
-        r".*`columns: \{prompt: question, completion: answer\}`",
+        r"line 1: no known format has the keys query, reply; .*sharegpt \(conversations\)"
+        r".*`columns: \{prompt: query, completion: reply\}`",
     ),
     (
         "a.jsonl",
@@ -199,13 +199,13 @@ MISTAKES = [
         b'{"instruction": "i", "output": "o"}\n{"instruction": "i", "answer": "o"}',
         {},
         r"line 2: the row has no 'output'; it has instruction, answer, and format alpaca needs "
-        r"instruction, output; name your own columns as `columns: \{output: your_name\}`",
+        r"output in every row; name your own columns as `columns: \{output: your_name\}`",
     ),
     ("a.json", b'[{"instruction": "i", "output": 3}]', {}, r"row 1: output is 3, not a text"),
     ("a.json", b'[{"text": "x"}]', {"format": "alpaca"}, r"no 'instruction' and no 'output'"),
-    ("a.json", b'[{"text": "x"}]', {"format": "lines"}, r"format lines is for plain text files"),
-    ("a.txt", b"hope: a\n", {"format": "alpaca"}, r"format alpaca needs JSON rows"),
-    ("a.txt", b"hope: a\n", {"columns": {"text": "x"}}, r"columns are for JSON rows"),
+    ("a.json", b'[{"text": "x"}]', {"format": "lines"}, r"row 1: format lines needs `keyword: text`, and the row says 'x'"),
+    ("a.txt", b"hope: a\n", {"format": "alpaca"}, r"format alpaca needs rows"),
+    ("a.txt", b"hope: a\n", {"columns": {"text": "x"}}, r"columns are for rows"),
     (
         "a.txt",
         b"hope: a\nno keyword here\n",

@@ -1,0 +1,23 @@
+"""Questions with answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from tunebook.data.formats.shape import Shape, Turns, text_of
+from tunebook.recipe.tree import Source
+from tunebook.records import Message
+
+if TYPE_CHECKING:
+    from tunebook.data.rows import RawRow
+
+
+def build(row: RawRow, mapping: Mapping[str, str], source: Source) -> list[Turns]:
+    """Build one example of a question and its answer."""
+    question = text_of(row, "qa", "question", mapping)
+    answer = text_of(row, "qa", "answer", mapping)
+    return [Turns((Message("user", question), Message("assistant", answer)))]
+
+
+SHAPES = (Shape("qa", ("question", "answer"), build),)

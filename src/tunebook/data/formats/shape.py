@@ -1,0 +1,104 @@
+"""What a format is to the rest: the keys its rows have, and what makes examples of a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import orjson
+
+from tunebook.errors import DataError
+from tunebook.recipe.tree import Source
+from tunebook.records import Message
+
+if TYPE_CHECKING:
+    from tunebook.data.rows import RawRow
+
+_SHOWN_CHARACTERS = 40
+_SHOWN_KEYS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """What a format makes of a row: an example's messages, and what of them may be left out."""
+
+    messages: tuple[Message, ...]
+    window_from: int | None = None
+
+
+Builder = Callable[["RawRow", Mapping[str, str], Source], Sequence[Turns]]
+"""Builds the examples of a row, at least one; raises DataError naming the row that is wrong."""
+
+
+def _any_row(values: Mapping[str, object], columns: Mapping[str, str]) -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One way in which rows of a format are written; a format may have several.
+
+    `needed` and `optional` are the names that `columns:` maps; `columns` says which of them have
+    another name in files of this shape, `aliases` which names a run file may use for them. `fits`
+    looks at the values of a row that has the needed keys. `build` makes prompts and answers (stage
+    sft), `build_text` makes text (stage cpt); None: the shape has none. All are functions of a
+    module, so that they travel to worker processes.
+    """
+
+    format: str
+    needed: tuple[str, ...]
+    build: Builder | None = None
+    build_text: Builder | None = None
+    optional: tuple[str, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    fits: Callable[[Mapping[str, object], Mapping[str, str]], bool] = _any_row
+    about: str = ""
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Every name that `columns:` may map."""
+        return (*self.needed, *self.optional)
+
+
+def text_of(row: RawRow, found_format: str, key: str, mapping: Mapping[str, str]) -> str:
+    """Take a text from a row; DataError when it is missing or no text."""
+    column = mapping.get(key, key)
+    if column not in row.values:
+        raise missing_keys(row, found_format, mapping, [key])
+    value = row.values[column]
+    if not isinstance(value, str):
+        raise not_text(row, column, value)
+    return value
+
+
+def missing_keys(
+    row: RawRow, found_format: str, mapping: Mapping[str, str], missing: Sequence[str]
+) -> DataError:
+    """Write the error of a row that lacks keys, with what it has and the way out."""
+    wanted = [f"{mapping[n]!r} (for {n})" if n in mapping else repr(n) for n in missing]
+    return DataError(
+        f"{row.place}: the row has no {' and no '.join(wanted)}; it has "
+        f"{list_keys(row.values)}, and format {found_format} needs {' and '.join(missing)} in "
+        f"every row; name your own columns as `columns: {{{missing[-1]}: your_name}}`"
+    )
+
+
+def not_text(row: RawRow, column: str, value: object) -> DataError:
+    """Write the error of a value that is no text."""
+    try:
+        shown = orjson.dumps(value).decode()
+    except TypeError:  # nested deeper than orjson writes, or a number it does not know
+        shown = f"a {type(value).__name__}"
+    if len(shown) > _SHOWN_CHARACTERS:
+        shown = shown[:_SHOWN_CHARACTERS] + "..."
+    return DataError(f"{row.place}: {column} is {shown}, not a text; put it in quotation marks")
+
+
+def list_keys(values: Iterable[str]) -> str:
+    """List the keys of a row, the first twelve by name."""
+    keys = list(values)
+    shown = ", ".join(keys[:_SHOWN_KEYS]) or "none"
+    more = len(keys) - _SHOWN_KEYS
+    return f"{shown} and {more} more" if more > 0 else shown
