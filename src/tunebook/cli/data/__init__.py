@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tunebook.cli.data import chess, show
+from tunebook.cli.data import chess, filter, show
 
 
 @click.group()
@@ -12,5 +12,5 @@ def command() -> None:
     """Look at data as the model will see it."""
 
 
-for verb in (chess, show):
+for verb in (chess, filter, show):
     command.add_command(verb.command)
