@@ -1,28 +1,27 @@
 """Write a large synthetic JSONL set of English-like text, of which many words are never seen twice.
 
-    python benchmarks/make_big_text.py OUT.jsonl 10e9
+    python benchmarks/make_big_text.py OUT.jsonl 10e9 BOOK.txt.gz ...
 
-Words are drawn from a fixed vocabulary by Zipf's law; a share of all running words is made up of
-random syllables, so that a cache of words seen before is not flattered. The share of distinct words
-of each 100 MB that did not occur before is printed.
+Words are drawn with the frequencies they have in the books; a share of the running words is made up
+of random syllables, so that a cache of words seen before is not flattered. How many of the distinct
+words of each 100 MB did not occur before is printed for the first 400 MB.
 """
 
 from __future__ import annotations
 
+import gzip
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import orjson
 
-SYLLABLES = (
-    "ba be bi bo bu ca ce ci co cu da de di do du fa fe fi fo fu ga ge gi go gu la le li lo lu ma "
-    "me mi mo mu na ne ni no nu pa pe pi po pu ra re ri ro ru sa se si so su ta te ti to tu va ve "
-    "vi vo vu an en in on un ar er ir or ur as es is os us tion ness ment ing able ous ist phy"
-).split()
-MADE_UP = 0.04
-KNOWN_WORDS = 60_000
+CONSONANTS, VOWELS = "bcdfglmnprstv", "aeiou"
+ENDINGS = ["tion", "ness", "ment", "ing", "able", "ous", "ist", "phy", "an", "er", "es", "ar"]
+SYLLABLES = [c + v for c in CONSONANTS for v in VOWELS] + ENDINGS
+MADE_UP = 0.01
 MEAN_WORDS = 350
 BLOCK_WORDS = 2_000_000
 
@@ -35,21 +34,28 @@ def make_words(generator: np.random.Generator, n: int) -> np.ndarray:
     return np.array(["".join(row[:k]) for row, k in zip(parts, lengths, strict=True)], dtype=object)
 
 
+def read_words(paths: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Count the words of books, punctuation left on them, as arrays of words and frequencies."""
+    counts: Counter[str] = Counter()
+    for path in paths:
+        with gzip.open(path, "rt", encoding="utf-8") as stream:
+            counts.update(stream.read().split())
+    return np.array(list(counts), dtype=object), np.array(list(counts.values()), dtype=float)
+
+
 def main() -> None:
     path, size = Path(sys.argv[1]), int(float(sys.argv[2]))
     generator = np.random.Generator(np.random.PCG64(7))
-    vocabulary = make_words(generator, KNOWN_WORDS)
-    weights = 1 / (np.arange(KNOWN_WORDS) + 2.7)
-    weights /= weights.sum()
-    cumulative = np.cumsum(weights)
+    vocabulary, counts = read_words(sys.argv[3:])
+    cumulative = np.cumsum(counts) / counts.sum()
     written, number, began = 0, 0, time.monotonic()
     seen: set[str] = set()
     fresh: set[str] = set()
-    known_before, next_report = 0, 100_000_000
+    next_report = 100_000_000
     with path.open("wb") as stream:
         while written < size:
             draw = np.searchsorted(cumulative, generator.random(BLOCK_WORDS))
-            words = vocabulary[np.minimum(draw, KNOWN_WORDS - 1)]
+            words = vocabulary[np.minimum(draw, len(vocabulary) - 1)]
             odd = np.flatnonzero(generator.random(BLOCK_WORDS) < MADE_UP)
             words[odd] = make_words(generator, len(odd))
             if written < 400_000_000:
@@ -58,8 +64,8 @@ def main() -> None:
             lines = []
             while place < BLOCK_WORDS:
                 n = max(20, int(generator.exponential(MEAN_WORDS)))
-                text = " ".join(words[place : place + n]).replace("s ", "s, ", 3)
-                lines.append(orjson.dumps({"id": number, "text": text.capitalize() + "."}))
+                text = " ".join(words[place : place + n])
+                lines.append(orjson.dumps({"id": number, "text": text}))
                 number, place = number + 1, place + n
             block = b"\n".join(lines) + b"\n"
             stream.write(block)

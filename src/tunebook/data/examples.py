@@ -43,6 +43,10 @@ class Reader:
         check_stage(detected.format, stage, source.path)
         self.located, self.detected, self.source, self.stage = located, detected, source, stage
         self._file_keys = [document_key(file.label) for file in located.files]
+        self._names = [
+            located.name if len(located.files) == 1 else f"{located.name}/{file.label}"
+            for file in located.files
+        ]
 
     def examples(self) -> Iterator[Read]:
         """Yield every example of the source in file order."""
@@ -89,16 +93,17 @@ class Reader:
             yield from self._reads(index, number, [Turns(messages)], by_file)
 
     def _reads(self, index: int, row: int, found: Sequence[Turns], by_file: bool) -> Iterator[Read]:
-        files = self.located.files
-        name = self.located.name if len(files) == 1 else f"{self.located.name}/{files[index].label}"
+        name = self._names[index]
         keys = [content_key(turns.messages) for turns in found]
         # All examples of a row are one document: a split must not tear a conversation apart.
         document = self._file_keys[index] if by_file else _document_of(keys)
-        shown = files[index].label if by_file else f"{document:016x}"
-        for place, (turns, key) in enumerate(zip(found, keys, strict=True), start=1):
-            sub = place if len(found) > 1 else 0
-            said = f"{name}#{row}.{sub}" if sub else f"{name}#{row}"
-            example = Example(said, shown, turns.messages, turns.window_from)
+        shown = self.located.files[index].label if by_file else f"{document:016x}"
+        if len(found) == 1:
+            example = Example(f"{name}#{row}", shown, found[0].messages, found[0].window_from)
+            yield Read(example, index, row, 0, keys[0], document, by_file)
+            return
+        for sub, (turns, key) in enumerate(zip(found, keys, strict=True), start=1):
+            example = Example(f"{name}#{row}.{sub}", shown, turns.messages, turns.window_from)
             yield Read(example, index, row, sub, key, document, by_file)
 
 

@@ -171,8 +171,9 @@ def _judge_all(reads: Iterator[Read], job: Job, made: _Made) -> Iterator[tuple[R
         for m, known in enumerate(made.keys):
             known.append(keys[m] if m < len(keys) else None)
         flags = BY_FILE if read.by_file else 0
-        if any(looks_like_mojibake(m.content) for m in read.example.messages):
-            flags |= MOJIBAKE
+        for message in read.example.messages:
+            if looks_like_mojibake(message.content):
+                flags |= MOJIBAKE
         made.judged.append([read.row, read.file, read.sub, 0, 0, at, flags])
         if why is None:
             yield read, len(made.judged) - 1

@@ -6,6 +6,7 @@ and not by the data.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -123,6 +124,9 @@ def _begin(job: Job, folder: Path) -> None:
     """Remember the job in a fresh worker process: it is sent once, not with every piece."""
     global _here
     _here = (job, folder)
+    # Rows make no cycles, and looking for some takes a sixth of the time.
+    gc.freeze()
+    gc.disable()
 
 
 def _work(piece: Piece) -> None:

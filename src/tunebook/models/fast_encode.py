@@ -48,7 +48,7 @@ class FastEncoder:
     `library` says which; `why_not` why gigatoken is not used.
     """
 
-    def __init__(self, tokenizer_json: str) -> None:
+    def __init__(self, tokenizer_json: str, *, use_fast: bool = True) -> None:
         self._slow = Tokenizer.from_str(tokenizer_json)
         known = json.loads(tokenizer_json)
         self._specials = [
@@ -63,7 +63,7 @@ class FastEncoder:
         self.why_not: str | None = None
         if self._lengths is None:
             self.why_not = "its tokens stand for no fixed bytes"
-        else:
+        elif use_fast:
             self._fast, self.why_not = self._try_fast(tokenizer_json)
         self.library = "tokenizers" if self._fast is None else "gigatoken"
 
@@ -106,12 +106,13 @@ class FastEncoder:
     def _is_odd(self, texts: Sequence[str], *, specials: bool) -> NDArray[np.bool_]:
         """Mark texts whose tokens may spell another text of the same length."""
         odd = np.zeros(len(texts), dtype=bool)
-        for place, text in enumerate(texts):
-            if self._composes and not text.isascii():
-                odd[place] = not unicodedata.is_normalized("NFC", text)
-            if self._fast is not None and not specials:
-                # gigatoken reads the text of a special token as that token.
-                odd[place] |= self._has_special(text)
+        if self._composes:
+            for place, text in enumerate(texts):
+                odd[place] = not (text.isascii() or unicodedata.is_normalized("NFC", text))
+        if self._fast is not None and not specials:
+            # gigatoken reads the text of a special token as that token.
+            for special in self._specials:
+                odd |= np.fromiter((special in text for text in texts), bool, len(texts))
         return odd
 
     def _ids(
