@@ -96,7 +96,7 @@ class Reader:
         name = self._names[index]
         keys = [content_key(turns.messages) for turns in found]
         # All examples of a row are one document: a split must not tear a conversation apart.
-        document = self._file_keys[index] if by_file else _document_of(keys)
+        document = self._file_keys[index] if by_file else _document_of(keys, found[0].document)
         shown = self.located.files[index].label if by_file else f"{document:016x}"
         if len(found) == 1:
             example = Example(f"{name}#{row}", shown, found[0].messages, found[0].window_from)
@@ -107,7 +107,9 @@ class Reader:
             yield Read(example, index, row, sub, key, document, by_file)
 
 
-def _document_of(keys: Sequence[int]) -> int:
+def _document_of(keys: Sequence[int], stated: str | None) -> int:
+    if stated is not None:
+        return int.from_bytes(_hash(b"document\0" + stated.encode()), "little")
     if len(keys) == 1:
         return keys[0]
     return int.from_bytes(_hash(b"".join(key.to_bytes(8, "little") for key in keys)), "little")

@@ -119,6 +119,13 @@ def test_a_header_and_moves_that_end_differently_are_refused(write: Write) -> No
         game_of_row(row, {}, "pgn")
 
 
+def test_a_game_that_is_cut_off_is_refused(write: Write) -> None:
+    path = write("g.pgn", '[Result "1-0"]\n\n1. e4 e5 2. Nf3')
+    (row,) = read_rows(locate(str(path)).files[0])
+    with pytest.raises(BadGame, match="game 1: the moves do not end with a result"):
+        game_of_row(row, {}, "pgn")
+
+
 def test_python_chess_reads_what_is_written() -> None:
     import chess.pgn
 

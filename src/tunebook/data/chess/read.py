@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tunebook.data.chess.games import WAY_OUT, BadGame, Game, check_game
+from tunebook.data.chess.games import RESULTS, WAY_OUT, BadGame, Game, check_game
 from tunebook.data.chess.pgn import MOVETEXT, read_moves
 from tunebook.errors import DataError
 
@@ -69,7 +69,14 @@ def _of_pgn(row: RawRow) -> Game:
         )
     if stated in ("*", "?"):
         tags["Result"] = result or "*"
-    return check_game(tags, moves, row.place, "san")
+    game = check_game(tags, moves, row.place, "san")
+    if result is None:
+        raise BadGame(
+            "no end",
+            f"{row.place}: the moves do not end with a result ({', '.join(RESULTS)} or *), so the "
+            f"game may be cut off; {WAY_OUT}",
+        )
+    return game
 
 
 def _tags(given: Mapping[str, object], place: str) -> dict[str, str]:

@@ -36,15 +36,25 @@ def build(row: RawRow, mapping: Mapping[str, str], source: Source) -> list[Turns
     except DataError as error:
         raise DataError(f"{row.place}: {error}") from None
     return [
-        Turns((Message("user", one.prompt), Message("assistant", one.completion))) for one in asked
+        Turns(
+            (Message("user", one.prompt), Message("assistant", one.completion)),
+            document=_document(game),
+        )
+        for one in asked
     ] or [Turns(())]
 
 
 def build_text(row: RawRow, mapping: Mapping[str, str], source: Source) -> list[Turns]:
     """Build the text of a game: header, moves and result."""
     game = _game(row, mapping)
-    text = game_text(game, source.chess) if game is not None else ""
-    return [Turns((Message("text", text),))]
+    if game is None:
+        return [Turns((Message("text", ""),))]
+    return [Turns((Message("text", game_text(game, source.chess)),), document=_document(game))]
+
+
+def _document(game: Game) -> str:
+    """Name a game by its moves, so that it stays on its side of a split whatever is asked."""
+    return f"chess {game.start or ''} {' '.join(game.uci)}"
 
 
 def _game(row: RawRow, mapping: Mapping[str, str]) -> Game | None:

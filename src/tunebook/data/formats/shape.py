@@ -21,10 +21,15 @@ _SHOWN_KEYS = 12
 
 @dataclass(frozen=True, slots=True)
 class Turns:
-    """What a format makes of a row: an example's messages, and what of them may be left out."""
+    """What a format makes of a row: an example's messages, and what of them may be left out.
+
+    `document` is what a split counts the row by when that is not what its examples say: a game of
+    chess stays on its side of the split whatever is asked about it.
+    """
 
     messages: tuple[Message, ...]
     window_from: int | None = None
+    document: str | None = None
 
 
 Builder = Callable[["RawRow", Mapping[str, str], Source], Sequence[Turns]]
