@@ -12,7 +12,7 @@ from tunebook.data.formats.lines import split_keyword
 from tunebook.data.formats.refused import refuse_known
 from tunebook.data.formats.shape import list_keys, missing_keys
 from tunebook.data.rows import RawRow, read_rows
-from tunebook.data.sources import Located, read_lines
+from tunebook.data.sources import Located, all_blank, read_lines
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Source
 
@@ -211,16 +211,17 @@ def _detect_text(located: Located, source: Source) -> Detected:
 
 
 def _count_keyword_lines(located: Located) -> tuple[int, int]:
-    matching = seen = 0
+    matching = seen = blank = 0
     for _, line in read_lines(located.files[0]):
         if not line.strip():
+            blank += 1
             continue
         seen += 1
         matching += split_keyword(line) is not None
         if seen == _LOOKED_AT_LINES:
             break
     if not seen:
-        raise DataError(f"{located.files[0].path} is empty; put rows into it or leave it out")
+        raise all_blank(located.files[0].path, blank)
     return matching, seen
 
 

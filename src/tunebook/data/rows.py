@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import orjson
 
 from tunebook.data.chess.pgn import MOVETEXT, split_games
-from tunebook.data.sources import MAX_ROW_BYTES, SourceFile, read_lines, read_whole
+from tunebook.data.json_rows import explain, kind_name, read_json
+from tunebook.data.sources import SourceFile, all_blank, read_lines
+from tunebook.data.tables import read_arrow, read_csv, read_parquet
 from tunebook.errors import DataError
 
 _UNITS = {"jsonl": "line", "pgn": "game"}
@@ -30,13 +32,20 @@ class RawRow:
 
 
 def read_rows(file: SourceFile) -> Iterator[RawRow]:
-    """Yield the objects of a .json list, the lines of a .jsonl file or the games of a .pgn file."""
+    """Yield the rows of a file of any kind but plain text."""
     if file.kind == "jsonl":
         yield from _read_jsonl(file)
     elif file.kind == "pgn":
         yield from _read_pgn(file)
+    elif file.kind == "json":
+        for number, value in enumerate(read_json(file), start=1):
+            yield _as_row(file, number, value)
     else:
-        yield from _read_json(file)
+        for number, values in enumerate(_TABLES[file.kind](file), start=1):
+            yield RawRow(file, number, values)
+
+
+_TABLES = {"csv": read_csv, "tsv": read_csv, "parquet": read_parquet, "arrow": read_arrow}
 
 
 def _read_pgn(file: SourceFile) -> Iterator[RawRow]:
@@ -49,14 +58,15 @@ def _read_pgn(file: SourceFile) -> Iterator[RawRow]:
 
 
 def _read_jsonl(file: SourceFile) -> Iterator[RawRow]:
-    found = False
+    found, blank = False, 0
     for number, line in read_lines(file):
         if not line.strip():
+            blank += 1
             continue
         found = True
         yield parse_line(file, number, line)
     if not found:
-        raise DataError(f"{file.path} is empty; put rows into it or leave it out")
+        raise all_blank(file.path, blank)
 
 
 def parse_line(file: SourceFile, number: int, line: str | bytes) -> RawRow:
@@ -65,59 +75,16 @@ def parse_line(file: SourceFile, number: int, line: str | bytes) -> RawRow:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
         raise DataError(
-            f"{file.path}: line {number} is not valid JSON: {_reason(error)} (column "
+            f"{file.path}: line {number} is not valid JSON: {explain(error, line)} (column "
             f"{error.colno}); each line must be one JSON object"
         ) from None
     return _as_row(file, number, value)
-
-
-def _read_json(file: SourceFile) -> Iterator[RawRow]:
-    raw = read_whole(file)
-    try:
-        found = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        hint = "; one object per line is .jsonl" if _looks_like_jsonl(raw) else "; correct it there"
-        raise DataError(
-            f"{file.path} is not valid JSON: line {error.lineno}, column {error.colno}: "
-            f"{_reason(error)}{hint}"
-        ) from None
-    if not isinstance(found, list):
-        raise DataError(
-            f"{file.path} holds {_kind_name(found)}, not a list of rows; write it as "
-            "[{...}, {...}] or as .jsonl with one object per line"
-        )
-    if not found:
-        raise DataError(f"{file.path} holds no rows; put rows into it or leave it out")
-    for number, value in enumerate(found, start=1):
-        yield _as_row(file, number, value)
-
-
-def _looks_like_jsonl(raw: bytes) -> bool:
-    first, _, rest = raw.lstrip().partition(b"\n")
-    if not first.startswith(b"{") or not rest.strip() or len(first) > MAX_ROW_BYTES:
-        return False
-    try:
-        orjson.loads(first)
-    except orjson.JSONDecodeError:
-        return False
-    return True
 
 
 def _as_row(file: SourceFile, number: int, value: object) -> RawRow:
     if not isinstance(value, dict):
         unit = "line" if file.kind == "jsonl" else "row"
         raise DataError(
-            f"{file.path}: {unit} {number} is {_kind_name(value)}, not an object with named values"
+            f"{file.path}: {unit} {number} is {kind_name(value)}, not an object with named values"
         )
     return RawRow(file, number, value)
-
-
-def _reason(error: orjson.JSONDecodeError) -> str:
-    return error.msg.partition(": line ")[0]
-
-
-def _kind_name(value: object) -> str:
-    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
-    if value is None:
-        return "null"
-    return names.get(type(value), "a number")

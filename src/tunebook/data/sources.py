@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import gzip
 import hashlib
@@ -11,18 +12,23 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, cast
 
 import zstandard
 
+from tunebook.data.zstd import ZstdStream
 from tunebook.errors import DataError
+from tunebook.units import format_count
 
-Kind = Literal["json", "jsonl", "pgn", "text"]
+Kind = Literal["json", "jsonl", "csv", "tsv", "parquet", "arrow", "pgn", "text"]
 
 _KINDS: dict[str, Kind] = {
     ".json": "json",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
     ".pgn": "pgn",
     ".txt": "text",
     ".text": "text",
@@ -33,7 +39,10 @@ _COMPRESSED = (".gz", ".zst")
 _NOT_IN_FOLDERS = (".md",)
 MAX_ROW_BYTES = 64 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_PGN_BEGINS = b"[Event "
 _BLOCK_BYTES = 1024 * 1024
+_LOOKED_AT_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +128,22 @@ def _ending(path: Path) -> str:
 
 
 def _kind_of(path: Path) -> Kind:
+    """Tell the kind of a file by its ending; a text that begins as a game of chess is one."""
     kind = _KINDS.get(_ending(path))
+    if kind == "text" and path.is_file() and _begins_as_pgn(path):
+        return "pgn"
     if kind is None:
         raise DataError(
             f"{path}: unknown kind of file {_ending(path) or 'without an ending'!r}; tunebook "
             f"reads {_known_endings()}"
         )
     return kind
+
+
+def _begins_as_pgn(path: Path) -> bool:
+    with _opened(path) as stream:
+        head = stream.read(_LOOKED_AT_BYTES)
+    return head.removeprefix(_BOM).lstrip().startswith(_PGN_BEGINS)
 
 
 def _known_endings() -> str:
@@ -177,9 +195,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
             with gzip.GzipFile(fileobj=raw) as unpacked:
                 yield io.BufferedReader(unpacked, _BLOCK_BYTES)
         elif ending == ".zst":
-            reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-            with io.BufferedReader(reader, _BLOCK_BYTES) as unpacked_zst:
-                yield unpacked_zst
+            yield io.BufferedReader(ZstdStream(raw), _BLOCK_BYTES)
         else:
             yield raw
 
@@ -187,7 +203,8 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 def read_lines(file: SourceFile) -> Iterator[tuple[int, str]]:
     """Yield line numbers from 1 and lines with their ends, a byte order mark left out.
 
-    Raises DataError when the file is empty, is not UTF-8, or a line is over 64 MiB.
+    Raises DataError when the file is empty, is not UTF-8, holds a NUL byte, or has a line over
+    64 MiB.
     """
     with _opened(file.path) as stream:
         raws = iter(lambda: stream.readline(MAX_ROW_BYTES + 1), b"")
@@ -195,7 +212,7 @@ def read_lines(file: SourceFile) -> Iterator[tuple[int, str]]:
         for number, line in decode_lines(file.path, raws):
             yield number, line
     if not number:
-        raise _is_empty(file.path)
+        raise is_empty(file.path)
 
 
 def decode_lines(
@@ -203,42 +220,86 @@ def decode_lines(
 ) -> Iterator[tuple[int, str]]:
     """Decode raw lines that begin at a line number and a byte of a file.
 
-    Raises DataError when one is not UTF-8 or over 64 MiB.
+    Raises DataError when one is not UTF-8, holds a NUL byte, or is over 64 MiB.
     """
     offset = first_byte
     for number, raw in enumerate(raws, start=first_line):
         if len(raw) > MAX_ROW_BYTES:
             raise DataError(f"{path}: line {number} is over 64 MiB; split it")
         body = raw[len(_BOM) :] if offset == 0 and raw.startswith(_BOM) else raw
+        before = offset + len(raw) - len(body)
         try:
             line = body.decode("utf-8")
         except UnicodeDecodeError as error:
-            at = offset + len(raw) - len(body) + error.start
-            raise _not_utf8(path, number, at, body[error.start]) from None
+            utf16 = offset == 0 and raw.startswith(_UTF16)
+            raise _not_utf8(path, number, before + error.start, body[error.start], utf16) from None
+        if "\0" in line:
+            raise _has_nul(path, number, before + body.index(b"\0"))
         offset += len(raw)
         yield number, line
 
 
-def read_whole(file: SourceFile) -> bytes:
-    """Read a whole file as checked UTF-8 bytes, a byte order mark left out."""
-    with _opened(file.path) as stream:
-        raw = stream.read()
-    if not raw.strip():
-        raise _is_empty(file.path)
-    try:
-        raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise _not_utf8(file.path, line, error.start, raw[error.start]) from None
-    return raw.removeprefix(_BOM)
+class _CheckedUtf8(io.RawIOBase):
+    """Passes a stream's bytes on and raises DataError at the first that is not UTF-8, or NUL."""
+
+    def __init__(self, path: Path, stream: IO[bytes]) -> None:
+        self._path, self._stream = path, stream
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._line, self._byte = 1, 0
+        self._first = True
+
+    def read(self, size: int = -1) -> bytes:
+        block = self._stream.read(size)
+        pending = len(self._decoder.getstate()[0])
+        try:
+            self._decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            at = error.start - pending
+            utf16 = self._byte == 0 and block.startswith(_UTF16)
+            line = self._line + block.count(b"\n", 0, max(at, 0))
+            byte = error.object[error.start]
+            raise _not_utf8(self._path, line, self._byte + at, byte, utf16) from None
+        if (nul := block.find(b"\0")) >= 0:
+            line = self._line + block.count(b"\n", 0, nul)
+            raise _has_nul(self._path, line, self._byte + nul)
+        self._line += block.count(b"\n")
+        self._byte += len(block)
+        if self._first:
+            self._first = False
+            return block.removeprefix(_BOM)
+        return block
 
 
-def _not_utf8(path: Path, line: int, offset: int, byte: int) -> DataError:
+@contextmanager
+def open_checked(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file, unpacked, as bytes that are checked to be UTF-8, a byte order mark left out."""
+    with _opened(path) as stream:
+        yield cast("IO[bytes]", _CheckedUtf8(path, stream))
+
+
+def _not_utf8(path: Path, line: int, offset: int, byte: int, utf16: bool) -> DataError:
+    found = "the byte order mark of UTF-16, " if utf16 else ""
     return DataError(
-        f"{path} is not UTF-8: line {line}, byte {offset} is 0x{byte:02x}; save it as UTF-8, for "
-        f"example with `iconv -f latin1 -t utf-8`"
+        f"{path} is not UTF-8: line {line}, byte {offset} is {found}0x{byte:02x}; save it as "
+        f"UTF-8, for example with `iconv -f {'utf-16' if utf16 else 'latin1'} -t utf-8`"
     )
 
 
-def _is_empty(path: Path) -> DataError:
+def _has_nul(path: Path, line: int, offset: int) -> DataError:
+    return DataError(
+        f"{path} is no text: line {line}, byte {offset} is NUL; if it is UTF-16 save it as UTF-8, "
+        "else take the byte out, for example with `tr -d '\\000'`"
+    )
+
+
+def is_empty(path: Path) -> DataError:
+    """Write the error of a file without content."""
     return DataError(f"{path} is empty; put rows into it or leave it out")
+
+
+def all_blank(path: Path, n_lines: int) -> DataError:
+    """Write the error of a file that has only blank lines."""
+    return DataError(
+        f"{path} is empty: its {format_count(n_lines)} lines are blank; put rows into it or leave "
+        "it out"
+    )

@@ -1,0 +1,132 @@
+"""Read the rows of a .json file: a list of objects, or an object of id -> object.
+
+A file of up to 64 MiB is parsed at once, which is fast; a larger one is read row by row, so that
+memory does not grow with it.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Iterator
+from typing import IO
+
+import orjson
+
+from tunebook.data.sources import MAX_ROW_BYTES, SourceFile, is_empty, open_checked
+from tunebook.errors import DataError
+
+_BLANK = b" \t\r\n"
+_NOT_JSON = ("NaN", "Infinity")
+
+
+def read_json(file: SourceFile) -> Iterator[object]:
+    """Yield the values of a .json list or object, in file order.
+
+    Raises DataError when it is not JSON, holds something else, or holds nothing.
+    """
+    with open_checked(file.path) as stream:
+        head = stream.read(MAX_ROW_BYTES + 1)
+        if not head.strip():
+            raise is_empty(file.path)
+        found = (
+            _at_once(file, head) if len(head) <= MAX_ROW_BYTES else _streamed(file, head, stream)
+        )
+        is_empty_list = True
+        for value in found:
+            is_empty_list = False
+            yield value
+    if is_empty_list:
+        raise DataError(f"{file.path} holds no rows; put rows into it or leave it out")
+
+
+def explain(error: orjson.JSONDecodeError, text: bytes | str) -> str:
+    """Say what orjson found wrong, with a word about what is often meant to be JSON."""
+    reason = error.msg.partition(": line ")[0]
+    said = text.decode(errors="replace") if isinstance(text, bytes) else text
+    near = said[max(0, error.pos - 9) : error.pos + 9]
+    if any(word in near for word in _NOT_JSON):
+        return f"{reason}; NaN and Infinity are no JSON, write null"
+    return reason
+
+
+def kind_name(value: object) -> str:
+    """Name the kind of a JSON value as a user would."""
+    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
+    if value is None:
+        return "null"
+    return names.get(type(value), "a number")
+
+
+def _at_once(file: SourceFile, raw: bytes) -> Iterator[object]:
+    try:
+        found = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        hint = "; one object per line is .jsonl" if _looks_like_jsonl(raw) else "; correct it there"
+        raise DataError(
+            f"{file.path} is not valid JSON: line {error.lineno}, column {error.colno}: "
+            f"{explain(error, raw)}{hint}"
+        ) from None
+    if isinstance(found, list):
+        yield from found
+    elif isinstance(found, dict) and found and all(isinstance(v, dict) for v in found.values()):
+        yield from found.values()
+    else:
+        raise _no_rows(file, found)
+
+
+def _no_rows(file: SourceFile, found: object) -> DataError:
+    inside = ""
+    if isinstance(found, dict):
+        lists = [k for k, v in found.items() if isinstance(v, list) and v]
+        inside = f" (the list under {lists[0]!r}, perhaps)" if lists else ""
+    return DataError(
+        f"{file.path} holds {kind_name(found)}, not a list of rows; write it as [{{...}}, {{...}}]"
+        f"{inside}, as an object of id -> row, or as .jsonl with one object per line"
+    )
+
+
+def _streamed(file: SourceFile, head: bytes, rest: IO[bytes]) -> Iterator[object]:
+    import ijson
+
+    whole = _Chained(head, rest)
+    begins = head.lstrip(_BLANK)[:1]
+    if begins not in (b"[", b"{"):
+        raise DataError(f"{file.path} is no list of rows; write it as [{{...}}, {{...}}]")
+    try:
+        if begins == b"[":
+            yield from ijson.items(whole, "item", use_float=True)
+        else:
+            for key, value in ijson.kvitems(whole, "", use_float=True):
+                if not isinstance(value, dict):
+                    raise DataError(
+                        f"{file.path}: {key!r} holds {kind_name(value)}, not a row; a large .json "
+                        "is a list of rows or an object of id -> row; .jsonl is better still"
+                    )
+                yield value
+    except ijson.JSONError as error:
+        said = str(error).strip().splitlines() or ["it ends too early"]
+        hint = "; one object per line is .jsonl" if _looks_like_jsonl(head) else ""
+        raise DataError(f"{file.path} is not valid JSON: {said[0]}{hint}") from None
+
+
+class _Chained(io.RawIOBase):
+    """A stream that first gives bytes that were read already."""
+
+    def __init__(self, head: bytes, rest: IO[bytes]) -> None:
+        self._head, self._rest = io.BytesIO(head), rest
+
+    def read(self, size: int = -1) -> bytes:
+        return self._head.read(size) or self._rest.read(size)
+
+
+def _looks_like_jsonl(raw: bytes) -> bool:
+    lines = itertools.islice(io.BytesIO(raw[: 4 * MAX_ROW_BYTES].lstrip()), 2)
+    first, *rest = [*lines]
+    if not first.startswith(b"{") or not rest:
+        return False
+    try:
+        orjson.loads(first)
+    except orjson.JSONDecodeError:
+        return False
+    return True
