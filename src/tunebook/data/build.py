@@ -25,7 +25,7 @@ from tunebook.data.segment import Job, TokenSettings
 from tunebook.data.sources import Located, hash_files, locate
 from tunebook.data.store import Store, open_store
 from tunebook.data.workers import Workers, make_segments
-from tunebook.errors import DataError, StorageError, TunebookError
+from tunebook.errors import DataError, RunFileError, StorageError
 from tunebook.recipe.tree import Source
 from tunebook.units import format_count
 
@@ -177,7 +177,7 @@ def _make_store(
                 os.replace(aside, cache_dir / key)
             else:
                 shutil.rmtree(aside, ignore_errors=True)
-    except TunebookError:
+    except (DataError, RunFileError):
         # The same data will be refused again, and other data has another key.
         shutil.rmtree(aside, ignore_errors=True)
         raise

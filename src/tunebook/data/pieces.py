@@ -156,27 +156,21 @@ class PieceReader:
                 yield parse_line(file, number, line)
             return
         span = self._piece.found
+        offset = span.start
         for number, raw in enumerate(_raw_lines(span), start=span.first_line or 1):
             self.n_lines += 1
             if not raw.strip():
                 self.blank_lines += 1
-                continue
-            if b"\0" in raw or number == 1 or len(raw) > MAX_ROW_BYTES:
+            elif b"\0" in raw or offset == 0 or len(raw) > MAX_ROW_BYTES:
                 # What is wrong with bytes is found where they are decoded.
-                yield from self._decoded(file, number, raw)
-                continue
-            try:
-                row = parse_line(file, number, raw)
-            except DataError:
-                yield from self._decoded(file, number, raw)
+                yield _decoded(file, number, raw, offset)
             else:
+                try:
+                    row = parse_line(file, number, raw)
+                except DataError:
+                    row = _decoded(file, number, raw, offset)
                 yield row
-
-    def _decoded(self, file: SourceFile, number: int, raw: bytes) -> Iterator[RawRow]:
-        assert isinstance(self._piece.found, Span)
-        start = self._piece.found.start
-        for _, line in decode_lines(file.path, [raw], first_line=number, first_byte=start):
-            yield parse_line(file, number, line)
+            offset += len(raw)
 
     def _lines(self, file: SourceFile) -> Iterator[tuple[int, str]]:
         found = self._piece.found
@@ -195,6 +189,11 @@ class PieceReader:
                 yield number, line
             else:
                 self.blank_lines += 1
+
+
+def _decoded(file: SourceFile, number: int, raw: bytes, offset: int) -> RawRow:
+    ((_, line),) = decode_lines(file.path, [raw], first_line=number, first_byte=offset)
+    return parse_line(file, number, line)
 
 
 def _raw_lines(span: Span) -> Iterator[bytes]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -124,9 +126,19 @@ def _begin(job: Job, folder: Path) -> None:
     """Remember the job in a fresh worker process: it is sent once, not with every piece."""
     global _here
     _here = (job, folder)
+    # Who is at the terminal speaks to the parent; and a killed parent leaves nobody to work for.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # Rows make no cycles, and looking for some takes a sixth of the time.
     gc.freeze()
     gc.disable()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(piece: Piece) -> None:
