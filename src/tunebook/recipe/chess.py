@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -48,6 +48,15 @@ class Chess(Section):
     )
     depth: int = Field(12, gt=0, le=60, description="How many plies deep it searches.")
     nodes: int | None = Field(None, gt=0, description="Positions it searches, instead of a depth.")
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _known_tasks(cls, tasks: object) -> object:
+        known = get_args(ChessTask)
+        for name in tasks if isinstance(tasks, (list, dict)) else ():
+            if name not in known:
+                raise ValueError(f"must name tasks, not {name!r}; there is {', '.join(known)}")
+        return tasks
 
     @field_validator("tasks")
     @classmethod

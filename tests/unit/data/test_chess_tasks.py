@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -159,6 +160,7 @@ def test_a_template_is_filled_with_its_fields() -> None:
         ({"template": "hello"}, "must hold {moves} or {fen}"),
         ({"template": "{fen}", "tasks": ["masked_moves"]}, "{moves} for task masked_moves"),
         ({"tasks": []}, "at least one task"),
+        ({"tasks": {"next_move": 2, "resut": 1}}, "must name tasks, not 'resut'"),
         ({"tasks": {"result": 0}}, "shares above 0"),
         ({"tasks": ["result", "result"]}, "each task once"),
         ({"mask": "a b"}, "one word"),
@@ -170,6 +172,19 @@ def test_settings_that_cannot_be_meant_are_refused(settings: object, said: str) 
     with pytest.raises(ValidationError) as caught:
         Source.model_validate({"path": "g.pgn", "chess": settings})
     assert said in str(caught.value)
+
+
+def test_the_path_of_an_engine_counts_from_the_run_file(tmp_path: Path) -> None:
+    from tunebook.recipe.load import load_run_file
+
+    path = tmp_path / "run.yaml"
+    for engine, found in (
+        ("./bin/fish", str(tmp_path / "bin" / "fish")),
+        ("stockfish", "stockfish"),
+    ):
+        source = f"{{path: g.pgn, chess: {{engine: {engine}}}}}"
+        path.write_text(f"name: a\nmodel: tunebook/tiny\ndata:\n  - {source}\n")
+        assert load_run_file(path).recipe.data[0].chess.engine == found
 
 
 def test_a_game_as_text_has_header_moves_and_result() -> None:
