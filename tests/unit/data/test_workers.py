@@ -37,7 +37,7 @@ def texts(n: int) -> list[str]:
 
 def build(path: Path, cache: Path, codec, workers: Workers, **more: object):
     source = Source(
-        path=str(path), filters=["exact_duplicate", {"short_response": {"min_words": 11}}]
+        path=str(path), filters=["exact_duplicate", {"short_response": {"min_words": 12}}]
     )
     return build_source(source, SETTINGS, codec, cache, lambda text: None, workers=workers, **more)
 
