@@ -2,14 +2,17 @@
 
 The first line is a header that says under which model, tokenizer and settings the rows were
 scored; each further line is `{"id", "content", "loss", "target_tokens"}`, `content` being the hash
-of what the row says in 16 hexadecimal digits and `loss` null where a row has no target token. Lines
-are only ever added. A last line without its end was cut off by a kill and counts as not written.
+of what the row says in 16 hexadecimal digits and `loss` null where a row has no target token or its
+loss is not finite. Lines are only ever added. A last line without its end was cut off by a kill and
+counts as not written.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
+from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +30,7 @@ KIND = "tunebook scores"
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The mean loss of a row in nats per target token; None when it has no target token."""
+    """The mean loss of a row in nats per target token; None: no target token, or not finite."""
 
     id: str
     content: int
@@ -37,13 +40,19 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """All scores of a file, found by what a row says; 16 bytes of memory per row."""
+    """All scores of a file, found by what a row says.
+
+    `losses` are in the order of `contents`, which are sorted; `by_row` has the loss of every line
+    and `target_tokens` their number.
+    """
 
     path: str
     header: Mapping[str, object]
     content_hash: str
     contents: NDArray[np.uint64]
     losses: NDArray[np.float64]
+    by_row: NDArray[np.float64]
+    target_tokens: int
 
     def find(self, content: int) -> float | None:
         """Give the loss of a row, NaN when it has no target token, None when it was not scored."""
@@ -54,37 +63,37 @@ class Scores:
 
 
 def read_scores(path: str) -> Scores:
-    """Read a file of scores whole; DataError when it is none or is damaged."""
+    """Read a file of scores, 32 bytes of memory per row; DataError when it is none or damaged."""
     whole = Path(path).expanduser()
     digest = hashlib.sha256()
     lines = _lines(whole)
     first = next(lines, None)
     header = _header(whole, first)
     digest.update(first or b"")
-    contents, losses = [], []
+    contents, losses, target_tokens = array("Q"), array("d"), 0
     for number, line in enumerate(lines, start=2):
         digest.update(line)
         score = _parse(whole, number, line)
         contents.append(score.content)
         losses.append(np.nan if score.loss is None else score.loss)
+        target_tokens += score.target_tokens
     keys = np.array(contents, dtype=np.uint64)
     # Rows that say the same have one score; the first one written counts.
     known, places = np.unique(keys, return_index=True)
-    return Scores(
-        path, header, digest.hexdigest(), known, np.array(losses, dtype=np.float64)[places]
-    )
+    by_row = np.array(losses, dtype=np.float64)
+    return Scores(path, header, digest.hexdigest(), known, by_row[places], by_row, target_tokens)
 
 
 class ScoreWriter:
     """Adds scores to a file, new or begun before; use as a context.
 
-    `written` is how many rows it held. Raises DataError when it was begun with other settings:
+    `written` is how many rows it holds. Raises DataError when it was begun with other settings:
     losses under two models do not compare.
     """
 
     def __init__(self, path: Path, header: Mapping[str, object]) -> None:
         self.path, self._header = path, {"kind": KIND, **header}
-        self.written: list[Score] = []
+        self.written = 0
         self._stream: IO[bytes]
 
     def __enter__(self) -> ScoreWriter:
@@ -114,13 +123,14 @@ class ScoreWriter:
                 {
                     "id": s.id,
                     "content": f"{s.content:016x}",
-                    "loss": s.loss,
+                    "loss": s.loss if s.loss is not None and math.isfinite(s.loss) else None,
                     "target_tokens": s.target_tokens,
                 }
             )
             + b"\n"
             for s in scores
         )
+        self.written += len(scores)
         try:
             self._write(lines)
         except OSError as error:
@@ -138,12 +148,14 @@ class ScoreWriter:
         for key in sorted({*found, *self._header}):
             if found.get(key) != self._header.get(key):
                 raise DataError(
-                    f"{self.path} was begun with {key} {found.get(key)!r}, and this is "
-                    f"{self._header.get(key)!r}; say another --out, or delete that file"
+                    f"{self.path} was begun with {_differs(key, found.get(key))}, and this is "
+                    f"{_differs(key, self._header.get(key))}; say another --out, or delete that "
+                    "file"
                 )
         n_bytes = len(first or b"")
         for number, line in enumerate(lines, start=2):
-            self.written.append(_parse(self.path, number, line))
+            _parse(self.path, number, line)
+            self.written += 1
             n_bytes += len(line)
         self._stream = self.path.open("r+b")
         self._stream.truncate(n_bytes)
@@ -165,6 +177,12 @@ def _lines(path: Path) -> Iterator[bytes]:
             f"the scores {path} cannot be read: {error.strerror}; make them with `tunebook data "
             f"score FILE --out {path}`"
         ) from None
+
+
+def _differs(key: str, value: object) -> str:
+    # Hashes are long, and their first digits tell two apart.
+    long = isinstance(value, str) and len(value) == 64 and key in ("weights", "tokenizer", "source")
+    return f"{key} {str(value)[:12] if long else value}"
 
 
 def _header(path: Path, line: bytes | None) -> dict[str, object]:

@@ -51,7 +51,7 @@ class Change:
 class Filtered:
     """Where every row went: `rows_in == sum(dropped) + rows_out`, always.
 
-    `by_filter` has a line for every filter: how many rows it dropped, or how many it changed.
+    `changed` counts the rows each rewrite changed, among those that no filter before it dropped.
     """
 
     source: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tunebook.cli.data import chess, filter, show
+from tunebook.cli.data import chess, filter, score, show
 
 
 @click.group()
@@ -12,5 +12,5 @@ def command() -> None:
     """Look at data as the model will see it."""
 
 
-for verb in (chess, filter, show):
+for verb in (chess, filter, score, show):
     command.add_command(verb.command)

@@ -63,7 +63,7 @@ def command(
         force=force,
         preview=preview,
         data_format=data_format,
-        columns=dict(_pair(column) for column in columns),
+        columns=dict(read_pair(column) for column in columns),
         document=document,
         stage=stage,
     )
@@ -91,7 +91,8 @@ def read_filter(text: str) -> dict[str, Settings]:
     return {name: settings}
 
 
-def _pair(column: str) -> tuple[str, str]:
+def read_pair(column: str) -> tuple[str, str]:
+    """Read `name=own`, the column of a needed name."""
     name, equals, own = column.partition("=")
     if not (name and equals and own):
         raise click.BadParameter(f"{column!r} is not NAME=OWN, such as prompt=question", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 from tunebook.data.examples import content_key
@@ -40,10 +41,11 @@ class LossBand(Filter):
                 f"with `tunebook data score FILE --out {self._scores.path}`, and put loss_band "
                 "before filters that rewrite"
             )
+        if math.isnan(found):
+            return "no loss"
         if found < self.low:
             return "loss below the band"
-        # A loss that is not a number is in no band.
-        return None if found <= self.high else "loss above the band"
+        return "loss above the band" if found > self.high else None
 
     def fingerprint(self) -> str:
         """Hash the scores, since others keep other rows."""
