@@ -3,6 +3,9 @@
 An answer is what the template adds to the rendering of everything before it (with its generation
 prompt), up to and including the first special token after the content. So the mask holds for any
 template whose rendering of a conversation begins with that of its beginning.
+
+Templates want user and assistant in turn and know no other roles: persona and scenario are one
+system message, and knowledge stands in front of the user's turn it belongs to.
 """
 
 from __future__ import annotations
@@ -20,6 +23,9 @@ _CUT = "\ufdd0"
 
 Turn = Mapping[str, str]
 
+KNOWLEDGE = "Relevant Knowledge: "
+"""What stands before a fact that an answer is to be taken from."""
+
 
 class ChatRenderer:
     """Writes examples through the tokenizer's chat template."""
@@ -28,19 +34,29 @@ class ChatRenderer:
 
     def __init__(self, codec: TextCodec) -> None:
         self.codec = codec
-        self.identity = f"model 1 {codec.chat_template}"
+        self.identity = f"model 2 {codec.chat_template}"
         self._specials = sorted(filter(None, codec.special_strings), key=len, reverse=True)
+        self._user_first = self._wants_user_first()
+
+    def _wants_user_first(self) -> bool:
+        """Find out whether the template refuses a talk that the assistant begins."""
+        begun = [{"role": "assistant", "content": "a"}, {"role": "user", "content": "b"}]
+        try:
+            self.codec.render_chat(begun, add_generation_prompt=True)
+        except TunebookError:
+            return True
+        return False
 
     def render(self, example: Example) -> Rendered:
-        """Write an example; answers up to their end token carry loss.
+        """Write an example; trained answers up to their end token carry loss.
 
         Raises DataError when the template's rendering of a beginning is no beginning of the whole.
         """
-        turns, n_specials = self._turns(example)
+        turns, trained, n_specials = self._turns(example)
         whole = self._write(turns, example.id, add_generation_prompt=False)
         spans, unended = [], 0
         for place, turn in enumerate(turns):
-            if turn["role"] != "assistant":
+            if not trained[place]:
                 continue
             before = self._write(turns[:place], example.id, add_generation_prompt=True)
             after = self._write(turns[: place + 1], example.id, add_generation_prompt=False)
@@ -73,24 +89,47 @@ class ChatRenderer:
         return [i for piece in pieces for i in self.codec.encode(piece, specials=True)[0]]
 
     def _prompt(self, example: Example) -> str:
-        turns, _ = self._turns(example)
+        turns, *_ = self._turns(example)
         answers = [place for place, turn in enumerate(turns) if turn["role"] == "assistant"]
         asked = turns[: answers[-1]] if answers else turns
         return self._write(asked, example.id, add_generation_prompt=True)
 
-    def _turns(self, example: Example) -> tuple[list[dict[str, str]], int]:
-        """Give the messages with every special string in them broken, and how many there were."""
+    def _turns(self, example: Example) -> tuple[list[dict[str, str]], list[bool], int]:
+        """Give the messages as the template's turns, and which of them carry loss.
+
+        Every special string in them is broken; the last value counts how many there were.
+        """
         turns: list[dict[str, str]] = []
+        trained: list[bool] = []
         n_specials = 0
+        only_facts = False  # the last turn is a user's and holds nothing but knowledge yet
         for message in example.messages:
             content, n_found = self._break(message.content.replace(_CUT, ""))
             n_specials += n_found
+            last = turns[-1]["role"] if turns else ""
             if message.role == "input" and turns:
                 turns[-1]["content"] += f"\n\n{content}"
+            elif message.role == "knowledge" and last == "user":
+                turns[-1]["content"] = f"{KNOWLEDGE}{content}\n\n{turns[-1]['content']}"
+            elif message.role == "user" and only_facts:
+                turns[-1]["content"] += f"\n\n{content}"
+            elif message.role == "system" and last == "system":
+                turns[-1]["content"] += f"\n{content}"
             else:
-                role = message.role if message.role in ("system", "assistant") else "user"
-                turns.append({"role": role, "content": content})
-        return turns, n_specials
+                self._begin_turn(turns, trained, message, content)
+            only_facts = message.role == "knowledge" and (only_facts or last != "user")
+        return turns, trained, n_specials
+
+    def _begin_turn(
+        self, turns: list[dict[str, str]], trained: list[bool], message: Message, content: str
+    ) -> None:
+        role = message.role if message.role in ("system", "assistant") else "user"
+        if role == "assistant" and self._user_first and all(t["role"] == "system" for t in turns):
+            turns.append({"role": "user", "content": ""})
+            trained.append(False)
+        fact = KNOWLEDGE if message.role == "knowledge" else ""
+        turns.append({"role": role, "content": f"{fact}{content}"})
+        trained.append(role == "assistant" and message.trained)
 
     def _break(self, text: str) -> tuple[str, int]:
         n_found = 0
@@ -108,7 +147,9 @@ class ChatRenderer:
         try:
             return self.codec.render_chat(turns, add_generation_prompt=add_generation_prompt)
         except TunebookError as error:
-            raise DataError(f"{example_id}: {error}") from None
+            raise DataError(
+                f"{example_id}: {error}; a plain template takes it, as `template: persona`"
+            ) from None
 
     def _answer_end(self, text: str, start: int, content: str) -> tuple[int, bool]:
         """Find where an answer ends, and whether by a special string behind its content."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tunebook.data.chat import ChatRenderer
+from tunebook.data.chat import KNOWLEDGE, ChatRenderer
 from tunebook.data.codec import TextCodec
 from tunebook.data.tokenize import Rendered, Segment
 from tunebook.errors import DataError
@@ -41,7 +41,8 @@ class Renderer(Protocol):
 class _Wording:
     """A plain template: text before and after each role; an answer is the text and the end token.
 
-    `answer` stands before an answer and belongs to it.
+    `answer` stands before an answer and belongs to it. With `many_turns` messages are written one
+    to a line in their order, else what is asked comes first and what it is about after it.
     """
 
     with_input: tuple[str, str, str]
@@ -72,13 +73,15 @@ _WORDINGS = {
         many_turns=False,
     ),
     "lines": _Wording(("", " ", ":"), ("", ":"), ("", "\n"), "", " ", False),
+    "qa": _Wording(
+        ("Question: ", "\n", "\nAnswer:"), ("Question: ", "\nAnswer:"), ("", "\n"), "", " ", False
+    ),
     "chat": _Wording(
-        ("User: ", "\n", "\nAssistant:"),
-        ("User: ", "\nAssistant:"),
-        ("System: ", "\n"),
-        "\n",
-        " ",
-        True,
+        ("User: ", "", "Assistant:"), ("User: ", "Assistant:"), ("System: ", "\n"), "\n", " ", True
+    ),
+    # Persona and scenario say what they are, so no word stands before them.
+    "persona": _Wording(
+        ("User: ", "", "Assistant:"), ("User: ", "Assistant:"), ("", "\n"), "\n", " ", True
     ),
     # A game goes on where its text ends: `1. e4 e5 2.` and then ` Nf3`.
     "pgn": _Wording(("", "\n", ""), ("", ""), ("", "\n"), "", " ", False),
@@ -90,6 +93,8 @@ _PLAIN_OF_FORMAT = {
     "completion": "none",
     "chat": "chat",
     "sharegpt": "chat",
+    "qa": "qa",
+    "persona": "persona",
     "chess-uci": "pgn",
     "pgn": "pgn",
 }
@@ -110,7 +115,7 @@ def choose_renderer(template: str, found_format: str, codec: TextCodec, stage: s
     if template == "model" and not codec.has_chat_template:
         raise DataError(
             f"template: model needs a chat template, and the tokenizer of {codec.name} has none; "
-            "say `template: chat` or alpaca, lines, none"
+            "say `template: chat` or alpaca, lines, qa, persona, none"
         )
     if template == "model" or (template == "auto" and codec.has_chat_template):
         return ChatRenderer(codec)
@@ -166,16 +171,17 @@ class PlainRenderer:
         self.name = name
         self.codec = codec
         self._wording = _WORDINGS[name]
-        self.identity = f"{name} 1 {self._wording!r}"
+        self.identity = f"{name} 2 {self._wording!r}"
 
     def render(self, example: Example) -> Rendered:
-        """Write an example; answers and the end token after each carry loss."""
+        """Write an example; trained answers and the end token after each carry loss."""
         exchanges = self._exchanges(example)
         segments = []
         for place, (asked, answer) in enumerate(exchanges):
             prompt = self._prompt_text(asked, place)
-            text = f"{prompt}{self._wording.answer}{answer}"
-            segments.append(Segment(text, ((len(prompt), len(text)),), end=True))
+            text = f"{prompt}{self._wording.answer}{answer.content}"
+            spans = ((len(prompt), len(text)),) if answer.trained else ()
+            segments.append(Segment(text, spans, end=True, end_carries=answer.trained))
         return Rendered(tuple(segments), begin=True, specials=False)
 
     def prompt(self, example: Example) -> str:
@@ -185,7 +191,7 @@ class PlainRenderer:
         for place, (asked, answer) in enumerate(exchanges):
             texts.append(self._prompt_text(asked, place))
             if place < len(exchanges) - 1:
-                texts.append(f"{self._wording.answer}{answer}")
+                texts.append(f"{self._wording.answer}{answer.content}")
         return "".join(texts)
 
     def prompt_ids(self, asked: str | Example) -> list[int]:
@@ -200,43 +206,63 @@ class PlainRenderer:
             text = self._prompt_text(turns, place)
             last = place == len(exchanges) - 1
             ids += self.codec.encode(
-                text if last else f"{text}{self._wording.answer}{answer}", specials=False
+                text if last else f"{text}{self._wording.answer}{answer.content}", specials=False
             )[0]
             if not last and self.codec.eos_id is not None:
                 ids.append(self.codec.eos_id)
         return ids
 
-    def _exchanges(self, example: Example) -> list[tuple[tuple[Message, ...], str]]:
+    def _exchanges(self, example: Example) -> list[tuple[tuple[Message, ...], Message]]:
         """Pair each answer with the turns before it; turns after the last answer say nothing."""
         exchanges, asked = [], list[Message]()
         for message in example.messages:
             if message.role == "assistant":
-                exchanges.append((tuple(asked), message.content))
+                exchanges.append((tuple(asked), message))
                 asked = []
             else:
                 asked.append(message)
         if len(exchanges) > 1 and not self._wording.many_turns:
             raise DataError(
                 f"{example.id}: template {self.name} takes one answer, and the row has "
-                f"{len(exchanges)}; say `template: chat`"
+                f"{len(exchanges)}; say `template: chat` or `template: persona`"
             )
         return exchanges
 
     def _prompt_text(self, asked: Sequence[Message], place: int) -> str:
         wording = self._wording
+        between = wording.between if place else ""
+        if wording.many_turns:
+            return f"{between}{self._lines(asked)}{wording.without_input[1]}"
         system = "".join(
             f"{wording.system[0]}{m.content}{wording.system[1]}"
             for m in asked
             if m.role == "system"
         )
         user = "\n".join(m.content for m in asked if m.role in ("user", "text"))
-        material = "\n".join(m.content for m in asked if m.role == "input")
+        material = "\n".join(_material(m) for m in asked if m.role in ("input", "knowledge"))
         if material:
             before, middle, after = wording.with_input
             body = f"{before}{user}{middle}{material}{after}"
         else:
             body = f"{wording.without_input[0]}{user}{wording.without_input[1]}"
-        return f"{wording.between if place else ''}{system}{body}"
+        return f"{between}{system}{body}"
+
+    def _lines(self, asked: Sequence[Message]) -> str:
+        """Write messages one to a line in their order; a speaker who goes on is named once."""
+        wording, lines, last = self._wording, list[str](), ""
+        for message in asked:
+            if message.role == "system":
+                lines.append(f"{wording.system[0]}{message.content}{wording.system[1]}")
+            elif message.role in ("knowledge", "input") or last == "user":
+                lines.append(f"{_material(message)}\n")
+            else:
+                lines.append(f"{wording.without_input[0]}{message.content}\n")
+            last = message.role
+        return "".join(lines)
+
+
+def _material(message: Message) -> str:
+    return f"{KNOWLEDGE if message.role == 'knowledge' else ''}{message.content}"
 
 
 def _with_begin(codec: TextCodec, text: str) -> list[int]:

@@ -158,3 +158,67 @@ def test_answers_that_no_special_token_ends_are_counted(make_codec):
     assert target_texts(codec, one) == ["b c"]
     assert ChatRenderer(codec).render(one).unended == 1
     assert ChatRenderer(make_codec(CHATML, eos="<|im_end|>")).render(one).unended == 0
+
+
+# --- personas and knowledge ---------------------------------------------------------------------
+
+STRICT = (
+    "{% set rest = messages[1:] if messages and messages[0].role == 'system' else messages %}"
+    "{% for m in rest %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate') }}{% endif %}{% endfor %}" + CHATML
+)
+PERSONA = (
+    Message("system", "Persona: I am a pilot."),
+    Message("system", "Scenario: In a bar."),
+    Message("user", "Hello"),
+    Message("assistant", "Hi.", trained=False),
+    Message("user", "How high?"),
+    Message("knowledge", "Jets fly at 11 km."),
+    Message("assistant", "Eleven kilometres."),
+)
+
+
+def test_persona_and_scenario_are_one_system_message_and_knowledge_joins_the_question(make_codec):
+    codec = make_codec(STRICT, eos="<|im_end|>")
+    rendered = ChatRenderer(codec).render(Example("x#1.2", "d", PERSONA, 2))
+    row = tokenize([rendered], codec, train_all=False)
+    assert codec.decode(row.ids.tolist()) == (
+        "<|im_start|>system\nPersona: I am a pilot.\nScenario: In a bar.<|im_end|>\n"
+        "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\nHi.<|im_end|>\n"
+        "<|im_start|>user\nRelevant Knowledge: Jets fly at 11 km.\n\nHow high?<|im_end|>\n"
+        "<|im_start|>assistant\nEleven kilometres.<|im_end|>\n"
+    )
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_answers_that_are_context_carry_no_loss(make_codec, name):
+    template, end, lead = TEMPLATES[name]
+    codec = make_codec(template, eos=end)
+    one = Example("x#1.2", "d", PERSONA, 2)
+    assert target_texts(codec, one) == [f"{lead}Eleven kilometres.{end}"]
+
+
+def test_knowledge_before_a_question_is_in_the_same_turn(make_codec):
+    codec = make_codec(STRICT, eos="<|im_end|>")
+    turns = (Message("knowledge", "A fact."), Message("user", "q"), Message("assistant", "r"))
+    prompt = ChatRenderer(codec).prompt(Example("x#1", "d", turns))
+    assert "user\nRelevant Knowledge: A fact.\n\nq<|im_end|>" in prompt
+
+
+def test_a_talk_that_the_assistant_begins_follows_an_empty_turn_only_where_one_is_wanted(
+    make_codec,
+):
+    one = Example("x#1", "d", (PERSONA[0], Message("assistant", "Who is there?")))
+    strict = make_codec(STRICT, eos="<|im_end|>")
+    lenient = make_codec(CHATML, eos="<|im_end|>")
+    assert "<|im_start|>user\n<|im_end|>" in ChatRenderer(strict).prompt(one)
+    assert "user" not in ChatRenderer(lenient).prompt(one)
+    for codec in (strict, lenient):
+        assert target_texts(codec, one) == ["Who is there?<|im_end|>"]
+
+
+def test_a_template_without_system_messages_names_the_plain_one_that_takes_them(make_codec):
+    picky = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    codec = make_codec(picky + CHATML, eos="<|im_end|>")
+    with pytest.raises(DataError, match=r"no system.*`template: persona`"):
+        ChatRenderer(codec).render(Example("x#1", "d", PERSONA, 2))

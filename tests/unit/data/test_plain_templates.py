@@ -110,7 +110,7 @@ def test_a_token_that_joins_prompt_and_answer_is_trained_and_noticed(codec):
     assert codec.decode(row.ids[row.target].tolist()) == " quick brown fox<|endoftext|>"
 
 
-@pytest.mark.parametrize("template", ["alpaca", "lines", "chat", "none"])
+@pytest.mark.parametrize("template", ["alpaca", "lines", "qa", "chat", "persona", "pgn", "none"])
 def test_a_prompt_asked_alone_is_how_the_row_begins(codec, template):
     renderer = choose_renderer(template, "completion", codec, "sft")
     assert renderer.prompt(QA) == renderer.render(QA).segments[0].text[: len(renderer.prompt(QA))]
@@ -137,3 +137,61 @@ def test_the_model_template_of_a_model_without_one_is_refused(codec):
 def test_a_template_for_answers_is_refused_for_plain_text(codec):
     with pytest.raises(DataError, match=r"template: alpaca is for prompts and responses"):
         choose_renderer("alpaca", "text", codec, "cpt")
+
+
+PERSONA = Example(
+    "x#1.2",
+    "d",
+    (
+        Message("system", "Persona: I am a pilot."),
+        Message("system", "Scenario: In a bar."),
+        Message("user", "Hello"),
+        Message("assistant", "Hi.", trained=False),
+        Message("user", "How high?"),
+        Message("knowledge", "Jets fly at 11 km."),
+        Message("assistant", "Eleven kilometres."),
+    ),
+    window_from=2,
+)
+
+
+def test_a_persona_stands_first_and_knowledge_before_the_answer(codec):
+    rendered = choose_renderer("auto", "persona", codec, "sft").render(PERSONA)
+    row = tokenize([rendered], codec, train_all=False)
+    assert codec.decode(row.ids.tolist()) == (
+        "Persona: I am a pilot.\nScenario: In a bar.\nUser: Hello\nAssistant: Hi.<|endoftext|>\n"
+        "User: How high?\nRelevant Knowledge: Jets fly at 11 km.\nAssistant: Eleven kilometres."
+        "<|endoftext|>"
+    )
+
+
+@pytest.mark.parametrize("template", ["persona", "chat"])
+def test_only_trained_answers_and_their_end_tokens_carry_loss(codec, template):
+    prompt, target = parts(codec, template, PERSONA)
+    assert target == " Eleven kilometres.<|endoftext|>"
+    assert "Assistant: Hi.<|endoftext|>\nUser" in prompt
+
+
+def test_a_talk_that_the_answerer_begins_has_no_empty_user_line(codec):
+    one = Example(
+        "x#1", "d", (Message("system", "Persona: Shy."), Message("assistant", "Who is there?"))
+    )
+    assert parts(codec, "persona", one) == (
+        "Persona: Shy.\nAssistant:",
+        " Who is there?<|endoftext|>",
+    )
+
+
+def test_a_question_and_an_answer_are_named(codec):
+    assert parts(codec, "qa", QA) == ("Question: hope\nAnswer:", " Wait for it.<|endoftext|>")
+    assert choose_renderer("auto", "qa", codec, "sft").name == "qa"
+
+
+def test_knowledge_is_written_in_every_template(codec):
+    one = Example(
+        "x#1",
+        "d",
+        (Message("user", "q"), Message("knowledge", "a fact"), Message("assistant", "r")),
+    )
+    for template in ("alpaca", "lines", "qa", "chat", "persona", "none"):
+        assert "Relevant Knowledge: a fact" in parts(codec, template, one)[0]

@@ -20,4 +20,20 @@ def build(row: RawRow, mapping: Mapping[str, str], source: Source) -> list[Turns
     return [Turns((Message("user", question), Message("assistant", answer)))]
 
 
-SHAPES = (Shape("qa", ("question", "answer"), build),)
+def build_measured(row: RawRow, mapping: Mapping[str, str], source: Source) -> list[Turns]:
+    """Build one example of a question and a quantity: the answer with its unit behind it."""
+    question = text_of(row, "qa", "question", mapping)
+    said = [text_of(row, "qa", key, mapping).strip() for key in ("answer", "unit")]
+    answer = " ".join(filter(None, said)) if said[0] else ""
+    return [Turns((Message("user", question), Message("assistant", answer)))]
+
+
+SHAPES = (
+    Shape("qa", ("question", "answer"), build),
+    Shape(
+        "qa",
+        ("question", "answer", "unit"),
+        build_measured,
+        about="the unit stands behind the answer",
+    ),
+)
