@@ -154,6 +154,12 @@ def read_manifest(path: Path) -> dict[str, dict[str, Any]]:
     return dict(files)
 
 
+def manifest_hash(path: Path) -> str:
+    """Give one hash for all files of a folder; CheckpointError when it has no whole manifest."""
+    files = read_manifest(path)
+    return hashlib.sha256(orjson.dumps(files, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
 def _inside(name: str) -> bool:
     parts = PurePosixPath(name).parts
     return bool(parts) and not name.startswith("/") and ".." not in parts

@@ -30,9 +30,9 @@ class Prepared:
     """The data of a run, ready to be read.
 
     `accounts` has one entry per source in the order of the recipe, then one for a validation file
-    of its own; `train.shares` tells what an epoch takes of each. `validation_hash` covers tokens and
-    targets of all held-out examples. `longest` is the longest row of either, in tokens. `parts` is
-    None when the run file says nothing of parts.
+    of its own; `train.shares` tells what an epoch takes of each. `validation_hash` covers tokens
+    and targets of all held-out examples. `longest` is the longest row of either, in tokens. `parts`
+    is None when the run file says nothing of parts.
     """
 
     train: TrainSet

@@ -118,6 +118,10 @@ def _with_parents(
     if _is_resolved(parent_text.values):
         # A started run: its resolved recipe is complete, with its paths absolute.
         recipe = {**parent_text.values["recipe"], "extends": None}
+        named = parent_text.values["environment"].get("model_as_written")
+        if isinstance(named, str) and named.startswith("run:"):
+            # The folder it became says neither whose weights they are nor that it is an adapter.
+            recipe["model"] = named
         lines = {k[7:]: n for k, n in parent_text.lines.items() if k.startswith("recipe.")}
         parent_text = YamlText(recipe, lines, str(path))
     parent, chain = _with_parents(

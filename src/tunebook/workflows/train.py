@@ -19,6 +19,7 @@ from typing import Any
 
 from tunebook import __version__
 from tunebook.book.atomic import write_atomically
+from tunebook.book.checkpoints import manifest_hash
 from tunebook.book.events import read_events
 from tunebook.book.liveness import current_state
 from tunebook.book.places import RunFolder, find_book, open_run
@@ -26,7 +27,13 @@ from tunebook.book.predictions import parse_prediction
 from tunebook.book.seal import seal
 from tunebook.book.summary import summarize
 from tunebook.errors import BookError, RunFileError, StorageError, TunebookError
-from tunebook.recipe.load import LoadedRecipe, dump_resolved, load_run_file, recipe_from_mapping
+from tunebook.recipe.load import (
+    LoadedRecipe,
+    dump_resolved,
+    load_run_file,
+    read_resolved,
+    recipe_from_mapping,
+)
 from tunebook.recipe.tree import Recipe
 from tunebook.records import RunSummary
 from tunebook.workflows.launch import Watcher, train_in_child
@@ -49,6 +56,11 @@ def train(
     """
     book = find_book() if book is None else book
     loaded = load_recipe(run_file, overrides, book)
+    if loaded.recipe.parts is not None and loaded.recipe.part is None:
+        # Parts are trained one by one with the functions below.
+        from tunebook.workflows.parts import train_parts
+
+        return train_parts(run_file, overrides, book, watch)
     run = start_run(book, loaded)
     return train_run(run, watch)
 
@@ -91,12 +103,16 @@ def load_recipe(
     return loaded
 
 
-def start_run(book: Path, loaded: LoadedRecipe) -> RunFolder:
+def start_run(
+    book: Path, loaded: LoadedRecipe, remarks: Mapping[str, object] | None = None
+) -> RunFolder:
     """Make the run's folder and seal its predictions; BookError when the name was started before.
 
-    A run that ended before its first step trained nothing, so its name may be used again.
+    A run that ended before its first step trained nothing, so its name may be used again. `remarks`
+    are kept with the environment.
     """
-    recipe = with_run_model(book, loaded.recipe)
+    recipe, start = with_run_model(book, loaded.recipe)
+    environment = {**describe_environment(loaded), **start, **(remarks or {})}
     run = RunFolder(book, recipe.name)
     if run.started():
         if current_state(run) == "running":
@@ -114,7 +130,7 @@ def start_run(book: Path, loaded: LoadedRecipe) -> RunFolder:
     try:
         run.path.mkdir(parents=True, exist_ok=True)
         write_atomically(run.run_yaml, loaded.written)
-        write_atomically(run.resolved_yaml, dump_resolved(recipe, describe_environment(loaded)))
+        write_atomically(run.resolved_yaml, dump_resolved(recipe, environment))
     except OSError as error:
         raise StorageError(
             f"cannot write the run folder {run.path}: {error.strerror}; give a book in a folder "
@@ -124,10 +140,14 @@ def start_run(book: Path, loaded: LoadedRecipe) -> RunFolder:
     return run
 
 
-def with_run_model(book: Path, recipe: Recipe) -> Recipe:
-    """Turn `model: run:NAME[/best]` into the folder of that run's weights."""
+def with_run_model(book: Path, recipe: Recipe) -> tuple[Recipe, dict[str, object]]:
+    """Turn `model: run:NAME[/best]` into the folder of that run's weights.
+
+    Of a run that trained an adapter, the model is its base and `adapter` the folder to go on from.
+    `parent_weights` is the hash of all files of the folder.
+    """
     if not recipe.model.startswith("run:"):
-        return recipe
+        return recipe, {}
     name, _, which = recipe.model[4:].partition("/")
     parent = open_run(book, name)
     folder = {"": parent.final, "best": parent.best}.get(which, parent.checkpoints / which)
@@ -136,12 +156,28 @@ def with_run_model(book: Path, recipe: Recipe) -> Recipe:
             f"model {recipe.model!r}: run {name} has no {which or 'final'} weights; give run:NAME "
             "of a finished run, run:NAME/best or run:NAME/step-N"
         )
-    if (folder / "adapter_config.json").exists():
+    folder = folder.resolve()
+    start: dict[str, object] = {"parent_weights": manifest_hash(folder)}
+    if not (folder / "adapter_config.json").exists():
+        return recipe.model_copy(update={"model": str(folder)}), start
+    base = _base_of_adapter(recipe, parent)
+    return recipe.model_copy(update={"model": base}), {**start, "adapter": str(folder)}
+
+
+def _base_of_adapter(recipe: Recipe, parent: RunFolder) -> str:
+    """Give the model that a run's adapter is for; RunFileError when it cannot be trained on."""
+    if recipe.method != "lora":
         raise RunFileError(
-            f"model {recipe.model!r}: run {name} trained an adapter; starting from an adapter is "
-            "not supported, name a run of method full"
+            f"model {recipe.model!r}: run {parent.name} trained an adapter, which only method lora "
+            "trains on; say method: lora, or name a run of method full"
         )
-    return recipe.model_copy(update={"model": str(folder.resolve())})
+    then = read_resolved(parent.resolved_yaml.read_text(encoding="utf-8"))[0]
+    if then.lora != recipe.lora:
+        raise RunFileError(
+            f"model {recipe.model!r}: its adapter keeps its form, and `lora` differs from that of "
+            f"run {parent.name}; say lora: {then.lora.model_dump()}"
+        )
+    return then.model
 
 
 def describe_environment(loaded: LoadedRecipe) -> dict[str, object]:

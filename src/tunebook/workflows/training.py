@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import shutil
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
-from tunebook.book.atomic import write_atomically
 from tunebook.book.checkpoints import (
     checkpoint_step,
     list_checkpoints,
@@ -25,8 +23,8 @@ from tunebook.book.checkpoints import (
 from tunebook.book.events import Events, EventWriter, read_events
 from tunebook.book.places import RunFolder
 from tunebook.data.batches import MicroBatch, validation_batches
-from tunebook.data.prepare import Prepared, prepare
-from tunebook.errors import CheckpointError, DataError, ModelError, RunEnded
+from tunebook.data.prepare import Prepared
+from tunebook.errors import CheckpointError, ModelError, RunEnded
 from tunebook.models.generate import GREEDY, generate_greedy
 from tunebook.models.load import (
     LoadedModel,
@@ -49,6 +47,7 @@ from tunebook.train.loop import Training, batches_of_step, training_steps
 from tunebook.train.state import Position, read_optimizer, read_position, write_state
 from tunebook.watch.non_finite import find_non_finite
 from tunebook.workflows.prompts import Prompt, choose_prompts
+from tunebook.workflows.run_data import prepare_run_data, write_trained
 
 _VALIDATION_TOKENS_PER_BATCH = 8192
 
@@ -59,7 +58,8 @@ class Run:
     def __init__(self, run: RunFolder, events: EventWriter, beat: Callable[[], None]) -> None:
         self.run, self.events, self.beat = run, events, beat
         text = run.resolved_yaml.read_text(encoding="utf-8")
-        self.recipe: Recipe = read_resolved(text)[0]
+        self.recipe: Recipe
+        self.recipe, self.environment = read_resolved(text)
         self.before: Events  # read once this attempt has begun: what it will repeat is hidden
         self.recipe_hash = hashlib.sha256(self.recipe.model_dump_json().encode()).hexdigest()
         self.non_finite_steps = 0
@@ -137,18 +137,9 @@ def _set_aside_damaged(folder: RunFolder, good_step: int) -> None:
 
 def _prepare_data(run: Run) -> None:
     run.codec = load_tokenizer(run.recipe.model)
-    run.prepared = prepare(run.recipe, run.codec, run.run.cache_dir, run.say)
-    found = {
-        "sources": [asdict(account) for account in run.prepared.accounts],
-        "template": run.prepared.template,
-        "notes": list(run.prepared.notes),
-        "validation_hash": run.prepared.validation_hash,
-    }
-    text = json.dumps(found, indent=2, ensure_ascii=False, default=dict) + "\n"
-    if run.run.data_json.exists() and run.before.steps:
-        earlier = json.loads(run.run.data_json.read_text(encoding="utf-8"))
-        _refuse_changed_data(run, earlier, json.loads(text))
-    write_atomically(run.run.data_json, text)
+    run.prepared = prepare_run_data(
+        run.run, run.recipe, run.environment, run.codec, run.before, run.say
+    )
     validation = run.prepared.validation
     if validation is not None:
         for index in range(len(validation)):
@@ -157,32 +148,22 @@ def _prepare_data(run: Run) -> None:
             run.validation_bytes += example.scored_bytes
 
 
-def _refuse_changed_data(run: Run, earlier: dict[str, object], now: dict[str, object]) -> None:
-    def hashes(found: dict[str, object]) -> list[object]:
-        sources = found["sources"]
-        assert isinstance(sources, list)
-        return [(s["path"], s["content_hash"]) for s in sources] + [found["validation_hash"]]
-
-    if hashes(earlier) != hashes(now):
-        raise DataError(
-            f"run {run.run.name} cannot go on: its data changed since it was started; put the old "
-            "files back, or start a new run with `tunebook new NAME --from " + run.run.name + "`"
-        )
-
-
 def _build(run: Run, folder: Path | None, position: Position | None) -> None:
     recipe = run.recipe
     device = choose_device(recipe.device)
     precision = choose_precision(recipe.precision, device)
     base = str(folder) if folder and recipe.method == "full" else recipe.model
     loaded = load_model(base, device=device, precision=precision, attention=recipe.attention)
+    # Its tokenizer is saved with the weights: a checkpoint's folder will be gone by then.
+    loaded = replace(loaded, folder=run.codec.folder)
     _refuse_rows_beyond_context(run, loaded)
     # Checked before an adapter is added: a fresh one changes nothing, and the check stays plain.
     scorer = choose_scorer(loaded, run.codec.vocab_size)
     if recipe.method == "lora":
+        start = folder or run.environment.get("adapter")
         loaded = (
-            load_adapter(loaded, folder)
-            if folder
+            load_adapter(loaded, Path(str(start)))
+            if start
             else add_lora(loaded, recipe.lora, recipe.model, recipe.seed)
         )
         if hasattr(loaded.causal.get_output_embeddings(), "base_layer"):
@@ -393,5 +374,6 @@ def _finish(run: Run) -> None:
     _sample(run, total)
     with writing_folder(run.run.final) as folder:
         save_weights(run.loaded, folder)
+    write_trained(run.run)
     run.events.write("state", {"state": "finished", "step": total})
     print(f"finished after step {total}", file=sys.stderr)

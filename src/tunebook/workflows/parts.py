@@ -1,0 +1,167 @@
+"""A training set in parts: a chain of runs, each from the weights of the one before.
+
+Every part is an ordinary run in a folder of its own, so it is shown, stopped and resumed like one.
+The run file is read anew for every part: the data of a later part may change, and what changed is
+said and written into its `resolved.yaml`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from tunebook.book.events import read_events
+from tunebook.book.liveness import current_state
+from tunebook.book.places import RunFolder
+from tunebook.book.run_file import flatten
+from tunebook.book.summary import summarize
+from tunebook.errors import BookError, RunEnded, RunFileError
+from tunebook.recipe.load import LoadedRecipe, read_resolved
+from tunebook.recipe.tree import SLUG, Recipe
+from tunebook.records import RunSummary
+from tunebook.workflows.launch import Watcher
+from tunebook.workflows.train import load_recipe, start_run, train_run
+
+_OWN = ("name", "extends", "model", "part", "notebook.")
+"""Keys in which a part may differ from the one before without a word."""
+
+
+def train_parts(
+    run_file: str | Path | Mapping[str, Any],
+    overrides: Sequence[str],
+    book: Path,
+    watch: Watcher,
+) -> RunSummary:
+    """Train the parts of a run file that are not trained yet, and give the last one's summary.
+
+    A finished part is skipped and a paused one resumed. Raises BookError when a part cannot go on,
+    RunFileError when the run file no longer fits the parts before.
+    """
+    before: RunFolder | None = None
+    part = parts = 1
+    while part <= parts:
+        loaded = of_part(load_recipe(run_file, overrides, book), part, before)
+        parts = loaded.recipe.parts or 1
+        run = RunFolder(book, loaded.recipe.name)
+        try:
+            _train_part(run, loaded, before, watch)
+        except RunEnded as ended:
+            shown = "RUN.yaml" if isinstance(run_file, Mapping) else run_file
+            rest = f"`tunebook train {shown}` goes on with this part and those after it"
+            raise RunEnded(f"{ended}; {rest}", ended.exit_code) from None
+        before, part = run, part + 1
+    assert before is not None
+    return summarize(before)
+
+
+def of_part(loaded: LoadedRecipe, part: int, before: RunFolder | None) -> LoadedRecipe:
+    """Make the recipe of one part: its name, its slice, and the weights it starts from."""
+    recipe = loaded.recipe
+    if recipe.parts is None or recipe.part is not None:
+        raise RunFileError(f"{recipe.name}: the run file no longer says `parts` alone; put it back")
+    own: dict[str, Any] = {
+        "name": f"{recipe.name}-part-{part}",
+        "model": recipe.model if before is None else f"run:{before.name}",
+        "parts": recipe.parts,
+        "part": part,
+    }
+    if not SLUG.match(own["name"]):
+        raise RunFileError(f"`{own['name']}` cannot name a run: make the name shorter")
+    if before is not None:
+        then = _recipe_of(before)
+        if then.parts != recipe.parts:
+            raise RunFileError(
+                f"parts: {recipe.parts}, and {before.name} is part {then.part} of {then.parts}: "
+                f"the slices would overlap; say parts: {then.parts}, or take another name"
+            )
+    return LoadedRecipe(
+        recipe=recipe.model_copy(update=own),
+        written=_restate(loaded.written, own),
+        inherited={**loaded.inherited, **dict.fromkeys(own, "parts")},
+        chain=loaded.chain,
+    )
+
+
+def changed_settings(then: Recipe, now: Recipe) -> dict[str, list[object]]:
+    """List the settings of a part that differ from those of the part before: [then, now]."""
+    old, new = (flatten(one.model_dump(mode="json")) for one in (then, now))
+    return {
+        key: [old.get(key), new.get(key)]
+        for key in sorted({*old, *new})
+        if not key.startswith(_OWN) and old.get(key) != new.get(key)
+    }
+
+
+def _train_part(
+    run: RunFolder, loaded: LoadedRecipe, before: RunFolder | None, watch: Watcher
+) -> None:
+    recipe = loaded.recipe
+    place = f"part {recipe.part} of {recipe.parts}"
+    state = current_state(run)
+    if state == "finished":
+        watch("note", {"text": f"{place}: {run.name} is finished"})
+        return
+    if state == "running":
+        raise BookError(
+            f"run {run.name} is being trained; `tunebook stop {run.name}` lets it save and pause"
+        )
+    if state == "stopped":
+        raise BookError(
+            f"run {run.name} was stopped by a verdict, so {place} has no end to go on from; mend "
+            f"the cause, move {run.path} aside and train again"
+        )
+    if run.started() and _has_trained(run):
+        watch("note", {"text": f"{place}: {run.name} goes on"})
+        for text in _words(changed_settings(_recipe_of(run), recipe)):
+            watch("note", {"text": f"not taken over, {run.name} has begun without it: {text}"})
+    else:
+        _start(run, loaded, before, watch, place)
+    train_run(run, watch)
+
+
+def _start(
+    run: RunFolder, loaded: LoadedRecipe, before: RunFolder | None, watch: Watcher, place: str
+) -> None:
+    own_file = run.run_yaml.exists() and not run.started()
+    if own_file and run.run_yaml.read_text(encoding="utf-8") != loaded.written:
+        raise BookError(
+            f"{place} would be called {run.name}, and there is another run file of that name; "
+            "rename one of the two"
+        )
+    changed = changed_settings(_recipe_of(before), loaded.recipe) if before else {}
+    origin = "" if before is None else f" from the weights of {before.name}"
+    watch("note", {"text": f"{place}: {run.name} starts{origin}"})
+    for text in _words(changed):
+        watch("note", {"text": f"changed since {before.name if before else ''}: {text}"})
+    start_run(run.book, loaded, {"changed": changed} if before else {})
+
+
+def _has_trained(run: RunFolder) -> bool:
+    events = read_events(run, superseded=True)
+    return bool(events.steps or events.checkpoints or run.final.exists())
+
+
+def _words(changed: Mapping[str, Sequence[object]]) -> list[str]:
+    return [f"{key} {old} -> {new}" for key, (old, new) in changed.items()]
+
+
+def _recipe_of(run: RunFolder) -> Recipe:
+    return read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))[0]
+
+
+def _restate(written: str, own: Mapping[str, object]) -> str:
+    """State in a run file what is a part's own; comments and order stay as they were."""
+    yaml = YAML()
+    yaml.version = (1, 2)
+    yaml.preserve_quotes = True
+    values = yaml.load(written)
+    for key, value in own.items():
+        values[key] = value
+    out = io.StringIO()
+    yaml.version = None
+    yaml.dump(values, out)
+    return out.getvalue()

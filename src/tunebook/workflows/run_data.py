@@ -1,0 +1,157 @@
+"""The data of a run: prepared, held against what it was before, and written down."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from tunebook.book.atomic import write_atomically
+from tunebook.book.by_source import tally_sources
+from tunebook.book.events import Events, read_events
+from tunebook.book.places import RunFolder
+from tunebook.book.run_file import weight_parent
+from tunebook.data.build import Say
+from tunebook.data.codec import TextCodec
+from tunebook.data.prepare import Prepared, prepare
+from tunebook.errors import DataError
+from tunebook.recipe.tree import Recipe
+from tunebook.records import PartsAccount, Slice
+from tunebook.units import format_count
+
+
+def prepare_run_data(
+    run: RunFolder,
+    recipe: Recipe,
+    environment: Mapping[str, object],
+    codec: TextCodec,
+    before: Events,
+    say: Say,
+) -> Prepared:
+    """Prepare a run's data and write `data.json`.
+
+    Raises DataError when the run has taken a step and its data changed since; a part may have other
+    data than the part before it, and what changed is said and written down.
+    """
+    prepared = prepare(recipe, codec, run.cache_dir, say)
+    found = describe_data(prepared)
+    if before.steps and run.data_json.exists():
+        _refuse_changed_data(run, _read(run), found)
+    changes = _changes_since_parent(run, recipe, environment, found)
+    for change in changes:
+        say(change)
+    found["notes"] += changes
+    _write(run, found)
+    return prepared
+
+
+def describe_data(prepared: Prepared) -> dict[str, Any]:
+    """Give what `data.json` holds: where every row went, and what an epoch takes of each source."""
+    shares = [asdict(share) for share in prepared.train.shares]
+    found: dict[str, Any] = {
+        "sources": [asdict(account) for account in prepared.accounts],
+        "mixture": _with_shares(shares),
+        "template": prepared.template,
+        "notes": list(prepared.notes),
+        "validation_hash": prepared.validation_hash,
+    }
+    if prepared.parts is not None:
+        found["parts"] = _parts(prepared.parts)
+    return found
+
+
+def write_trained(run: RunFolder) -> None:
+    """Add to `data.json` what was really trained of each source."""
+    tallies = tally_sources(read_events(run).steps)
+    rows: list[dict[str, Any]] = [
+        {
+            "name": tally.name,
+            "examples": tally.examples,
+            "tokens": tally.tokens,
+            "target_tokens": tally.target_tokens,
+        }
+        for tally in tallies.values()
+    ]
+    _write(run, {**_read(run), "trained": _with_shares(rows)})
+
+
+def _with_shares(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    keys = ("examples", "tokens", "target_tokens")
+    totals = {key: sum(row[key] for row in rows) for key in keys}
+    return [
+        {**row, "share_of": {k: row[k] / totals[k] if totals[k] else None for k in keys}}
+        for row in rows
+    ]
+
+
+def _parts(account: PartsAccount) -> dict[str, Any]:
+    def plain(one: Slice) -> dict[str, Any]:
+        # As text: readers of JSON in other languages lose the last bits of 64.
+        return {**asdict(one), "checksum": f"{one.checksum:016x}"}
+
+    return {
+        "part": account.part,
+        "parts": len(account.slices),
+        "whole": plain(account.whole),
+        "slices": [plain(one) for one in account.slices],
+    }
+
+
+def _refuse_changed_data(
+    run: RunFolder, earlier: Mapping[str, Any], now: Mapping[str, Any]
+) -> None:
+    def hashes(found: Mapping[str, Any]) -> list[object]:
+        return [
+            *((s["path"], s["content_hash"]) for s in found["sources"]),
+            found["validation_hash"],
+        ]
+
+    if hashes(earlier) != hashes(now):
+        raise DataError(
+            f"run {run.name} cannot go on: its data changed since it was started; put the old "
+            f"files back, or start a new run with `tunebook new NAME --from {run.name}`"
+        )
+
+
+def _changes_since_parent(
+    run: RunFolder, recipe: Recipe, environment: Mapping[str, object], now: Mapping[str, Any]
+) -> list[str]:
+    """Say how the data of a part differs from that of the part before it."""
+    parent = weight_parent(environment.get("model_as_written"))
+    if recipe.part in (None, 1) or parent is None:
+        return []
+    earlier = _read(RunFolder(run.book, parent[0]))
+    if not earlier:
+        return []
+    return describe_changes(parent[0], earlier, now)
+
+
+def describe_changes(parent: str, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Compare two accounts of data, source by source."""
+    old = {source["path"]: source for source in earlier["sources"]}
+    new = {source["path"]: source for source in now["sources"]}
+    changes = [f"{path}: not in {parent}" for path in new if path not in old]
+    changes += [f"{path}: in {parent}, and no longer here" for path in old if path not in new]
+    for path, source in new.items():
+        if path in old and source["content_hash"] != old[path]["content_hash"]:
+            then, here = (format_count(one["rows_in"]) for one in (old[path], source))
+            changes.append(f"{path}: changed since {parent}, {then} rows then, {here} rows now")
+    if earlier["validation_hash"] != now["validation_hash"]:
+        changes.append(
+            f"the held-out examples are not those of {parent}, so the losses do not compare"
+        )
+    return changes
+
+
+def _read(run: RunFolder) -> dict[str, Any]:
+    try:
+        found = json.loads(run.data_json.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write(run: RunFolder, found: Mapping[str, Any]) -> None:
+    text = json.dumps(found, indent=2, ensure_ascii=False, default=dict) + "\n"
+    write_atomically(run.data_json, text)
