@@ -8,7 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from tunebook.data.build import Built, Say, TokenSettings, build_source, row_notes
+from tunebook.data.build import (
+    Built,
+    Progress,
+    Say,
+    TokenSettings,
+    Workers,
+    build_source,
+    row_notes,
+)
 from tunebook.data.codec import TextCodec
 from tunebook.data.order import TrainSet
 from tunebook.data.prompts import SamplePrompt, held_out_prompts, own_prompt
@@ -52,22 +60,28 @@ def prepare(
     codec: TextCodec,
     cache_dir: Path,
     say: Callable[[str], None],
+    *,
+    workers: Workers | None = None,
+    watch: Callable[[Progress], None] | None = None,
 ) -> Prepared:
     """Read, filter, tokenize and split every source of a recipe.
 
-    Tokens made before are used again. Raises DataError for data that cannot be used, RunFileError
+    Tokens made before are used again; `watch` is told how far those made now are. Raises DataError for data that cannot be used, RunFileError
     for filters that do not exist.
     """
-    settings = _settings(recipe)
+    settings = token_settings(recipe)
     built = _with_own_names(
-        [build_source(source, settings, codec, cache_dir, say) for source in recipe.data]
+        [
+            build_source(source, settings, codec, cache_dir, say, workers=workers, watch=watch)
+            for source in recipe.data
+        ]
     )
     sides, parts = take_sides(recipe, [one.store for one in built])
     accounts = [_account(*found) for found in zip(built, recipe.data, sides, strict=True)]
     train_parts = [Part(b.name, b.store, s.train) for b, s in zip(built, sides, strict=True)]
     held_parts = [Part(b.name, b.store, s.held_out) for b, s in zip(built, sides, strict=True)]
     if recipe.validation.path is not None:
-        part, account = _own_validation(recipe, settings, codec, cache_dir, say)
+        part, account = _own_validation(recipe, settings, codec, cache_dir, say, workers)
         held_parts, accounts = [part], [*accounts, account]
     _require_rows(built, sides, accounts)
     held_parts = [part for part in held_parts if len(part.numbers)]
@@ -110,7 +124,8 @@ def render_prompt(recipe: Recipe, codec: TextCodec, text: str, prepared: Prepare
     return own_prompt(recipe, codec, text, [account.format for account in prepared.accounts])
 
 
-def _settings(recipe: Recipe) -> TokenSettings:
+def token_settings(recipe: Recipe) -> TokenSettings:
+    """Give what decides the tokens of a recipe's sources."""
     train_on = recipe.train_on or ("all" if recipe.stage == "cpt" else "response")
     if recipe.stage == "cpt" and train_on == "response":
         raise DataError("train_on: response needs responses, and stage cpt has none; say all")
@@ -138,7 +153,12 @@ def _with_own_names(built: Sequence[Built], taken: Sequence[str] = ()) -> list[B
 
 
 def _own_validation(
-    recipe: Recipe, settings: TokenSettings, codec: TextCodec, cache_dir: Path, say: Say
+    recipe: Recipe,
+    settings: TokenSettings,
+    codec: TextCodec,
+    cache_dir: Path,
+    say: Say,
+    workers: Workers | None,
 ) -> tuple[Part, SourceAccount]:
     wanted = recipe.validation
     source = Source(
@@ -149,7 +169,7 @@ def _own_validation(
         document=wanted.document,
         chess=recipe.data[0].chess,
     )
-    built = build_source(source, settings, codec, cache_dir, say)
+    built = build_source(source, settings, codec, cache_dir, say, workers=workers)
     built = replace(built, name=f"validation:{built.name}")
     if not len(built.store):
         raise DataError(f"{source.path}: no row is left to validate on: {_drops_of(built)}")
