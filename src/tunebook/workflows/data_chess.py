@@ -48,14 +48,14 @@ def convert(
 ) -> Survey:
     """Play every game through, write what was asked for, and count.
 
-    With `out` and no task, next_move is asked. With neither, each game is asked four questions of
-    the four kinds that need no engine, and one is asked for its best move if an engine is found.
+    With `out` and no task, next_move is asked. Without `out`, each game is asked every task; with
+    neither, the four that need no engine, and one game for its best move if an engine is found.
     Files appear when they are whole, never over another file.
     Raises DataError for a game that cannot be used, unless `keep_going`.
     """
     located = locate(path)
     wanted = list(tasks) or (["next_move"] if out is not None else list(_WITHOUT_ENGINE))
-    stated: dict[str, object] = {"tasks": wanted, "per_game": 1 if out is not None else len(wanted)}
+    stated: dict[str, object] = {"tasks": wanted}
     stated |= {"engine": engine} if engine is not None else {}
     stated |= {"depth": depth} if depth is not None else {}
     chess = _settings(stated, settings)
@@ -65,6 +65,10 @@ def convert(
         find_engine(chess.engine)  # Missing, it is said before hours of reading.
     survey = Survey(path, format_of(located))
     label = make_labeller(chess)
+    # To look at a set is to see every task; to write one is to draw tasks by their shares.
+    plans = [chess]
+    if out is None:
+        plans = [chess.model_copy(update={"tasks": [task]}) for task in chess.shares]
     try:
         with ExitStack() as stack:
             rows_file = stack.enter_context(_aside(out)) if out else None
@@ -73,7 +77,7 @@ def convert(
                 located, dict(columns or {}), survey, keep_going=keep_going, limit=limit
             )
             for game_id, game in games:
-                rows = ask_rows(game_id, game, chess, label)
+                rows = [row for plan in plans for row in ask_rows(game_id, game, plan, label)]
                 survey.take_rows(rows)
                 if rows_file is not None:
                     rows_file.writelines(orjson.dumps(row) + b"\n" for row in rows)
