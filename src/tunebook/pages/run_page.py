@@ -18,6 +18,7 @@ from tunebook.book.seal import Seal, read_seal
 from tunebook.book.summary import OVER, bring_to_life, measure, score_all
 from tunebook.pages.markdown import code, escape, fence, table
 from tunebook.pages.run_account import write_account, write_first_batch
+from tunebook.pages.run_mixture import write_mixture, write_part
 from tunebook.pages.run_result import write_findings, write_loss, write_samples
 from tunebook.pages.run_setup import write_checkpoints, write_machine, write_settings
 from tunebook.pages.table import changed_columns, markdown_table
@@ -94,8 +95,10 @@ def render_run_page(source: PageSource) -> str:
         _family(source),
         write_findings(events, summary, VERDICT_KINDS),
         write_loss(events),
+        write_mixture(events, source.data),
         write_samples(events),
         write_account(source.data),
+        write_part(source.data, source.environment),
         write_first_batch(events),
         write_machine(events, source.environment),
         write_settings(summary, _parent(source)),
