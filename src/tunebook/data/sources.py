@@ -16,8 +16,10 @@ from typing import IO, Literal, cast
 
 import zstandard
 
+from tunebook.data.hub import fetch_hub_data
 from tunebook.data.zstd import ZstdStream
 from tunebook.errors import DataError
+from tunebook.recipe.hub_path import HUB_PREFIX, may_be_hub_data
 from tunebook.units import format_count
 
 Kind = Literal["json", "jsonl", "csv", "tsv", "parquet", "arrow", "pgn", "text"]
@@ -65,10 +67,14 @@ class Located:
 
 
 def locate(path: str) -> Located:
-    """Find the files of a file name, a folder or a glob.
+    """Find the files of a file name, a folder, a glob or a data set of the hub.
 
     Raises DataError when there is none, or they are of unknown or different kinds.
     """
+    if _is_hub_data(path):
+        data = fetch_hub_data(path)
+        cached = [SourceFile(file, file.stem, "arrow") for file in data.files]
+        return Located(data.name, path, "arrow", tuple(cached))
     files = _find_files(path)
     kinds = {file.kind for file in files}
     if len(kinds) > 1:
@@ -79,6 +85,10 @@ def locate(path: str) -> Located:
     whole = Path(path)
     name = _stem(whole) if whole.is_file() else (whole.name if whole.is_dir() else files[0].label)
     return Located(name or "data", path, files[0].kind, tuple(files))
+
+
+def _is_hub_data(path: str) -> bool:
+    return path.startswith(HUB_PREFIX) or (may_be_hub_data(path) and not Path(path).exists())
 
 
 def _find_files(path: str) -> list[SourceFile]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tunebook.recipe.hub_path import HUB_PREFIX, may_be_hub_data
 from tunebook.recipe.tree import EXCLUSIVE_KEYS
 
 NEVER_INHERITED = ("name", "extends", "notebook")
@@ -86,7 +87,7 @@ def resolve_paths(values: dict[str, Any], base_dir: Path) -> None:
     sources = values.get("data")
     for holder in [validation, *(sources if isinstance(sources, list) else [])]:
         if isinstance(holder, dict) and isinstance(holder.get("path"), str) and holder["path"]:
-            holder["path"] = _absolute(holder["path"], base_dir)
+            holder["path"] = _data_path(holder["path"], base_dir)
         chess = holder.get("chess") if isinstance(holder, dict) else None
         engine = chess.get("engine") if isinstance(chess, dict) else None
         # A bare name is a command that is looked for on PATH.
@@ -101,6 +102,13 @@ def _filter_settings(source: object) -> list[dict[str, Any]]:
     filters = source.get("filters") if isinstance(source, dict) else None
     named = [f for f in filters if isinstance(f, dict)] if isinstance(filters, list) else []
     return [settings for f in named for settings in f.values() if isinstance(settings, dict)]
+
+
+def _data_path(path: str, base_dir: Path) -> str:
+    if path.startswith(HUB_PREFIX):
+        return path
+    is_id = may_be_hub_data(path) and not (base_dir / path).exists()
+    return path if is_id else _absolute(path, base_dir)
 
 
 def _absolute(path: str, base_dir: Path) -> str:
