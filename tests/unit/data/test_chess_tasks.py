@@ -3,13 +3,16 @@ from __future__ import annotations
 import random
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from tunebook.data.chess import tasks
 from tunebook.data.chess.games import Game, check_game, position_after
 from tunebook.data.chess.labels import Label
-from tunebook.data.chess.tasks import Asked, ask, game_text
+from tunebook.data.chess.tasks import Asked, ask, check_answers, game_text
+from tunebook.errors import DataError
 from tunebook.recipe.chess import Chess
 from tunebook.recipe.tree import Source
 
@@ -172,6 +175,22 @@ def test_settings_that_cannot_be_meant_are_refused(settings: object, said: str) 
     with pytest.raises(ValidationError) as caught:
         Source.model_validate({"path": "g.pgn", "chess": settings})
     assert said in str(caught.value)
+
+
+def test_a_label_from_one_ply_later_is_found_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def label(board: Any) -> Label:
+        move = min(board.legal_moves, key=lambda move: move.uci())
+        return Label(move.uci(), board.san(move), "+0.10")
+
+    game = game_of(1)
+    settings = Chess(tasks=["best_move"], per_game=4)
+    check_answers(game, ask(game, settings, label))
+    right = tasks.position_after
+    monkeypatch.setattr(
+        tasks, "position_after", lambda game, plies: right(game, plies + 1 if plies else 0)
+    )
+    with pytest.raises(DataError, match="illegal-label"):
+        check_answers(game, ask(game, settings, label))
 
 
 def test_the_path_of_an_engine_counts_from_the_run_file(tmp_path: Path) -> None:

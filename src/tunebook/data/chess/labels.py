@@ -53,7 +53,7 @@ def as_label(board: chess.Board, found: Evaluation) -> Label:
     try:
         move = board.parse_uci(found.best)
     except ValueError:
-        raise _illegal(board, found.best) from None
+        raise illegal_label(board, found.best) from None
     sign = 1 if board.turn else -1
     if found.mate is not None:
         evaluation = f"#{sign * found.mate}"
@@ -73,9 +73,9 @@ def check_label(
     try:
         move = board.parse_san(label.san)
     except ValueError:
-        raise _illegal(board, label.san) from None
+        raise illegal_label(board, label.san) from None
     if move.uci() != label.uci:
-        raise _illegal(board, f"{label.san} ({label.uci})")
+        raise illegal_label(board, f"{label.san} ({label.uci})")
     favours_white = _favours_white(label.evaluation)
     if favours_white is None:
         return
@@ -92,7 +92,8 @@ def check_label(
         )
 
 
-def _illegal(board: chess.Board, said: str) -> DataError:
+def illegal_label(board: chess.Board, said: str) -> DataError:
+    """Write the error of a label that is no legal move in its position."""
     return DataError(f"illegal-label: {said} is no legal move in position {board.fen()}")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from tunebook.data.chess.games import BadGame, Game
 from tunebook.data.chess.labels import Labeller
 from tunebook.data.chess.read import game_of_row
-from tunebook.data.chess.tasks import Asked, ask
+from tunebook.data.chess.tasks import Asked, ask, check_answers
 from tunebook.data.rows import RawRow, read_rows
 from tunebook.data.sources import Located
 from tunebook.errors import DataError
@@ -135,6 +135,7 @@ def ask_rows(game_id: str, game: Game, settings: Chess, label: Labeller) -> list
     Rows of task best_move have the label's `evaluation` as well, as White sees it.
     """
     asked = ask(game, settings, label)
+    check_answers(game, asked)
     many = len(asked) > 1
     return [
         _as_row(f"{game_id}.{n}" if many else game_id, game_id, one)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
 
 from tunebook.data.chess.games import RESULTS, Game, number_moves, position_after
-from tunebook.data.chess.labels import Labeller
+from tunebook.data.chess.labels import Labeller, illegal_label
 from tunebook.data.chess.pgn import write_header
 from tunebook.recipe.chess import Chess, ChessTask
 
@@ -71,6 +71,24 @@ def ask(game: Game, settings: Chess, label: Labeller) -> list[Asked]:
             found = _ask_at(task, game, settings, places.pop(_below(len(places), draw)), label)
         asked.append(found)
     return asked
+
+
+def check_answers(game: Game, asked: Sequence[Asked]) -> None:
+    """Hold every labelled answer to the position its prompt shows, set up anew from the SAN.
+
+    What labels and what asks each have a position of their own; were they one ply apart, the answer
+    would be a move of the other side. Raises DataError, illegal-label.
+    """
+    for one in asked:
+        if one.evaluation is None:
+            continue
+        board = position_after(game, 0)
+        for san in game.san[: one.plies]:
+            board.push_san(san)
+        try:
+            board.parse_san(one.completion)
+        except ValueError:
+            raise illegal_label(board, one.completion) from None
 
 
 def game_text(game: Game, settings: Chess) -> str:

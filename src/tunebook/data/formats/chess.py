@@ -14,7 +14,7 @@ from tunebook.data.chess.games import BadGame, Game
 from tunebook.data.chess.labels import make_labeller
 from tunebook.data.chess.pgn import MOVETEXT
 from tunebook.data.chess.read import game_of_row, looks_like_uci
-from tunebook.data.chess.tasks import ask, game_text
+from tunebook.data.chess.tasks import ask, check_answers, game_text
 from tunebook.data.formats.shape import Shape, Turns
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Source
@@ -33,6 +33,7 @@ def build(row: RawRow, mapping: Mapping[str, str], source: Source) -> list[Turns
         return [Turns(())]
     try:
         asked = ask(game, source.chess, make_labeller(source.chess))
+        check_answers(game, asked)
     except DataError as error:
         raise DataError(f"{row.place}: {error}") from None
     return [
