@@ -54,10 +54,14 @@ def test_a_bad_game_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFix
 def test_keep_going_leaves_bad_games_out_and_counts_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = write(tmp_path / "g.jsonl", ILLEGAL, GOOD, {**GOOD, "Result": "0-1"})
+    path = write(tmp_path / "g.jsonl", ILLEGAL, GOOD, {**GOOD, "Result": "0-1"}, {"Moves": None})
     assert run(path, "--keep-going", "--json", "--pgn", tmp_path / "out.pgn") == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["dropped"] == {"illegal move": 1, "wrong result": 1}
+    assert found["dropped"] == {
+        "illegal move": 1,
+        "wrong result": 1,
+        "no list of moves": 1,
+    }
     assert found["games_in"] == sum(found["dropped"].values()) + found["games_out"]
     assert "ply 3" in found["drops"]["illegal move"][0]
     located = locate(str(tmp_path / "out.pgn"))

@@ -38,9 +38,10 @@ def game_of_row(row: RawRow, mapping: Mapping[str, str], found_format: str) -> G
     if isinstance(moves, str):
         moves = moves.split()
     if not isinstance(moves, list) or not all(isinstance(move, str) for move in moves):
-        raise DataError(
-            f"{row.place}: {column} holds no moves; format chess-uci needs a list of UCI moves, or "
-            "a text of them with spaces between"
+        raise BadGame(
+            "no list of moves",
+            f"{row.place}: {column} holds no list of moves; format chess-uci needs UCI moves in a "
+            f"list, or in a text with spaces between; {WAY_OUT}",
         )
     names = {own: name for name, own in mapping.items()}
     given = {names.get(key, key): value for key, value in row.values.items() if key != column}
