@@ -9,14 +9,13 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Iterator
-from typing import IO
 
 import orjson
 
-from tunebook.data.sources import MAX_ROW_BYTES, SourceFile, is_empty, open_checked
+from tunebook.data.sources import MAX_ROW_BYTES, Readable, SourceFile, is_empty, open_checked
 from tunebook.errors import DataError
 
-_BLANK = b" \t\r\n"
+_BLOCK_BYTES = 1024 * 1024
 _NOT_JSON = ("NaN", "Infinity")
 
 
@@ -26,12 +25,16 @@ def read_json(file: SourceFile) -> Iterator[object]:
     Raises DataError when it is not JSON, holds something else, or holds nothing.
     """
     with open_checked(file.path) as stream:
-        head = stream.read(MAX_ROW_BYTES + 1)
-        if not head.strip():
+        blocks, size = list[bytes](), 0
+        while size <= MAX_ROW_BYTES and (block := stream.read(_BLOCK_BYTES)):
+            blocks.append(block)
+            size += len(block)
+        if not any(block.strip() for block in blocks):
             raise is_empty(file.path)
-        found = (
-            _at_once(file, head) if len(head) <= MAX_ROW_BYTES else _streamed(file, head, stream)
-        )
+        if size <= MAX_ROW_BYTES:
+            found = _at_once(file, b"".join(blocks))
+        else:
+            found = _streamed(file, blocks, stream)
         is_empty_list = True
         for value in found:
             is_empty_list = False
@@ -86,13 +89,16 @@ def _no_rows(file: SourceFile, found: object) -> DataError:
     )
 
 
-def _streamed(file: SourceFile, head: bytes, rest: IO[bytes]) -> Iterator[object]:
+def _streamed(file: SourceFile, blocks: list[bytes], rest: Readable) -> Iterator[object]:
     import ijson
 
-    whole = _Chained(head, rest)
-    begins = head.lstrip(_BLANK)[:1]
+    head = next(block.lstrip() for block in blocks if block.strip())
+    begins = head[:1]
     if begins not in (b"[", b"{"):
         raise DataError(f"{file.path} is no list of rows; write it as [{{...}}, {{...}}]")
+    if begins == b"{" and _looks_like_jsonl(head):
+        raise DataError(f"{file.path} holds one object per line; rename it to .jsonl")
+    whole = _Chained(blocks, rest)
     try:
         if begins == b"[":
             yield from ijson.items(whole, "item", use_float=True)
@@ -106,22 +112,29 @@ def _streamed(file: SourceFile, head: bytes, rest: IO[bytes]) -> Iterator[object
                 yield value
     except ijson.JSONError as error:
         said = str(error).strip().splitlines() or ["it ends too early"]
-        hint = "; one object per line is .jsonl" if _looks_like_jsonl(head) else ""
-        raise DataError(f"{file.path} is not valid JSON: {said[0]}{hint}") from None
+        raise DataError(f"{file.path} is not valid JSON: {said[0]}; correct it there") from None
 
 
-class _Chained(io.RawIOBase):
-    """A stream that first gives bytes that were read already."""
+class _Chained:
+    """A stream that first gives blocks that were read already, and lets go of each."""
 
-    def __init__(self, head: bytes, rest: IO[bytes]) -> None:
-        self._head, self._rest = io.BytesIO(head), rest
+    def __init__(self, blocks: list[bytes], rest: Readable) -> None:
+        self._blocks, self._rest = blocks[::-1], rest
+        self._left = b""
+        blocks.clear()
 
-    def read(self, size: int = -1) -> bytes:
-        return self._head.read(size) or self._rest.read(size)
+    def read(self, size: int) -> bytes:
+        """Read at most so many bytes."""
+        if not self._left and self._blocks:
+            self._left = self._blocks.pop()
+        if not self._left:
+            return self._rest.read(size)
+        given, self._left = self._left[:size], self._left[size:]
+        return given
 
 
 def _looks_like_jsonl(raw: bytes) -> bool:
-    lines = itertools.islice(io.BytesIO(raw[: 4 * MAX_ROW_BYTES].lstrip()), 2)
+    lines = itertools.islice(io.BytesIO(raw.lstrip()), 2)
     first, *rest = [*lines]
     if not first.startswith(b"{") or not rest:
         return False

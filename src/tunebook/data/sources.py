@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal, cast
+from typing import IO, Literal, Protocol
 
 import zstandard
 
@@ -249,7 +249,15 @@ def decode_lines(
         yield number, line
 
 
-class _CheckedUtf8(io.RawIOBase):
+class Readable(Protocol):
+    """What gives bytes until there are none."""
+
+    def read(self, size: int) -> bytes:
+        """Read at most so many bytes."""
+        ...
+
+
+class _CheckedUtf8:
     """Passes a stream's bytes on and raises DataError at the first that is not UTF-8, or NUL."""
 
     def __init__(self, path: Path, stream: IO[bytes]) -> None:
@@ -258,7 +266,8 @@ class _CheckedUtf8(io.RawIOBase):
         self._line, self._byte = 1, 0
         self._first = True
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int) -> bytes:
+        """Read at most so many bytes."""
         block = self._stream.read(size)
         pending = len(self._decoder.getstate()[0])
         try:
@@ -281,10 +290,10 @@ class _CheckedUtf8(io.RawIOBase):
 
 
 @contextmanager
-def open_checked(path: Path) -> Iterator[IO[bytes]]:
+def open_checked(path: Path) -> Iterator[Readable]:
     """Open a file, unpacked, as bytes that are checked to be UTF-8, a byte order mark left out."""
     with _opened(path) as stream:
-        yield cast("IO[bytes]", _CheckedUtf8(path, stream))
+        yield _CheckedUtf8(path, stream)
 
 
 def _not_utf8(path: Path, line: int, offset: int, byte: int, utf16: bool) -> DataError:

@@ -14,7 +14,8 @@ from tunebook.records import Message
 if TYPE_CHECKING:
     from tunebook.data.rows import RawRow
 
-KEYWORD_LINE = re.compile(r"^[ \t]*([^\s:][^:\n]{0,79}?)[ \t]*:[ \t]+(\S.*)$")
+# A lone carriage return inside is a line end that was not seen: no line holds one.
+KEYWORD_LINE = re.compile(r"^[ \t]*([^\s:][^:\r\n]{0,79}?)[ \t]*:[ \t]+(\S[^\r\n]*)$")
 _MAX_KEYWORD_WORDS = 6
 MARKER = "<|endoftext|>"
 """What some tables wrote around their lines; it is no part of what a line says."""
