@@ -66,8 +66,8 @@ def prepare(
 ) -> Prepared:
     """Read, filter, tokenize and split every source of a recipe.
 
-    Tokens made before are used again; `watch` is told how far those made now are. Raises DataError for data that cannot be used, RunFileError
-    for filters that do not exist.
+    Tokens made before are used again; `watch` is told how far those made now are. Raises DataError
+    for data that cannot be used, RunFileError for filters that do not exist.
     """
     settings = token_settings(recipe)
     built = _with_own_names(
@@ -152,6 +152,19 @@ def _with_own_names(built: Sequence[Built], taken: Sequence[str] = ()) -> list[B
     return named
 
 
+def validation_source(recipe: Recipe) -> Source:
+    """Give the source that `validation.path` states."""
+    wanted = recipe.validation
+    return Source(
+        path=wanted.path or "",
+        format=wanted.format,
+        columns=wanted.columns,
+        roles=wanted.roles,
+        document=wanted.document,
+        chess=recipe.data[0].chess,
+    )
+
+
 def _own_validation(
     recipe: Recipe,
     settings: TokenSettings,
@@ -160,15 +173,7 @@ def _own_validation(
     say: Say,
     workers: Workers | None,
 ) -> tuple[Part, SourceAccount]:
-    wanted = recipe.validation
-    source = Source(
-        path=wanted.path or "",
-        format=wanted.format,
-        columns=wanted.columns,
-        roles=wanted.roles,
-        document=wanted.document,
-        chess=recipe.data[0].chess,
-    )
+    source = validation_source(recipe)
     built = build_source(source, settings, codec, cache_dir, say, workers=workers)
     built = replace(built, name=f"validation:{built.name}")
     if not len(built.store):
