@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Literal, Protocol
 
@@ -198,7 +199,7 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def _opened(path: Path) -> Iterator[io.BufferedReader]:
     with _explained(path), path.open("rb") as raw:
         ending = path.suffix.lower()
         if ending == ".gz":
@@ -217,12 +218,10 @@ def read_lines(file: SourceFile) -> Iterator[tuple[int, str]]:
     64 MiB.
     """
     with _opened(file.path) as stream:
-        raws = iter(lambda: stream.readline(MAX_ROW_BYTES + 1), b"")
-        number = 0
-        for number, line in decode_lines(file.path, raws):
-            yield number, line
-    if not number:
-        raise is_empty(file.path)
+        if not stream.peek(1):
+            raise is_empty(file.path)
+        raws = iter(partial(stream.readline, MAX_ROW_BYTES + 1), b"")
+        yield from decode_lines(file.path, raws)
 
 
 def decode_lines(
@@ -234,6 +233,10 @@ def decode_lines(
     """
     offset = first_byte
     for number, raw in enumerate(raws, start=first_line):
+        if raw == b"\n":  # files may hold millions of blank lines
+            offset += 1
+            yield number, "\n"
+            continue
         if len(raw) > MAX_ROW_BYTES:
             raise DataError(f"{path}: line {number} is over 64 MiB; split it")
         body = raw[len(_BOM) :] if offset == 0 and raw.startswith(_BOM) else raw
