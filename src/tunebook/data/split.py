@@ -6,7 +6,7 @@ is left to train on. So runs on 300 and on 20,000 rows of a source are scored on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from tunebook.records import Slice
 
 # What a hash is for is part of its seed; a run's own seed, below 2^32, is none of these.
 _PARTS, _VALIDATION, _WINDOW, _SUM = (2**32 + n for n in range(4))
+_BLOCK = 2**18
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +30,22 @@ class Split:
     note: str | None
 
 
-def rows_of(store: Store, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number the rows that examples are windows of, from 0 in file order."""
-    if not len(numbers):
-        return np.zeros(0, dtype=np.int64)
-    new = np.zeros(len(numbers) - 1, dtype=bool)
-    for field in ("file", "row", "sub"):
-        new |= np.diff(store.rows[field][numbers]) != 0
-    return np.concatenate([[0], np.cumsum(new)]).astype(np.int64)
+def first_of_rows(store: Store, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Mark the first of the examples, in file order, that are windows of one row."""
+    first = np.ones(len(numbers), dtype=bool)
+    for block in _blocks(len(numbers)):
+        start = max(block.start - 1, 0)
+        rows = store.rows[numbers[start : block.stop]]
+        same = rows["row"][1:] == rows["row"][:-1]
+        for field in ("file", "sub"):
+            same &= rows[field][1:] == rows[field][:-1]
+        first[start + 1 : block.stop] = ~same
+    return first
 
 
 def count_rows(store: Store, numbers: NDArray[np.int64]) -> int:
     """Count the rows that examples, in file order, are windows of."""
-    found = rows_of(store, numbers)
-    return int(found[-1]) + 1 if len(found) else 0
+    return int(first_of_rows(store, numbers).sum())
 
 
 def count_documents(store: Store, numbers: NDArray[np.int64]) -> int:
@@ -109,15 +112,11 @@ def take_sample(
     """
     if n_rows is None:
         return numbers
-    row_of = rows_of(store, numbers)
-    n_all = int(row_of[-1]) + 1 if len(row_of) else 0
-    if n_all <= n_rows:
+    first = first_of_rows(store, numbers)
+    if int(first.sum()) <= n_rows:
         return numbers
-    first = np.searchsorted(row_of, np.arange(n_all))
-    contents = np.asarray(store.rows["content"][numbers[first]])
-    taken = np.zeros(n_all, dtype=bool)
-    taken[np.argsort(mix(contents, seed), kind="stable")[:n_rows]] = True
-    return numbers[taken[row_of]]
+    taken = _smallest(_hashes(store, numbers[first], "content", seed), n_rows)
+    return np.asarray(numbers[taken[np.cumsum(first) - 1]])
 
 
 def take_held_out(
@@ -129,10 +128,8 @@ def take_held_out(
     """
     if n_examples is None or sum(len(numbers) for _, numbers in sides) <= n_examples:
         return [numbers for _, numbers in sides]
-    keys = [mix(_piece_keys(store, numbers), _VALIDATION) for store, numbers in sides]
-    order = np.argsort(np.concatenate(keys), kind="stable")
-    taken = np.zeros(len(order), dtype=bool)
-    taken[order[:n_examples]] = True
+    keys = [_piece_hashes(store, numbers, _VALIDATION) for store, numbers in sides]
+    taken = _smallest(np.concatenate(keys), n_examples)
     bounds = np.cumsum([0, *(len(numbers) for _, numbers in sides)])
     return [
         numbers[taken[start:stop]]
@@ -140,27 +137,31 @@ def take_held_out(
     ]
 
 
-def part_of_each(store: Store, numbers: NDArray[np.int64], parts: int) -> NDArray[np.int64]:
+def part_of_each(store: Store, numbers: NDArray[np.int64], parts: int) -> NDArray[np.int16]:
     """Give for each example the part it is in, from 1, by a hash of its document.
 
     The hash is another one than that of the held-out documents and of samples.
     """
-    spread = mix(np.asarray(store.rows["document"][numbers]), _PARTS) >> np.uint64(32)
-    return (1 + ((spread * np.uint64(parts)) >> np.uint64(32))).astype(np.int64)
+    return _parts_of_hashes(_hashes(store, numbers, "document", _PARTS), parts)
+
+
+def _parts_of_hashes(hashes: NDArray[np.uint64], parts: int) -> NDArray[np.int16]:
+    share = (hashes >> np.uint64(32)) * np.uint64(parts) >> np.uint64(32)
+    return share.astype(np.int16) + np.int16(1)
 
 
 def measure_slices(
-    store: Store, numbers: NDArray[np.int64], part_of: NDArray[np.int64], parts: int
+    store: Store, numbers: NDArray[np.int64], part_of: NDArray[np.int16], parts: int
 ) -> list[Slice]:
     """Measure each part of one source's examples, given in file order with the part of each."""
     n_examples = np.bincount(part_of, minlength=parts + 1)
-    row_of = rows_of(store, numbers)
-    first = np.flatnonzero(np.diff(row_of, prepend=-1))
-    n_rows = np.bincount(part_of[first], minlength=parts + 1)
-    _, first = np.unique(store.rows["document"][numbers], return_index=True)
+    n_rows = np.bincount(part_of[first_of_rows(store, numbers)], minlength=parts + 1)
+    # A document may begin again further on; each is looked up once, at its first example.
+    documents, first = np.unique(store.rows["document"][numbers], return_index=True)
+    del documents
     n_documents = np.bincount(part_of[first], minlength=parts + 1)
     sums = np.zeros(parts + 1, dtype=np.uint64)
-    np.add.at(sums, part_of, mix(_piece_keys(store, numbers), _SUM))
+    np.add.at(sums, part_of, _piece_hashes(store, numbers, _SUM))
     return [
         Slice(int(n_rows[k]), int(n_documents[k]), int(n_examples[k]), int(sums[k]))
         for k in range(1, parts + 1)
@@ -169,7 +170,7 @@ def measure_slices(
 
 def measure_whole(store: Store, numbers: NDArray[np.int64]) -> Slice:
     """Measure examples, in file order, as one part."""
-    return measure_slices(store, numbers, np.ones(len(numbers), dtype=np.int64), 1)[0]
+    return measure_slices(store, numbers, np.ones(len(numbers), dtype=np.int16), 1)[0]
 
 
 def add_slices(slices: Iterable[Slice]) -> Slice:
@@ -200,11 +201,37 @@ def check_slices(whole: Slice, slices: Sequence[Slice]) -> None:
         )
 
 
-def _piece_keys(store: Store, numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Hash each example: what its row says and which window of it this is."""
-    windows = np.asarray(store.rows["window"][numbers]).astype(np.uint64)
-    contents = np.asarray(store.rows["content"][numbers])
-    return np.asarray(contents ^ np.where(windows > 0, mix(windows, _WINDOW), np.uint64(0)))
+def _smallest(hashes: NDArray[np.uint64], n: int) -> NDArray[np.bool_]:
+    """Mark the n smallest, of equal ones the first."""
+    limit = np.partition(hashes, n - 1)[n - 1]
+    taken = np.asarray(hashes < limit, dtype=np.bool_)
+    equal = np.flatnonzero(hashes == limit)
+    taken[equal[: n - int(taken.sum())]] = True
+    return taken
+
+
+def _hashes(store: Store, numbers: NDArray[np.int64], field: str, seed: int) -> NDArray[np.uint64]:
+    """Mix a field of the examples with a seed."""
+    found = np.empty(len(numbers), dtype=np.uint64)
+    for block in _blocks(len(numbers)):
+        found[block] = mix(np.asarray(store.rows[field][numbers[block]]), seed)
+    return found
+
+
+def _piece_hashes(store: Store, numbers: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
+    """Hash each example with a seed: what its row says and which window of it this is."""
+    found = np.empty(len(numbers), dtype=np.uint64)
+    for block in _blocks(len(numbers)):
+        rows = store.rows[numbers[block]]
+        window = np.asarray(rows["window"], dtype=np.uint64)
+        window = np.where(window > 0, mix(window, _WINDOW), np.uint64(0))
+        found[block] = mix(np.asarray(rows["content"] ^ window, dtype=np.uint64), seed)
+    return found
+
+
+def _blocks(n: int) -> Iterator[slice]:
+    """Cut many examples into blocks, so that what is worked out of them is never large."""
+    return (slice(start, min(start + _BLOCK, n)) for start in range(0, n, _BLOCK))
 
 
 def mix(values: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
