@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tunebook.data.chess.pgn import MOVETEXT
+from tunebook.data.documents import is_heading
 from tunebook.data.formats import FORMATS, SHAPES, Shape, persona, shapes_of
 from tunebook.data.formats.lines import split_keyword
 from tunebook.data.formats.refused import refuse_known
@@ -68,10 +69,10 @@ def detect(located: Located, source: Source) -> Detected:
 def _reason(shape: Shape, mapping: Mapping[str, str], columns: Sequence[str]) -> str:
     if shape.format == "pgn":
         return "games in PGN"
-    mapped = [f"{n} = {mapping[n]}" for n in shape.known if n in mapping]
-    reason = f"rows have {' and '.join(shape.needed)}"
-    if mapped:
-        reason += f" ({', '.join(mapped)})"
+    names = [*shape.needed, *(n for n in shape.optional if n in mapping)]
+    own = [f"{mapping[n]} (as {n})" if mapping.get(n, n) != n else n for n in names]
+    *most, last = own
+    reason = f"rows have {', '.join(most)} and {last}" if most else f"rows have {last}"
     if shape.about:
         reason += f"; {shape.about}"
     used = {mapping.get(n, n) for n in shape.known}
@@ -193,7 +194,7 @@ def _detect_text(located: Located, source: Source) -> Detected:
             f"{source.path}: format {source.format} needs rows (json, jsonl, csv, parquet), and "
             "this is plain text; say `format: text` or `format: lines`"
         )
-    matching, seen = _count_keyword_lines(located)
+    matching, headings, seen = _count_lines(located)
     looked_at = f"the first {seen} lines of {located.files[0].path.name}"
     if source.format != "auto":
         return Detected(source.format, "named in the run file", looked_at, (), {})
@@ -203,6 +204,10 @@ def _detect_text(located: Located, source: Source) -> Detected:
         return Detected("lines", reason, looked_at, ("keyword", "text"), {})
     if share < _TEXT_SHARE:
         reason = f"plain text; {matching} of {seen} lines read `keyword: text`"
+        if headings > 1 and source.document == "auto":
+            reason += (
+                f", and {headings} begin with `# `: with `document: heading` each begins a document"
+            )
         return Detected("text", reason, looked_at, ("text",), {})
     raise DataError(
         f"{source.path}: {matching} of {seen} lines read `keyword: text`, too many for plain text "
@@ -210,19 +215,21 @@ def _detect_text(located: Located, source: Source) -> Detected:
     )
 
 
-def _count_keyword_lines(located: Located) -> tuple[int, int]:
-    matching = seen = blank = 0
+def _count_lines(located: Located) -> tuple[int, int, int]:
+    """Count the first lines that are `keyword: text`, that are headings, and all of them."""
+    matching = headings = seen = blank = 0
     for _, line in read_lines(located.files[0]):
         if not line.strip():
             blank += 1
             continue
         seen += 1
         matching += split_keyword(line) is not None
+        headings += is_heading(line)
         if seen == _LOOKED_AT_LINES:
             break
     if not seen:
         raise all_blank(located.files[0].path, blank)
-    return matching, seen
+    return matching, headings, seen
 
 
 def _formats() -> str:

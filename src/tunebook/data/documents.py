@@ -70,10 +70,15 @@ def read_documents(file: SourceFile, unit: str, separator: str) -> Iterator[Text
         yield _document(row + 1, parts, by_file=marks == 0)
 
 
+def is_heading(line: str) -> bool:
+    """Tell whether a line begins with `# `."""
+    return _HEADING.match(line) is not None
+
+
 def _is_mark(line: str, unit: str, separator: str) -> bool:
     if unit in ("auto", "separator"):
         return line.rstrip("\r\n") == separator
-    return unit == "heading" and _HEADING.match(line) is not None
+    return unit == "heading" and is_heading(line)
 
 
 def _said(parts: list[str]) -> bool:

@@ -58,7 +58,7 @@ def test_response_is_read_as_output_when_there_is_no_output(write):
     path = write("a.json", [{"instruction": "Greet.", "input": "", "response": "Hi."}])
     detected = found(path)
     assert (detected.format, dict(detected.mapping)) == ("alpaca", {"output": "response"})
-    assert "(output = response)" in detected.reason
+    assert detected.reason == "rows have instruction and response (as output)"
     assert said(examples(path)[0]) == [("user", "Greet."), ("assistant", "Hi.")]
 
 
@@ -159,12 +159,14 @@ def test_speakers_are_what_the_run_file_says(write):
     roles = {"Ann": "assistant", "Bob": "user", "Fact": "knowledge"}
     got = examples(path, roles=roles)
     assert [e.messages[-1].content for e in got] == ["Ann", "Ann"]
-    assert "assistant = Ann, knowledge = Fact, user = Bob" in found(path, roles=roles).reason
+    assert "Ann answers Bob (`roles:` changes that); Fact is knowledge" in (
+        found(path, roles=roles).reason
+    )
 
 
 def test_of_two_strangers_the_one_who_speaks_second_answers(write):
     path = write("a.jsonl", [{"turns": [{"speaker": w, "text": w} for w in ("Ann", "Bob", "Ann")]}])
-    assert "assistant = Bob, user = Ann" in found(path).reason
+    assert "Bob answers Ann" in found(path).reason
     assert [e.messages[-1].content for e in examples(path)] == ["Bob"]
 
 

@@ -30,6 +30,7 @@ _KNOWN: Mapping[str, Role] = {
     "system": "system",
 }
 _TALKING = ("user", "assistant")
+_SHOWN_NAMES = 3
 
 
 def build(row: RawRow, mapping: Mapping[str, str], source: Source) -> list[Turns]:
@@ -132,11 +133,17 @@ def say_roles(rows: Sequence[RawRow], mapping: Mapping[str, str], source: Source
         roles = resolve_roles([speaker for speaker, *_ in talk], source.roles, row.place)
         for name, role in roles.items():
             found.setdefault(role, set()).add(name)
-    said = [
-        f"{role} = {', '.join(sorted(names)) if len(names) <= 3 else f'{len(names)} names'}"
-        for role, names in sorted(found.items())
+    answers, asks = (_list_names(found.get(role, set())) for role in ("assistant", "user"))
+    others = [
+        f"{_list_names(found[role])} is {role}" for role in ("knowledge", "system") if role in found
     ]
-    return f"{', '.join(said)} (`roles:` changes that)"
+    return "; ".join([f"{answers} answers {asks} (`roles:` changes that)", *others])
+
+
+def _list_names(names: set[str]) -> str:
+    if len(names) > _SHOWN_NAMES:
+        return f"each of {len(names)} speakers"
+    return " or ".join(sorted(names)) or "nobody"
 
 
 def _read_turns(row: RawRow, mapping: Mapping[str, str]) -> list[tuple[str, str, str]]:
