@@ -148,7 +148,8 @@ def _key(
         "format": detected.format,
         "columns": dict(detected.mapping),
         "source": source.model_dump(mode="json", exclude=_DECIDED_LATER),
-        "filters": [[f.name, dict(f.settings)] for f in filters],
+        "filters": [[f.name, dict(f.settings), f.fingerprint] for f in filters],
+        "engine": _engine_of(source, detected),
         "tokenizer": renderer.codec.fingerprint,
         "template": renderer.identity,
         "stage": settings.stage,
@@ -158,6 +159,15 @@ def _key(
         "piece_bytes": PIECE_BYTES,
     }
     return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _engine_of(source: Source, detected: Detected) -> str | None:
+    """Name the engine that labels positions, with its version: another one gives other answers."""
+    if detected.format not in ("chess-uci", "pgn") or "best_move" not in source.chess.shares:
+        return None
+    from tunebook.data.chess.engine import shared_engine
+
+    return shared_engine(source.chess.engine).name
 
 
 def _make_store(

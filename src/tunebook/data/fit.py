@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,10 +66,8 @@ def fit(block: TokenBlock, limit: int, overlong: str) -> Fitted:
         ids, target, n_bytes = block.ids, block.target.copy(), block.n_bytes
     else:
         parts = [slice(a, b) for a, b in zip(starts.tolist(), stops.tolist(), strict=True)]
-        ids, target, n_bytes = (
-            np.concatenate([values[part] for part in parts]) if parts else values[:0]
-            for values in (block.ids, block.target, block.n_bytes)
-        )
+        ids, target = _taken(block.ids, parts), _taken(block.target, parts)
+        n_bytes = _taken(block.n_bytes, parts)
     target[first] = False
     return Fitted(
         fate=fate,
@@ -81,6 +80,10 @@ def fit(block: TokenBlock, limit: int, overlong: str) -> Fitted:
         n_bytes=_sums(n_bytes * target, first, size),
         cut=np.where(overlong == "cut", lengths[owner] - size, 0),
     )
+
+
+def _taken(values: NDArray[Any], parts: Sequence[slice]) -> NDArray[Any]:
+    return np.concatenate([values[part] for part in parts]) if parts else values[:0]
 
 
 def _sums(

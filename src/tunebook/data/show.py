@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from tunebook.data.build import Built, TokenSettings, build_source, row_notes
+from tunebook.data.build import (
+    Built,
+    Progress,
+    Say,
+    TokenSettings,
+    Workers,
+    build_source,
+    row_notes,
+)
 from tunebook.data.codec import TextCodec
 from tunebook.data.detect import detect
 from tunebook.data.shards import Part, Shards, row_id
@@ -45,7 +53,8 @@ class ShownToken:
 class ShownData:
     """What a source is, where its rows went, and one row as the model will see it.
 
-    `dropped_ids` has the first few ids per reason.
+    `file_rows` counts rows of the files, of which one may be several examples; `rows_in` counts
+    examples. `dropped_ids` has the first few ids per reason.
     """
 
     source: str
@@ -56,6 +65,7 @@ class ShownData:
     template: str
     tokenizer: str
     columns: tuple[str, ...]
+    file_rows: int
     rows_in: int
     dropped: Mapping[str, int]
     dropped_ids: Mapping[str, tuple[str, ...]]
@@ -76,13 +86,30 @@ def show_data(
 
     Raises DataError for what `prepare` raises it.
     """
+    with tempfile.TemporaryDirectory(prefix="tunebook-show-") as folder:
+        built, stage = build_uncut(source, codec, Path(folder), template=template, stage=stage)
+        return _describe(source, built, codec, stage)
+
+
+def build_uncut(
+    source: Source,
+    codec: TextCodec,
+    cache_dir: Path,
+    *,
+    template: str,
+    stage: str | None,
+    say: Say = lambda _text: None,
+    workers: Workers | None = None,
+    watch: Callable[[Progress], None] | None = None,
+) -> tuple[Built, str]:
+    """Tokenize a source at full length, for the stage it is for unless one is named."""
     detected = detect(locate(source.path), source)
     stage = stage or ("cpt" if detected.format == "text" else "sft")
     train_on = "all" if stage == "cpt" else "response"
     settings = TokenSettings(stage, template, train_on, _NO_LIMIT, "cut")
-    with tempfile.TemporaryDirectory(prefix="tunebook-show-") as folder:
-        built = build_source(source, settings, codec, Path(folder), lambda text: None)
-        return _describe(source, built, codec, stage)
+    return build_source(
+        source, settings, codec, cache_dir, say, workers=workers, watch=watch
+    ), stage
 
 
 def _describe(source: Source, built: Built, codec: TextCodec, stage: str) -> ShownData:
@@ -104,6 +131,7 @@ def _describe(source: Source, built: Built, codec: TextCodec, stage: str) -> Sho
         template=built.renderer.name,
         tokenizer=codec.name,
         columns=detected.columns,
+        file_rows=facts["file_rows"],
         rows_in=facts["rows_in"],
         dropped=dict(facts["dropped"]),
         dropped_ids=_first_drops(store, built.name),

@@ -7,6 +7,7 @@ and not by the data.
 from __future__ import annotations
 
 import gc
+import importlib
 import multiprocessing
 import os
 import signal
@@ -149,7 +150,7 @@ def _work(piece: Piece) -> None:
 def _on_ray(job: Job, pieces: Iterator[Piece], folder: Path, address: str, done: Done) -> None:
     """Make segments as Ray tasks; every machine must see the source and the folder."""
     try:
-        import ray
+        ray: Any = importlib.import_module("ray")
     except ImportError:
         raise UsageError("preparing data on Ray needs ray; pip install 'tunebook[ray]'") from None
     started = not ray.is_initialized()
@@ -174,7 +175,7 @@ def _on_ray(job: Job, pieces: Iterator[Piece], folder: Path, address: str, done:
 def _connect(ray: Any, address: str) -> None:
     try:
         ray.init(
-            address=None if address == "local" else address.removeprefix("ray:").lstrip("/"),
+            address=address,
             include_dashboard=False,
             log_to_driver=False,
             configure_logging=False,

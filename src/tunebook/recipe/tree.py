@@ -29,6 +29,7 @@ FormatName = Literal[
     "pgn",
 ]
 SpeakerRole = Literal["user", "assistant", "knowledge", "system"]
+TemplateName = Literal["auto", "model", "alpaca", "lines", "qa", "chat", "persona", "pgn", "none"]
 DocumentUnit = Literal["auto", "row", "line", "file", "heading", "separator"]
 
 
@@ -242,9 +243,9 @@ class Recipe(Section):
         "model's own attention, one document at a time.",
     )
     data: list[Source] = Field(min_length=1, description="The sources of training rows.")
-    template: Literal[
-        "auto", "model", "alpaca", "lines", "qa", "chat", "persona", "pgn", "none"
-    ] = Field("auto", description="The model's chat template (model), else a named plain one.")
+    template: TemplateName = Field(
+        "auto", description="The model's chat template (model), else a named plain one."
+    )
     train_on: Literal["response", "all"] | None = Field(
         None, description="Which tokens carry loss; by default response for sft, all for cpt."
     )

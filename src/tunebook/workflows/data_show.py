@@ -20,18 +20,35 @@ def show(
     template: str = "auto",
     stage: str | None = None,
     columns: Mapping[str, str] | None = None,
+    roles: Mapping[str, str] | None = None,
     document: str = "auto",
 ) -> ShownData:
     """Describe a data file; no book is needed and nothing is kept.
 
     Raises DataError for the file, ModelError for the tokenizer, UsageError for an option.
     """
+    source = source_of(
+        path, data_format=data_format, columns=columns, roles=roles, document=document
+    )
+    return show_data(source, load_tokenizer(model), template=template, stage=stage)
+
+
+def source_of(
+    path: str,
+    *,
+    data_format: str = "auto",
+    columns: Mapping[str, str] | None = None,
+    roles: Mapping[str, str] | None = None,
+    document: str = "auto",
+) -> Source:
+    """Make the source that a run file would state; UsageError for an option that is wrong."""
     try:
-        source = Source.model_validate(
+        return Source.model_validate(
             {
                 "path": path,
                 "format": data_format,
                 "columns": dict(columns or {}),
+                "roles": dict(roles or {}),
                 "document": document,
             }
         )
@@ -40,4 +57,3 @@ def show(
         raise UsageError(
             f"{'.'.join(map(str, first['loc']))} {first['input']!r}: {first['msg']}"
         ) from None
-    return show_data(source, load_tokenizer(model), template=template, stage=stage)

@@ -14,7 +14,7 @@ import pytest
 
 from tunebook.data.build import Progress, TokenSettings, Workers, build_source
 from tunebook.data.shards import Part, Shards
-from tunebook.errors import DataError
+from tunebook.errors import DataError, UsageError
 from tunebook.recipe.tree import Source
 
 SETTINGS = TokenSettings("cpt", "auto", "all", 64, "split")
@@ -169,3 +169,20 @@ def _wait(until, seconds: float = 60) -> None:
     while not until():
         assert time.monotonic() < ends, "waited too long"
         time.sleep(0.05)
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_a_ray_cluster_makes_the_same_store(tmp_path, codec, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    path = write_rows(tmp_path / "a.jsonl", texts(200))
+    alone = build(path, tmp_path / "one", codec, Workers(1))
+    on_ray = build(path, tmp_path / "two", codec, Workers(on="local"))
+    assert alone.store.content_hash == on_ray.store.content_hash
+
+
+def test_without_ray_the_way_out_is_said(tmp_path, codec, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    path = write_rows(tmp_path / "a.jsonl", texts(20))
+    with pytest.raises(UsageError, match=r"pip install 'tunebook\[ray\]'"):
+        build(path, tmp_path / "cache", codec, Workers(on="local"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tunebook.cli.data import chess, filter, score, show
+from tunebook.cli.data import chess, filter, mix, prepare, score, show, split, stats
 
 
 @click.group()
@@ -12,5 +12,5 @@ def command() -> None:
     """Look at data as the model will see it."""
 
 
-for verb in (chess, filter, score, show):
+for verb in (chess, filter, mix, prepare, score, show, split, stats):
     command.add_command(verb.command)

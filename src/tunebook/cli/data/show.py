@@ -9,24 +9,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tunebook.cli.data.options import source_options, token_options
 from tunebook.units import format_count, format_percent
 
 if TYPE_CHECKING:
     from tunebook.data.show import ShownData
 
-_FORMATS = ("auto", "alpaca", "chat", "sharegpt", "completion", "text", "lines")
-_TEMPLATES = ("auto", "model", "alpaca", "lines", "chat", "pgn", "none")
-_DOCUMENTS = ("auto", "row", "line", "file", "heading", "separator")
-
 
 @click.command("show")
 @click.argument("path")
-@click.option("--model", default="tunebook/tiny", show_default=True, help="Whose tokenizer.")
-@click.option("--format", "data_format", type=click.Choice(_FORMATS), default="auto")
-@click.option("--template", type=click.Choice(_TEMPLATES), default="auto")
-@click.option("--stage", type=click.Choice(("cpt", "sft")), help="Default: cpt for text, else sft.")
-@click.option("--document", type=click.Choice(_DOCUMENTS), default="auto")
-@click.option("--column", "columns", multiple=True, metavar="NAME=OWN", help="As prompt=question.")
+@token_options
+@source_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     path: str,
@@ -35,7 +28,8 @@ def command(
     template: str,
     stage: str | None,
     document: str,
-    columns: tuple[str, ...],
+    columns: dict[str, str],
+    roles: dict[str, str],
     as_json: bool,
 ) -> None:
     """Show the format of PATH, its rows and lengths, and one row with target tokens marked."""
@@ -47,7 +41,8 @@ def command(
         data_format=data_format,
         template=template,
         stage=stage,
-        columns=dict(_pair(column) for column in columns),
+        columns=columns,
+        roles=roles,
         document=document,
     )
     if as_json:
@@ -56,18 +51,11 @@ def command(
         _print(found)
 
 
-def _pair(column: str) -> tuple[str, str]:
-    name, equals, own = column.partition("=")
-    if not (name and equals and own):
-        raise click.BadParameter(f"{column!r} is not NAME=OWN, such as prompt=question", None)
-    return name, own
-
-
 def _as_json(found: ShownData) -> dict[str, object]:
     whole = dataclasses.asdict(found)
     first = {
         "format": found.format,
-        "rows": found.rows_in,
+        "rows": found.file_rows,
         "columns": list(found.columns),
         "source": found.source,
         "lengths": whole.pop("lengths"),
@@ -82,8 +70,11 @@ def _print(found: ShownData) -> None:
     if found.columns:
         click.echo(f"columns    {', '.join(found.columns)}")
     dropped = sum(found.dropped.values())
+    several = ""
+    if found.file_rows != found.rows_in:
+        several = f"{format_count(found.file_rows)} rows make "
     click.echo(
-        f"rows       {format_count(found.rows_in)} in, {format_count(dropped)} dropped, "
+        f"rows       {several}{format_count(found.rows_in)} in, {format_count(dropped)} dropped, "
         f"{format_count(found.rows_out)} out; {format_count(found.documents)} documents"
     )
     for reason, n_rows in found.dropped.items():
