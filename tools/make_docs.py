@@ -1,4 +1,4 @@
-"""Write docs/fields.md and docs/commands.md from the code; `--check` only says what is stale."""
+"""Write docs/fields.md, commands.md and filters.md from the code; `--check` only says what is stale."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from tunebook.cli.main import VERBS, cli
+from tunebook.data.filters.explain import filters_markdown
 from tunebook.recipe.explain import fields_markdown
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -62,7 +63,11 @@ def _argument(argument: click.Argument) -> str:
     return name if argument.required else f"[{name}]"
 
 
-PAGES = {"fields.md": fields_markdown, "commands.md": commands_markdown}
+PAGES = {
+    "fields.md": fields_markdown,
+    "commands.md": commands_markdown,
+    "filters.md": filters_markdown,
+}
 
 
 def stale_pages() -> list[str]:

@@ -10,14 +10,15 @@ _PAIRS: Mapping[str, tuple[str, str]] = {
     "completion": ("prompt", "completion"),
     "qa": ("question", "answer"),
 }
-_WRITTEN_AS = ("text", "lines", "alpaca", *_PAIRS)
+# JSON rows of `keyword: text` would be read as plain text.
+_WRITTEN_AS = {"alpaca": "alpaca", "qa": "qa", "completion": "completion", "lines": "completion"}
 
 
 def written_format(found_format: str, stage: str) -> str:
     """Give the format in which rows of a format are written: its own if it is simple, else chat."""
     if stage == "cpt":
         return "text"
-    return found_format if found_format in _WRITTEN_AS and found_format != "text" else "chat"
+    return _WRITTEN_AS.get(found_format, "chat")
 
 
 def rows_of(example: Example, written: str) -> list[dict[str, object]]:
@@ -26,8 +27,6 @@ def rows_of(example: Example, written: str) -> list[dict[str, object]]:
     if written == "text":
         return [{"text": m.content} for m in messages]
     by_role = {m.role: m.content for m in messages}
-    if written == "lines":
-        return [{"text": f"{by_role['user']}: {by_role['assistant']}"}]
     if written == "alpaca":
         return [
             {
