@@ -22,7 +22,7 @@ CONSONANTS, VOWELS = "bcdfglmnprstv", "aeiou"
 ENDINGS = ["tion", "ness", "ment", "ing", "able", "ous", "ist", "phy", "an", "er", "es", "ar"]
 SYLLABLES = [c + v for c in CONSONANTS for v in VOWELS] + ENDINGS
 MADE_UP = 0.01
-MEAN_WORDS = 350
+MEAN_WORDS = 700
 BLOCK_WORDS = 2_000_000
 
 

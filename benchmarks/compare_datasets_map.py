@@ -1,0 +1,116 @@
+"""Tokenize the same JSONL text set with `datasets.map` and with tunebook, turn about, in one run.
+
+    python benchmarks/compare_datasets_map.py SET.jsonl TOKENIZER_FOLDER [--repeats 3]
+
+`datasets.map` gets the same tokenizer, batches of 1,000 rows and the number of processes that is
+fastest for it on the first tenth of the set; its conversion of the JSON file to Arrow is timed and
+given apart. It only tokenizes. tunebook reads, hashes, tokenizes, cuts to 1,024 tokens, writes,
+seals and packs, with gigatoken and without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+PROCESSES = (1, 2, 3, 4)
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("path", type=Path)
+    parser.add_argument("tokenizer", type=Path)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--n-proc", type=int)
+    parser.add_argument("--only-datasets", action="store_true")
+    options = parser.parse_args()
+    if options.only_datasets:
+        print(json.dumps(run_datasets(options.path, options.tokenizer, options.n_proc)))
+        return
+    best = find_best(options)
+    found: dict[str, list[float]] = {"datasets.map": [], "tunebook": [], "tunebook, tokenizers": []}
+    for _ in range(options.repeats):
+        own = in_child("compare_datasets_map.py", options, "--only-datasets", "--n-proc", str(best))
+        found["datasets.map"].append(own["map_seconds"])
+        print(own, flush=True)
+        for name, more in (("tunebook", ()), ("tunebook, tokenizers", ("--slow",))):
+            result = in_child("tokenize_big.py", options, *more)
+            found[name].append(result["seconds"])
+            print(result, flush=True)
+    megabytes = options.path.stat().st_size / 1e6
+    for name, seconds in found.items():
+        ratios = [a / b for a, b in zip(found["datasets.map"], seconds, strict=True)]
+        print(
+            f"{name}: {megabytes / statistics.median(seconds):.1f} MB/s, "
+            f"{statistics.median(ratios):.1f}x ({min(ratios):.1f}-{max(ratios):.1f})"
+        )
+
+
+def find_best(options: argparse.Namespace) -> int:
+    """Find the number of processes that is fastest for `datasets.map` on a tenth of the set."""
+    part = options.path.with_suffix(".tenth.jsonl")
+    with options.path.open("rb") as source, part.open("wb") as target:
+        target.writelines(source.readlines(options.path.stat().st_size // 10))
+    speeds = {}
+    for n in PROCESSES:
+        result = in_child(
+            "compare_datasets_map.py",
+            argparse.Namespace(path=part, tokenizer=options.tokenizer),
+            *("--only-datasets", "--n-proc", str(n)),
+        )
+        speeds[n] = result["map_seconds"]
+    part.unlink()
+    print("datasets.map on a tenth, seconds by processes:", speeds, flush=True)
+    return min(speeds, key=speeds.__getitem__)
+
+
+def in_child(script: str, options: argparse.Namespace, *more: str) -> dict[str, float]:
+    """Run a script in a process of its own and read its last line."""
+    done = subprocess.run(
+        [sys.executable, str(HERE / script), str(options.path), str(options.tokenizer), *more],
+        check=True,
+        stdout=subprocess.PIPE,
+    )
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def run_datasets(path: Path, folder: Path, n_proc: int) -> dict[str, float]:
+    import datasets
+    from transformers import PreTrainedTokenizerFast
+
+    datasets.disable_progress_bars()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_file=str(folder / "tokenizer.json"), eos_token="<|endoftext|>"
+    )
+    tokenizer.model_max_length = int(1e30)
+    cache = tempfile.mkdtemp(dir=path.parent)
+    try:
+        began = time.monotonic()
+        rows = datasets.load_dataset("json", data_files=str(path), split="train", cache_dir=cache)
+        read = time.monotonic()
+        rows.map(
+            lambda batch: tokenizer(batch["text"], return_attention_mask=False),
+            batched=True,
+            remove_columns=rows.column_names,
+            num_proc=n_proc if n_proc > 1 else None,
+        )
+        return {
+            "n_proc": n_proc,
+            "load_seconds": round(read - began, 2),
+            "map_seconds": round(time.monotonic() - read, 2),
+        }
+    finally:
+        shutil.rmtree(cache, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
