@@ -1,4 +1,4 @@
-"""Write docs/fields.md, commands.md and filters.md from the code; `--check` only says what is stale."""
+"""Write the pages of docs/ that come from the code; `--check` only says what is stale."""
 
 from __future__ import annotations
 
