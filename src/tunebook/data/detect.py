@@ -62,7 +62,8 @@ def detect(located: Located, source: Source) -> Detected:
     if shape.build is persona.build:
         reason += f"; {persona.say_roles(rows, mapping, source)}"
     place = shapes_of(shape.format).index(shape)
-    shown = tuple("moves" if key == MOVETEXT else key for key in columns)
+    names = {MOVETEXT: "moves", "": "(no name)"}
+    shown = tuple(names.get(key, key) for key in columns)
     return Detected(shape.format, reason, looked_at, shown, mapping, place)
 
 
