@@ -1,0 +1,291 @@
+"""Samples, parts and mixtures of a recipe, and `tunebook data mix` and `data split`."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from click.testing import CliRunner
+
+from tunebook.cli.data import mix as mix_verb
+from tunebook.cli.data import split as split_verb
+from tunebook.data.prepare import prepare
+from tunebook.data.split import check_slices
+from tunebook.errors import DataError, UsageError
+from tunebook.recipe.tree import Recipe
+from tunebook.records import Slice
+
+
+@pytest.fixture
+def ready(tmp_path, codec):
+    """Give a function that prepares a recipe made of what is given and the defaults."""
+
+    def run(path, *, say=None, **settings):
+        data = settings.pop("data", [{"path": str(path), **settings.pop("source", {})}])
+        recipe = Recipe(name="r", model="m", data=data, **settings)
+        return prepare(recipe, codec, tmp_path / "cache", say or (lambda text: None))
+
+    return run
+
+
+def qa_rows(n: int, word: str = "question") -> list[object]:
+    return [{"prompt": f"{word} {i}", "completion": f"answer {i}"} for i in range(n)]
+
+
+def ids_of(shards) -> set[str]:
+    return {shards.example(i).id for i in range(len(shards))}
+
+
+# --- what is decided when tokens are read -------------------------------------------------------
+
+
+def test_changing_a_mixture_tokenizes_nothing_again(write, ready, codec, monkeypatch):
+    path = write("a.jsonl", qa_rows(80))
+    ready(path)
+
+    def refuse(*_args, **_kwargs):
+        raise AssertionError("something was tokenized")
+
+    monkeypatch.setattr(type(codec), "encode_flat", refuse)
+    monkeypatch.setattr(type(codec), "encode", refuse)
+    said: list[str] = []
+    for change in (
+        {"source": {"weight": 0.3}},
+        {"source": {"sample": 20}},
+        {"parts": 4, "part": 3},
+        {"validation": {"fraction": 0.4, "sample": 5}},
+        {"validation": {"fraction": 0}, "packing": True, "seed": 9},
+    ):
+        ready(path, say=said.append, **change)
+    assert not any("tokens made" in text for text in said)
+    with pytest.raises(AssertionError, match="something was tokenized"):
+        ready(path, max_seq_len=99)
+
+
+def test_sizes_of_a_data_size_curve_are_nested_and_scored_on_the_same_rows(write, ready):
+    path = write("a.jsonl", qa_rows(200))
+    curve = [ready(path, source={"sample": n}, validation={"fraction": 0.2}) for n in (3, 30, 100)]
+    few, some, many = (ids_of(one.train.sources[0]) for one in curve)
+    assert (len(few), len(some), len(many)) == (3, 30, 100)
+    assert few < some < many
+    assert len({one.validation_hash for one in curve}) == 1
+    assert all(one.accounts[0].validation_rows > 20 for one in curve)
+
+
+def test_a_sample_follows_content_and_seed_not_place(write, ready):
+    rows = qa_rows(100)
+    one, turned, other = (
+        ready(write(name, content), source={"sample": 10}, seed=seed, validation={"fraction": 0})
+        for name, content, seed in (
+            ("a.jsonl", rows, 0),
+            ("b.jsonl", rows[::-1], 0),
+            ("a.jsonl", rows, 1),
+        )
+    )
+    contents = [set(p.train.sources[0].contents.tolist()) for p in (one, turned, other)]
+    assert contents[0] == contents[1] != contents[2]
+
+
+def test_fewer_held_out_examples_can_be_scored_and_the_rest_is_accounted_for(write, ready):
+    path = write("a.jsonl", qa_rows(100))
+    whole = ready(path, validation={"fraction": 0.3})
+    few = ready(path, validation={"fraction": 0.3, "sample": 7}, seed=5)
+    assert ids_of(few.validation) < ids_of(whole.validation)
+    assert ids_of(few.train.sources[0]) == ids_of(whole.train.sources[0])
+    (account,) = few.accounts
+    assert account.validation_rows == 7 == len(few.validation)
+    assert account.dropped == {"not in the validation sample": len(whole.validation) - 7}
+
+
+def test_a_validation_file_of_its_own_is_sampled_too(write, ready):
+    held = write("held.jsonl", qa_rows(50, "other"))
+    prepared = ready(write("a.jsonl", qa_rows(9)), validation={"path": str(held), "sample": 4})
+    assert len(prepared.validation) == 4
+    assert prepared.accounts[1].dropped == {"not in the validation sample": 46}
+    assert prepared.accounts[1].rows_in == 50
+
+
+# --- parts --------------------------------------------------------------------------------------
+
+
+def test_a_part_is_a_slice_of_the_sample_with_the_whole_held_out_set(write, ready):
+    path = write("a.jsonl", qa_rows(200))
+    common = {"source": {"sample": 90}, "validation": {"fraction": 0.1}}
+    whole = ready(path, **common)
+    found = [ready(path, parts=3, part=k, **common) for k in (1, 2, 3)]
+    sides = [ids_of(one.train.sources[0]) for one in found]
+    assert set.union(*sides) == ids_of(whole.train.sources[0])
+    assert sum(map(len, sides)) == 90
+    assert {one.validation_hash for one in found} == {whole.validation_hash}
+    account = found[1].accounts[0]
+    assert account.dropped["in another part"] == 90 - account.train_rows
+    assert [s.rows for s in found[0].parts.slices] == [len(side) for side in sides]
+    assert found[0].parts.whole.rows == 90
+
+
+def test_a_source_without_rows_in_a_part_is_left_out_of_it_and_said(write, ready):
+    one, two = write("a.jsonl", qa_rows(60)), write("b.jsonl", qa_rows(1, "lone"))
+    data = [{"path": str(one)}, {"path": str(two)}]
+    found = [ready(None, data=data, parts=2, part=k, validation={"fraction": 0}) for k in (1, 2)]
+    (without,) = [p for p in found if not len(p.train.sources[1])]
+    assert any("has none of its rows" in note for note in without.notes)
+    assert without.train.shares[1].rows == 0
+    sources = {e.source for i in range(len(without.train)) for e in without.train.row(i)}
+    assert sources == {"a"}
+
+
+def test_documents_too_few_for_the_parts_are_refused(write, ready):
+    with pytest.raises(DataError, match=r"parts 9: 3 documents are too few, .* say fewer parts"):
+        ready(write("a.jsonl", qa_rows(3)), parts=9, part=1, validation={"fraction": 0})
+
+
+def test_parts_that_do_not_add_up_are_an_error():
+    whole = Slice(rows=4, documents=4, examples=4, checksum=10)
+    half = Slice(rows=2, documents=2, examples=2, checksum=5)
+    check_slices(whole, [half, half])
+    for wrong in ([half], [half, half, half], [half, Slice(2, 2, 2, 6)]):
+        with pytest.raises(DataError, match="this is a bug in tunebook"):
+            check_slices(whole, wrong)
+
+
+def test_a_row_another_part_trains_on_is_a_leak_all_the_same(write, ready):
+    held = write("held.jsonl", qa_rows(20))
+    for part in (1, 2):
+        notes = ready(
+            write("a.jsonl", qa_rows(20)), parts=2, part=part, validation={"path": str(held)}
+        ).notes
+        assert any(note.startswith("LEAK: 20 held-out rows") for note in notes)
+
+
+def test_an_epoch_tells_what_it_takes_of_each_source(write, ready):
+    one, two = write("a.jsonl", qa_rows(10)), write("b.jsonl", qa_rows(40, "other"))
+    data = [{"path": str(one), "weight": 4.0}, {"path": str(two), "weight": 0.5}]
+    train = ready(None, data=data, validation={"fraction": 0}).train
+    a, b = train.shares
+    assert (a.name, a.rows, a.examples, b.rows, b.examples) == ("a", 40, 40, 20, 20)
+    assert a.tokens == 4 * train.sources[0].lengths.sum()
+    assert b.target_tokens == round(0.5 * train.sources[1].target_counts.sum())
+    assert train.tokens_per_epoch == a.tokens + b.tokens
+
+
+# --- the verbs ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(monkeypatch, codec, tmp_path):
+    """Give a function that calls a verb with the small tokenizer, outside a book."""
+    for place in ("data_mix", "data_split"):
+        monkeypatch.setattr(f"tunebook.workflows.{place}.load_tokenizer", lambda model: codec)
+    monkeypatch.chdir(tmp_path)
+
+    def call(verb, *arguments: object):
+        return CliRunner().invoke(verb.command, list(map(str, arguments)), catch_exceptions=False)
+
+    return call
+
+
+@pytest.fixture
+def run_file(write):
+    write("a.jsonl", qa_rows(50))
+    write("b.jsonl", [*qa_rows(30, "other"), {"prompt": "x", "completion": " "}])
+    values = {
+        "name": "r",
+        "model": "m",
+        "data": [{"path": "a.jsonl", "weight": 2}, {"path": "b.jsonl", "sample": 10}],
+        "validation": {"fraction": 0.2},
+    }
+    return write("r.yaml", json.dumps(values))
+
+
+def test_mix_prints_where_rows_go_and_what_an_epoch_takes(run, run_file):
+    result = run(mix_verb, run_file, "data.0.weight=3", "parts=2")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == [
+        "source",
+        "rows",
+        "in",
+        "dropped",
+        "train",
+        "held",
+        "out",
+        "documents",
+    ]
+    assert any(line.startswith("b: 1 empty answer, ") for line in lines)
+    assert any(line.startswith("all ") for line in lines)
+    found = json.loads(run(mix_verb, run_file, "data.0.weight=3", "--json").stdout)
+    a, b = found["mixture"]
+    assert a["weight"] == 3
+    assert a["rows"] == 3 * found["sources"][0]["train_rows"]
+    assert b["examples"] == 10
+    assert a["share_of"]["examples"] + b["share_of"]["examples"] == pytest.approx(1)
+    assert a["packing_efficiency"] is None
+
+
+def test_mix_tells_how_full_packed_rows_are(run, run_file):
+    found = json.loads(run(mix_verb, run_file, "packing=true", "max_seq_len=64", "--json").stdout)
+    for share in found["mixture"]:
+        assert 0 < share["packing_efficiency"] <= 1
+        filled = share["tokens"] / share["rows"] / 64
+        assert share["packing_efficiency"] == pytest.approx(filled)
+
+
+def test_split_counts_every_row_and_writes_each_side_once(run, write, tmp_path):
+    rows = qa_rows(60)
+    path = write("a.jsonl", rows)
+    result = run(split_verb, path, "--fraction", 0.2, "--parts", 3, "--out", tmp_path / "out")
+    assert result.exit_code == 0
+    assert "60 rows in = 60 on a side + 0 dropped" in result.stdout
+    assert "in more than one part: 0" in result.stdout
+    written = {p.name: p.read_text().splitlines() for p in (tmp_path / "out").iterdir()}
+    assert sorted(written) == [
+        "a-part-1.jsonl", "a-part-2.jsonl", "a-part-3.jsonl", "a-validation.jsonl",
+    ]  # fmt: skip
+    together = [json.loads(line) for lines in written.values() for line in lines]
+    assert sorted(map(str, together)) == sorted(map(str, rows))
+    shown = json.loads(run(split_verb, path, "--fraction", 0.2, "--parts", 3, "--json").stdout)
+    assert {s["name"]: s["rows"] for s in shown["sides"]} == {
+        name.removeprefix("a-").removesuffix(".jsonl").replace("-", " "): len(lines)
+        for name, lines in written.items()
+    }
+    with pytest.raises(UsageError, match="is there already"):
+        run(split_verb, path, "--out", tmp_path / "out")
+
+
+def test_split_of_a_run_file_is_that_of_its_run(run, run_file, tmp_path):
+    result = run(split_verb, run_file, "--out", "out", "--json")
+    found = json.loads(result.stdout)
+    mixed = json.loads(run(mix_verb, run_file, "--json").stdout)
+    sides = {side["name"]: side["rows"] for side in found["sides"]}
+    assert sides["train"] == sum(s["train_rows"] for s in mixed["sources"])
+    assert sides["validation"] == sum(s["validation_rows"] for s in mixed["sources"])
+    assert found["rows_in"] == 81 == sum(sides.values()) + sum(found["dropped"].values())
+    assert len((tmp_path / "out" / "b-train.jsonl").read_text().splitlines()) == 10
+
+
+def test_split_tells_of_contents_on_both_sides(run, write):
+    for name in "abcd":
+        write(f"d/{name}.jsonl", qa_rows(5))
+    found = json.loads(
+        run(split_verb, "d", "--document", "file", "--fraction", 0.5, "--json").stdout
+    )
+    assert found["held_out_and_trained"] > 0
+    assert any("LEAK" in note for note in found["notes"])
+
+
+def test_a_row_with_a_side_for_each_of_its_ends_is_not_written(run, write, tmp_path):
+    text = " ".join(f"word{i}" for i in range(3000))
+    path = write("a.txt", text)
+    with pytest.raises(DataError, match="is on two sides"):
+        run(split_verb, path, "--out", "out")
+    assert os.listdir(tmp_path / "out") == []
+
+
+def test_a_split_knows_the_sides_of_many_rows_of_one_document(run, write, tmp_path):
+    rows = [{"prompt": f"p{i}", "completion": "c"} for i in range(20)]
+    path = write("a.jsonl", rows)
+    run(split_verb, path, "--document", "file", "--fraction", 0.25, "--out", "out")
+    for side, expected in (("validation", rows[-5:]), ("train", rows[:-5])):
+        lines = (tmp_path / "out" / f"a-{side}.jsonl").read_text().splitlines()
+        assert [json.loads(line) for line in lines] == expected
