@@ -34,9 +34,10 @@ class NearDuplicate(Memory):
     Rows of similarity s share a band of r hashes, of b bands, with probability 1 - (1 - s^r)^b
     (Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, section 3.4.2); r is the largest up
     to 8 that makes it 90 % at the threshold: with the defaults r = 8, b = 16, and a band is shared
-    by 61 % of pairs at 0.7, 95 % at 0.8 and 99.99 % at 0.9. Rows that share a band are then compared by all hashes, chance
-    agreement of the kept bits taken off (Li and Koenig 2010), whose standard error at s is
-    sqrt(s (1 - s) / permutations), 0.035 at 0.8; so rows that share little are never dropped.
+    by 61 % of pairs at 0.7, 95 % at 0.8 and 99.99 % at 0.9. Rows that share a band are then
+    compared by all hashes, chance agreement of the kept bits taken off (Li and Koenig 2010), with a
+    standard error of sqrt(s (1 - s) / permutations), 0.035 at 0.8; so rows that share little are
+    never dropped.
 
     A row is dropped for any earlier one, kept or not: adding rows at the end changes nothing
     before them.
