@@ -128,3 +128,12 @@ def test_batches_hold_every_chunk_within_their_size() -> None:
     assert all(len(batch.ids) <= 20 for batch in batches)
     for batch in batches:
         assert not batch.target[batch.positions == 0].any()
+
+
+def test_scores_named_in_a_run_file_count_from_its_folder(tmp_path) -> None:
+    from tunebook.recipe.extend import resolve_paths
+
+    settings: dict[str, object] = {"scores": "s.jsonl", "low": 1}
+    values = {"data": [{"path": "a.txt", "filters": ["markup", {"loss_band": settings}]}]}
+    resolve_paths(values, tmp_path)
+    assert settings == {"scores": str(tmp_path / "s.jsonl"), "low": 1}
