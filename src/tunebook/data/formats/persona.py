@@ -72,8 +72,10 @@ def one_per_answer(head: Sequence[Message], turns: Iterable[Message]) -> list[Tu
                 Message(m.role, m.content, trained=False) if m.role == "assistant" else m
                 for m in talk[:place]
             ]
-            found.append(Turns((*head, *before, message), len(head)))
-    return found or [Turns((*head, *talk), len(head))]
+            # What the first answer answers is all there is: without it nothing asks for the answer.
+            window_from = len(head) if found else None
+            found.append(Turns((*head, *before, message), window_from))
+    return found or [Turns((*head, *talk))]
 
 
 def _join_turns(turns: Iterable[Message]) -> list[Message]:

@@ -27,7 +27,7 @@ def build(row: RawRow, mapping: Mapping[str, str], source: Source) -> list[Turns
     """
     talk = _split(text_of(row, "persona", _TALK, mapping))
     if not talk:
-        return [Turns((Message("user", text_of(row, "persona", _TALK, mapping)),), 0)]
+        return [Turns((Message("user", text_of(row, "persona", _TALK, mapping)),))]
     # Both are named even when one is silent, so that a persona is never the wrong one's.
     roles = resolve_roles(_PERSONAS, source.roles, row.place)
     persona = " ".join(
