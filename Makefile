@@ -9,13 +9,15 @@ TORCH := torch>=2.10,<2.14
 
 BIN := .venv/bin
 STAMP := .venv/.installed
+DEV := .venv/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs
+.PHONY: help demo test slow check format docs
 
 help:
 	@echo "make demo    train the embedded model on embedded data, and show what came of it"
 	@echo "make test    run the tests"
+	@echo "make slow    run the tests that take minutes"
 	@echo "make check   lint, format, types, layers, docs in step with the code"
 	@echo "make format  format the code"
 	@echo "make docs    write the generated pages docs/fields.md and docs/commands.md again"
@@ -25,25 +27,32 @@ $(STAMP): pyproject.toml
 	  echo "tunebook needs Python 3.11 or newer; name one with make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(if $(TORCH_INDEX_URL),$(BIN)/pip install --quiet '$(TORCH)' --index-url $(TORCH_INDEX_URL))
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+$(DEV): $(STAMP)
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@
 
 demo: $(STAMP)
 	$(BIN)/tunebook demo --book demo-book
 
-test: $(STAMP)
+test: $(DEV)
 	$(BIN)/pytest -m "not slow and not gpu"
 
-check: $(STAMP)
+slow: $(DEV)
+	$(BIN)/pytest -m slow
+
+check: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/make_docs.py --check
 
-format: $(STAMP)
+format: $(DEV)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(STAMP)
+docs: $(DEV)
 	$(BIN)/python tools/make_docs.py
