@@ -65,7 +65,7 @@ def one_per_answer(head: Sequence[Message], turns: Iterable[Message]) -> list[Tu
     Turns of one speaker in a row are one turn: models learn to answer in turns.
     """
     talk = _join_turns(turns)
-    found = []
+    found: list[Turns] = []
     for place, message in enumerate(talk):
         if message.role == "assistant":
             before = [
