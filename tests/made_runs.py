@@ -112,6 +112,7 @@ def make_run(
         "train_rows": 100,
         "validation_rows": 12,
         "content_hash": "abcdef0123456789",
+        "cache_key": f"tokens-of-{name}",
         "notes": [],
     }
     data = {"sources": [source], "template": "lines", "notes": [], "validation_hash": "h1"}

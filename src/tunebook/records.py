@@ -73,7 +73,10 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class SourceAccount:
-    """Where every row of one source went: `rows_in == sum(dropped) + rows_out`, always."""
+    """Where every row of one source went: `rows_in == sum(dropped) + rows_out`, always.
+
+    `cache_key` names the folder of its tokens in the book's cache.
+    """
 
     name: str
     path: str
@@ -90,6 +93,7 @@ class SourceAccount:
     validation_rows: int
     content_hash: str
     notes: tuple[str, ...] = ()
+    cache_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from made_runs import make_run
 from tunebook.book.checkpoints import mark_best, writing_checkpoint, writing_folder
@@ -267,3 +268,17 @@ def test_two_hundred_runs_are_listed_at_once_and_without_torch(book: Path) -> No
     assert not modules & slow
     # Half a second is the promise on an idle machine; a test shares its machine with others.
     assert seconds < 2.0
+
+
+def test_clean_keeps_the_tokens_of_a_run_that_can_go_on_and_those_being_made(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(here, "done")
+    make_run(here, "paused", state="paused")
+    cache = here / ".tunebook" / "cache"
+    for name in ("tokens-of-done", "tokens-of-paused", ".tmp-made", ".tmp-left"):
+        (cache / name).mkdir(parents=True)
+        (cache / name / "lock").touch()
+    with FileLock(cache / ".tmp-made" / "lock"):
+        run_out(capsys, "clean")
+    assert sorted(p.name for p in cache.iterdir()) == [".tmp-made", "tokens-of-paused"]

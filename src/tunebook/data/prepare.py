@@ -203,6 +203,7 @@ def _account(built: Built, source: Source, sides: Sides) -> SourceAccount:
         # A row whose tail is held out is a training row; the note of the split tells of the tail.
         validation_rows=n_rows - train_rows,
         content_hash=built.content_hash,
+        cache_key=built.store.folder.name,
         notes=tuple(f"{built.name}: {note}" for note in (*row_notes(facts), *sides.notes)),
     )
     if account.rows_in != sum(dropped.values()) + account.rows_out:

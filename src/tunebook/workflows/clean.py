@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from tunebook.book.atomic import folder_bytes, storage_errors
 from tunebook.book.checkpoints import (
     best_step,
@@ -109,9 +111,21 @@ def _caches(book: Path, summaries: Mapping[str, RunSummary]) -> Iterator[Removal
     resumable = [RunFolder(book, n) for n, s in summaries.items() if s.state == "paused"]
     used = "".join(_text(run.data_json) for run in resumable)
     for path in sorted(cache.iterdir()):
-        if path.stem not in used:
+        if path.name not in used and not _in_use(path):
             size = folder_bytes(path) if path.is_dir() else path.lstat().st_size
             yield Removal(path, "unused token cache", size)
+
+
+def _in_use(path: Path) -> bool:
+    """Tell whether somebody is tokenizing into a folder right now."""
+    lock = path / "lock"
+    if not lock.is_file():
+        return False
+    try:
+        FileLock(lock).acquire(timeout=0).lock.release()
+    except Timeout:
+        return True
+    return False
 
 
 def _text(path: Path) -> str:
