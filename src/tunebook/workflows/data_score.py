@@ -28,8 +28,9 @@ from tunebook.step.forward import Scorer
 from tunebook.step.score import score_examples
 from tunebook.workflows.data_filter import open_source, source_of
 
-_GROUP_ROWS = 256
-_GROUP_CHARACTERS = 256 * 1024
+# What a kill loses, and what is written at once.
+_GROUP_ROWS = 64
+_GROUP_CHARACTERS = 64 * 1024
 _TOKENS_PER_BATCH = {"cpu": 2048, "mps": 4096, "cuda": 16384}
 _PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 _BINS = 24
