@@ -9,8 +9,10 @@ import hashlib
 import io
 import zlib
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from functools import partial
 from pathlib import Path
 from typing import IO, Literal, Protocol
@@ -45,6 +47,7 @@ _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _PGN_BEGINS = b"[Event "
 _BLOCK_BYTES = 1024 * 1024
+_HASHED_BYTES = 64 * 1024 * 1024
 _LOOKED_AT_BYTES = 4096
 
 
@@ -175,14 +178,28 @@ def _label(path: Path, root: Path) -> str:
 
 
 def hash_files(located: Located) -> str:
-    """Hash the names and bytes of all files of a source."""
+    """Hash the names and bytes of all files of a source, its blocks by several threads."""
     digest = hashlib.sha256()
-    for file in located.files:
-        digest.update(f"{file.label}\0{file.path.stat().st_size}\0".encode())
-        with _explained(file.path), file.path.open("rb") as stream:
-            while block := stream.read(_BLOCK_BYTES):
-                digest.update(block)
+    with ThreadPoolExecutor(4) as pool:
+        for file in located.files:
+            with _explained(file.path):
+                size = file.path.stat().st_size
+                digest.update(f"{file.label}\0{size}\0".encode())
+                starts = range(0, size, _HASHED_BYTES)
+                for block in pool.map(partial(_hash_block, file.path), starts):
+                    digest.update(block)
     return digest.hexdigest()
+
+
+def _hash_block(path: Path, start: int) -> bytes:
+    digest = hashlib.sha256()
+    left = _HASHED_BYTES
+    with path.open("rb") as stream:
+        stream.seek(start)
+        while left and (block := stream.read(min(left, _BLOCK_BYTES))):
+            digest.update(block)
+            left -= len(block)
+    return digest.digest()
 
 
 @contextmanager
