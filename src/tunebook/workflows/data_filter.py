@@ -101,6 +101,7 @@ def filter_rows(
     data_format: str = "auto",
     columns: Mapping[str, str] | None = None,
     document: str = "auto",
+    roles: Mapping[str, str] | None = None,
     stage: str | None = None,
 ) -> Filtered:
     """Take the rows of a file through filters and write what is kept, and what is dropped.
@@ -110,7 +111,7 @@ def filter_rows(
     """
     _refuse_outputs(path, out, dropped_out, force)
     filters = build_filters(specs)
-    source = source_of(path, data_format, columns, document)
+    source = source_of(path, data_format, columns, document, roles)
     detected, reader = open_source(source, stage)
     chain = chain_of(filters)
     keys_of, first_at = _remember(reader, chain) if chain.memories else ([], None)
@@ -159,7 +160,11 @@ def filter_rows(
 
 
 def source_of(
-    path: str, data_format: str, columns: Mapping[str, str] | None, document: str
+    path: str,
+    data_format: str,
+    columns: Mapping[str, str] | None,
+    document: str,
+    roles: Mapping[str, str] | None = None,
 ) -> Source:
     """Make a source of what the command line says; UsageError for what does not fit."""
     try:
@@ -169,6 +174,7 @@ def source_of(
                 "format": data_format,
                 "columns": dict(columns or {}),
                 "document": document,
+                "roles": dict(roles or {}),
             }
         )
     except ValidationError as error:

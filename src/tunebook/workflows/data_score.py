@@ -99,6 +99,7 @@ def score(
     data_format: str = "auto",
     columns: Mapping[str, str] | None = None,
     document: str = "auto",
+    roles: Mapping[str, str] | None = None,
     device: str = "auto",
     watch: Watch = lambda done, rows, seconds: None,
 ) -> Scored:
@@ -109,7 +110,7 @@ def score(
     """
     if keep[0] >= keep[1]:
         raise UsageError(f"--keep {keep[0]:g} {keep[1]:g}: LOW must be below HIGH")
-    source = source_of(path, data_format, columns, document)
+    source = source_of(path, data_format, columns, document, roles)
     detected, reader = open_source(source, stage)
     codec = load_tokenizer(model)
     renderer = choose_renderer(template, detected.format, codec, reader.stage)
@@ -131,6 +132,7 @@ def score(
         "format": detected.format,
         "document": document,
         "columns": dict(detected.mapping),
+        "roles": dict(source.roles),
         "stage": reader.stage,
         "template": renderer.identity,
         "max_tokens": max_tokens,

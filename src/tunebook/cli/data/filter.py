@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tunebook.cli.data.options import source_options
 from tunebook.units import format_count
 
 if TYPE_CHECKING:
     from tunebook.data.filters.settings import Settings
     from tunebook.workflows.data_filter import Filtered
 
-_DOCUMENTS = ("auto", "row", "line", "file", "heading", "separator")
 _SHOWN_CHARACTERS = 160
 
 
@@ -34,10 +34,8 @@ _SHOWN_CHARACTERS = 160
 )
 @click.option("--force", is_flag=True, help="Write over outputs that are there.")
 @click.option("--preview", default=3, show_default=True, help="Changed rows shown per rewrite.")
-@click.option("--format", "data_format", default="auto", help="Detected unless it is named.")
+@source_options
 @click.option("--stage", type=click.Choice(("cpt", "sft")), help="Default: cpt for text, else sft.")
-@click.option("--document", type=click.Choice(_DOCUMENTS), default="auto")
-@click.option("--column", "columns", multiple=True, metavar="NAME=OWN", help="As prompt=question.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     path: str,
@@ -49,7 +47,8 @@ def command(
     data_format: str,
     stage: str | None,
     document: str,
-    columns: tuple[str, ...],
+    columns: dict[str, str],
+    roles: dict[str, str],
     as_json: bool,
 ) -> None:
     """Take the rows of PATH through filters; say and write what is kept, changed and dropped."""
@@ -63,8 +62,9 @@ def command(
         force=force,
         preview=preview,
         data_format=data_format,
-        columns=dict(read_pair(column) for column in columns),
+        columns=columns,
         document=document,
+        roles=roles,
         stage=stage,
     )
     if as_json:
@@ -89,14 +89,6 @@ def read_filter(text: str) -> dict[str, Settings]:
             )
         settings[key.strip()] = read_setting(name, make, key.strip(), value)
     return {name: settings}
-
-
-def read_pair(column: str) -> tuple[str, str]:
-    """Read `name=own`, the column of a needed name."""
-    name, equals, own = column.partition("=")
-    if not (name and equals and own):
-        raise click.BadParameter(f"{column!r} is not NAME=OWN, such as prompt=question", None)
-    return name, own
 
 
 def _print(found: Filtered) -> None:

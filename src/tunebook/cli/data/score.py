@@ -9,17 +9,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
+from tunebook.cli.data.options import source_options
+from tunebook.recipe.tree import TemplateName
 from tunebook.units import format_count, format_number, format_percent, format_seconds
 
 if TYPE_CHECKING:
     from tunebook.workflows.data_score import Scored
 
-_TEMPLATES = ("auto", "model", "alpaca", "lines", "chat", "pgn", "none")
-_DOCUMENTS = ("auto", "row", "line", "file", "heading", "separator")
 _BAR = 40
 _SAY_EVERY_SECONDS = 10.0
 
@@ -58,10 +58,8 @@ _SAY_EVERY_SECONDS = 10.0
     help="The band whose rows are counted; filter loss_band keeps them.",
 )
 @click.option("--stage", type=click.Choice(("cpt", "sft")), help="Default: cpt for text, else sft.")
-@click.option("--template", type=click.Choice(_TEMPLATES), default="auto")
-@click.option("--format", "data_format", default="auto", help="Detected unless it is named.")
-@click.option("--document", type=click.Choice(_DOCUMENTS), default="auto")
-@click.option("--column", "columns", multiple=True, metavar="NAME=OWN", help="As prompt=question.")
+@click.option("--template", type=click.Choice(get_args(TemplateName)), default="auto")
+@source_options
 @click.option("--device", type=click.Choice(("auto", "cpu", "cuda", "mps")), default="auto")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
@@ -75,12 +73,12 @@ def command(
     template: str,
     data_format: str,
     document: str,
-    columns: tuple[str, ...],
+    columns: dict[str, str],
+    roles: dict[str, str],
     device: str,
     as_json: bool,
 ) -> None:
     """Write the loss of every row of PATH under a model, and show how losses lie."""
-    from tunebook.cli.data.filter import read_pair
     from tunebook.workflows import data_score
 
     try:
@@ -95,8 +93,9 @@ def command(
                 stage=stage,
                 template=template,
                 data_format=data_format,
-                columns=dict(read_pair(column) for column in columns),
+                columns=columns,
                 document=document,
+                roles=roles,
                 device=device,
                 watch=watch,
             )
