@@ -86,7 +86,12 @@ def locate(path: str) -> Located:
             f"as a source of its own, such as {path.rstrip('/')}/*.jsonl"
         )
     whole = Path(path)
-    name = _stem(whole) if whole.is_file() else (whole.name if whole.is_dir() else files[0].label)
+    if whole.is_file():
+        name = _stem(whole)
+    elif whole.is_dir():
+        name = whole.name
+    else:
+        name = files[0].label if len(files) == 1 else Path(_fixed_part(path)).name
     return Located(name or "data", path, files[0].kind, tuple(files))
 
 
