@@ -116,6 +116,9 @@ def test_the_data_of_a_later_part_may_change_and_it_is_said(book: Path, tiny_mod
     assert "do not compare" in held_out
     _, environment = read_resolved(two.resolved_yaml.read_text(encoding="utf-8"))
     assert environment["changed"] == {"train.learning_rate": [0.001, 0.0005]}
+    shown = tunebook(book, "diff", "big-part-1", "big-part-2").stdout
+    assert "rows.json: changed since big-part-1, 60 rows then, 80 rows now" in shown
+    assert "train.learning_rate" in shown
     # The rows of the first part stay those of the first part.
     assert not trained_ids(one).keys() & trained_ids(two).keys()
 
@@ -161,3 +164,7 @@ def test_another_number_of_parts_is_refused_once_one_is_trained(
     assert other.returncode == 2
     assert "the slices would overlap" in other.stderr
     assert not RunFolder(book, "big-part-2").exists()
+    assert tunebook(book, "train", path, "part=1", "name=big-part-2").returncode == 0
+    stranger = tunebook(book, "train", path)
+    assert stranger.returncode == 2
+    assert "run big-part-2 is not part 2 of 2 on run:big-part-1" in stranger.stderr

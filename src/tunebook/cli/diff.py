@@ -28,6 +28,7 @@ def command(left: str, right: str, as_json: bool) -> None:
             "settings": {d.key: [d.left, d.right] for d in found.settings},
             "results": {d.key: [d.left, d.right] for d in found.results},
             "same_examples": found.same_examples,
+            "data": found.data,
         }
         click.echo(dump_json(whole, indent=True).decode(), nl=False)
     else:
@@ -47,6 +48,7 @@ def _lines(found: RunDiff) -> list[str]:
     ]
     if not found.settings:
         lines.append("no setting differs")
+    lines += found.data
     if found.same_examples is False:
         lines.append("validated on different examples: the held-out losses do not compare")
     return lines

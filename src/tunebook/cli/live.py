@@ -58,6 +58,9 @@ class Progress:
                 keep = sum(step <= first for step in self.steps)
                 self.steps, self.losses = self.steps[:keep], self.losses[:keep]
                 self.validations = [v for v in self.validations if v[0] <= first]
+                if first == 0:
+                    # The next part of a set, or a run that starts over.
+                    self.validations, self.last, self.clipped, self.count = [], {}, 0, 0
 
     def _add_step(self, payload: Mapping[str, Any]) -> None:
         self.last = payload

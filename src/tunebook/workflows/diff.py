@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tunebook.book.data_account import describe_changes, read_data
 from tunebook.book.places import open_run, run_file_of
 from tunebook.book.run_file import flatten
 from tunebook.book.summary import summarize
@@ -25,13 +26,17 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class RunDiff:
-    """Two runs side by side; `same_examples` is None when it is not known."""
+    """Two runs side by side; `same_examples` is None when it is not known.
+
+    `data` says in words how the files they were trained on differ.
+    """
 
     left: RunSummary
     right: RunSummary
     settings: tuple[Difference, ...]
     results: tuple[Difference, ...]
     same_examples: bool | None
+    data: tuple[str, ...] = ()
 
 
 def diff_runs(book: Path, left: str, right: str) -> RunDiff:
@@ -50,7 +55,9 @@ def diff_runs(book: Path, left: str, right: str) -> RunDiff:
     )
     known = a.examples_hash is not None and b.examples_hash is not None
     same = a.examples_hash == b.examples_hash if known else None
-    return RunDiff(a, b, settings, results, same)
+    accounts = [read_data(open_run(book, name)) for name in (left, right)]
+    data = describe_changes(left, accounts[0], accounts[1]) if all(accounts) else []
+    return RunDiff(a, b, settings, results, same, tuple(data))
 
 
 def _whole(book: Path, summary: RunSummary) -> RunSummary:

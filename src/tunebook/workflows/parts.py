@@ -72,12 +72,7 @@ def of_part(loaded: LoadedRecipe, part: int, before: RunFolder | None) -> Loaded
     if not SLUG.match(own["name"]):
         raise RunFileError(f"`{own['name']}` cannot name a run: make the name shorter")
     if before is not None:
-        then = _recipe_of(before)
-        if then.parts != recipe.parts:
-            raise RunFileError(
-                f"parts: {recipe.parts}, and {before.name} is part {then.part} of {then.parts}: "
-                f"the slices would overlap; say parts: {then.parts}, or take another name"
-            )
+        _refuse_other_slices(before, _recipe_of(before), recipe)
     return LoadedRecipe(
         recipe=recipe.model_copy(update=own),
         written=_restate(loaded.written, own),
@@ -102,6 +97,8 @@ def _train_part(
     recipe = loaded.recipe
     place = f"part {recipe.part} of {recipe.parts}"
     state = current_state(run)
+    if run.started():
+        _refuse_stranger(run, recipe, place)
     if state == "finished":
         watch("note", {"text": f"{place}: {run.name} is finished"})
         return
@@ -121,6 +118,32 @@ def _train_part(
     else:
         _start(run, loaded, before, watch, place)
     train_run(run, watch)
+
+
+def _refuse_other_slices(run: RunFolder, then: Recipe, now: Recipe) -> None:
+    if then.parts != now.parts:
+        raise RunFileError(
+            f"parts: {now.parts}, and {run.name} is part {then.part} of {then.parts}: the slices "
+            f"would overlap; say parts: {then.parts}, or take another name"
+        )
+
+
+def _refuse_stranger(run: RunFolder, recipe: Recipe, place: str) -> None:
+    """Refuse to take a run for a part that is none, or is one of other weights."""
+    text = run.resolved_yaml.read_text(encoding="utf-8") if run.resolved_yaml.exists() else ""
+    if not text:
+        return
+    then, environment = read_resolved(text)
+    if then.part is not None:
+        _refuse_other_slices(run, then, recipe)
+    model = environment.get("model_as_written")
+    if (then.part, then.parts) != (recipe.part, recipe.parts) or (
+        recipe.part != 1 and model != recipe.model
+    ):
+        raise BookError(
+            f"run {run.name} is not {place} on {recipe.model}: it is part {then.part} of "
+            f"{then.parts} on {model}; give this chain another name"
+        )
 
 
 def _start(

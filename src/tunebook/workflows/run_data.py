@@ -9,6 +9,7 @@ from typing import Any
 
 from tunebook.book.atomic import write_atomically
 from tunebook.book.by_source import tally_sources
+from tunebook.book.data_account import describe_changes, read_data
 from tunebook.book.events import Events, read_events
 from tunebook.book.places import RunFolder
 from tunebook.book.run_file import weight_parent
@@ -18,7 +19,6 @@ from tunebook.data.prepare import Prepared, prepare
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Recipe
 from tunebook.records import PartsAccount, Slice
-from tunebook.units import format_count
 
 
 def prepare_run_data(
@@ -37,7 +37,7 @@ def prepare_run_data(
     prepared = prepare(recipe, codec, run.cache_dir, say)
     found = describe_data(prepared)
     if before.steps and run.data_json.exists():
-        _refuse_changed_data(run, _read(run), found)
+        _refuse_changed_data(run, read_data(run), found)
     changes = _changes_since_parent(run, recipe, environment, found)
     for change in changes:
         say(change)
@@ -73,7 +73,7 @@ def write_trained(run: RunFolder) -> None:
         }
         for tally in tallies.values()
     ]
-    _write(run, {**_read(run), "trained": _with_shares(rows)})
+    _write(run, {**read_data(run), "trained": _with_shares(rows)})
 
 
 def _with_shares(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -121,35 +121,15 @@ def _changes_since_parent(
     parent = weight_parent(environment.get("model_as_written"))
     if recipe.part in (None, 1) or parent is None:
         return []
-    earlier = _read(RunFolder(run.book, parent[0]))
+    earlier = read_data(RunFolder(run.book, parent[0]))
     if not earlier:
         return []
-    return describe_changes(parent[0], earlier, now)
-
-
-def describe_changes(parent: str, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Compare two accounts of data, source by source."""
-    old = {source["path"]: source for source in earlier["sources"]}
-    new = {source["path"]: source for source in now["sources"]}
-    changes = [f"{path}: not in {parent}" for path in new if path not in old]
-    changes += [f"{path}: in {parent}, and no longer here" for path in old if path not in new]
-    for path, source in new.items():
-        if path in old and source["content_hash"] != old[path]["content_hash"]:
-            then, here = (format_count(one["rows_in"]) for one in (old[path], source))
-            changes.append(f"{path}: changed since {parent}, {then} rows then, {here} rows now")
+    changes = describe_changes(parent[0], earlier, now)
     if earlier["validation_hash"] != now["validation_hash"]:
         changes.append(
-            f"the held-out examples are not those of {parent}, so the losses do not compare"
+            f"the held-out examples are not those of {parent[0]}, so the losses do not compare"
         )
     return changes
-
-
-def _read(run: RunFolder) -> dict[str, Any]:
-    try:
-        found = json.loads(run.data_json.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _write(run: RunFolder, found: Mapping[str, Any]) -> None:
