@@ -25,6 +25,7 @@ from tunebook.data.detect import Detected
 from tunebook.data.examples import Read, Reader, content_key
 from tunebook.data.filters import build_filters, chain_of
 from tunebook.data.filters.chain import NEVER, Chain
+from tunebook.data.filters.usable import unusable
 from tunebook.data.fit import NO_TARGET, OVERLONG, Fitted, fit
 from tunebook.data.mojibake import looks_like_mojibake
 from tunebook.data.pieces import Piece, PieceReader
@@ -158,7 +159,7 @@ def _judge_all(reads: Iterator[Read], job: Job, made: _Made) -> Iterator[tuple[R
     """
     chain = job.chain
     for read in reads:
-        why, at = _unusable(read.example), _BEFORE_ALL
+        why, at = unusable(read.example), _BEFORE_ALL
         keys: Sequence[Sequence[int]] = ()
         if why is None:
             at = NEVER
@@ -168,6 +169,7 @@ def _judge_all(reads: Iterator[Read], job: Job, made: _Made) -> Iterator[tuple[R
                 made.changed.update(outcome.changed)
                 if outcome.example is not read.example:
                     read = _rewritten(read, outcome.example)
+                    why = why or unusable(read.example)
         for m, known in enumerate(made.keys):
             known.append(keys[m] if m < len(keys) else None)
         flags = BY_FILE if read.by_file else 0
@@ -187,23 +189,6 @@ def _rewritten(read: Read, example: Example) -> Read:
     # made the same are on the same side of a split.
     document = content if read.document == read.content else read.document
     return replace(read, example=example, content=content, document=document)
-
-
-def _unusable(example: Example) -> str | None:
-    asked = answered = False
-    for message in example.messages:
-        role = message.role
-        if role == "text":
-            return None if any(m.content.strip() for m in example.messages) else "empty text"
-        if role == "assistant" and message.trained:
-            answered = True
-            if not message.content.strip():
-                return "empty answer"
-        elif role != "system" and not asked:
-            asked = bool(message.content.strip())
-    if not answered:
-        return "no target tokens"
-    return None if asked else "empty prompt"
 
 
 def _chunks(reads: Iterable[tuple[Read, int]]) -> Iterator[list[tuple[Read, int]]]:
@@ -254,9 +239,9 @@ def _take(job: Job, chunk: list[tuple[Read, int]], made: _Made) -> None:
 def _leave_out(job: Job, example: Example, whole: Rendered) -> tuple[Rendered, int]:
     """Leave out as few of the oldest turns as make an example fit, or none when none helps."""
     assert example.window_from is not None
-    first, last = example.window_from, len(example.messages) - 1
+    first = example.window_from
     best: tuple[Rendered, int] = (whole, 0)
-    low, high = 1, last - first
+    low, high = 1, _last_question(example) - first
     while low <= high:
         n_out = (low + high) // 2
         kept = (*example.messages[:first], *example.messages[first + n_out :])
@@ -267,6 +252,15 @@ def _leave_out(job: Job, example: Example, whole: Rendered) -> tuple[Rendered, i
         else:
             low = n_out + 1
     return best
+
+
+def _last_question(example: Example) -> int:
+    """Give the place of what the last answer answers, with the knowledge that stands before it."""
+    last = len(example.messages) - 1
+    asked = next((i for i in range(last - 1, -1, -1) if example.messages[i].role == "user"), last)
+    while asked and example.messages[asked - 1].role in ("knowledge", "input"):
+        asked -= 1
+    return asked
 
 
 def _rows_of(

@@ -19,7 +19,6 @@ from typing import IO
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from tunebook.data.detect import Detected, detect
 from tunebook.data.examples import Reader
@@ -32,6 +31,7 @@ from tunebook.data.written import rows_of, written_format
 from tunebook.errors import DataError, StorageError, UsageError
 from tunebook.recipe.tree import Source
 from tunebook.records import Example
+from tunebook.workflows.data_show import source_of
 
 _IDS_SHOWN = 3
 _UNUSABLE = -1
@@ -111,7 +111,9 @@ def filter_rows(
     """
     _refuse_outputs(path, out, dropped_out, force)
     filters = build_filters(specs)
-    source = source_of(path, data_format, columns, document, roles)
+    source = source_of(
+        path, data_format=data_format, columns=columns, roles=roles, document=document
+    )
     detected, reader = open_source(source, stage)
     chain = chain_of(filters)
     keys_of, first_at = _remember(reader, chain) if chain.memories else ([], None)
@@ -157,31 +159,6 @@ def filter_rows(
         out_lines=tally.lines,
         dropped_out=None if dropped_out is None else str(dropped_out),
     )
-
-
-def source_of(
-    path: str,
-    data_format: str,
-    columns: Mapping[str, str] | None,
-    document: str,
-    roles: Mapping[str, str] | None = None,
-) -> Source:
-    """Make a source of what the command line says; UsageError for what does not fit."""
-    try:
-        return Source.model_validate(
-            {
-                "path": path,
-                "format": data_format,
-                "columns": dict(columns or {}),
-                "document": document,
-                "roles": dict(roles or {}),
-            }
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(
-            f"{'.'.join(map(str, first['loc']))} {first['input']!r}: {first['msg']}"
-        ) from None
 
 
 def open_source(source: Source, stage: str | None) -> tuple[Detected, Reader]:

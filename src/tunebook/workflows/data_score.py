@@ -26,7 +26,8 @@ from tunebook.records import Example
 from tunebook.step.check import choose_scorer
 from tunebook.step.forward import Scorer
 from tunebook.step.score import score_examples
-from tunebook.workflows.data_filter import open_source, source_of
+from tunebook.workflows.data_filter import open_source
+from tunebook.workflows.data_show import source_of
 
 # What a kill loses, and what is written at once.
 _GROUP_ROWS = 64
@@ -110,7 +111,9 @@ def score(
     """
     if keep[0] >= keep[1]:
         raise UsageError(f"--keep {keep[0]:g} {keep[1]:g}: LOW must be below HIGH")
-    source = source_of(path, data_format, columns, document, roles)
+    source = source_of(
+        path, data_format=data_format, columns=columns, roles=roles, document=document
+    )
     detected, reader = open_source(source, stage)
     codec = load_tokenizer(model)
     renderer = choose_renderer(template, detected.format, codec, reader.stage)

@@ -12,7 +12,8 @@ import pytest
 
 from tunebook.cli.main import main
 from tunebook.data.filters import FILTERS
-from tunebook.workflows.data_filter import filter_rows, open_source, source_of
+from tunebook.workflows.data_filter import filter_rows, open_source
+from tunebook.workflows.data_show import source_of
 
 STORY = "the old sailor told the child a story about the sea and the rain fell on the roof"
 
@@ -24,7 +25,7 @@ def run(capsys, *arguments: object) -> tuple[int, str, str]:
 
 
 def messages_of(path: Path, stage: str | None = None):
-    _, reader = open_source(source_of(str(path), "auto", None, "auto"), stage)
+    _, reader = open_source(source_of(str(path)), stage)
     return [(r.example.messages, r.example.window_from) for r in reader.examples()]
 
 

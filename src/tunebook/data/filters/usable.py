@@ -6,7 +6,10 @@ from tunebook.records import Example
 
 
 def unusable(example: Example) -> str | None:
-    """Give the reason why nothing can be learned from a row, or None."""
+    """Give the reason why nothing can be learned from a row, or None.
+
+    A persona or another system message is enough of a prompt for an answer that opens a talk.
+    """
     asked = answered = False
     for message in example.messages:
         role = message.role
@@ -16,7 +19,7 @@ def unusable(example: Example) -> str | None:
             answered = True
             if not message.content.strip():
                 return "empty answer"
-        elif role != "system" and not asked:
+        elif role != "assistant" and not asked:
             asked = bool(message.content.strip())
     if not answered:
         return "no target tokens"
