@@ -115,7 +115,8 @@ class SourceShare:
 class Slice:
     """How much is in a part of the training rows; all four add up over the parts.
 
-    `checksum` is the sum of a hash of each example, modulo 2^64, whatever their order.
+    `checksum` is the sum of a hash of each example, modulo 2^64, whatever their order. A row or a
+    document that is cut over parts counts where it begins.
     """
 
     rows: int
@@ -126,11 +127,15 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class PartsAccount:
-    """How the training rows fall into parts; `part` is the one trained on, from 1 (None: all)."""
+    """How the training rows fall into parts; `part` is the one trained on, from 1 (None: all).
+
+    `by` says what stays together: a document, or only a piece where documents are too few.
+    """
 
     part: int | None
     whole: Slice
     slices: tuple[Slice, ...]
+    by: Literal["document", "piece"] = "document"
 
 
 # --- training -----------------------------------------------------------------------------------

@@ -148,7 +148,7 @@ def test_parts_that_cannot_be_are_refused_in_a_sentence(book: Path, tiny_model: 
     path = write_big(book, tiny_model, parts=100)
     few = tunebook(book, "train", path)
     assert few.returncode == 2
-    assert "documents are too few" in few.stderr
+    assert "examples are too few" in few.stderr
     assert "say fewer parts" in few.stderr
     lone = tunebook(book, "train", path, "parts=~", "part=2")
     assert lone.returncode == 2

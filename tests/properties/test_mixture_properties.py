@@ -126,7 +126,7 @@ def prepared(folder: str, pairs: list[tuple[str, str]], **changes: Any) -> Prepa
     try:
         return prepare(recipe, Bytes(), Path(folder) / "cache", lambda text: None)
     except DataError as error:
-        if "no row is left" in str(error) or "documents are too few" in str(error):
+        if "no row is left" in str(error) or "examples are too few" in str(error):
             return None
         raise
 

@@ -96,6 +96,11 @@ def prepare(
     # What another part trains on is no better held out than what this one does.
     seen = [Part(b.name, b.store, s.sampled) for b, s in zip(built, sides, strict=True)]
     notes = _notes(accounts, seen, validation)
+    if parts is not None and parts.by == "piece":
+        notes.append(
+            f"{format_count(parts.whole.documents)} documents are too few for {recipe.parts} "
+            "parts, so their pieces are dealt out one by one"
+        )
     for note in notes:
         say(note)
     templates = dict.fromkeys(one.renderer.name for one in built)

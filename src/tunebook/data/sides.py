@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ from tunebook.data.split import (
 from tunebook.data.store import Store
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Recipe
-from tunebook.records import PartsAccount
+from tunebook.records import PartsAccount, Slice
 
 NOT_SAMPLED = "not in the sample"
 OTHER_PART = "in another part"
@@ -90,18 +91,32 @@ def score_fewer(recipe: Recipe, stores: Sequence[Store], sides: Sequence[Sides])
     ]
 
 
-def _cut(
-    parts: int, part: int | None, stores: Sequence[Store], sides: Sequence[Sides]
-) -> tuple[PartsAccount, list[Sides]]:
+_Placed = tuple[Store, NDArray[np.int64], NDArray[np.int16]]
+
+
+def _place(
+    parts: int, by: str, stores: Sequence[Store], sides: Sequence[Sides]
+) -> tuple[list[_Placed], tuple[Slice, ...]]:
+    """Give every training example its part, and measure the parts over all sources."""
     placed = [
-        (store, one.train, part_of_each(store, one.train, parts))
+        (store, one.train, part_of_each(store, one.train, parts, by))
         for store, one in zip(stores, sides, strict=True)
     ]
     by_source = [measure_slices(*three, parts) for three in placed]
-    slices = tuple(add_slices(column) for column in zip(*by_source, strict=True))
+    return placed, tuple(add_slices(column) for column in zip(*by_source, strict=True))
+
+
+def _cut(
+    parts: int, part: int | None, stores: Sequence[Store], sides: Sequence[Sides]
+) -> tuple[PartsAccount, list[Sides]]:
+    by: Literal["document", "piece"] = "document"
+    placed, slices = _place(parts, by, stores, sides)
+    if not all(one.examples for one in slices):
+        by = "piece"
+        placed, slices = _place(parts, by, stores, sides)
     whole = add_slices(measure_whole(store, numbers) for store, numbers, _ in placed)
     check_slices(whole, slices)
-    account = PartsAccount(part, whole, slices)
+    account = PartsAccount(part, whole, slices, by)
     if part is None:
         return account, list(sides)
     cut = []
@@ -112,7 +127,8 @@ def _cut(
             narrowed = replace(narrowed, notes=(*narrowed.notes, note))
         cut.append(narrowed)
     trained = [(store, one.train) for store, one in zip(stores, cut, strict=True)]
-    if add_slices(measure_whole(*pair) for pair in trained) != slices[part - 1]:
+    found, counted = add_slices(measure_whole(*pair) for pair in trained), slices[part - 1]
+    if (found.examples, found.checksum) != (counted.examples, counted.checksum):
         raise DataError(
             f"part {part} of {parts} is not what was counted of it; this is a bug in tunebook, "
             "please report it"

@@ -137,12 +137,24 @@ def take_held_out(
     ]
 
 
-def part_of_each(store: Store, numbers: NDArray[np.int64], parts: int) -> NDArray[np.int16]:
+def part_of_each(
+    store: Store, numbers: NDArray[np.int64], parts: int, by: str = "document"
+) -> NDArray[np.int16]:
     """Give for each example the part it is in, from 1, by a hash of its document.
 
-    The hash is another one than that of the held-out documents and of samples.
+    The hash is another one than that of the held-out documents and of samples. By piece, it is of
+    what a row says, or of the place of a window in its document: a text that grows at its end keeps
+    the parts of its windows.
     """
-    return _parts_of_hashes(_hashes(store, numbers, "document", _PARTS), parts)
+    if by == "document":
+        return _parts_of_hashes(_hashes(store, numbers, "document", _PARTS), parts)
+    found = np.empty(len(numbers), dtype=np.uint64)
+    for block in _blocks(len(numbers)):
+        rows = store.rows[numbers[block]]
+        window = np.asarray(rows["window"], dtype=np.uint64)
+        keys = np.where(window > 0, rows["document"] ^ mix(window, _WINDOW), rows["content"])
+        found[block] = mix(np.asarray(keys, dtype=np.uint64), _PARTS)
+    return _parts_of_hashes(found, parts)
 
 
 def _parts_of_hashes(hashes: NDArray[np.uint64], parts: int) -> NDArray[np.int16]:
@@ -196,8 +208,8 @@ def check_slices(whole: Slice, slices: Sequence[Slice]) -> None:
     empty = [str(place) for place, one in enumerate(slices, start=1) if not one.examples]
     if empty:
         raise DataError(
-            f"parts {len(slices)}: {whole.documents} documents are too few, nothing is in part "
-            f"{', '.join(empty)}; say fewer parts, or smaller documents with `document:`"
+            f"parts {len(slices)}: {whole.examples} examples are too few, nothing is in part "
+            f"{', '.join(empty)}; say fewer parts"
         )
 
 

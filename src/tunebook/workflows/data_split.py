@@ -128,7 +128,8 @@ def _sides(ready: Ready) -> Sides:
     if parts is None:
         return {**sides, TRAIN: training}
     for part in training:
-        place = part_of_each(part.store, part.numbers, parts)
+        by = prepared.parts.by if prepared.parts else "document"
+        place = part_of_each(part.store, part.numbers, parts, by)
         for k in range(1, parts + 1):
             mine = Part(part.name, part.store, part.numbers[place == k])
             sides.setdefault(f"part {k}", []).append(mine)
@@ -245,8 +246,8 @@ def _places(
     torn = np.flatnonzero(owner != side)
     if len(torn):
         raise DataError(
-            f"{source.path}: row {rows['row'][torn[0]]} is on two sides, since the end of a single "
-            "document is held out; say what a document is before writing rows"
+            f"{source.path}: row {rows['row'][torn[0]]} is on several sides, since a single "
+            "document is cut in pieces; say what a document is before writing rows"
         )
     return rows[first], side[first], sides
 

@@ -8,6 +8,7 @@ said and written into its `resolved.yaml`.
 from __future__ import annotations
 
 import io
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,9 @@ def train_parts(
         try:
             _train_part(run, loaded, before, watch)
         except RunEnded as ended:
-            shown = "RUN.yaml" if isinstance(run_file, Mapping) else run_file
-            rest = f"`tunebook train {shown}` goes on with this part and those after it"
+            shown = "RUN.yaml" if isinstance(run_file, Mapping) else str(run_file)
+            command = shlex.join(["tunebook", "train", shown, *overrides])
+            rest = f"`{command}` goes on with this part and those after it"
             raise RunEnded(f"{ended}; {rest}", ended.exit_code) from None
         before, part = run, part + 1
     assert before is not None

@@ -93,6 +93,7 @@ def _parts(account: PartsAccount) -> dict[str, Any]:
     return {
         "part": account.part,
         "parts": len(account.slices),
+        "by": account.by,
         "whole": plain(account.whole),
         "slices": [plain(one) for one in account.slices],
     }
@@ -124,6 +125,12 @@ def _changes_since_parent(
     earlier = read_data(RunFolder(run.book, parent[0]))
     if not earlier:
         return []
+    then, here = ((one.get("parts") or {}).get("by") for one in (earlier, now))
+    if then != here and then is not None:
+        raise DataError(
+            f"the data of {parent[0]} was cut into parts by {then}, and there is now so much or so "
+            f"little that it is cut by {here}, so the parts would overlap; put the old data back"
+        )
     changes = describe_changes(parent[0], earlier, now)
     if earlier["validation_hash"] != now["validation_hash"]:
         changes.append(

@@ -135,9 +135,27 @@ def test_a_source_without_rows_in_a_part_is_left_out_of_it_and_said(write, ready
     assert sources == {"a"}
 
 
-def test_documents_too_few_for_the_parts_are_refused(write, ready):
-    with pytest.raises(DataError, match=r"parts 9: 3 documents are too few, .* say fewer parts"):
+def test_examples_too_few_for_the_parts_are_refused(write, ready):
+    with pytest.raises(DataError, match=r"parts 9: 3 examples are too few, .* say fewer parts"):
         ready(write("a.jsonl", qa_rows(3)), parts=9, part=1, validation={"fraction": 0})
+
+
+def test_one_text_is_cut_into_parts_by_its_pieces_and_they_stay_when_it_grows(write, ready):
+    text = " ".join(f"word{i}" for i in range(4000))
+    common = {"stage": "cpt", "max_seq_len": 64, "validation": {"fraction": 0}, "parts": 3}
+    found = [ready(write("a.txt", text), part=k, **common) for k in (1, 2, 3)]
+    assert all(any("dealt out one by one" in note for note in one.notes) for one in found)
+    sides = [ids_of(one.train.sources[0]) for one in found]
+    whole = ids_of(ready(write("a.txt", text), **common).train.sources[0])
+    assert set.union(*sides) == whole
+    assert sum(map(len, sides)) == len(whole)
+    account = found[1].accounts[0]
+    assert account.rows_in == 1 == sum(account.dropped.values()) + account.rows_out
+    assert [s.examples for s in found[0].parts.slices] == [len(side) for side in sides]
+    longer = ready(write("a.txt", text + " and on" * 500), part=2, **common)
+    last = max(int(i.rpartition("/")[2]) for i in whole)
+    kept = {i for i in ids_of(longer.train.sources[0]) if int(i.rpartition("/")[2]) < last}
+    assert kept == {i for i in sides[1] if int(i.rpartition("/")[2]) < last}
 
 
 def test_parts_that_do_not_add_up_are_an_error():
@@ -277,7 +295,7 @@ def test_split_tells_of_contents_on_both_sides(run, write):
 def test_a_row_with_a_side_for_each_of_its_ends_is_not_written(run, write, tmp_path):
     text = " ".join(f"word{i}" for i in range(3000))
     path = write("a.txt", text)
-    with pytest.raises(DataError, match="is on two sides"):
+    with pytest.raises(DataError, match="is on several sides"):
         run(split_verb, path, "--out", "out")
     assert os.listdir(tmp_path / "out") == []
 

@@ -70,7 +70,7 @@ def _print(found: SplitShown) -> None:
     total = sum(side.rows for side in found.sides)
     print_columns(["side", *keys], lines)
     torn = total + dropped - found.rows_in
-    shared = "" if not torn else f", {format_count(torn)} of them on both sides"
+    shared = "" if not torn else f", {format_count(torn)} of them on several sides"
     why = ", ".join(f"{format_count(n)} {reason}" for reason, n in found.dropped.items())
     click.echo(
         f"{format_count(found.rows_in)} rows in = {format_count(total)} on a side{shared} + "
