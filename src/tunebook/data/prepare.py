@@ -98,8 +98,8 @@ def prepare(
     notes = _notes(accounts, seen, validation)
     if parts is not None and parts.by == "piece":
         notes.append(
-            f"{format_count(parts.whole.documents)} documents are too few for {recipe.parts} "
-            "parts, so their pieces are dealt out one by one"
+            f"too few documents ({format_count(parts.whole.documents)}) for {recipe.parts} parts, "
+            "so their pieces are dealt out one by one"
         )
     for note in notes:
         say(note)

@@ -128,7 +128,7 @@ def take_held_out(
     """
     if n_examples is None or sum(len(numbers) for _, numbers in sides) <= n_examples:
         return [numbers for _, numbers in sides]
-    keys = [_piece_hashes(store, numbers, _VALIDATION) for store, numbers in sides]
+    keys = [piece_hashes(store, numbers, _VALIDATION) for store, numbers in sides]
     taken = _smallest(np.concatenate(keys), n_examples)
     bounds = np.cumsum([0, *(len(numbers) for _, numbers in sides)])
     return [
@@ -173,7 +173,7 @@ def measure_slices(
     del documents
     n_documents = np.bincount(part_of[first], minlength=parts + 1)
     sums = np.zeros(parts + 1, dtype=np.uint64)
-    np.add.at(sums, part_of, _piece_hashes(store, numbers, _SUM))
+    np.add.at(sums, part_of, piece_hashes(store, numbers, _SUM))
     return [
         Slice(int(n_rows[k]), int(n_documents[k]), int(n_examples[k]), int(sums[k]))
         for k in range(1, parts + 1)
@@ -230,7 +230,7 @@ def _hashes(store: Store, numbers: NDArray[np.int64], field: str, seed: int) -> 
     return found
 
 
-def _piece_hashes(store: Store, numbers: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
+def piece_hashes(store: Store, numbers: NDArray[np.int64], seed: int = 0) -> NDArray[np.uint64]:
     """Hash each example with a seed: what its row says and which window of it this is."""
     found = np.empty(len(numbers), dtype=np.uint64)
     for block in _blocks(len(numbers)):

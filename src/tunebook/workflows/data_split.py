@@ -20,7 +20,7 @@ from tunebook.data.filters import build_filters, chain_of
 from tunebook.data.prepare import prepare, validation_source
 from tunebook.data.shards import Part, Shards
 from tunebook.data.sources import locate
-from tunebook.data.split import add_slices, measure_whole, part_of_each
+from tunebook.data.split import add_slices, measure_whole, part_of_each, piece_hashes
 from tunebook.data.written import rows_of, written_format
 from tunebook.errors import DataError, StorageError, UsageError
 from tunebook.models.tokenizer import load_tokenizer
@@ -146,7 +146,10 @@ def _shown(ready: Ready, sides: Sides, files: tuple[str, ...]) -> SplitShown:
     for account in accounts:
         for why, n_rows in account.dropped.items():
             dropped[why] = dropped.get(why, 0) + n_rows
-    contents = {name: np.unique(Shards(parts).contents) for name, parts in sides.items()}
+    contents = {
+        name: np.unique(np.concatenate([piece_hashes(p.store, p.numbers) for p in parts]))
+        for name, parts in sides.items()
+    }
     held = contents.pop(VALIDATION, np.zeros(0, dtype=np.uint64))
     trained = np.concatenate(list(contents.values()))
     found, times = np.unique(trained, return_counts=True)

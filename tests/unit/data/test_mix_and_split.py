@@ -295,6 +295,8 @@ def test_split_tells_of_contents_on_both_sides(run, write):
 def test_a_row_with_a_side_for_each_of_its_ends_is_not_written(run, write, tmp_path):
     text = " ".join(f"word{i}" for i in range(3000))
     path = write("a.txt", text)
+    shown = json.loads(run(split_verb, path, "--parts", 3, "--json").stdout)
+    assert (shown["held_out_and_trained"], shown["in_several_parts"]) == (0, 0)
     with pytest.raises(DataError, match="is on several sides"):
         run(split_verb, path, "--out", "out")
     assert os.listdir(tmp_path / "out") == []
