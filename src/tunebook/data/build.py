@@ -29,7 +29,16 @@ from tunebook.errors import DataError, RunFileError, StorageError
 from tunebook.recipe.tree import Source
 from tunebook.units import format_count
 
-__all__ = ["Built", "Progress", "Say", "TokenSettings", "Workers", "build_source", "row_notes"]
+__all__ = [
+    "Built",
+    "Progress",
+    "Say",
+    "Speaker",
+    "TokenSettings",
+    "Workers",
+    "build_source",
+    "row_notes",
+]
 
 Say = Callable[[str], None]
 
@@ -104,7 +113,7 @@ def build_source(
     if store is None:
         dtype = "<u2" if codec.vocab_size <= 2**16 else "<u4"
         job = Job(source, located, detected, settings, codec, dtype)
-        store = _make_store(job, cache_dir, key, workers or Workers(), watch or _Speaker(say))
+        store = _make_store(job, cache_dir, key, workers or Workers(), watch or Speaker(say))
         say(f"{source.path}: {format_count(store.n_tokens)} tokens made and kept for the next run")
     return Built(located.name, located, detected, renderer, store, content_hash)
 
@@ -228,13 +237,14 @@ class _Watched:
         self._watch(Progress(self._source, self._done, self._started, self._total, seconds))
 
 
-class _Speaker:
-    """Says now and then how far it is."""
+class Speaker:
+    """Says every ten seconds how far the tokenizing of a source is."""
 
     def __init__(self, say: Say) -> None:
         self._say, self._last = say, 0.0
 
     def __call__(self, progress: Progress) -> None:
+        """Take note of progress, and say it when it is time."""
         if progress.seconds - self._last < _SAY_EVERY_SECONDS:
             return
         self._last = progress.seconds

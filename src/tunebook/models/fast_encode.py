@@ -24,6 +24,8 @@ FlatTokens = tuple[
 
 _WATCHED = 4  # texts that are encoded by both libraries,
 _WATCH_EVERY_BYTES = 16 * 1024 * 1024  # once in so many
+# gigatoken remembers every word it has met, without a bound; a fresh one costs a tenth of a second.
+_FORGET_EVERY_BYTES = 512 * 1024 * 1024
 _TRIAL = (
     "The quick brown fox jumps over 13 lazy dogs.",
     "  two spaces,\ttabs\t\tand\r\nline ends\n\n\n   indented\u00a0text  ",
@@ -59,7 +61,9 @@ class FastEncoder:
         self._lengths, self._prefix = _byte_lengths(known, self._slow)
         self._composes = "NFC" in json.dumps(known.get("normalizer"))
         self._fast: Any = None
+        self._json = tokenizer_json
         self._unwatched_bytes = _WATCH_EVERY_BYTES
+        self._remembered_bytes = 0
         self.why_not: str | None = None
         if self._lengths is None:
             self.why_not = "its tokens stand for no fixed bytes"
@@ -124,6 +128,7 @@ class FastEncoder:
         self._unwatched_bytes += sum(map(len, texts))
         if self._unwatched_bytes < _WATCH_EVERY_BYTES:
             return ids, counts
+        self._remembered_bytes += self._unwatched_bytes
         self._unwatched_bytes = 0
         plain = [i for i, t in enumerate(texts[:64]) if not self._has_special(t)][:_WATCHED]
         first = np.cumsum(counts) - counts
@@ -132,6 +137,9 @@ class FastEncoder:
             self._fast, self.library = None, "tokenizers"
             self.why_not = "gigatoken encoded a text otherwise than tokenizers does"
             return self._plain(texts)
+        if self._remembered_bytes >= _FORGET_EVERY_BYTES:
+            self._remembered_bytes = 0
+            self._fast, self.why_not = self._try_fast(self._json)
         return ids, counts
 
     def _has_special(self, text: str) -> bool:

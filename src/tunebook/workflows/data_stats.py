@@ -8,13 +8,12 @@ from pathlib import Path
 
 from tunebook.book.places import RunFolder, find_book
 from tunebook.data.build import Built, Progress, Workers, build_source
-from tunebook.data.prepare import token_settings
+from tunebook.data.prepare import token_settings, validation_source
 from tunebook.data.show import build_uncut
 from tunebook.data.stats import SourceStats, describe_source
 from tunebook.models.tokenizer import load_tokenizer
-from tunebook.recipe.tree import Source
 from tunebook.workflows.data_show import source_of
-from tunebook.workflows.train import load_recipe
+from tunebook.workflows.train import load_recipe, with_run_model
 
 Watch = Callable[[Progress], None]
 Say = Callable[[str], None]
@@ -75,20 +74,12 @@ def prepare(
     Raises what `stats` does.
     """
     book = find_book()
-    recipe = load_recipe(run_file, overrides, book).recipe
+    recipe, _ = with_run_model(book, load_recipe(run_file, overrides, book).recipe)
     codec = load_tokenizer(recipe.model)
     settings = token_settings(recipe)
     sources = [*recipe.data]
-    wanted = recipe.validation
-    if wanted.path is not None:
-        sources.append(
-            Source(
-                path=wanted.path,
-                format=wanted.format,
-                columns=wanted.columns,
-                document=wanted.document,
-            )
-        )
+    if recipe.validation.path is not None:
+        sources.append(validation_source(recipe))
     cache_dir = RunFolder(book, recipe.name).cache_dir
     return [
         build_source(source, settings, codec, cache_dir, say, workers=workers, watch=watch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +13,7 @@ from tunebook.book.data_account import describe_changes, read_data
 from tunebook.book.events import Events, read_events
 from tunebook.book.places import RunFolder
 from tunebook.book.run_file import weight_parent
-from tunebook.data.build import Say
+from tunebook.data.build import Progress, Say
 from tunebook.data.codec import TextCodec
 from tunebook.data.prepare import Prepared, prepare
 from tunebook.errors import DataError
@@ -28,13 +28,14 @@ def prepare_run_data(
     codec: TextCodec,
     before: Events,
     say: Say,
+    watch: Callable[[Progress], None] | None = None,
 ) -> Prepared:
     """Prepare a run's data and write `data.json`.
 
     Raises DataError when the run has taken a step and its data changed since; a part may have other
     data than the part before it, and what changed is said and written down.
     """
-    prepared = prepare(recipe, codec, run.cache_dir, say)
+    prepared = prepare(recipe, codec, run.cache_dir, say, watch=watch)
     found = describe_data(prepared)
     if before.steps and run.data_json.exists():
         _refuse_changed_data(run, read_data(run), found)

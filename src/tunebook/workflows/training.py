@@ -23,6 +23,7 @@ from tunebook.book.checkpoints import (
 from tunebook.book.events import Events, EventWriter, read_events
 from tunebook.book.places import RunFolder
 from tunebook.data.batches import MicroBatch, validation_batches
+from tunebook.data.build import Progress, Speaker
 from tunebook.data.prepare import Prepared
 from tunebook.errors import CheckpointError, ModelError, RunEnded
 from tunebook.models.generate import GREEDY, generate_greedy
@@ -102,7 +103,7 @@ def run_to_end(
     for sentence in bad:
         run.say(f"set aside: {sentence}")
     _set_aside_damaged(folder, done)
-    _prepare_data(run)
+    _prepare_data(run, stop_code, done)
     _build(run, checkpoint, position)
     _describe(run)
     if not any(v.step == 0 for v in run.before.validations):
@@ -135,10 +136,22 @@ def _set_aside_damaged(folder: RunFolder, good_step: int) -> None:
 # --- before step 1 ------------------------------------------------------------------------------
 
 
-def _prepare_data(run: Run) -> None:
+def _prepare_data(run: Run, stop_code: Callable[[], int | None], done: int) -> None:
+    speak = Speaker(run.say)
+
+    def watch(progress: Progress) -> None:
+        run.beat()
+        speak(progress)
+        code = stop_code()
+        if code is not None:
+            name = run.run.name
+            reason = f"stopped while tokenizing; `tunebook resume {name}` goes on where it was"
+            run.events.write("state", {"state": "paused", "reason": reason, "step": done})
+            raise RunEnded(reason, code)
+
     run.codec = load_tokenizer(run.recipe.model)
     run.prepared = prepare_run_data(
-        run.run, run.recipe, run.environment, run.codec, run.before, run.say
+        run.run, run.recipe, run.environment, run.codec, run.before, run.say, watch
     )
     validation = run.prepared.validation
     if validation is not None:
