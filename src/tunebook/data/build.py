@@ -18,7 +18,7 @@ from tunebook.data.codec import TextCodec
 from tunebook.data.detect import Detected, detect
 from tunebook.data.examples import check_stage
 from tunebook.data.filters import NamedFilter, build_filters
-from tunebook.data.pieces import PIECE_BYTES, Piece, cut_pieces
+from tunebook.data.pieces import Piece, cut_pieces, piece_bytes
 from tunebook.data.render import Renderer, choose_renderer
 from tunebook.data.seal import seal_segments
 from tunebook.data.segment import Job, TokenSettings
@@ -165,7 +165,7 @@ def _key(
         "train_on": settings.train_on,
         "max_seq_len": settings.max_seq_len,
         "overlong": settings.overlong,
-        "piece_bytes": PIECE_BYTES,
+        "piece_bytes": piece_bytes(detected.format, source),
     }
     return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 

@@ -19,6 +19,8 @@ from tunebook.recipe.tree import Source
 from tunebook.records import Message
 
 PIECE_BYTES = 16 * 1024 * 1024
+# A game that Stockfish looks at takes as long as megabytes of text.
+LABELLED_PIECE_BYTES = 64 * 1024
 _PIECE_ROWS = 100_000
 
 
@@ -47,29 +49,39 @@ class Piece:
         return self.found.first_line if isinstance(self.found, Span) else 1
 
 
+def piece_bytes(found_format: str, source: Source) -> int:
+    """Give the size of a source's pieces; where a row takes long, they are small."""
+    games = found_format in ("chess-uci", "pgn")
+    labelled = games and "best_move" in source.chess.shares
+    return LABELLED_PIECE_BYTES if labelled else PIECE_BYTES
+
+
 def cut_pieces(located: Located, found_format: str, source: Source) -> Iterator[Piece]:
     """Yield the pieces of a source in file order."""
     number = 0
+    size = piece_bytes(found_format, source)
     for index, file in enumerate(located.files):
-        for found, n_bytes in _cut_file(file, found_format, source):
+        for found, n_bytes in _cut_file(file, found_format, source, size):
             yield Piece(number, index, found, n_bytes)
             number += 1
 
 
 def _cut_file(
-    file: SourceFile, found_format: str, source: Source
+    file: SourceFile, found_format: str, source: Source, size: int
 ) -> Iterator[tuple[Span | list[tuple[int, str]] | list[RawRow] | list[TextPart], int]]:
     if _is_by_line(file, found_format, source):
         if file.path.suffix.lower() not in (".gz", ".zst"):
-            for start, stop in _spans(file.path):
+            for start, stop in _spans(file.path, size):
                 yield Span(file.path, start, stop, 1 if start == 0 else None), stop - start
         else:
-            yield from _batches(read_lines(file), lambda line: len(line[1]))
+            yield from _batches(read_lines(file), lambda line: len(line[1]), size)
     elif file.kind == "text" and found_format == "text":
         documents = read_documents(file, source.document, source.separator)
-        yield from _batches(documents, lambda part: sum(len(m.content) for m in part.messages))
+        yield from _batches(
+            documents, lambda part: sum(len(m.content) for m in part.messages), size
+        )
     else:
-        yield from _batches(read_rows(file), _size_of_row)
+        yield from _batches(read_rows(file), _size_of_row, size)
 
 
 def _is_by_line(file: SourceFile, found_format: str, source: Source) -> bool:
@@ -86,26 +98,28 @@ def _size_of_row(row: RawRow) -> int:
 T = TypeVar("T")
 
 
-def _batches(found: Iterable[T], size_of: Callable[[T], int]) -> Iterator[tuple[list[T], int]]:
+def _batches(
+    found: Iterable[T], size_of: Callable[[T], int], limit: int
+) -> Iterator[tuple[list[T], int]]:
     batch: list[T] = []
     size = 0
     for one in found:
         batch.append(one)
         size += size_of(one)
-        if size >= PIECE_BYTES or len(batch) == _PIECE_ROWS:
+        if size >= limit or len(batch) == _PIECE_ROWS:
             yield batch, size
             batch, size = [], 0
     if batch:
         yield batch, size
 
 
-def _spans(path: Path) -> Iterator[tuple[int, int]]:
+def _spans(path: Path, limit: int) -> Iterator[tuple[int, int]]:
     """Yield byte ranges that end with a line."""
     size = path.stat().st_size
     with path.open("rb") as stream:
         start = 0
         while start < size:
-            stream.seek(min(start + PIECE_BYTES, size))
+            stream.seek(min(start + limit, size))
             stream.readline(MAX_ROW_BYTES + 1)
             stop = min(stream.tell(), size)
             yield start, stop

@@ -20,12 +20,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from tunebook.data.pieces import Piece, Span, count_lines_before
+from tunebook.data.pieces import Piece, Span, count_lines_before, piece_bytes
 from tunebook.data.segment import Job, facts_path, make_segment
 from tunebook.errors import DataError, StorageError, TunebookError, UsageError
 
 _IN_FLIGHT = 2
-_WORTH_A_PROCESS_BYTES = 24 * 1024 * 1024
+_WORTH_PROCESSES = 1.5  # pieces: below, a process takes longer to start than to work
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def make_segments(
     n = workers.n or _cores()
     if workers.on is not None:
         _on_ray(job, missing(), folder, workers.on, done)
-    elif n == 1 or n_bytes < _WORTH_A_PROCESS_BYTES:
+    elif n == 1 or n_bytes < _WORTH_PROCESSES * piece_bytes(job.detected.format, job.source):
         for piece in missing():
             _explained(job, piece, folder, partial(make_segment, job, piece, folder))
             done(piece, was_there=False)

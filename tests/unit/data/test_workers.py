@@ -24,8 +24,6 @@ SETTINGS = TokenSettings("cpt", "auto", "all", 64, "split")
 def small_pieces(monkeypatch):
     """Cut small files into many pieces, and hand them to processes."""
     monkeypatch.setattr("tunebook.data.pieces.PIECE_BYTES", 2000)
-    monkeypatch.setattr("tunebook.data.build.PIECE_BYTES", 2000)
-    monkeypatch.setattr("tunebook.data.workers._WORTH_A_PROCESS_BYTES", 0)
 
 
 def texts(n: int) -> list[str]:
@@ -133,13 +131,13 @@ def test_a_killed_preparation_goes_on_where_it_was(tmp_path, codec):
 SCRIPT = """
 import sys
 from pathlib import Path
-from tunebook.data import pieces, workers
+from tunebook.data import pieces
 from tunebook.data.build import TokenSettings, Workers, build_source
 from tunebook.models.tokenizer import load_tokenizer
 from tunebook.recipe.tree import Source
 
 if __name__ == "__main__":
-    pieces.PIECE_BYTES, workers._WORTH_A_PROCESS_BYTES = 20_000, 0
+    pieces.PIECE_BYTES = 20_000
     build_source(
         Source(path=sys.argv[1]), TokenSettings("cpt", "auto", "all", 64, "split"),
         load_tokenizer("tunebook/tiny"), Path(sys.argv[2]), print, workers=Workers(2),
