@@ -150,6 +150,26 @@ def test_rows_beyond_the_models_context_are_refused(book: Path, tiny_gpt2: Path)
     assert "max_seq_len 4096" in sentence
 
 
+def test_a_failed_start_by_a_file_elsewhere_is_tried_again_by_name(
+    book: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "files"
+    elsewhere.mkdir()
+    (elsewhere / "a.jsonl").write_text('{"prompt": "q"}\n')
+    (elsewhere / "r.yaml").write_text(
+        f"name: r\nmodel: {tiny_model}\ndata: [{{path: a.jsonl}}]\n"
+        "validation: {fraction: 0}\ntrain: {max_steps: 1, effective_batch_size: 1}\n"
+    )
+    assert "line 1" in expect(book, elsewhere / "r.yaml")
+    (elsewhere / "a.jsonl").write_text('{"prompt": "q", "completion": "a"}\n' * 2)
+    run = train_here(book, Path("r"))
+    assert read_events(run).steps
+    shutil.rmtree(run.path / "events")
+    shutil.rmtree(run.final)
+    shutil.rmtree(elsewhere)
+    assert "which is gone" in expect(book, Path("r"))
+
+
 def test_a_failed_start_does_not_use_up_the_name(book: Path, tiny_model: Path) -> None:
     path = write_run(book, "run_1", tiny_model, data=[{"path": "nowhere.json"}])
     failed = tunebook(book, "train", path)

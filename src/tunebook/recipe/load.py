@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,14 @@ class LoadedRecipe:
 
     `written` is the text as its author wrote it. `inherited` tells for every dotted key of the
     recipe the file or run it came from, `this file`, `command line` or `default`. `chain` names
-    the parents by `extends`, the nearest first.
+    the parents by `extends`, the nearest first. `path` is the run file, None for a mapping.
     """
 
     recipe: Recipe
     written: str
     inherited: dict[str, str]
     chain: tuple[str, ...]
+    path: Path | None = None
 
 
 def load_run_file(
@@ -52,7 +53,7 @@ def load_run_file(
     text = parse_yaml(written, str(path))
     layer = _own_layer(text, THIS_FILE)
     layer, chain = _with_parents(layer, text, path.absolute().parent, (path.resolve(),), find_run)
-    return _finish(layer, str(path), written, chain, overrides)
+    return replace(_finish(layer, str(path), written, chain, overrides), path=path.absolute())
 
 
 def recipe_from_mapping(

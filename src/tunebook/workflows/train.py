@@ -96,11 +96,29 @@ def load_recipe(
         if not path.is_file():
             if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
                 raise RunFileError(f"run file {str(run_file)!r}: there is no such file")
-            path = open_run(book, str(run_file)).run_yaml
+            path = _started_from(open_run(book, str(run_file)))
         loaded = load_run_file(path, overrides, find_run=find_run)
     for text in loaded.recipe.notebook.predict:
         parse_prediction(text)
     return loaded
+
+
+def _started_from(run: RunFolder) -> Path:
+    """Find the run file of a run: its own, or the one elsewhere that a failed start was made of.
+
+    The copy in the run's folder is no run file to start from: relative paths count from where the
+    original stands.
+    """
+    if not run.resolved_yaml.exists():
+        return run.run_yaml
+    _, environment = read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))
+    origin = run.path / str(environment.get("run_file") or run.run_yaml.name)
+    if not origin.is_file():
+        raise RunFileError(
+            f"run {run.name} was started from {origin.resolve()}, which is gone; put "
+            f"{run.run_yaml} back there, or train a copy of it in a folder its paths count from"
+        )
+    return origin
 
 
 def start_run(
@@ -112,8 +130,10 @@ def start_run(
     are kept with the environment.
     """
     recipe, start = with_run_model(book, loaded.recipe)
-    environment = {**describe_environment(loaded), **start, **(remarks or {})}
     run = RunFolder(book, recipe.name)
+    environment = {**describe_environment(loaded), **start, **(remarks or {})}
+    if loaded.path is not None:
+        environment["run_file"] = os.path.relpath(loaded.path, run.path)
     if run.started():
         if current_state(run) == "running":
             raise BookError(
