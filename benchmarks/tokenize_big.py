@@ -1,6 +1,6 @@
 """Prepare a large JSONL text set and print MB/s and the peak memory of the whole process tree.
 
-    python benchmarks/tokenize_big.py SET.jsonl TOKENIZER_FOLDER [--workers 2] [--filter NAME] ...
+    python benchmarks/tokenize_big.py SET.jsonl TOKENIZER_FOLDER [--workers 2] [--filter SPEC] ...
 
 The set is read, tokenized into memory-mapped segments and packed to rows of 1,024 tokens. Memory is
 the proportional set size (PSS): what processes share is counted once.
@@ -59,6 +59,7 @@ def main() -> None:
 def measure(options: argparse.Namespace, cache: Path) -> dict[str, object]:
     from transformers import PreTrainedTokenizerFast
 
+    from tunebook.cli.data.filter import read_filter
     from tunebook.data.build import TokenSettings, Workers, build_source
     from tunebook.data.order import TrainSet
     from tunebook.data.shards import Part, Shards
@@ -71,7 +72,8 @@ def measure(options: argparse.Namespace, cache: Path) -> dict[str, object]:
     codec = Codec(tokenizer, options.tokenizer, options.tokenizer.name)
     if options.slow:
         codec.use_fast = False
-    source = Source(path=str(options.path), format="text", filters=options.filters)
+    filters = [read_filter(text) for text in options.filters]
+    source = Source(path=str(options.path), format="text", filters=filters)
     memory = PeakMemory()
     memory.start()
     began = time.monotonic()
