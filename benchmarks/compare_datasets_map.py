@@ -5,7 +5,7 @@
 `datasets.map` gets the same tokenizer, batches of 1,000 rows and the number of processes that is
 fastest for it on the first tenth of the set; its conversion of the JSON file to Arrow is timed and
 given apart. It only tokenizes. tunebook reads, hashes, tokenizes, cuts to 1,024 tokens, writes,
-seals and packs, with gigatoken and without.
+seals and packs, with each of the libraries that may encode.
 """
 
 from __future__ import annotations
@@ -36,13 +36,14 @@ def main() -> None:
         print(json.dumps(run_datasets(options.path, options.tokenizer, options.n_proc)))
         return
     best = find_best(options)
-    found: dict[str, list[float]] = {"datasets.map": [], "tunebook": [], "tunebook, tokenizers": []}
+    libraries = ("gigatoken", "tiktoken", "tokenizers")
+    found: dict[str, list[float]] = {name: [] for name in ("datasets.map", *libraries)}
     for _ in range(options.repeats):
         own = in_child("compare_datasets_map.py", options, "--only-datasets", "--n-proc", str(best))
         found["datasets.map"].append(own["map_seconds"])
         print(own, flush=True)
-        for name, more in (("tunebook", ()), ("tunebook, tokenizers", ("--slow",))):
-            result = in_child("tokenize_big.py", options, *more)
+        for name in libraries:
+            result = in_child("tokenize_big.py", options, "--library", name)
             found[name].append(result["seconds"])
             print(result, flush=True)
     megabytes = options.path.stat().st_size / 1e6

@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--filter", action="append", default=[], dest="filters")
     parser.add_argument("--cache", type=Path)
-    parser.add_argument("--slow", action="store_true", help="Do without gigatoken.")
+    parser.add_argument("--library", choices=("gigatoken", "tiktoken", "tokenizers"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.path.parent) as folder:
         print(json.dumps(measure(options, options.cache or Path(folder))), flush=True)
@@ -70,8 +70,8 @@ def measure(options: argparse.Namespace, cache: Path) -> dict[str, object]:
         tokenizer_file=str(options.tokenizer / "tokenizer.json"), eos_token="<|endoftext|>"
     )
     codec = Codec(tokenizer, options.tokenizer, options.tokenizer.name)
-    if options.slow:
-        codec.use_fast = False
+    if options.library is not None:
+        codec.libraries = (options.library,) if options.library != "tokenizers" else ()
     filters = [read_filter(text) for text in options.filters]
     source = Source(path=str(options.path), format="text", filters=filters)
     memory = PeakMemory()

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from tunebook.models.encoders import ENCODERS, Encode
+
 FlatTokens = tuple[
     NDArray[Any], NDArray[np.int64], NDArray[np.integer[Any]], NDArray[np.int64] | None
 ]
@@ -45,12 +47,12 @@ _TRIAL = (
 
 
 class FastEncoder:
-    """Encodes with gigatoken where it is installed and agrees with `tokenizers`, else with that.
+    """Encodes with the fastest library that agrees with `tokenizers`, else with that itself.
 
-    `library` says which; `why_not` why gigatoken is not used.
+    `library` says which; `why_not` why no faster one is used.
     """
 
-    def __init__(self, tokenizer_json: str, *, use_fast: bool = True) -> None:
+    def __init__(self, tokenizer_json: str, *, libraries: Sequence[str] = tuple(ENCODERS)) -> None:
         self._slow = Tokenizer.from_str(tokenizer_json)
         known = json.loads(tokenizer_json)
         self._specials = [
@@ -60,30 +62,37 @@ class FastEncoder:
         ]
         self._lengths, self._prefix = _byte_lengths(known, self._slow)
         self._composes = "NFC" in json.dumps(known.get("normalizer"))
-        self._fast: Any = None
         self._json = tokenizer_json
         self._unwatched_bytes = _WATCH_EVERY_BYTES
         self._remembered_bytes = 0
+        self._fast: Encode | None = None
+        self.library = "tokenizers"
         self.why_not: str | None = None
         if self._lengths is None:
             self.why_not = "its tokens stand for no fixed bytes"
-        elif use_fast:
-            self._fast, self.why_not = self._try_fast(tokenizer_json)
-        self.library = "tokenizers" if self._fast is None else "gigatoken"
+            return
+        for library in libraries:
+            self._try(library)
+            if self._fast is not None:
+                return
 
-    def _try_fast(self, tokenizer_json: str) -> tuple[Any, str | None]:
-        if importlib.util.find_spec("gigatoken") is None:
-            return None, "gigatoken is not installed (pip install 'tunebook[fast]')"
-        import gigatoken
-
+    def _try(self, library: str) -> None:
+        """Use a library if it is there, accepts the tokenizer and agrees on odd strings."""
+        self._fast, self.library = None, "tokenizers"
+        if importlib.util.find_spec(library) is None:
+            self.why_not = f"{library} is not installed"
+            return
         try:
-            fast = gigatoken.Tokenizer.from_json(tokenizer_json)
-            found = _encode_with(fast, _TRIAL)
-        except Exception as error:  # a young library may refuse in any way; there is another
-            return None, f"gigatoken refuses it ({str(error).splitlines()[0][:80]})"
+            fast = ENCODERS[library](self._json)
+            found = fast(_TRIAL)
+        except Exception as error:  # they refuse in ways of their own; there is another
+            said = (str(error).splitlines() or [type(error).__name__])[0][:80]
+            self.why_not = f"{library} refuses it ({said})"
+            return
         if not _same(found, self._plain(_TRIAL)):
-            return None, "gigatoken encodes it otherwise than tokenizers does"
-        return fast, None
+            self.why_not = f"{library} encodes it otherwise than tokenizers does"
+            return
+        self._fast, self.library, self.why_not = fast, library, None
 
     def encode(self, texts: Sequence[str], *, specials: bool) -> FlatTokens:
         """Encode texts without begin or end tokens, as `FlatTokens` of the data layer.
@@ -114,7 +123,7 @@ class FastEncoder:
             for place, text in enumerate(texts):
                 odd[place] = not (text.isascii() or unicodedata.is_normalized("NFC", text))
         if self._fast is not None and not specials:
-            # gigatoken reads the text of a special token as that token.
+            # Some libraries read the text of a special token as that token.
             for special in self._specials:
                 odd |= np.fromiter((special in text for text in texts), bool, len(texts))
         return odd
@@ -124,7 +133,7 @@ class FastEncoder:
     ) -> tuple[NDArray[Any], NDArray[np.int64]]:
         if self._fast is None or specials:
             return self._plain(texts, specials=specials)
-        ids, counts = _encode_with(self._fast, texts)
+        ids, counts = self._fast(texts)
         self._unwatched_bytes += sum(map(len, texts))
         if self._unwatched_bytes < _WATCH_EVERY_BYTES:
             return ids, counts
@@ -134,12 +143,12 @@ class FastEncoder:
         first = np.cumsum(counts) - counts
         watched = [ids[first[i] : first[i] + counts[i]] for i in plain]
         if not _same((_joined(watched), counts[plain]), self._plain([texts[i] for i in plain])):
+            self.why_not = f"{self.library} encoded a text otherwise than tokenizers does"
             self._fast, self.library = None, "tokenizers"
-            self.why_not = "gigatoken encoded a text otherwise than tokenizers does"
             return self._plain(texts)
-        if self._remembered_bytes >= _FORGET_EVERY_BYTES:
+        if self._remembered_bytes >= _FORGET_EVERY_BYTES and self.library == "gigatoken":
             self._remembered_bytes = 0
-            self._fast, self.why_not = self._try_fast(self._json)
+            self._try(self.library)
         return ids, counts
 
     def _has_special(self, text: str) -> bool:
@@ -193,14 +202,6 @@ class FastEncoder:
             _joined([source[2][part] for source, part in pieces]),
             _joined([source[3][part] for source, part in pieces if source[3] is not None]),
         )
-
-
-def _encode_with(fast: Any, texts: Sequence[str]) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    # One thread: the processes that prepare data share the cores among themselves.
-    layout = fast.encode_batch(list(texts), parallel=False).layout
-    offsets = np.asarray(layout.offsets.data).astype(np.int64)
-    ids = np.asarray(layout.content.data)[offsets[0] : offsets[-1]]
-    return ids.astype(np.uint32, copy=False), np.diff(offsets)
 
 
 def _same(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tunebook.errors import ModelError
+from tunebook.models.encoders import ENCODERS
 from tunebook.models.fast_encode import FastEncoder, FlatTokens
 from tunebook.models.find import find_model, has_tokenizer
 
@@ -32,7 +33,7 @@ Encoded = tuple[list[int], list[tuple[int, int]]]
 class Codec:
     """A transformers tokenizer behind the few calls that data preparation makes.
 
-    `use_fast` lets another library than `tokenizers` encode, where it gives the very same tokens.
+    `libraries` may encode in place of `tokenizers`, where they give the very same tokens.
     A pickled copy does without transformers, which costs seconds and hundreds of megabytes in every
     process, until it has to render a chat template.
     """
@@ -41,7 +42,7 @@ class Codec:
         self._tokenizer = tokenizer
         self._json = str(tokenizer.backend_tokenizer.to_str())
         self._encoder: FastEncoder | None = None
-        self.use_fast = True
+        self.libraries: tuple[str, ...] = tuple(ENCODERS)
         self.folder = folder
         self.name = name
         self.fingerprint = _fingerprint(folder)
@@ -72,7 +73,7 @@ class Codec:
     def encoder(self) -> FastEncoder:
         """What encodes many texts; it says which library it uses."""
         if self._encoder is None:
-            self._encoder = FastEncoder(self._json, use_fast=self.use_fast)
+            self._encoder = FastEncoder(self._json, libraries=self.libraries)
         return self._encoder
 
     def _own_bos(self) -> int | None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from tunebook.models.encoders import ENCODERS
 from tunebook.models.fast_encode import FastEncoder
 
 SPECIAL = "<|end|>"
@@ -67,11 +68,11 @@ words = st.lists(
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
-@pytest.mark.parametrize("use_fast", [True, False])
+@pytest.mark.parametrize("libraries", [["gigatoken"], ["tiktoken"], []])
 @given(texts=st.lists(words, max_size=6))
 @settings(max_examples=40, deadline=None)
-def test_tokens_are_those_of_tokenizers_and_tile_the_text(name, use_fast, texts):
-    encoder = FastEncoder(TOKENIZERS[name], use_fast=use_fast)
+def test_tokens_are_those_of_tokenizers_and_tile_the_text(name, libraries, texts):
+    encoder = FastEncoder(TOKENIZERS[name], libraries=libraries)
     plain = Tokenizer.from_str(TOKENIZERS[name])
     plain.encode_special_tokens = True
     ids, counts, n_bytes, starts = encoder.encode(texts, specials=False)
@@ -116,24 +117,43 @@ def test_a_tokenizer_of_another_kind_is_read_through_offsets():
     assert n_bytes.tolist() == [1, 3, 2, 3]
 
 
+def wrong(tokenizer_json: str):
+    """Make an encoder that is always wrong."""
+    return lambda texts: (
+        np.zeros(len(texts), dtype=np.uint32),
+        np.ones(len(texts), dtype=np.int64),
+    )
+
+
+@pytest.mark.parametrize("library", ["gigatoken", "tiktoken"])
+def test_each_library_encodes_a_byte_level_tokenizer(library):
+    pytest.importorskip(library)
+    assert FastEncoder(TOKENIZERS["byte-level"], libraries=[library]).library == library
+
+
 def test_a_library_that_encodes_otherwise_is_not_used(monkeypatch):
-    gigatoken = pytest.importorskip("gigatoken")
-    other = json.loads(TOKENIZERS["byte-level"])
-    other["model"]["merges"] = other["model"]["merges"][:5]
-    wrong = gigatoken.Tokenizer.from_json(json.dumps(other))
-    monkeypatch.setattr("gigatoken.Tokenizer.from_json", lambda data: wrong)
-    encoder = FastEncoder(TOKENIZERS["byte-level"])
+    pytest.importorskip("gigatoken")
+    monkeypatch.setitem(ENCODERS, "gigatoken", wrong)
+    encoder = FastEncoder(TOKENIZERS["byte-level"], libraries=["gigatoken"])
     assert encoder.library == "tokenizers"
     assert "otherwise" in encoder.why_not
+    assert FastEncoder(TOKENIZERS["byte-level"]).library == "tiktoken"
 
 
-def test_a_library_that_errs_later_is_set_aside_at_once(monkeypatch):
-    pytest.importorskip("gigatoken")
+def test_a_library_that_errs_later_is_set_aside_at_once():
     encoder = FastEncoder(TOKENIZERS["byte-level"])
-    assert encoder.library == "gigatoken"
+    assert encoder.library != "tokenizers"
     plain = Tokenizer.from_str(TOKENIZERS["byte-level"])
-    wrong = (np.zeros(3, dtype=np.uint32), np.array([3]))
-    monkeypatch.setattr("tunebook.models.fast_encode._encode_with", lambda fast, texts: wrong)
+    encoder._fast = wrong("")
     ids = encoder.encode(["The cat"], specials=False)[0]
     assert ids.tolist() == plain.encode("The cat").ids
     assert encoder.library == "tokenizers"
+
+
+def test_a_tokenizer_that_a_library_cannot_express_is_left_to_another():
+    known = json.loads(TOKENIZERS["byte-level"])
+    digits = {"type": "Digits", "individual_digits": True}
+    known["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [digits, known["pre_tokenizer"]]}
+    encoder = FastEncoder(json.dumps(known), libraries=["tiktoken"])
+    assert encoder.library == "tokenizers"
+    assert "not cut by a pattern alone" in encoder.why_not
