@@ -5,7 +5,7 @@ The cut depends on nothing but the files, so a preparation that was killed goes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, cast
@@ -13,7 +13,14 @@ from typing import TypeVar, cast
 from tunebook.data.documents import TextPart, read_documents
 from tunebook.data.examples import Read, Reader
 from tunebook.data.rows import RawRow, parse_line, read_rows
-from tunebook.data.sources import MAX_ROW_BYTES, Located, SourceFile, decode_lines, read_lines
+from tunebook.data.sources import (
+    MAX_ROW_BYTES,
+    Located,
+    SourceFile,
+    decode_lines,
+    explained,
+    read_lines,
+)
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Source
 from tunebook.records import Message
@@ -22,6 +29,7 @@ PIECE_BYTES = 16 * 1024 * 1024
 # A game that Stockfish looks at takes as long as megabytes of text.
 LABELLED_PIECE_BYTES = 64 * 1024
 _PIECE_ROWS = 100_000
+_VALUE_BYTES = 56  # what Python keeps about a value beside what it says
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +100,19 @@ def _is_by_line(file: SourceFile, found_format: str, source: Source) -> bool:
 
 
 def _size_of_row(row: RawRow) -> int:
-    return sum(len(v) if isinstance(v, str) else 1000 for v in row.values.values())
+    """Estimate the memory of a row's values, however deep: its texts, and a share for the rest."""
+    size = 0
+    left: list[object] = [*row.values.values()]
+    while left:
+        value = left.pop()
+        size += _VALUE_BYTES
+        if isinstance(value, str | bytes):
+            size += len(value)
+        elif isinstance(value, Mapping):
+            left.extend(value.values())
+        elif isinstance(value, list):
+            left.extend(value)
+    return size
 
 
 T = TypeVar("T")
@@ -115,8 +135,8 @@ def _batches(
 
 def _spans(path: Path, limit: int) -> Iterator[tuple[int, int]]:
     """Yield byte ranges that end with a line."""
-    size = path.stat().st_size
-    with path.open("rb") as stream:
+    with explained(path), path.open("rb") as stream:
+        size = path.stat().st_size
         start = 0
         while start < size:
             stream.seek(min(start + limit, size))
@@ -129,7 +149,7 @@ def _spans(path: Path, limit: int) -> Iterator[tuple[int, int]]:
 def count_lines_before(span: Span) -> int:
     """Count the lines of a file before a span."""
     n_lines, left = 0, span.start
-    with span.path.open("rb") as stream:
+    with explained(span.path), span.path.open("rb") as stream:
         while left and (block := stream.read(min(left, PIECE_BYTES))):
             n_lines += block.count(b"\n")
             left -= len(block)
@@ -212,7 +232,7 @@ def _decoded(file: SourceFile, number: int, raw: bytes, offset: int) -> RawRow:
 
 def _raw_lines(span: Span) -> Iterator[bytes]:
     left = span.stop - span.start
-    with span.path.open("rb") as stream:
+    with explained(span.path), span.path.open("rb") as stream:
         stream.seek(span.start)
         while left > 0 and (raw := stream.readline(MAX_ROW_BYTES + 1)):
             left -= len(raw)

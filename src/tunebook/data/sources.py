@@ -186,7 +186,7 @@ def hash_files(located: Located) -> str:
     digest = hashlib.sha256()
     with ThreadPoolExecutor(4) as pool:
         for file in located.files:
-            with _explained(file.path):
+            with explained(file.path):
                 size = file.path.stat().st_size
                 digest.update(f"{file.label}\0{size}\0".encode())
                 starts = range(0, size, _HASHED_BYTES)
@@ -207,7 +207,7 @@ def _hash_block(path: Path, start: int) -> bytes:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
     """Turn what a file system or a damaged archive raises into a sentence."""
     try:
         yield
@@ -221,7 +221,7 @@ def _explained(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[io.BufferedReader]:
-    with _explained(path), path.open("rb") as raw:
+    with explained(path), path.open("rb") as raw:
         ending = path.suffix.lower()
         if ending == ".gz":
             with gzip.GzipFile(fileobj=raw) as unpacked:
