@@ -26,8 +26,12 @@ class BadGame(DataError):
     """A game that cannot be used; `reason` is what such games are counted under."""
 
     def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
+        # Both are kept as arguments: a worker process sends an error by them.
+        super().__init__(reason, message)
         self.reason = reason
+
+    def __str__(self) -> str:
+        return str(self.args[1])
 
 
 @dataclass(frozen=True, slots=True)
