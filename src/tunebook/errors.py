@@ -49,9 +49,23 @@ class StorageError(TunebookError):
     """A file could not be written: the disk is full or the folder is not writable."""
 
 
+class LibraryFault(TunebookError):
+    """A library that was taken on trial gave a wrong result; what it made has to be made again."""
+
+    def __init__(self, message: str, library: str) -> None:
+        super().__init__(message, library)
+        self.library = library
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class RunEnded(TunebookError):
     """A run ended before its last step; carries the exit code of the way it ended."""
 
     def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
+        super().__init__(message, exit_code)
         self.exit_code = exit_code
+
+    def __str__(self) -> str:
+        return str(self.args[0])

@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,10 @@ from tunebook.data.pieces import Piece, cut_pieces, piece_bytes
 from tunebook.data.render import Renderer, choose_renderer
 from tunebook.data.seal import seal_segments
 from tunebook.data.segment import Job, TokenSettings
-from tunebook.data.sources import Located, hash_files, locate
+from tunebook.data.sources import Located, explained, hash_files, locate
 from tunebook.data.store import Store, open_store
 from tunebook.data.workers import Workers, make_segments
-from tunebook.errors import DataError, RunFileError, StorageError
+from tunebook.errors import DataError, LibraryFault, StorageError
 from tunebook.recipe.tree import Source
 from tunebook.units import format_count
 
@@ -105,15 +105,17 @@ def build_source(
     check_stage(detected.format, settings.stage, source.path)
     renderer = choose_renderer(settings.template, detected.format, codec, settings.stage)
     say(f"{source.path}: format {detected.format} ({detected.reason}); template {renderer.name}")
+    stamp = _stamp(located)
     content_hash = hash_files(located)
-    key = _key(content_hash, source, detected, settings, renderer, filters)
+    key = _key(located, content_hash, source, detected, settings, renderer, filters)
     store, why_not = open_store(cache_dir, key)
     if why_not is not None:
         say(f"{source.path}: the cached tokens are set aside, {why_not}; tokenizing again")
     if store is None:
         dtype = "<u2" if codec.vocab_size <= 2**16 else "<u4"
         job = Job(source, located, detected, settings, codec, dtype)
-        store = _make_store(job, cache_dir, key, workers or Workers(), watch or Speaker(say))
+        maker = _Maker(job, stamp, workers or Workers(), say, watch or Speaker(say))
+        store = _make_store(maker, cache_dir, key)
         say(f"{source.path}: {format_count(store.n_tokens)} tokens made and kept for the next run")
     return Built(located.name, located, detected, renderer, store, content_hash)
 
@@ -144,6 +146,7 @@ _DECIDED_LATER = {"path", "format", "columns", "weight", "sample", "filters"}
 
 
 def _key(
+    located: Located,
     content_hash: str,
     source: Source,
     detected: Detected,
@@ -152,9 +155,11 @@ def _key(
     filters: Sequence[NamedFilter],
 ) -> str:
     parts: Mapping[str, object] = {
-        "version": 3,
+        "version": 4,
         "content": content_hash,
+        "kind": located.kind,
         "format": detected.format,
+        "shape": detected.shape,
         "columns": dict(detected.mapping),
         "source": source.model_dump(mode="json", exclude=_DECIDED_LATER),
         "filters": [[f.name, dict(f.settings), f.fingerprint] for f in filters],
@@ -179,9 +184,20 @@ def _engine_of(source: Source, detected: Detected) -> str | None:
     return shared_engine(source.chess.engine).name
 
 
-def _make_store(
-    job: Job, cache_dir: Path, key: str, workers: Workers, watch: Callable[[Progress], None]
-) -> Store:
+Stamp = tuple[tuple[int, int], ...]
+
+
+def _stamp(located: Located) -> Stamp:
+    """Give what changes when a file does: its size and when it was last written."""
+    found = []
+    for file in located.files:
+        with explained(file.path):
+            known = file.path.stat()
+        found.append((known.st_size, known.st_mtime_ns))
+    return tuple(found)
+
+
+def _make_store(maker: _Maker, cache_dir: Path, key: str) -> Store:
     """Make the segments aside, seal them, and rename the whole to its place."""
     aside = cache_dir / f".tmp-{key[:16]}"
     lock = aside / "lock"
@@ -190,14 +206,14 @@ def _make_store(
         aside.mkdir(parents=True, exist_ok=True)
         with FileLock(lock):
             if open_store(cache_dir, key)[0] is None:
-                _make_segments(job, aside, workers, watch)
+                maker.make(aside)
                 shutil.rmtree(cache_dir / key, ignore_errors=True)
                 lock.unlink()
                 os.replace(aside, cache_dir / key)
             else:
                 shutil.rmtree(aside, ignore_errors=True)
-    except (DataError, RunFileError):
-        # The same data will be refused again, and other data has another key.
+    except DataError:
+        # The same rows will be refused again, and other rows have another key.
         shutil.rmtree(aside, ignore_errors=True)
         raise
     except OSError as error:
@@ -207,17 +223,40 @@ def _make_store(
         ) from None
     store, why_not = open_store(cache_dir, key)
     if store is None:
-        raise DataError(f"the tokens of {job.source.path} in {cache_dir / key} are bad: {why_not}")
+        raise StorageError(f"the tokens just written to {cache_dir / key} are bad: {why_not}")
     return store
 
 
-def _make_segments(
-    job: Job, aside: Path, workers: Workers, watch: Callable[[Progress], None]
-) -> None:
-    n_bytes = sum(file.path.stat().st_size for file in job.located.files)
-    done = _Watched(job, n_bytes, watch)
-    pieces = cut_pieces(job.located, job.detected.format, job.source)
-    seal_segments(job, aside, make_segments(job, pieces, aside, workers, n_bytes, done))
+@dataclass(slots=True)
+class _Maker:
+    """Makes the segments of a source in a folder."""
+
+    job: Job
+    stamp: Stamp
+    workers: Workers
+    say: Say
+    watch: Callable[[Progress], None]
+
+    def make(self, folder: Path) -> None:
+        """Make and seal all segments; DataError when the files changed meanwhile."""
+        job = self.job
+        n_bytes = sum(size for size, _ in self.stamp)
+        done = _Watched(job, n_bytes, self.watch)
+        pieces = cut_pieces(job.located, job.detected.format, job.source)
+        try:
+            numbers = make_segments(job, pieces, folder, self.workers, n_bytes, done)
+        except LibraryFault as fault:
+            # Whatever it made is in doubt, in every segment.
+            for path in folder.iterdir():
+                if path.name != "lock":
+                    path.unlink()
+            self.say(f"{job.source.path}: {fault}; tokenizing again without it")
+            self.job = replace(job, codec=job.codec.without(fault.library))
+            self.make(folder)
+            return
+        if _stamp(job.located) != self.stamp:
+            raise DataError(f"{job.source.path} changed while it was read; run it again")
+        seal_segments(job, folder, numbers)
 
 
 class _Watched:
@@ -225,7 +264,8 @@ class _Watched:
 
     def __init__(self, job: Job, n_bytes: int, watch: Callable[[Progress], None]) -> None:
         packed = any(file.path.suffix.lower() in (".gz", ".zst") for file in job.located.files)
-        self._total = None if packed else n_bytes
+        in_lines = job.located.kind in ("jsonl", "text")
+        self._total = n_bytes if in_lines and not packed else None
         self._source, self._watch = job.source.path, watch
         self._begun = time.monotonic()
         self._done = self._started = 0

@@ -48,6 +48,10 @@ class TextCodec(Protocol):
         """Encode many texts at once, as `encode` would each."""
         ...
 
+    def without(self, library: str) -> TextCodec:
+        """Give the same tokenizer that does not use a library any more."""
+        ...
+
     def render_chat(
         self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool
     ) -> str:

@@ -81,7 +81,7 @@ def prepare(
     train_parts = [Part(b.name, b.store, s.train) for b, s in zip(built, sides, strict=True)]
     held_parts = [Part(b.name, b.store, s.held_out) for b, s in zip(built, sides, strict=True)]
     if recipe.validation.path is not None:
-        part, account = _own_validation(recipe, settings, codec, cache_dir, say, workers)
+        part, account = _own_validation(recipe, settings, codec, cache_dir, say, workers, watch)
         held_parts, accounts = [part], [*accounts, account]
     _require_rows(built, sides, accounts)
     held_parts = [part for part in held_parts if len(part.numbers)]
@@ -177,9 +177,10 @@ def _own_validation(
     cache_dir: Path,
     say: Say,
     workers: Workers | None,
+    watch: Callable[[Progress], None] | None,
 ) -> tuple[Part, SourceAccount]:
     source = validation_source(recipe)
-    built = build_source(source, settings, codec, cache_dir, say, workers=workers)
+    built = build_source(source, settings, codec, cache_dir, say, workers=workers, watch=watch)
     built = replace(built, name=f"validation:{built.name}")
     if not len(built.store):
         raise DataError(f"{source.path}: no row is left to validate on: {_drops_of(built)}")

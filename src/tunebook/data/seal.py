@@ -152,8 +152,8 @@ def _resolve(chain: Chain, folder: Path, numbers: Sequence[int]) -> list[NDArray
         found = mapped(path, np.dtype("<u8"))
         keys.append(found.reshape(-1, chain.memory(place).width))
     found_at = chain.resolve(np.concatenate(at), keys)
-    for path in folder.glob("keys-?.part"):
-        path.unlink()
+    for m in range(len(keys)):
+        (folder / f"keys-{m}.part").unlink()
     return np.split(found_at, np.cumsum([len(one) for one in at])[:-1])
 
 

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from tunebook.data.pieces import Piece, Span, count_lines_before, piece_bytes
 from tunebook.data.segment import Job, facts_path, make_segment
-from tunebook.errors import DataError, StorageError, TunebookError, UsageError
+from tunebook.errors import StorageError, TunebookError, UsageError
 
 _IN_FLIGHT = 2
 _WORTH_PROCESSES = 1.5  # pieces: below, a process takes longer to start than to work
@@ -102,9 +102,17 @@ def _in_processes(job: Job, pieces: Iterator[Piece], folder: Path, n: int, done:
 
 
 def _collect(job: Job, folder: Path, waiting: dict[Future[None], Piece], done: Done) -> None:
-    for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+    ready = wait(waiting, return_when=FIRST_COMPLETED).done
+    for future in sorted(ready, key=lambda f: waiting[f].number):
         piece = waiting.pop(future)
-        _explained(job, piece, folder, future.result)
+        try:
+            _explained(job, piece, folder, future.result)
+        except TunebookError:
+            # Of several wrong rows the first is named, whichever process was faster.
+            earlier = [(p, f) for f, p in waiting.items() if p.number < piece.number]
+            for other, result in sorted(earlier, key=lambda pair: pair[0].number):
+                _explained(job, other, folder, result.result)
+            raise
         done(piece, was_there=False)
 
 
@@ -191,7 +199,7 @@ def _connect(ray: Any, address: str) -> None:
 def _segment_on_ray(job: Job, piece: Piece, folder: str) -> None:
     path = Path(folder)
     if not path.is_dir():
-        raise DataError(
+        raise StorageError(
             f"{folder} is not there on this machine; keep the token cache on a file system that "
             "all machines share"
         )

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from tunebook.errors import LibraryFault
 from tunebook.models.encoders import ENCODERS, Encode
 
 FlatTokens = tuple[
@@ -46,6 +47,16 @@ _TRIAL = (
 )
 
 
+# The normalizer of Llama 2 and its kin: a space before the text, and each space a visible sign.
+_PIECES = {
+    "type": "Sequence",
+    "normalizers": [
+        {"type": "Prepend", "prepend": "▁"},
+        {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+    ],
+}
+
+
 class FastEncoder:
     """Encodes with the fastest library that agrees with `tokenizers`, else with that itself.
 
@@ -53,8 +64,11 @@ class FastEncoder:
     """
 
     def __init__(self, tokenizer_json: str, *, libraries: Sequence[str] = tuple(ENCODERS)) -> None:
-        self._slow = Tokenizer.from_str(tokenizer_json)
         known = json.loads(tokenizer_json)
+        # Some checkpoints carry the lengths of their own training; rows are cut with an account.
+        known["truncation"] = known["padding"] = None
+        tokenizer_json = json.dumps(known)
+        self._slow = Tokenizer.from_str(tokenizer_json)
         self._specials = [
             str(token["content"])
             for token in known.get("added_tokens") or []
@@ -97,7 +111,8 @@ class FastEncoder:
     def encode(self, texts: Sequence[str], *, specials: bool) -> FlatTokens:
         """Encode texts without begin or end tokens, as `FlatTokens` of the data layer.
 
-        With `specials=False` the text of a special token is plain text.
+        With `specials=False` the text of a special token is plain text. Raises LibraryFault when a
+        library turns out to encode otherwise than `tokenizers`.
         """
         if self._lengths is None:
             return self._with_offsets(texts, specials=specials)
@@ -119,6 +134,9 @@ class FastEncoder:
     def _is_odd(self, texts: Sequence[str], *, specials: bool) -> NDArray[np.bool_]:
         """Mark texts whose tokens may spell another text of the same length."""
         odd = np.zeros(len(texts), dtype=bool)
+        if self._prefix and specials:
+            # Behind a special token the tokenizer puts its space once more.
+            odd |= np.fromiter((self._has_special(text) for text in texts), bool, len(texts))
         if self._composes:
             for place, text in enumerate(texts):
                 odd[place] = not (text.isascii() or unicodedata.is_normalized("NFC", text))
@@ -143,9 +161,9 @@ class FastEncoder:
         first = np.cumsum(counts) - counts
         watched = [ids[first[i] : first[i] + counts[i]] for i in plain]
         if not _same((_joined(watched), counts[plain]), self._plain([texts[i] for i in plain])):
-            self.why_not = f"{self.library} encoded a text otherwise than tokenizers does"
-            self._fast, self.library = None, "tokenizers"
-            return self._plain(texts)
+            raise LibraryFault(
+                f"{self.library} encoded a text otherwise than tokenizers does", self.library
+            )
         if self._remembered_bytes >= _FORGET_EVERY_BYTES and self.library == "gigatoken":
             self._remembered_bytes = 0
             self._try(self.library)
@@ -238,10 +256,10 @@ def _byte_lengths(
     """
     if (known.get("model") or {}).get("type") != "BPE":
         return None, False
-    spelling = json.dumps([known.get("normalizer"), known.get("pre_tokenizer")])
-    byte_level = '"ByteLevel"' in spelling
-    pieces = not byte_level and '"\\u2581"' in spelling and bool(known["model"]["byte_fallback"])
-    if not byte_level and not pieces:
+    normalizer, spelling = known.get("normalizer"), json.dumps(known.get("pre_tokenizer"))
+    byte_level = '"ByteLevel"' in spelling and normalizer in (None, {"type": "NFC"})
+    pieces = normalizer == _PIECES and not known.get("pre_tokenizer")
+    if not byte_level and not (pieces and known["model"].get("byte_fallback")):
         return None, False
     vocabulary = tokenizer.get_vocab(with_added_tokens=False)
     added = {int(t["id"]): str(t["content"]) for t in known.get("added_tokens") or []}
@@ -251,8 +269,7 @@ def _byte_lengths(
         lengths[number] = len(token) if byte_level else _piece_length(token)
     for number, content in added.items():
         lengths[number] = len(content.encode())
-    prefixed = pieces and ('"Prepend"' in spelling or '"prepend_scheme": "always"' in spelling)
-    return lengths, prefixed
+    return lengths, pieces
 
 
 def _piece_length(token: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import shutil
@@ -96,6 +97,13 @@ class Codec:
     def encode_flat(self, texts: Sequence[str], *, specials: bool) -> FlatTokens:
         """Encode texts; with `specials=False` the text of a special token is plain text."""
         return self.encoder.encode(texts, specials=specials)
+
+    def without(self, library: str) -> Codec:
+        """Give the same tokenizer that does not use a library any more."""
+        other = copy.copy(self)
+        other.libraries = tuple(name for name in self.libraries if name != library)
+        other._encoder = None
+        return other
 
     def render_chat(
         self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool

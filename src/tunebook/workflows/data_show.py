@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 from pydantic import ValidationError
 
+from tunebook.data.detect import detect
 from tunebook.data.show import ShownData, show_data
+from tunebook.data.sources import locate
 from tunebook.errors import UsageError
 from tunebook.models.tokenizer import load_tokenizer
 from tunebook.recipe.tree import Source
@@ -30,6 +32,8 @@ def show(
     source = source_of(
         path, data_format=data_format, columns=columns, roles=roles, document=document
     )
+    # A wrong path is said at once; a tokenizer takes seconds to load.
+    detect(locate(source.path), source)
     return show_data(source, load_tokenizer(model), template=template, stage=stage)
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from tunebook.book.places import RunFolder, find_book
 from tunebook.data.build import Built, Progress, Workers, build_source
+from tunebook.data.detect import detect
 from tunebook.data.prepare import token_settings, validation_source
 from tunebook.data.show import build_uncut
+from tunebook.data.sources import locate
 from tunebook.data.stats import SourceStats, describe_source
 from tunebook.models.tokenizer import load_tokenizer
 from tunebook.workflows.data_show import source_of
@@ -46,6 +48,8 @@ def stats(
     source = source_of(
         target, data_format=data_format, columns=columns, roles=roles, document=document
     )
+    # A wrong path is said at once; a tokenizer takes seconds to load.
+    detect(locate(source.path), source)
     codec = load_tokenizer(model)
     with tempfile.TemporaryDirectory(prefix="tunebook-stats-") as folder:
         built, _ = build_uncut(

@@ -15,6 +15,7 @@ import pytest
 from tunebook.data.build import Progress, TokenSettings, Workers, build_source
 from tunebook.data.shards import Part, Shards
 from tunebook.errors import DataError, UsageError
+from tunebook.models.encoders import ENCODERS, tiktoken_encoder
 from tunebook.recipe.tree import Source
 
 SETTINGS = TokenSettings("cpt", "auto", "all", 64, "split")
@@ -134,6 +135,7 @@ from pathlib import Path
 from tunebook.data import pieces
 from tunebook.data.build import TokenSettings, Workers, build_source
 from tunebook.models.tokenizer import load_tokenizer
+from tunebook.models.encoders import ENCODERS, tiktoken_encoder
 from tunebook.recipe.tree import Source
 
 if __name__ == "__main__":
@@ -184,3 +186,68 @@ def test_without_ray_the_way_out_is_said(tmp_path, codec, monkeypatch):
     path = write_rows(tmp_path / "a.jsonl", texts(20))
     with pytest.raises(UsageError, match=r"pip install 'tunebook\[ray\]'"):
         build(path, tmp_path / "cache", codec, Workers(on="local"))
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_of_several_wrong_rows_the_first_is_named_by_many_processes_too(tmp_path, codec):
+    path = tmp_path / "a.jsonl"
+    rows = [json.dumps({"text": t}) for t in texts(900)]
+    rows[100], rows[140], rows[180] = '{"text": 1}', '{"text": 2}', '{"text": 3}'
+    path.write_text("\n".join(rows), encoding="utf-8")
+    for _ in range(3):
+        with pytest.raises(DataError, match="line 101: "):
+            build(path, tmp_path / "cache", codec, Workers(3))
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, codec):
+    path = write_rows(tmp_path / "a.jsonl", texts(200))
+
+    def change(progress: Progress) -> None:
+        path.write_text(path.read_text(encoding="utf-8") + " ", encoding="utf-8")
+
+    with pytest.raises(DataError, match="changed while it was read"):
+        build(path, tmp_path / "cache", codec, Workers(1), watch=change)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_what_a_faulty_library_made_is_made_again_without_it(tmp_path, codec, monkeypatch):
+    path = write_rows(tmp_path / "a.jsonl", texts(300))
+    good = build(
+        path, tmp_path / "good", codec.without("gigatoken").without("tiktoken"), Workers(1)
+    )
+    calls = []
+
+    def turns_wrong(tokenizer_json):
+        right = tiktoken_encoder(tokenizer_json)
+
+        def encode(some):
+            calls.append(some)
+            ids, counts = right(some)
+            return (ids, counts) if len(calls) < 5 else (ids * 0, counts)
+
+        return encode
+
+    monkeypatch.setitem(ENCODERS, "gigatoken", turns_wrong)
+    monkeypatch.setattr("tunebook.models.fast_encode._WATCH_EVERY_BYTES", 1)
+    fresh = codec.without("nothing")
+    again = build(path, tmp_path / "again", fresh, Workers(1))
+    assert len(calls) >= 5
+    assert again.store.content_hash == good.store.content_hash
+
+
+def test_the_same_bytes_under_another_kind_or_format_are_other_tokens(tmp_path, codec):
+    line = json.dumps({"question": "How far?", "answer": "5", "unit": "km", "text": "x"}) + "\n"
+    for name in ("a.jsonl", "a.txt"):
+        (tmp_path / name).write_text(line * 3)
+    keys = set()
+    for name, settings in (
+        ("a.jsonl", {"format": "text"}),
+        ("a.txt", {"format": "text"}),
+        ("a.txt", {"format": "text", "document": "line"}),
+    ):
+        source = Source(path=str(tmp_path / name), **settings)
+        built = build_source(source, SETTINGS, codec, tmp_path / "cache", print)
+        keys.add(built.store.folder.name)
+    assert len(keys) == 3

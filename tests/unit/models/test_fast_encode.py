@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from tunebook.errors import LibraryFault
 from tunebook.models.encoders import ENCODERS
 from tunebook.models.fast_encode import FastEncoder
 
@@ -140,14 +141,13 @@ def test_a_library_that_encodes_otherwise_is_not_used(monkeypatch):
     assert FastEncoder(TOKENIZERS["byte-level"]).library == "tiktoken"
 
 
-def test_a_library_that_errs_later_is_set_aside_at_once():
+def test_a_library_that_errs_later_is_reported():
     encoder = FastEncoder(TOKENIZERS["byte-level"])
     assert encoder.library != "tokenizers"
-    plain = Tokenizer.from_str(TOKENIZERS["byte-level"])
     encoder._fast = wrong("")
-    ids = encoder.encode(["The cat"], specials=False)[0]
-    assert ids.tolist() == plain.encode("The cat").ids
-    assert encoder.library == "tokenizers"
+    with pytest.raises(LibraryFault, match="otherwise than tokenizers") as caught:
+        encoder.encode(["The cat"], specials=False)
+    assert caught.value.library == encoder.library
 
 
 def test_a_tokenizer_that_a_library_cannot_express_is_left_to_another():
@@ -157,3 +157,42 @@ def test_a_tokenizer_that_a_library_cannot_express_is_left_to_another():
     encoder = FastEncoder(json.dumps(known), libraries=["tiktoken"])
     assert encoder.library == "tokenizers"
     assert "not cut by a pattern alone" in encoder.why_not
+
+
+def test_lengths_saved_in_a_tokenizer_cut_nothing():
+    tokenizer = Tokenizer.from_str(TOKENIZERS["byte-level"])
+    tokenizer.enable_truncation(4)
+    tokenizer.enable_padding(length=8)
+    whole = FastEncoder(TOKENIZERS["byte-level"]).encode(TEXT, specials=False)
+    for libraries in ([], ["tiktoken"], ["gigatoken"]):
+        found = FastEncoder(tokenizer.to_str(), libraries=libraries).encode(TEXT, specials=False)
+        assert found[0].tolist() == whole[0].tolist()
+        assert found[1].tolist() == whole[1].tolist()
+
+
+def test_a_begin_token_in_front_does_not_move_the_text_behind_it():
+    known = json.loads(TOKENIZERS["pieces"])
+    known["added_tokens"] = [
+        {
+            "id": 0,
+            "content": "<unk>",
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": True,
+        }
+    ]
+    text = "<unk>cat"
+    _, _, n_bytes, starts = FastEncoder(json.dumps(known)).encode([text], specials=True)
+    assert starts is not None
+    assert starts[0] == 0
+    assert n_bytes[0] == 5
+    assert (starts + n_bytes).max() == len(text)
+
+
+def test_a_tokenizer_that_changes_text_in_other_ways_is_read_through_offsets():
+    lower = byte_level(normalizers.Lowercase())
+    encoder = FastEncoder(lower)
+    assert encoder.library == "tokenizers"
+    assert encoder.encode(["The CAT"], specials=False)[3] is not None

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunebook.errors import DataError
+from tunebook.errors import DataError, UsageError
 
 _NAMES = ("stockfish", "stockfish.exe")
 # Debian puts games where the PATH of a service or a root shell does not reach.
@@ -42,11 +42,11 @@ class Evaluation:
 
 
 def find_engine(stated: str | None) -> str:
-    """Find the engine that was named, else Stockfish; DataError when there is none."""
+    """Find the engine that was named, else Stockfish; UsageError when there is none."""
     if stated is not None:
         found = shutil.which(str(Path(stated).expanduser()))
         if found is None:
-            raise DataError(
+            raise UsageError(
                 f"there is no chess engine {stated!r} that can be started; give the path of "
                 "Stockfish, or leave `engine` out to find it on PATH"
             )
@@ -55,7 +55,7 @@ def find_engine(stated: str | None) -> str:
         found = shutil.which(name) or shutil.which(name, path=os.pathsep.join(_PLACES))
         if found is not None:
             return found
-    raise DataError(
+    raise UsageError(
         "task best_move needs the chess engine Stockfish, and it is not on PATH; install it, name "
         "it as `engine: PATH`, or leave the task out"
     )
@@ -73,7 +73,7 @@ class Engine:
                 text=True, bufsize=1, encoding="utf-8", errors="replace",
             )  # fmt: skip
         except OSError as error:
-            raise DataError(f"{path} cannot be started: {error.strerror or error}") from None
+            raise UsageError(f"{path} cannot be started: {error.strerror or error}") from None
         try:
             with self._time_limit(_START_SECONDS):
                 self._handshake()
