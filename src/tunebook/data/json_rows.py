@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import re
 from collections.abc import Iterator
 
 import orjson
@@ -17,6 +18,14 @@ from tunebook.errors import DataError
 
 _BLOCK_BYTES = 1024 * 1024
 _NOT_JSON = ("NaN", "Infinity")
+_FIRST_VALUE = re.compile(rb'\{\s*"((?:[^"\\]|\\.){0,200})"\s*:\s*(\S)')
+_KIND_NAMES = {
+    b"[": "a list",
+    b'"': "a text",
+    b"t": "true or false",
+    b"f": "true or false",
+    b"n": "null",
+}
 
 
 def read_json(file: SourceFile) -> Iterator[object]:
@@ -98,38 +107,66 @@ def _streamed(file: SourceFile, blocks: list[bytes], rest: Readable) -> Iterator
         raise DataError(f"{file.path} is no list of rows; write it as [{{...}}, {{...}}]")
     if begins == b"{" and _looks_like_jsonl(head):
         raise DataError(f"{file.path} holds one object per line; rename it to .jsonl")
-    whole = _Chained(blocks, rest)
+    if begins == b"{" and (first := _FIRST_VALUE.match(head)) and first[2] != b"{":
+        kind = _KIND_NAMES.get(first[2], "a number")
+        raise _no_row(file, first[1].decode(errors="replace").replace('\\"', '"'), kind)
+    whole = _Chained(file, blocks, rest)
     try:
         if begins == b"[":
-            yield from ijson.items(whole, "item", use_float=True)
+            for value in ijson.items(whole, "item", use_float=True):
+                whole.begin_row()
+                yield value
         else:
             for key, value in ijson.kvitems(whole, "", use_float=True):
                 if not isinstance(value, dict):
-                    raise DataError(
-                        f"{file.path}: {key!r} holds {kind_name(value)}, not a row; a large .json "
-                        "is a list of rows or an object of id -> row; .jsonl is better still"
-                    )
+                    raise _no_row(file, key, kind_name(value))
+                whole.begin_row()
                 yield value
     except ijson.JSONError as error:
         said = str(error).strip().splitlines() or ["it ends too early"]
         raise DataError(f"{file.path} is not valid JSON: {said[0]}; correct it there") from None
 
 
-class _Chained:
-    """A stream that first gives blocks that were read already, and lets go of each."""
+def _no_row(file: SourceFile, key: str, kind: str) -> DataError:
+    way_out = "write that list alone, or better as .jsonl" if kind == "a list" else "take it out"
+    return DataError(
+        f"{file.path}: {key!r} holds {kind}, not a row; a large .json is a list of rows or an "
+        f"object of id -> row; {way_out}"
+    )
 
-    def __init__(self, blocks: list[bytes], rest: Readable) -> None:
-        self._blocks, self._rest = blocks[::-1], rest
+
+class _Chained:
+    """A stream that first gives blocks that were read already, and lets go of each.
+
+    It raises DataError when a row takes more than 64 MiB, before that row is in memory.
+    """
+
+    def __init__(self, file: SourceFile, blocks: list[bytes], rest: Readable) -> None:
+        self._file, self._blocks, self._rest = file, blocks[::-1], rest
         self._left = b""
+        self._row = self._row_bytes = 0
         blocks.clear()
+
+    def begin_row(self) -> None:
+        """Take note that a row is whole."""
+        self._row += 1
+        self._row_bytes = 0
 
     def read(self, size: int) -> bytes:
         """Read at most so many bytes."""
+        # What was read at once with the end of the row before counts too.
+        if self._row_bytes > MAX_ROW_BYTES + size:
+            raise DataError(
+                f"{self._file.path}: after row {self._row} comes one of over 64 MiB; a large .json "
+                "is a list of rows or an object of id -> row; .jsonl is better still"
+            )
         if not self._left and self._blocks:
             self._left = self._blocks.pop()
         if not self._left:
-            return self._rest.read(size)
-        given, self._left = self._left[:size], self._left[size:]
+            given = self._rest.read(size)
+        else:
+            given, self._left = self._left[:size], self._left[size:]
+        self._row_bytes += len(given)
         return given
 
 

@@ -12,6 +12,7 @@ from tunebook.errors import DataError
 
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 _BATCH_ROWS = 256
+_BATCH_BYTES = 8 * 1024 * 1024
 _LONGEST_NAME = 100
 
 
@@ -97,12 +98,20 @@ def read_arrow(file: SourceFile) -> Iterator[dict[str, object]]:
 def _rows(file: SourceFile, batches: Any) -> Iterator[dict[str, object]]:
     found = False
     for batch in batches:
-        for start in range(0, batch.num_rows, _BATCH_ROWS):
-            rows = batch.slice(start, _BATCH_ROWS).to_pylist()
+        for part in cut_batch(batch):
+            rows = part.to_pylist()
             found |= bool(rows)
             yield from rows
     if not found:
         raise DataError(f"{file.path} holds no rows; put rows into it or leave it out")
+
+
+def cut_batch(batch: Any) -> Iterator[Any]:
+    """Cut a batch of Arrow: as Python's values its rows take several times the memory."""
+    at_once = batch.num_rows * _BATCH_BYTES // max(batch.nbytes, 1)
+    at_once = min(max(at_once, 1), _BATCH_ROWS)
+    for start in range(0, batch.num_rows, at_once):
+        yield batch.slice(start, at_once)
 
 
 def _pyarrow(file: SourceFile) -> Any:

@@ -16,6 +16,7 @@ from tunebook.data.detect import detect
 from tunebook.data.examples import Reader
 from tunebook.data.rows import read_rows
 from tunebook.data.sources import hash_files, locate
+from tunebook.data.tables import cut_batch
 from tunebook.errors import DataError
 from tunebook.recipe.extend import resolve_paths
 from tunebook.recipe.hub_path import may_be_hub_data
@@ -102,6 +103,17 @@ def test_nested_columns_of_parquet_are_lists_of_turns(tmp_path):
     assert [m.content for m in examples(path)[0].messages] == ["a", "b"]
 
 
+def test_large_rows_of_a_table_are_made_a_few_at_a_time(monkeypatch):
+    batch = pa.RecordBatch.from_pylist([{"text": "word " * 200}] * 100)
+    assert [part.num_rows for part in cut_batch(batch)] == [100]
+    monkeypatch.setattr("tunebook.data.tables._BATCH_BYTES", 10_000)
+    sizes = [part.num_rows for part in cut_batch(batch)]
+    assert sum(sizes) == 100
+    assert max(sizes) < 10
+    monkeypatch.setattr("tunebook.data.tables._BATCH_BYTES", 10)
+    assert [part.num_rows for part in cut_batch(batch)] == [1] * 100
+
+
 def test_a_parquet_without_the_columns_names_what_it_has(tmp_path):
     path = tmp_path / "a.parquet"
     pq.write_table(pa.Table.from_pylist([{"when": 1, "who": "x"}]), path)
@@ -170,6 +182,9 @@ def test_a_large_json_is_read_row_by_row(write, monkeypatch, shape):
         (json.dumps(QA) + "]", r"a\.json is not valid JSON"),
         ('"' + "x" * 2000 + '"', r"a\.json is no list of rows"),
         (json.dumps({"data": QA}), r"'data' holds a list, not a row"),
+        (json.dumps({"a": {}, "data": [QA[0]] * 9000}), r"after row 1 comes one of over 64 MiB"),
+        (json.dumps([QA[0], [1] * 90_000]), r"after row 1 comes one of over 64 MiB"),
+        (json.dumps({"a": {}, "data": QA}), r"'data' holds a list, not a row"),
         ("\n".join(json.dumps(row) for row in QA), r"holds one object per line; rename it"),
         (json.dumps([*QA, 3]), r"row 601 is a number, not an object"),
         (json.dumps(QA).encode() + b"\xff", r"not UTF-8: line 1, byte \d+ is 0xff"),
@@ -184,6 +199,15 @@ def test_a_mistake_in_a_large_json_is_one_sentence(write, monkeypatch, content, 
     with pytest.raises(DataError, match=message) as caught:
         rows(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_large_list_inside_an_object_is_refused_before_it_is_read(write, monkeypatch):
+    monkeypatch.setattr("tunebook.data.json_rows.MAX_ROW_BYTES", 1000)
+    asked = []
+    monkeypatch.setattr("ijson.kvitems", lambda *given, **more: asked.append(given))
+    with pytest.raises(DataError, match=r"'da\"ta' holds a list, not a row; .*write that list"):
+        rows(write("a.json", json.dumps({'da"ta': QA})))
+    assert not asked
 
 
 def test_a_list_inside_an_object_is_pointed_at(write):
