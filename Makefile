@@ -12,12 +12,11 @@ STAMP := .venv/.installed
 DEV := .venv/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow check format docs
+.PHONY: help demo test check format docs
 
 help:
 	@echo "make demo    train the embedded model on embedded data, and show what came of it"
 	@echo "make test    run the tests"
-	@echo "make slow    run the tests that take minutes"
 	@echo "make check   lint, format, types, layers, docs in step with the code"
 	@echo "make format  format the code"
 	@echo "make docs    write the generated pages docs/fields.md and docs/commands.md again"
@@ -39,9 +38,6 @@ demo: $(STAMP)
 
 test: $(DEV)
 	$(BIN)/pytest -m "not slow and not gpu"
-
-slow: $(DEV)
-	$(BIN)/pytest -m slow
 
 check: $(DEV)
 	$(BIN)/ruff check .
