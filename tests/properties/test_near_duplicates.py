@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunebook.data.filters import build_filters
+from tunebook.data.filters.chain import NEVER, Chain
+from tunebook.data.filters.exact_duplicate import ExactDuplicate
 from tunebook.data.filters.near_duplicate import NearDuplicate, choose_rows_per_band
 from tunebook.records import Example, Message
 
@@ -116,6 +119,43 @@ def test_a_crowd_of_equal_rows_keeps_one_and_takes_no_time() -> None:
     found = judge.repeats(np.repeat(one, 200_000, axis=0))
     assert found.sum() == 199_999
     assert not found[0]
+
+
+def test_keys_in_a_file_are_compared_without_a_copy_of_all_of_them(tmp_path) -> None:
+    judge = NearDuplicate()
+    n_rows = 100_000
+    drawn = np.random.default_rng(1).integers(0, 2**64, (n_rows, judge.width), dtype=np.uint64)
+    drawn[-1] = drawn[7]
+    drawn.tofile(tmp_path / "keys")
+    keys = np.memmap(tmp_path / "keys", dtype=np.uint64, mode="r", shape=drawn.shape)
+    chain = Chain([judge, NearDuplicate()], ["near_duplicate", "near_duplicate"])
+    del drawn
+    for dropped_before in (0, 1):
+        at = np.full(n_rows, NEVER, dtype=np.int16)
+        at[:dropped_before] = -1
+        tracemalloc.start()
+        found = chain.resolve(at, [keys, keys])
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert np.flatnonzero(found == 0).tolist() == [n_rows - 1]
+        # All keys are 128 bytes a row.
+        assert peak / n_rows < 50
+
+
+def test_rows_dropped_before_are_nobodys_original() -> None:
+    for judge in (NearDuplicate(), ExactDuplicate()):
+        keys = np.ones((4, judge.width), dtype=np.uint64)
+        chain = Chain([judge], ["memory"])
+        at = np.array([-1, NEVER, -1, NEVER], dtype=np.int16)
+        assert chain.resolve(at, [keys]).tolist() == [-1, NEVER, -1, 0]
+
+
+def test_a_copy_is_found_though_unlike_rows_crowd_one_of_its_bands() -> None:
+    judge = NearDuplicate()
+    keys = np.random.default_rng(1).integers(0, 2**64, (500, judge.width), dtype=np.uint64)
+    keys[:, 0] = 5
+    keys[-1] = keys[-2]
+    assert np.flatnonzero(judge.repeats(keys)).tolist() == [499]
 
 
 def test_no_rows_are_no_near_duplicates() -> None:

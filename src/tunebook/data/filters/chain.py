@@ -52,8 +52,14 @@ class Memory(ABC):
         """Give the `width` values (0 .. 2^64-1) that a row is remembered by."""
 
     @abstractmethod
-    def repeats(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Mark the rows to drop; keys are (rows, width), in file order."""
+    def repeats(
+        self, keys: NDArray[np.uint64], rows: NDArray[np.int64] | None = None
+    ) -> NDArray[np.bool_]:
+        """Mark which of `rows` (None: all) to drop; the others do not count.
+
+        Keys are (all rows, width), in file order, and may be a file that is mapped: a copy of all
+        of them may not fit into memory.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +114,12 @@ class Chain:
         """
         found = dropped_at.copy()
         for place, known in zip(self.memories, keys, strict=True):
-            reached = np.flatnonzero(found > place)
-            found[reached[self.memory(place).repeats(known[reached])]] = place
+            memory, here = self.memory(place), found > place
+            if here.all():
+                found[memory.repeats(known)] = place
+                continue
+            reached = np.flatnonzero(here)
+            found[reached[memory.repeats(known, reached)]] = place
         return found
 
     def memory(self, place: int) -> Memory:

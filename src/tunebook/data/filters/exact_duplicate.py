@@ -22,8 +22,11 @@ class ExactDuplicate(Memory):
         """Hash what a row says."""
         return (content_key(example.messages),)
 
-    def repeats(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    def repeats(
+        self, keys: NDArray[np.uint64], rows: NDArray[np.int64] | None = None
+    ) -> NDArray[np.bool_]:
         """Mark every row but the first of each hash."""
-        found = np.ones(len(keys), dtype=bool)
-        found[np.unique(keys[:, 0], return_index=True)[1]] = False
+        hashes = keys[:, 0] if rows is None else keys[rows, 0]
+        found = np.ones(len(hashes), dtype=bool)
+        found[np.unique(hashes, return_index=True)[1]] = False
         return found

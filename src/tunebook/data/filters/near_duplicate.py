@@ -40,7 +40,10 @@ class NearDuplicate(Memory):
     never dropped.
 
     A row is dropped for any earlier one, kept or not: adding rows at the end changes nothing
-    before them.
+    before them. In a band that unlike rows crowd, a row is compared with the first 32 of them that
+    are unlike each other, and no more: work stays in proportion to rows, and a copy is missed when
+    all bands that it shares with its original are as crowded (many rows of one mould, which a
+    larger `size` takes apart).
     """
 
     why = "near duplicate"
@@ -68,19 +71,18 @@ class NearDuplicate(Memory):
         bands: list[int] = np.bitwise_or.reduce(hashes, axis=1).tolist()
         return bands
 
-    def repeats(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Mark rows that agree with an earlier one: per band one sort, no table of all pairs."""
+    def repeats(
+        self, keys: NDArray[np.uint64], rows: NDArray[np.int64] | None = None
+    ) -> NDArray[np.bool_]:
+        """Mark rows that agree with an earlier one: per band one sort, no table of all pairs.
+
+        Takes some 30 bytes of memory a row, since only one band is held at a time.
+        """
         found = np.zeros(len(keys), dtype=bool)
         for band in range(self.width):
-            values = np.ascontiguousarray(keys[:, band])
-            order = np.argsort(values, kind="stable")
-            values = values[order]
-            same = values[1:] == values[:-1]
-            in_group = np.zeros(len(order), dtype=bool)
-            in_group[1:] |= same
-            in_group[:-1] |= same
-            self._compare_groups(keys, order[in_group], values[in_group], found)
-        return found
+            grouped, values = _groups(keys, band, rows)
+            self._compare_groups(keys, grouped, values, found)
+        return found if rows is None else found[rows]
 
     def fingerprint(self) -> str:
         """Name the version of the hashes, since another finds other rows."""
@@ -137,6 +139,21 @@ def choose_rows_per_band(threshold: float, permutations: int) -> int:
         if 1 - (1 - threshold**rows) ** bands >= _LEAST_FOUND:
             return rows
     return 1
+
+
+def _groups(
+    keys: NDArray[np.uint64], band: int, rows: NDArray[np.int64] | None
+) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """Give the rows that share a value of a band with another, by value, then in file order."""
+    values = np.array(keys[:, band] if rows is None else keys[rows, band])
+    order = np.argsort(values, kind="stable")
+    values = values[order]
+    same = values[1:] == values[:-1]
+    in_group = np.zeros(len(order), dtype=bool)
+    in_group[1:] |= same
+    in_group[:-1] |= same
+    chosen = order[in_group]
+    return chosen if rows is None else rows[chosen], values[in_group]
 
 
 def _min_hash() -> Any:
