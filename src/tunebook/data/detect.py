@@ -11,7 +11,7 @@ from tunebook.data.documents import is_heading
 from tunebook.data.formats import FORMATS, SHAPES, Shape, persona, shapes_of
 from tunebook.data.formats.lines import split_keyword
 from tunebook.data.formats.refused import refuse_known
-from tunebook.data.formats.shape import list_keys, missing_keys
+from tunebook.data.formats.shape import DOCUMENT, list_keys, missing_keys, stated_document
 from tunebook.data.rows import RawRow, read_rows
 from tunebook.data.sources import Located, all_blank, read_lines
 from tunebook.errors import DataError
@@ -55,12 +55,17 @@ def detect(located: Located, source: Source) -> Detected:
         _require_pgn(source)
     if source.format != "auto":
         shape, mapping = _named_shape(first, source)
-        reason = "named in the run file"
+        reason = f"as named; {_reason(shape, mapping, columns)}"
     else:
         shape, mapping = _found_shape(first, source)
         reason = _reason(shape, mapping, columns)
     if shape.build is persona.build:
         reason += f"; {persona.say_roles(rows, mapping, source)}"
+    named = mapping.get(DOCUMENT, DOCUMENT)
+    if DOCUMENT in shape.optional and any(stated_document(r, shape, mapping) for r in rows):
+        # It stands in the mapping so that tokens made without it are not taken for these.
+        mapping = {**mapping, DOCUMENT: named}
+        reason += f"; rows of the same {named} stay together"
     place = shapes_of(shape.format).index(shape)
     names = {MOVETEXT: "moves", "": "(no name)"}
     shown = tuple(names.get(key, key) for key in columns)
@@ -152,7 +157,10 @@ def _mapping(shape: Shape, columns: Mapping[str, str]) -> dict[str, str] | None:
 
 def _named_shape(first: RawRow, source: Source) -> tuple[Shape, dict[str, str]]:
     name = source.format
-    shapes = [s for s in shapes_of(name) if s.needed != (MOVETEXT,) or first.file.kind == "pgn"]
+    shapes = list(shapes_of(name))
+    if name == "pgn" and first.file.kind != "pgn":
+        # Games in PGN are files; only questions that were written are rows of this format.
+        shapes = [s for s in shapes if s.needed != (MOVETEXT,) and _fits(s, first, {})]
     if not shapes:
         raise DataError(
             f"{first.file.path}: format {name} is for files of its own kind, and this holds rows; "
@@ -167,9 +175,8 @@ def _named_shape(first: RawRow, source: Source) -> tuple[Shape, dict[str, str]]:
         raise DataError(
             f"{source.path}: columns: {unknown} is no column of format {name}; it has {known}"
         )
-    for shape, mapping in mapped:
-        if _fits(shape, first, mapping):
-            return shape, mapping
+    if fits := _most_telling([fit for fit in mapped if _fits(fit[0], first, fit[1])]):
+        return fits[0]
     shape, mapping = mapped[0]
     missing = [n for n in shape.needed if mapping.get(n, n) not in first.values]
     if missing:
@@ -198,7 +205,7 @@ def _detect_text(located: Located, source: Source) -> Detected:
     matching, headings, seen = _count_lines(located)
     looked_at = f"the first {seen} lines of {located.files[0].path.name}"
     if source.format != "auto":
-        return Detected(source.format, "named in the run file", looked_at, (), {})
+        return Detected(source.format, "as named", looked_at, (), {})
     share = matching / seen
     if share >= _LINES_SHARE:
         reason = f"{matching} of {seen} lines read `keyword: text`"

@@ -54,6 +54,17 @@ def test_formats_travel_to_worker_processes():
 # --- instructions and questions -----------------------------------------------------------------
 
 
+def test_a_format_that_is_named_reads_what_it_reads_when_it_is_found(write):
+    rows = [{"question": "How fast?", "answer": "3", "unit": "m/s", "source": "a"}]
+    path = write("a.json", rows)
+    for named in ("auto", "qa"):
+        detected = found(path, format=named)
+        assert detected.reason.endswith("not read: source")
+        (one,) = examples(path, format=named)
+        assert one.messages[1].content == "3 m/s"
+    assert found(path, format="qa").reason.startswith("as named; rows have question, answer and")
+
+
 def test_response_is_read_as_output_when_there_is_no_output(write):
     path = write("a.json", [{"instruction": "Greet.", "input": "", "response": "Hi."}])
     detected = found(path)
