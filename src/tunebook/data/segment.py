@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -102,6 +103,34 @@ class Job:
         return {name: self.__dict__[name] for name in kept}
 
 
+class _Judged:
+    """The columns of JUDGED_FIELDS as they grow: a million empty rows take 28 MB."""
+
+    def __init__(self) -> None:
+        self.row, self.dropped_at, self.flags = array("q"), array("h"), array("H")
+        self.file, self.sub, self.n_rows, self.reason = (array("i") for _ in range(4))
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def add(self, read: Read, reason: int, dropped_at: int, flags: int) -> None:
+        """Write an example down that became no rows yet."""
+        self.row.append(read.row)
+        self.file.append(read.file)
+        self.sub.append(read.sub)
+        self.n_rows.append(0)
+        self.reason.append(reason)
+        self.dropped_at.append(dropped_at)
+        self.flags.append(flags)
+
+    def records(self) -> NDArray[Any]:
+        """Give all as one array of JUDGED_FIELDS."""
+        found = np.zeros(len(self), dtype=JUDGED_FIELDS)
+        for name in JUDGED_FIELDS.names or ():
+            found[name] = np.frombuffer(getattr(self, name), getattr(self, name).typecode)
+        return found
+
+
 @dataclass(slots=True)
 class _Made:
     """What a piece became so far."""
@@ -109,7 +138,7 @@ class _Made:
     ids: list[NDArray[Any]] = field(default_factory=list)
     target: list[NDArray[np.bool_]] = field(default_factory=list)
     rows: list[NDArray[Any]] = field(default_factory=list)
-    judged: list[list[int]] = field(default_factory=list)
+    judged: _Judged = field(default_factory=_Judged)
     keys: list[list[Sequence[int] | None]] = field(default_factory=list)
     changed: Counter[int] = field(default_factory=Counter)
     reasons: dict[str, int] = field(default_factory=dict)
@@ -176,11 +205,9 @@ def _judge_all(reads: Iterator[Read], job: Job, made: _Made) -> Iterator[tuple[R
         for message in read.example.messages:
             if looks_like_mojibake(message.content):
                 flags |= MOJIBAKE
-        made.judged.append([read.row, read.file, read.sub, 0, 0, at, flags])
+        made.judged.add(read, 0 if why is None else made.reason(why), at, flags)
         if why is None:
             yield read, len(made.judged) - 1
-        else:
-            made.judged[-1][4] = made.reason(why)
 
 
 def _rewritten(read: Read, example: Example) -> Read:
@@ -221,11 +248,11 @@ def _take(job: Job, chunk: list[tuple[Read, int]], made: _Made) -> None:
     fitted = fit(block, limit, job.settings.overlong)
     n_rows = np.bincount(fitted.owner, minlength=len(chunk))
     for i, (_, place) in enumerate(chunk):
-        entry, text, fate = made.judged[place], rendered[i], int(fitted.fate[i])
-        entry[3] = int(n_rows[i])
+        text, fate = rendered[i], int(fitted.fate[i])
+        made.judged.n_rows[place] = int(n_rows[i])
         if fate in _FATES:
-            entry[4] = made.reason(_FATES[fate])
-        entry[6] |= (
+            made.judged.reason[place] = made.reason(_FATES[fate])
+        made.judged.flags[place] |= (
             (SHARED if block.shared[i] else 0)
             | (SPECIAL if text.split_specials else 0)
             | (UNENDED if text.unended else 0)
@@ -290,8 +317,7 @@ def _write(job: Job, piece: Piece, reader: PieceReader, made: _Made, folder: Pat
         hashes[name] = hashlib.sha256(data).hexdigest()
         (folder / name).write_bytes(data)
     rows_path(folder, number).write_bytes(_joined(made.rows, ROW_FIELDS).data)
-    judged = np.array([tuple(one) for one in made.judged], dtype=JUDGED_FIELDS)
-    judged_path(folder, number).write_bytes(judged.data)
+    judged_path(folder, number).write_bytes(made.judged.records().data)
     for m, place in enumerate(job.chain.memories):
         nothing = (0,) * job.chain.memory(place).width
         keys = np.array([k if k is not None else nothing for k in made.keys[m]], dtype=np.uint64)
