@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from tunebook.data.bad_files import all_blank
 from tunebook.data.chess.pgn import MOVETEXT
 from tunebook.data.documents import is_heading
 from tunebook.data.formats import FORMATS, SHAPES, Shape, persona, shapes_of
@@ -13,7 +14,7 @@ from tunebook.data.formats.lines import split_keyword
 from tunebook.data.formats.refused import refuse_known
 from tunebook.data.formats.shape import DOCUMENT, list_keys, missing_keys, stated_document
 from tunebook.data.rows import RawRow, read_rows
-from tunebook.data.sources import Located, all_blank, read_lines
+from tunebook.data.sources import Located, read_lines
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Source
 

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 
 import orjson
 
-from tunebook.data.sources import MAX_ROW_BYTES, Readable, SourceFile, is_empty, open_checked
+from tunebook.data.bad_files import is_empty
+from tunebook.data.sources import MAX_ROW_BYTES, Readable, SourceFile, open_checked
 from tunebook.errors import DataError
 
 _BLOCK_BYTES = 1024 * 1024

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import orjson
 
+from tunebook.data.bad_files import all_blank
 from tunebook.data.chess.pgn import MOVETEXT, split_games
 from tunebook.data.json_rows import explain, kind_name, read_json
-from tunebook.data.sources import SourceFile, all_blank, read_lines
+from tunebook.data.sources import SourceFile, read_lines
 from tunebook.data.tables import read_arrow, read_csv, read_parquet
 from tunebook.errors import DataError
 

@@ -24,6 +24,7 @@ import orjson
 from numpy.typing import NDArray
 
 from tunebook.errors import DataError, StorageError
+from tunebook.recipe.home import expand_home
 
 KIND = "tunebook scores"
 
@@ -64,7 +65,7 @@ class Scores:
 
 def read_scores(path: str) -> Scores:
     """Read a file of scores, 32 bytes of memory per row; DataError when it is none or damaged."""
-    whole = Path(path).expanduser()
+    whole = expand_home(path)
     digest = hashlib.sha256()
     lines = _lines(whole)
     first = next(lines, None)

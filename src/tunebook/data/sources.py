@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import io
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,9 +19,11 @@ from typing import IO, Literal, Protocol
 
 import zstandard
 
+from tunebook.data.bad_files import has_nul, is_empty, is_missing, not_utf8
 from tunebook.data.hub import fetch_hub_data
 from tunebook.data.zstd import ZstdStream
 from tunebook.errors import DataError
+from tunebook.recipe.home import expand_home
 from tunebook.recipe.hub_path import HUB_PREFIX, may_be_hub_data
 from tunebook.units import format_count
 
@@ -48,6 +51,7 @@ _PGN_BEGINS = b"[Event "
 _BLOCK_BYTES = 1024 * 1024
 _HASHED_BYTES = 64 * 1024 * 1024
 _LOOKED_AT_BYTES = 4096
+_LEFT_OUT_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +65,16 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """The files a path stands for, sorted by name; all are of one kind."""
+    """The files a path stands for, sorted by name; all are of one kind.
+
+    `left_out` names what else is in a folder, hidden files aside.
+    """
 
     name: str
     path: str
     kind: Kind
     files: tuple[SourceFile, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def locate(path: str) -> Located:
@@ -78,50 +86,64 @@ def locate(path: str) -> Located:
         data = fetch_hub_data(path)
         cached = [SourceFile(file, file.stem, "arrow") for file in data.files]
         return Located(data.name, path, "arrow", tuple(cached))
-    files = _find_files(path)
+    files, left_out = _find_files(path)
     kinds = {file.kind for file in files}
     if len(kinds) > 1:
         raise DataError(
             f"{path} holds files of different kinds ({', '.join(sorted(kinds))}); give each kind "
             f"as a source of its own, such as {path.rstrip('/')}/*.jsonl"
         )
-    whole = Path(path)
+    whole = expand_home(path)
     if whole.is_file():
         name = _stem(whole)
     elif whole.is_dir():
         name = whole.name
     else:
         name = files[0].label if len(files) == 1 else Path(_fixed_part(path)).name
-    return Located(name or "data", path, files[0].kind, tuple(files))
+    return Located(name or "data", path, files[0].kind, tuple(files), left_out)
 
 
 def _is_hub_data(path: str) -> bool:
     return path.startswith(HUB_PREFIX) or (may_be_hub_data(path) and not Path(path).exists())
 
 
-def _find_files(path: str) -> list[SourceFile]:
-    whole = Path(path).expanduser()
-    if whole.is_file():
-        return [SourceFile(whole, _stem(whole), _kind_of(whole))]
-    if whole.is_dir():
-        inside = sorted(p for p in whole.rglob("*") if p.is_file() and _is_data(p, whole))
-        if not inside:
-            raise DataError(f"folder {path} holds no data file; tunebook reads {_known_endings()}")
-        return [SourceFile(p, _label(p, whole), _kind_of(p)) for p in inside]
-    if any(sign in path for sign in "*?["):
-        found = [Path(p) for p in glob.glob(str(whole), recursive=True)]
-        inside = sorted(p for p in found if p.is_file())
-        if not inside:
-            raise DataError(f"no file matches {path}; look at the pattern or name the file")
-        root = Path(_fixed_part(str(whole)))
-        return [SourceFile(p, _label(p, root), _kind_of(p)) for p in inside]
-    raise DataError(
-        f"there is no data file {path}; look at the path, it counts from {_here(whole)}"
-    )
+def _find_files(path: str) -> tuple[list[SourceFile], tuple[str, ...]]:
+    """Find the files of a path, and name those in its folder that are not read."""
+    whole = expand_home(path)
+    with explained(whole):
+        if whole.is_file():
+            return [SourceFile(whole, _stem(whole), _kind_of(whole))], ()
+        if whole.is_dir():
+            every = sorted(p for p in whole.rglob("*") if p.is_file() and not _hidden(p, whole))
+            inside = [p for p in every if _is_data(p)]
+            if not inside:
+                raise DataError(
+                    f"folder {path} holds no data file; tunebook reads {_known_endings()}"
+                )
+            left = [p.relative_to(whole).as_posix() for p in every if not _is_data(p)]
+            return _labelled(inside, whole), tuple(left)
+        if any(sign in path for sign in "*?["):
+            found = sorted(Path(p) for p in glob.glob(str(whole), recursive=True))
+            inside = [p for p in found if p.is_file()]
+            if not inside:
+                raise DataError(f"no file matches {path}; look at the pattern or name the file")
+            left = [f"{p.name}/" for p in found if p.is_dir() and "**" not in path]
+            return _labelled(inside, Path(_fixed_part(str(whole)))), tuple(left)
+    raise is_missing(path, whole)
 
 
-def _here(path: Path) -> str:
-    return "the root" if path.is_absolute() else f"the folder {Path.cwd()}"
+def describe_files(located: Located) -> str | None:
+    """Say how many files a folder or glob has, and what is left out; None for a file by name."""
+    if expand_home(located.path) == located.files[0].path or located.kind == "arrow":
+        return None
+    n, left = len(located.files), located.left_out
+    said = f"{format_count(n)} {'file is' if n == 1 else 'files are'} read"
+    if not left:
+        return said
+    more = ", …" if len(left) > _LEFT_OUT_SHOWN else ""
+    verb = "is" if len(left) == 1 else "are"
+    shown = ", ".join(left[:_LEFT_OUT_SHOWN])
+    return f"{said}, {format_count(len(left))} {verb} left out: {shown}{more}"
 
 
 def _fixed_part(pattern: str) -> str:
@@ -133,11 +155,12 @@ def _fixed_part(pattern: str) -> str:
     return str(Path(*fixed)) if fixed else "."
 
 
-def _is_data(path: Path, root: Path) -> bool:
-    if any(part.startswith(".") for part in path.relative_to(root).parts):
-        return False
-    ending = _ending(path)
-    return ending in _KINDS and ending not in _NOT_IN_FOLDERS
+def _hidden(path: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
+def _is_data(path: Path) -> bool:
+    return (ending := _ending(path)) in _KINDS and ending not in _NOT_IN_FOLDERS
 
 
 def _ending(path: Path) -> str:
@@ -173,12 +196,18 @@ def _stem(path: Path) -> str:
     return bare.with_suffix("").name if bare.suffix.lower() in _KINDS else bare.name
 
 
-def _label(path: Path, root: Path) -> str:
-    try:
-        folder = path.parent.relative_to(root)
-    except ValueError:
-        folder = Path(".")
-    return (folder / _stem(path)).as_posix()
+def _labelled(paths: list[Path], root: Path) -> list[SourceFile]:
+    """Name files inside a folder; those that only their endings tell apart keep these."""
+    labels = [_inside(path.with_name(_stem(path)), root) for path in paths]
+    often = Counter(labels)
+    return [
+        SourceFile(path, label if often[label] == 1 else _inside(path, root), _kind_of(path))
+        for path, label in zip(paths, labels, strict=True)
+    ]
+
+
+def _inside(path: Path, root: Path) -> str:
+    return (path.relative_to(root) if path.is_relative_to(root) else Path(path.name)).as_posix()
 
 
 def hash_files(located: Located) -> str:
@@ -266,9 +295,9 @@ def decode_lines(
             line = body.decode("utf-8")
         except UnicodeDecodeError as error:
             utf16 = offset == 0 and raw.startswith(_UTF16)
-            raise _not_utf8(path, number, before + error.start, body[error.start], utf16) from None
+            raise not_utf8(path, number, before + error.start, body[error.start], utf16) from None
         if "\0" in line:
-            raise _has_nul(path, number, before + body.index(b"\0"))
+            raise has_nul(path, number, before + body.index(b"\0"))
         offset += len(raw)
         yield number, line
 
@@ -301,10 +330,10 @@ class _CheckedUtf8:
             utf16 = self._byte == 0 and block.startswith(_UTF16)
             line = self._line + block.count(b"\n", 0, max(at, 0))
             byte = error.object[error.start]
-            raise _not_utf8(self._path, line, self._byte + at, byte, utf16) from None
+            raise not_utf8(self._path, line, self._byte + at, byte, utf16) from None
         if (nul := block.find(b"\0")) >= 0:
             line = self._line + block.count(b"\n", 0, nul)
-            raise _has_nul(self._path, line, self._byte + nul)
+            raise has_nul(self._path, line, self._byte + nul)
         self._line += block.count(b"\n")
         self._byte += len(block)
         if self._first:
@@ -318,31 +347,3 @@ def open_checked(path: Path) -> Iterator[Readable]:
     """Open a file, unpacked, as bytes that are checked to be UTF-8, a byte order mark left out."""
     with _opened(path) as stream:
         yield _CheckedUtf8(path, stream)
-
-
-def _not_utf8(path: Path, line: int, offset: int, byte: int, utf16: bool) -> DataError:
-    found = "the byte order mark of UTF-16, " if utf16 else ""
-    return DataError(
-        f"{path} is not UTF-8: line {line}, byte {offset} is {found}0x{byte:02x}; save it as "
-        f"UTF-8, for example with `iconv -f {'utf-16' if utf16 else 'latin1'} -t utf-8`"
-    )
-
-
-def _has_nul(path: Path, line: int, offset: int) -> DataError:
-    return DataError(
-        f"{path} is no text: line {line}, byte {offset} is NUL; if it is UTF-16 save it as UTF-8, "
-        "else take the byte out, for example with `tr -d '\\000'`"
-    )
-
-
-def is_empty(path: Path) -> DataError:
-    """Write the error of a file without content."""
-    return DataError(f"{path} is empty; put rows into it or leave it out")
-
-
-def all_blank(path: Path, n_lines: int) -> DataError:
-    """Write the error of a file that has only blank lines."""
-    return DataError(
-        f"{path} is empty: its {format_count(n_lines)} lines are blank; put rows into it or leave "
-        "it out"
-    )

@@ -16,6 +16,7 @@ from huggingface_hub.errors import (
 )
 
 from tunebook.errors import ModelError
+from tunebook.recipe.home import expand_home
 
 EMBEDDED = "tunebook/tiny"
 EMBEDDED_FOLDER = Path(__file__).parent.parent / "embedded" / "tiny"
@@ -33,7 +34,7 @@ def find_model(model: str) -> Path:
     """
     if model == EMBEDDED:
         return _checked(EMBEDDED_FOLDER, model)
-    folder = Path(model).expanduser()
+    folder = expand_home(model)
     if folder.is_dir():
         return _checked(folder, model)
     if model.startswith((".", "/", "~")) or model.count("/") > 1:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tunebook.recipe.home import expand_home
 from tunebook.recipe.hub_path import HUB_PREFIX, may_be_hub_data
 from tunebook.recipe.tree import EXCLUSIVE_KEYS
 
@@ -112,7 +113,7 @@ def _data_path(path: str, base_dir: Path) -> str:
 
 
 def _absolute(path: str, base_dir: Path) -> str:
-    return os.path.normpath(base_dir.absolute() / Path(path).expanduser())
+    return os.path.normpath(base_dir.absolute() / expand_home(path))
 
 
 def _is_relative_folder(model: str, base_dir: Path) -> bool:

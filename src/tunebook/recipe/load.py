@@ -16,6 +16,7 @@ from ruamel.yaml.representer import SafeRepresenter
 from tunebook.errors import RunFileError, TunebookError
 from tunebook.recipe.complain import complain, show_value
 from tunebook.recipe.extend import Layer, extend, leaf_keys, resolve_paths
+from tunebook.recipe.home import expand_home
 from tunebook.recipe.overrides import apply_overrides
 from tunebook.recipe.tree import Recipe
 from tunebook.recipe.yaml_text import YamlText, parse_yaml, read_text
@@ -136,7 +137,7 @@ def _with_parents(
 
 
 def _find_parent(stated: str, at: str, base_dir: Path, find_run: FindRun | None) -> Path:
-    path = base_dir / Path(stated).expanduser()
+    path = base_dir / expand_home(stated)
     try:
         if path.is_file():
             return path

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import zstandard
 
+from tunebook.data.chess.engine import find_engine
 from tunebook.data.detect import detect, split_keyword
 from tunebook.data.examples import Reader
 from tunebook.data.filters import build_filters
-from tunebook.data.sources import hash_files, locate
-from tunebook.errors import DataError, RunFileError
+from tunebook.data.scores import read_scores
+from tunebook.data.sources import describe_files, hash_files, locate
+from tunebook.errors import DataError, RunFileError, UsageError
 from tunebook.recipe.tree import Source
 from tunebook.records import Example, Message
 
@@ -174,7 +176,7 @@ MISTAKES = [
         "a.txt",
         "hope: a".encode("utf-16"),
         {},
-        r"line 1, byte 0 is the byte order mark of UTF-16, 0xff; .*`iconv -f utf-16 -t utf-8`",
+        r"line 1, byte 0 is the byte order mark of UTF-16, 0xff; .*`iconv -f utf-16 -t utf-8 < a",
     ),
     ("a.xlsx", b"a,b", {}, r"unknown kind of file '\.xlsx'; tunebook reads \.json"),
     ("a.txt.gz", b"not gzip", {}, r"a\.txt\.gz is damaged or no \.gz archive"),
@@ -285,6 +287,54 @@ def test_a_missing_file_an_empty_folder_and_an_idle_glob_are_named(tmp_path):
         locate(str(tmp_path))
     with pytest.raises(DataError, match="no file matches"):
         locate(str(tmp_path / "*.json"))
+
+
+def test_an_address_of_the_web_is_no_path_and_says_so(tmp_path):
+    for path in ("https://example.org/a.jsonl", f"{tmp_path}/https:/example.org/a.jsonl"):
+        with pytest.raises(DataError, match=r"^https://example\.org/a\.jsonl is an .*download it"):
+            locate(path)
+
+
+def test_a_missing_path_says_from_where_it_counts(tmp_path):
+    with pytest.raises(DataError, match="it counts from the folder /"):
+        locate("nope.json")
+    with pytest.raises(DataError, match="in a run file counts from the folder of the run file"):
+        locate(str(tmp_path / "nope.json"))
+
+
+def test_a_home_folder_that_is_nobodys_is_said_in_one_sentence(monkeypatch):
+    said = "~nosuchuser is no user's home folder here"
+    with pytest.raises(UsageError, match=said):
+        locate("~nosuchuser/x.jsonl")
+    with pytest.raises(UsageError, match=said):
+        read_scores("~nosuchuser/x.jsonl")
+    with pytest.raises(UsageError, match=said):
+        find_engine("~nosuchuser/stockfish")
+
+
+def test_a_packed_file_that_is_no_utf8_is_unpacked_on_the_way(write):
+    path = write("my a.txt.gz", gzip.compress(b"hope: \xe9\n"))
+    command = r"`gzip -dc 'my a\.txt\.gz' \| iconv -f latin1 -t utf-8 > 'my a-utf8\.txt'`"
+    with pytest.raises(DataError, match=command):
+        examples(path)
+
+
+def test_files_that_only_their_endings_tell_apart_have_ids_of_their_own(write, tmp_path):
+    line = b'{"text": "x"}\n'
+    write("d/a.jsonl", line)
+    write("d/a.jsonl.gz", gzip.compress(line))
+    write("d/b.jsonl", line)
+    got = examples(tmp_path / "d", stage="cpt")
+    assert [e.id for e in got] == ["d/a.jsonl#1", "d/a.jsonl.gz#1", "d/b#1"]
+
+
+def test_it_is_said_how_many_files_of_a_folder_are_read_and_left_out(write, tmp_path):
+    for name in ("a.txt", "b.txt", ".hidden", "README.md", "x/table.xlsx", "y.pdf", "z.pdf"):
+        write(f"d/{name}", "text")
+    said = "2 files are read, 4 are left out: README.md, x/table.xlsx, y.pdf, …"
+    assert describe_files(locate(str(tmp_path / "d"))) == said
+    assert describe_files(locate(f"{tmp_path}/d/a*.txt")) == "1 file is read"
+    assert describe_files(locate(f"{tmp_path}/d/a.txt")) is None
 
 
 def test_files_of_different_kinds_are_not_one_source(write, tmp_path):

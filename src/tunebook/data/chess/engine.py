@@ -15,9 +15,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from tunebook.errors import DataError, UsageError
+from tunebook.recipe.home import expand_home
 
 _NAMES = ("stockfish", "stockfish.exe")
 # Debian puts games where the PATH of a service or a root shell does not reach.
@@ -44,7 +44,7 @@ class Evaluation:
 def find_engine(stated: str | None) -> str:
     """Find the engine that was named, else Stockfish; UsageError when there is none."""
     if stated is not None:
-        found = shutil.which(str(Path(stated).expanduser()))
+        found = shutil.which(str(expand_home(stated)))
         if found is None:
             raise UsageError(
                 f"there is no chess engine {stated!r} that can be started; give the path of "
