@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tunebook.data.bad_files import all_blank
 from tunebook.data.sources import MAX_ROW_BYTES, SourceFile, read_lines
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Source
@@ -38,12 +39,12 @@ def read_documents(file: SourceFile, unit: str, separator: str) -> Iterator[Text
     """Yield the documents of a text file, blank ones left out.
 
     `auto` is by separator line when there is one, else the whole file. A heading is a line that
-    begins with `# `. Raises DataError when no line of the named unit is found.
+    begins with `# `. Raises DataError when no line of the named unit is found, or nothing is said.
     """
     if unit in ("line", "row"):
         yield from _by_line(file)
         return
-    row, marks, parts, size = 0, 0, list[str](), 0
+    row, marks, parts, size, number = 0, 0, list[str](), 0, 0
     for number, line in read_lines(file):
         is_mark = _is_mark(line, unit, separator)
         if is_mark:
@@ -68,6 +69,10 @@ def read_documents(file: SourceFile, unit: str, separator: str) -> Iterator[Text
         )
     if _said(parts):
         yield _document(row + 1, parts, by_file=marks == 0)
+    elif not row and marks:
+        raise DataError(f"{file.path} holds separator lines and no document; leave it out")
+    elif not row:
+        raise all_blank(file.path, number)
 
 
 def is_heading(line: str) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, cast
 
+from tunebook.data.bad_files import all_blank, is_empty
 from tunebook.data.documents import TextPart, read_documents
 from tunebook.data.examples import Read, Reader
 from tunebook.data.rows import RawRow, parse_line, read_rows
@@ -79,10 +80,11 @@ def _cut_file(
 ) -> Iterator[tuple[Span | list[tuple[int, str]] | list[RawRow] | list[TextPart], int]]:
     if _is_by_line(file, found_format, source):
         if file.path.suffix.lower() not in (".gz", ".zst"):
+            _require_content(file.path)
             for start, stop in _spans(file.path, size):
                 yield Span(file.path, start, stop, 1 if start == 0 else None), stop - start
         else:
-            yield from _batches(read_lines(file), lambda line: len(line[1]), size)
+            yield from _batches(_not_all_blank(file), lambda line: len(line[1]), size)
     elif file.kind == "text" and found_format == "text":
         documents = read_documents(file, source.document, source.separator)
         yield from _batches(
@@ -131,6 +133,28 @@ def _batches(
             batch, size = [], 0
     if batch:
         yield batch, size
+
+
+def _not_all_blank(file: SourceFile) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a file; DataError at its end when all were blank."""
+    number, is_blank = 0, True
+    for number, line in read_lines(file):
+        is_blank = is_blank and not line.strip()
+        yield number, line
+    if is_blank:
+        raise all_blank(file.path, number)
+
+
+def _require_content(path: Path) -> None:
+    """Raise DataError for a file that is empty or has blank lines only; it reads up to a row."""
+    n_lines = 0
+    with explained(path), path.open("rb") as stream:
+        while raw := stream.readline(MAX_ROW_BYTES + 1):
+            n_lines += 1
+            # What is wrong with bytes is found where they are read.
+            if raw != b"\n" and raw.decode("utf-8-sig", errors="replace").strip():
+                return
+    raise all_blank(path, n_lines) if n_lines else is_empty(path)
 
 
 def _spans(path: Path, limit: int) -> Iterator[tuple[int, int]]:
@@ -197,14 +221,22 @@ class PieceReader:
                 self.blank_lines += 1
             elif b"\0" in raw or offset == 0 or len(raw) > MAX_ROW_BYTES:
                 # What is wrong with bytes is found where they are decoded.
-                yield _decoded(file, number, raw, offset)
+                yield from self._decoded(file, number, raw, offset)
             else:
                 try:
-                    row = parse_line(file, number, raw)
+                    rows: Iterable[RawRow] = (parse_line(file, number, raw),)
                 except DataError:
-                    row = _decoded(file, number, raw, offset)
-                yield row
+                    rows = self._decoded(file, number, raw, offset)
+                yield from rows
             offset += len(raw)
+
+    def _decoded(self, file: SourceFile, number: int, raw: bytes, offset: int) -> Iterator[RawRow]:
+        """Yield the row of a line, none when all it has is a kind of space."""
+        ((_, line),) = decode_lines(file.path, [raw], first_line=number, first_byte=offset)
+        if line.strip():
+            yield parse_line(file, number, line)
+        else:
+            self.blank_lines += 1
 
     def _lines(self, file: SourceFile) -> Iterator[tuple[int, str]]:
         found = self._piece.found
@@ -223,11 +255,6 @@ class PieceReader:
                 yield number, line
             else:
                 self.blank_lines += 1
-
-
-def _decoded(file: SourceFile, number: int, raw: bytes, offset: int) -> RawRow:
-    ((_, line),) = decode_lines(file.path, [raw], first_line=number, first_byte=offset)
-    return parse_line(file, number, line)
 
 
 def _raw_lines(span: Span) -> Iterator[bytes]:

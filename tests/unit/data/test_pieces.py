@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 
 from tunebook.data.detect import detect
@@ -47,3 +49,40 @@ def test_a_source_that_goes_away_is_named_wherever_it_is_read(write):
         list(PieceReader(Reader(located, found, source, "cpt"), pieces[0]).examples())
     with pytest.raises(DataError, match=gone):
         count_lines_before(Span(path, 5, 9, None))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("kind", ["jsonl", "txt"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("", "is empty; put"), ("\n \n\u00a0\r\n", "is empty: its 3 lines are blank")],
+)
+def test_a_later_file_without_rows_is_refused_by_its_name(write, packed, kind, content, said):
+    row = '{"text": "a"}\n' if kind == "jsonl" else "It was night.\n"
+    write(f"d/a.{kind}", row)
+    name = f"d/b.{kind}" + (".gz" if packed else "")
+    raw = content.encode()
+    write(name, gzip.compress(raw) if packed else raw)
+    units = ["auto"] if kind == "jsonl" else ["auto", "line"]
+    for unit in units:
+        with pytest.raises(DataError, match=rf"b\.{kind}(\.gz)? {said}"):
+            cut(write(f"d/a.{kind}", row).parent, document=unit)
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+@pytest.mark.parametrize("kind", ["jsonl", "txt"])
+def test_a_line_of_any_kind_of_space_is_no_row(write, ending, kind):
+    lines = ['{"text": "a"}', "\u00a0", "\u2003\u00a0", '{"text": "b"}']
+    raw = ("\u00a0\n" + "\n".join(lines)).encode()
+    path = write(f"a.{kind}{ending}", gzip.compress(raw) if ending else raw)
+    located, found, source, pieces = cut(path, document="line")
+    readers = [PieceReader(Reader(located, found, source, "cpt"), piece) for piece in pieces]
+    assert [read.row for reader in readers for read in reader.examples()] == [2, 5]
+    assert sum(reader.blank_lines for reader in readers) == 3
+
+
+def test_a_file_of_separators_alone_holds_no_document(write):
+    path = write("d/b.txt", "<|endoftext|>\n\n<|endoftext|>\n")
+    write("d/a.txt", "It was night.\n")
+    with pytest.raises(DataError, match=r"b\.txt holds separator lines and no document"):
+        cut(path.parent)
