@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tunebook.data.bad_files import all_blank
 from tunebook.data.chess.pgn import MOVETEXT
+from tunebook.data.columns import check_columns, columns_advice, perhaps_a_row
 from tunebook.data.documents import is_heading
 from tunebook.data.formats import FORMATS, SHAPES, Shape, persona, shapes_of
 from tunebook.data.formats.lines import split_keyword
@@ -52,6 +53,7 @@ def detect(located: Located, source: Source) -> Detected:
     looked_at = f"the first {len(rows)} rows of {located.files[0].path.name}"
     columns = tuple(dict.fromkeys(key for row in rows for key in row.values))
     first = rows[0]
+    check_columns(first, columns, source)
     if located.kind == "pgn":
         _require_pgn(source)
     if source.format != "auto":
@@ -108,7 +110,8 @@ def _found_shape(first: RawRow, source: Source) -> tuple[Shape, dict[str, str]]:
         _require_mapped(first, source)
         raise DataError(
             f"{first.place}: no known format has the keys {list_keys(first.values)}; tunebook "
-            f"reads {_formats()}; name your own columns as `columns: {_example(first)}`"
+            f"reads {_formats()}; {perhaps_a_row(first)}name your own columns as "
+            f"{columns_advice(_example(first))}"
         )
     return fits[0]
 
@@ -249,18 +252,18 @@ def _formats() -> str:
     return ", ".join([*shown.values(), "pgn"])
 
 
-def _example(row: RawRow) -> str:
+def _example(row: RawRow) -> dict[str, str]:
     """Suggest a mapping from what columns like these are mostly called."""
     keys = [key for key, value in row.values.items() if isinstance(value, str)]
     if "instruction" in keys and (answer := _first_of(("response", "answer"), keys)):
-        return f"{{output: {answer}}}"
+        return {"output": answer}
     asked = _first_of(("prompt", "question", "query", "instruction"), keys)
     answer = _first_of(("completion", "answer", "response", "output"), keys)
     if len(keys) < 2:
-        return f"{{text: {keys[0] if keys else 'your_name'}}}"
+        return {"text": keys[0] if keys else "your_name"}
     rest = [key for key in keys if key not in (asked, answer)]
     asked = asked or rest.pop(0)
-    return f"{{prompt: {asked}, completion: {answer or rest.pop(0)}}}"
+    return {"prompt": asked, "completion": answer or rest.pop(0)}
 
 
 def _first_of(names: Iterable[str], keys: Iterable[str]) -> str | None:

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
 from tunebook.data.detect import Detected
 from tunebook.data.documents import TextPart, choose_row_unit, read_documents
-from tunebook.data.formats import Turns, find_builder, stages_of
+from tunebook.data.formats import (
+    Turns,
+    find_builder,
+    shapes_of,
+    stages_of,
+    stated_document,
+)
 from tunebook.data.formats.lines import split_keyword
 from tunebook.data.rows import RawRow, read_rows
 from tunebook.data.sources import Located, read_lines
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Source
 from tunebook.records import Example, Message
+
+_WRITTEN_KEY = re.compile(r"key:([0-9a-f]{16})\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +72,13 @@ class Reader:
         """Yield the examples of rows of file number `index`."""
         by_file = choose_row_unit(self.source) == "file"
         build = find_builder(self.detected.format, self.detected.shape, self.stage)
+        mapping = self.detected.mapping
+        shape = shapes_of(self.detected.format)[self.detected.shape]
         for row in rows:
-            yield from self._reads(
-                index, row.row, build(row, self.detected.mapping, self.source), by_file
-            )
+            found = build(row, mapping, self.source)
+            if (stated := stated_document(row, shape, mapping)) is not None:
+                found = [replace(turns, document=stated) for turns in found]
+            yield from self._reads(index, row.row, found, by_file)
 
     def of_documents(self, index: int, parts: Iterable[TextPart]) -> Iterator[Read]:
         """Yield the documents of a text file as examples."""
@@ -109,10 +121,25 @@ class Reader:
 
 def _document_of(keys: Sequence[int], stated: str | None) -> int:
     if stated is not None:
-        return int.from_bytes(_hash(b"document\0" + stated.encode()), "little")
+        return key_of_document(stated)
     if len(keys) == 1:
         return keys[0]
     return int.from_bytes(_hash(b"".join(key.to_bytes(8, "little") for key in keys)), "little")
+
+
+def key_of_document(name: str) -> int:
+    """Hash the name of a document; a name that `name_of_document` gave stands for its key.
+
+    So rows that are written and read again stay on the side of a split where they were.
+    """
+    if found := _WRITTEN_KEY.match(name):
+        return int(found[1], 16)
+    return int.from_bytes(_hash(b"document\0" + name.encode("utf-8", "surrogatepass")), "little")
+
+
+def name_of_document(key: int) -> str:
+    """Write the key of a document as the name that a row gives for it."""
+    return f"key:{key:016x}"
 
 
 def check_stage(found: str, stage: str, path: str) -> None:

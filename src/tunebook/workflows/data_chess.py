@@ -20,6 +20,9 @@ from tunebook.data.chess.games import Game
 from tunebook.data.chess.labels import make_labeller
 from tunebook.data.chess.pgn import write_game
 from tunebook.data.chess.survey import Survey, ask_rows, format_of, read_games
+from tunebook.data.examples import key_of_document, name_of_document
+from tunebook.data.formats.chess import document_of
+from tunebook.data.formats.shape import DOCUMENT
 from tunebook.data.sources import locate
 from tunebook.errors import DataError, UsageError
 from tunebook.recipe.chess import Chess
@@ -80,7 +83,8 @@ def convert(
                 rows = [row for plan in plans for row in ask_rows(game_id, game, plan, label)]
                 survey.take_rows(rows)
                 if rows_file is not None:
-                    rows_file.writelines(orjson.dumps(row) + b"\n" for row in rows)
+                    said = _said_of(game)
+                    rows_file.writelines(orjson.dumps({**row, **said}) + b"\n" for row in rows)
                 if pgn_file is not None:
                     pgn_file.write(write_game(game).encode() + b"\n")
                 if not tasks and out is None and survey.games == 1:
@@ -92,6 +96,11 @@ def convert(
         reasons = ", ".join(f"{n} {reason}" for reason, n in survey.dropped.items())
         raise DataError(f"{path}: no game is left: {survey.games_in} in, dropped {reasons}")
     return survey
+
+
+def _said_of(game: Game) -> dict[str, str]:
+    """Say of a question what its template and a split go by, whichever file it came from."""
+    return {"format": "pgn", DOCUMENT: name_of_document(key_of_document(document_of(game)))}
 
 
 def _show_best_move(game_id: str, game: Game, chess: Chess, survey: Survey) -> None:

@@ -21,7 +21,7 @@ import orjson
 from numpy.typing import NDArray
 
 from tunebook.data.detect import Detected, detect
-from tunebook.data.examples import Reader
+from tunebook.data.examples import Read, Reader
 from tunebook.data.filters import NamedFilter, build_filters, chain_of
 from tunebook.data.filters.chain import NEVER, Chain, Outcome, Rewrite
 from tunebook.data.filters.settings import Settings
@@ -110,10 +110,10 @@ def filter_rows(
     there, StorageError for a full disk; outputs are then not made.
     """
     _refuse_outputs(path, out, dropped_out, force)
-    filters = build_filters(specs)
     source = source_of(
         path, data_format=data_format, columns=columns, roles=roles, document=document
     )
+    filters = build_filters(specs, source)
     detected, reader = open_source(source, stage)
     chain = chain_of(filters)
     keys_of, first_at = _remember(reader, chain) if chain.memories else ([], None)
@@ -124,15 +124,17 @@ def filter_rows(
     with ExitStack() as stack:
         kept = stack.enter_context(_Aside(out))
         drops = stack.enter_context(_Aside(dropped_out))
-        for example, outcome, why in _judge(reader, chain, tally, at):
+        for read, outcome, why in _judge(reader, chain, tally, at):
+            example = read.example
             _preview(tally, chain, example, outcome, preview)
             if why is not None:
                 tally.drop(example, why)
-                drops.add({"id": example.id, "reason": why, **rows_of(example, written)[0]})
+                row = rows_of(read, example, written)[0]
+                drops.add({"id": example.id, "reason": why, **row})
                 continue
             assert outcome is not None
             tally.rows_out += 1
-            for row in rows_of(outcome.example, written):
+            for row in rows_of(read, outcome.example, written):
                 kept.add(row)
                 tally.lines += 1
     if tally.rows_in != sum(tally.dropped.values()) + tally.rows_out:
@@ -209,13 +211,13 @@ def _no_keys(width: int) -> NDArray[np.uint64]:
 
 def _judge(
     reader: Reader, chain: Chain, tally: _Tally, at: NDArray[np.int16] | None
-) -> Iterator[tuple[Example, Outcome | None, str | None]]:
+) -> Iterator[tuple[Read, Outcome | None, str | None]]:
     """Yield every row as read, what the chain made of it, and why it is dropped if it is."""
     number = -1
     for read in reader.examples():
         tally.rows_in += 1
         if why := unusable(read.example):
-            yield read.example, None, why
+            yield read, None, why
             continue
         number += 1
         outcome = chain.run(read.example)
@@ -225,11 +227,11 @@ def _judge(
         tally.changed.update(c for c in outcome.changed if c < place)
         if place == NEVER:
             # A rewrite may have left nothing to learn.
-            yield read.example, outcome, unusable(outcome.example)
+            yield read, outcome, unusable(outcome.example)
         elif place == outcome.dropped_at:
-            yield read.example, outcome, outcome.reason
+            yield read, outcome, outcome.reason
         else:
-            yield read.example, outcome, chain.memory(place).why
+            yield read, outcome, chain.memory(place).why
 
 
 def _preview(

@@ -218,7 +218,7 @@ def _rows(source: Source, stage: str, mine: dict[str, Part]) -> Iterator[tuple[s
     located = locate(source.path)
     detected = detect(located, source)
     written = written_format(detected.format, stage)
-    chain = chain_of(build_filters(source.filters))
+    chain = chain_of(build_filters(source.filters, source))
     where, side_of, sides = _places(source, mine)
     at = 0
     for read in Reader(located, detected, source, stage).examples():
@@ -226,7 +226,7 @@ def _rows(source: Source, stage: str, mine: dict[str, Part]) -> Iterator[tuple[s
             return
         if where[at].tolist() != (read.file, read.row, read.sub):
             continue
-        for row in rows_of(chain.run(read.example).example, written):
+        for row in rows_of(read, chain.run(read.example).example, written):
             yield sides[side_of[at]], row
         at += 1
     if at < len(where):

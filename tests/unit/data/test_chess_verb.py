@@ -80,7 +80,8 @@ def test_questions_are_written_as_rows(tmp_path: Path, capsys: pytest.CaptureFix
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["id"] for row in rows] == ["g#1.1", "g#1.2", "g#2.1", "g#2.2"]
     assert {row["game"] for row in rows} == {"g#1", "g#2"}
-    assert all(set(row) == {"id", "task", "prompt", "completion", "game"} for row in rows)
+    keys = {"id", "task", "prompt", "completion", "game", "format", "document"}
+    assert all(set(row) == keys for row in rows)
     assert f"written    {out}" in capsys.readouterr().out
 
 

@@ -95,7 +95,7 @@ def test_rows_that_a_rewrite_leaves_empty_are_dropped(write, tmp_path) -> None:
         ("a.jsonl", [{"question": "q?", "answer": "a"}], "qa"),
         ("a.jsonl", [{"text": "one\n\ntwo"}, {"text": "three"}], "text"),
         ("a.txt", "one\n\n<|endoftext|>\ntwo\n", "text"),
-        ("a.txt", "hope: a small step\nfear: a big one\n", "completion"),
+        ("a.txt", "hope: a small step\nfear: a big one\n", "lines"),
         (
             "a.jsonl",
             [

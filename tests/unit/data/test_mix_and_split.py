@@ -308,4 +308,6 @@ def test_a_split_knows_the_sides_of_many_rows_of_one_document(run, write, tmp_pa
     run(split_verb, path, "--document", "file", "--fraction", 0.25, "--out", "out")
     for side, expected in (("validation", rows[-5:]), ("train", rows[:-5])):
         lines = (tmp_path / "out" / f"a-{side}.jsonl").read_text().splitlines()
-        assert [json.loads(line) for line in lines] == expected
+        found = [json.loads(line) for line in lines]
+        assert len({row.pop("document") for row in found}) == 1
+        assert found == expected

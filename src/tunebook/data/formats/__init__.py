@@ -20,7 +20,7 @@ from tunebook.data.formats import (
     qa,
     text,
 )
-from tunebook.data.formats.shape import Builder, Shape, Turns
+from tunebook.data.formats.shape import Builder, Shape, Turns, stated_document
 from tunebook.errors import DataError
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "find_builder",
     "shapes_of",
     "stages_of",
+    "stated_document",
 ]
 
 SHAPES: tuple[Shape, ...] = (

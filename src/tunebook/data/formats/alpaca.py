@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tunebook.data.formats.shape import Shape, Turns, missing_keys, not_text, text_of
+from tunebook.data.formats.shape import DOCUMENT, Shape, Turns, missing_keys, not_text, text_of
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Source
 from tunebook.records import Message
@@ -64,12 +64,14 @@ def _has_instances(values: Mapping[str, object], columns: Mapping[str, str]) -> 
 
 _OUTPUT = {"response": "output"}
 SHAPES = (
-    Shape("alpaca", ("instruction", "output"), build, optional=("input",), aliases=_OUTPUT),
+    Shape(
+        "alpaca", ("instruction", "output"), build, optional=("input", DOCUMENT), aliases=_OUTPUT
+    ),
     Shape(
         "alpaca",
         ("instruction", "output"),
         build,
-        optional=("input",),
+        optional=("input", DOCUMENT),
         columns={"output": "response"},
         aliases=_OUTPUT,
     ),
@@ -77,6 +79,7 @@ SHAPES = (
         "alpaca",
         ("instruction", "instances"),
         build_nested,
+        optional=(DOCUMENT,),
         fits=_has_instances,
         about="one example per instance",
     ),

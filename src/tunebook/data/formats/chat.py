@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tunebook.data.formats.shape import Shape, Turns, missing_keys, not_text
+from tunebook.data.formats.shape import DOCUMENT, Shape, Turns, missing_keys, not_text
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Source
 from tunebook.records import Message, Role
@@ -95,6 +95,6 @@ def _is_list(values: Mapping[str, object], columns: Mapping[str, str]) -> bool:
 
 
 SHAPES = (
-    Shape("chat", ("messages",), build_chat, optional=("window_from",), fits=_is_list),
-    Shape("sharegpt", ("conversations",), build_sharegpt, fits=_is_list),
+    Shape("chat", ("messages",), build_chat, optional=("window_from", DOCUMENT), fits=_is_list),
+    Shape("sharegpt", ("conversations",), build_sharegpt, optional=(DOCUMENT,), fits=_is_list),
 )

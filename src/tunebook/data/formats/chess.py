@@ -15,7 +15,8 @@ from tunebook.data.chess.labels import make_labeller
 from tunebook.data.chess.pgn import MOVETEXT
 from tunebook.data.chess.read import game_of_row, looks_like_uci
 from tunebook.data.chess.tasks import ask, check_answers, game_text
-from tunebook.data.formats.shape import Shape, Turns
+from tunebook.data.formats.completion import build as build_completion
+from tunebook.data.formats.shape import DOCUMENT, Shape, Turns
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Source
 from tunebook.records import Message
@@ -39,7 +40,7 @@ def build(row: RawRow, mapping: Mapping[str, str], source: Source) -> list[Turns
     return [
         Turns(
             (Message("user", one.prompt), Message("assistant", one.completion)),
-            document=_document(game),
+            document=document_of(game),
         )
         for one in asked
     ] or [Turns(())]
@@ -50,10 +51,10 @@ def build_text(row: RawRow, mapping: Mapping[str, str], source: Source) -> list[
     game = _game(row, mapping)
     if game is None:
         return [Turns((Message("text", ""),))]
-    return [Turns((Message("text", game_text(game, source.chess)),), document=_document(game))]
+    return [Turns((Message("text", game_text(game, source.chess)),), document=document_of(game))]
 
 
-def _document(game: Game) -> str:
+def document_of(game: Game) -> str:
     """Name a game by its moves, so that it stays on its side of a split whatever is asked."""
     return f"chess {game.start or ''} {' '.join(game.uci)}"
 
@@ -72,7 +73,19 @@ def _has_moves(values: Mapping[str, object], columns: Mapping[str, str]) -> bool
     return looks_like_uci(values.get(columns.get("Moves", "Moves")))
 
 
+def _is_written(values: Mapping[str, object], columns: Mapping[str, str]) -> bool:
+    return values.get("format") == "pgn"
+
+
 SHAPES = (
     Shape("chess-uci", ("Moves",), build, build_text, optional=_TAGS, fits=_has_moves),
     Shape("pgn", (MOVETEXT,), build, build_text),
+    Shape(
+        "pgn",
+        ("prompt", "completion", "format"),
+        build_completion,
+        optional=(DOCUMENT,),
+        fits=_is_written,
+        about="questions about games, as tunebook writes them",
+    ),
 )

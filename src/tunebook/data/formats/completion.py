@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tunebook.data.formats.shape import Shape, Turns, text_of
+from tunebook.data.formats.shape import DOCUMENT, Shape, Turns, text_of
 from tunebook.recipe.tree import Source
 from tunebook.records import Message
 
@@ -20,4 +20,12 @@ def build(row: RawRow, mapping: Mapping[str, str], source: Source) -> list[Turns
     return [Turns((Message("user", prompt), Message("assistant", answer)))]
 
 
-SHAPES = (Shape("completion", ("prompt", "completion"), build, aliases={"response": "completion"}),)
+SHAPES = (
+    Shape(
+        "completion",
+        ("prompt", "completion"),
+        build,
+        optional=(DOCUMENT,),
+        aliases={"response": "completion"},
+    ),
+)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tunebook.data.formats.shape import Shape, Turns, text_of
+from tunebook.data.formats.shape import DOCUMENT, Shape, Turns, text_of
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Source
 from tunebook.records import Message
@@ -46,6 +46,22 @@ def build_text(row: RawRow, mapping: Mapping[str, str], source: Source) -> list[
     return [Turns((Message("text", without_markers(text_of(row, "lines", "text", mapping))),))]
 
 
+def build_written(row: RawRow, mapping: Mapping[str, str], source: Source) -> list[Turns]:
+    """Build one example of a row that has keyword and text apart, as tunebook writes them."""
+    keyword, text = (text_of(row, "lines", key, mapping) for key in ("keyword", "text"))
+    return [Turns((Message("user", keyword), Message("assistant", text)))]
+
+
+def build_written_text(row: RawRow, mapping: Mapping[str, str], source: Source) -> list[Turns]:
+    """Build the line of a row that has keyword and text apart."""
+    keyword, text = (text_of(row, "lines", key, mapping) for key in ("keyword", "text"))
+    return [Turns((Message("text", f"{keyword}: {text}"),))]
+
+
+def _is_written(values: Mapping[str, object], columns: Mapping[str, str]) -> bool:
+    return values.get("format") == "lines"
+
+
 def _parts(row: RawRow, mapping: Mapping[str, str]) -> tuple[str, str]:
     line = without_markers(text_of(row, "lines", "text", mapping))
     found = split_keyword(line)
@@ -75,5 +91,14 @@ SHAPES = (
         build_text,
         fits=_is_keyword_line,
         about=f"each text is `keyword: text`, the {MARKER} around it left out",
+    ),
+    Shape(
+        "lines",
+        ("keyword", "text", "format"),
+        build_written,
+        build_written_text,
+        optional=(DOCUMENT,),
+        fits=_is_written,
+        about="keyword and text apart, as tunebook writes them",
     ),
 )

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tunebook.data.formats.shape import Shape, Turns, missing_keys, not_text, text_of
+from tunebook.data.formats.chat import build_chat
+from tunebook.data.formats.shape import DOCUMENT, Shape, Turns, missing_keys, not_text, text_of
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Source
 from tunebook.records import Message, Role
@@ -208,6 +209,10 @@ def _joined(row: RawRow, value: object, what: str) -> str:
     return " ".join(filter(None, said))
 
 
+def _is_written(values: Mapping[str, object], columns: Mapping[str, str]) -> bool:
+    return values.get("format") == "persona" and isinstance(values.get("messages"), list)
+
+
 def _has_turns(values: Mapping[str, object], columns: Mapping[str, str]) -> bool:
     turns = values.get(columns.get("turns", "turns"))
     return isinstance(turns, list) and bool(turns) and None not in _keys_of(turns[0])
@@ -225,5 +230,13 @@ SHAPES = (
         build_grounded,
         optional=_HEAD,
         about="the knowledge stands before the answer",
+    ),
+    Shape(
+        "persona",
+        ("messages", "format"),
+        build_chat,
+        optional=("window_from", DOCUMENT),
+        fits=_is_written,
+        about="one answer to a row, as tunebook writes them",
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tunebook.data.formats.shape import Shape, Turns, text_of
+from tunebook.data.formats.shape import DOCUMENT, Shape, Turns, text_of
 from tunebook.recipe.tree import Source
 from tunebook.records import Message
 
@@ -29,11 +29,12 @@ def build_measured(row: RawRow, mapping: Mapping[str, str], source: Source) -> l
 
 
 SHAPES = (
-    Shape("qa", ("question", "answer"), build),
+    Shape("qa", ("question", "answer"), build, optional=(DOCUMENT,)),
     Shape(
         "qa",
         ("question", "answer", "unit"),
         build_measured,
+        optional=(DOCUMENT,),
         about="the unit stands behind the answer",
     ),
 )

@@ -15,8 +15,7 @@ _REFUSED: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (
         ("chosen", "rejected"),
         "these are preference pairs (chosen, rejected), which tunebook does not train on",
-        "to train on one side say `format: completion` with `columns: {{prompt: {asked}, "
-        "completion: chosen}}`",
+        "to train on one side say {one_side}",
     ),
     (
         ("output_1", "output_2", "preference"),
@@ -42,16 +41,19 @@ _REFUSED: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "completion: pgn}}`",
     ),
 )
-_ASKED = ("prompt", "instruction", "question", "query")
+_ASKED = ("prompt", "question", "query")
 
 
 def refuse_known(row: RawRow) -> None:
     """Raise DataError when a row is of a kind of file that is known and not for training."""
     for keys, what, way_out in _REFUSED:
         if set(keys) <= set(row.values):
-            said = way_out.format(asked=_asked(row.values))
+            said = way_out.format(one_side=_one_side(row.values))
             raise DataError(f"{row.place}: {what}; {said}")
 
 
-def _asked(values: Mapping[str, object]) -> str:
-    return next((name for name in _ASKED if name in values), "your_name")
+def _one_side(values: Mapping[str, object]) -> str:
+    if "instruction" in values:  # as alpaca, which reads `input` too
+        return "`format: alpaca` with `columns: {output: chosen}`"
+    asked = next((name for name in _ASKED if name in values), "your_name")
+    return f"`format: completion` with `columns: {{prompt: {asked}, completion: chosen}}`"

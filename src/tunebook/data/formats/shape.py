@@ -15,6 +15,8 @@ from tunebook.records import Message
 if TYPE_CHECKING:
     from tunebook.data.rows import RawRow
 
+DOCUMENT = "document"
+"""The column that names the document of a row."""
 _SHOWN_CHARACTERS = 40
 _SHOWN_KEYS = 12
 
@@ -24,7 +26,8 @@ class Turns:
     """What a format makes of a row: an example's messages, and what of them may be left out.
 
     `document` is what a split counts the row by when that is not what its examples say: a game of
-    chess stays on its side of the split whatever is asked about it.
+    chess stays on its side of the split whatever is asked about it. Of rows that name their
+    document in a column it is that name.
     """
 
     messages: tuple[Message, ...]
@@ -65,6 +68,28 @@ class Shape:
     def known(self) -> tuple[str, ...]:
         """Every name that `columns:` may map."""
         return (*self.needed, *self.optional)
+
+
+def stated_document(row: RawRow, shape: Shape, mapping: Mapping[str, str]) -> str | None:
+    """Give the document that a row names, so that rows of one talk or game stay together.
+
+    Nothing, an empty name and a list or object in a column that nobody mapped name none. Raises
+    DataError when the run file says that a column names documents and it holds something else.
+    """
+    column = mapping.get(DOCUMENT, DOCUMENT)
+    value = row.values.get(column)
+    if DOCUMENT not in shape.optional or value is None or value == "":
+        return None
+    if any(mapping.get(name, name) == column for name in shape.needed):
+        return None
+    if isinstance(value, (str, int)):
+        return str(value)
+    if DOCUMENT not in mapping:
+        return None
+    raise DataError(
+        f"{row.place}: {column} is to name the document of a row and is a {type(value).__name__}; "
+        "name a column of texts or whole numbers"
+    )
 
 
 def text_of(row: RawRow, found_format: str, key: str, mapping: Mapping[str, str]) -> str:

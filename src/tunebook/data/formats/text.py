@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tunebook.data.formats.shape import Shape, Turns, text_of
+from tunebook.data.formats.shape import DOCUMENT, Shape, Turns, text_of
 from tunebook.recipe.tree import Source
 from tunebook.records import Message
 
@@ -26,11 +26,12 @@ def build_paper(row: RawRow, mapping: Mapping[str, str], source: Source) -> list
 
 
 SHAPES = (
-    Shape("text", ("text",), build_text=build_text),
+    Shape("text", ("text",), build_text=build_text, optional=(DOCUMENT,)),
     Shape(
         "text",
         ("title", "abstract"),
         build_text=build_paper,
+        optional=(DOCUMENT,),
         about="title, empty line, abstract",
     ),
 )
