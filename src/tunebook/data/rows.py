@@ -85,7 +85,11 @@ def parse_line(file: SourceFile, number: int, line: str | bytes) -> RawRow:
 def _as_row(file: SourceFile, number: int, value: object) -> RawRow:
     if not isinstance(value, dict):
         unit = "line" if file.kind == "jsonl" else "row"
+        way_out = "; write each row as {name: value}"
+        if file.kind == "jsonl" and isinstance(value, list):
+            way_out = "; if the file is one list of rows, name it .json"
         raise DataError(
-            f"{file.path}: {unit} {number} is {kind_name(value)}, not an object with named values"
+            f"{file.path}: {unit} {number} is {kind_name(value)}, not an object with named "
+            f"values{way_out}"
         )
     return RawRow(file, number, value)

@@ -293,7 +293,7 @@ REFUSED = [
         "a.json",
         [{"instruction": "i", "input": "", "output": "o", "chosen": "a", "rejected": "b"}],
         "these are preference pairs",
-        {"format": "completion", "columns": {"prompt": "instruction", "completion": "chosen"}},
+        {"format": "alpaca", "columns": {"output": "chosen"}},
     ),
     (
         "a.json",
