@@ -157,7 +157,7 @@ def filter_rows(
         without_effect=tuple(chain.idle(places, tally.changed)),
         preview=tuple(tally.preview),
         out=None if out is None else str(out),
-        out_format=None if out is None else written,
+        out_format=written if out is not None and tally.lines else None,
         out_lines=tally.lines,
         dropped_out=None if dropped_out is None else str(dropped_out),
     )

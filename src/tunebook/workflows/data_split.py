@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ from tunebook.workflows.data_mix import Ready, prepared_run_file
 Say = Callable[[str], None]
 VALIDATION, TRAIN = "validation", "train"
 _NO_LIMIT = 2**30
+_OPTIONS = {"columns": "column", "roles": "role"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,14 @@ def split(
     fraction: float | None = None,
     parts: int | None = None,
     out: Path | None = None,
+    force: bool = False,
+    data_format: str = "auto",
     document: str = "auto",
+    columns: Mapping[str, str] | None = None,
+    roles: Mapping[str, str] | None = None,
     model: str = "tunebook/tiny",
+    template: str = "auto",
+    stage: str | None = None,
     say: Say = lambda _: None,
 ) -> SplitShown:
     """Split a data file, or the sources of a run file as its run would, and write each side's rows.
@@ -83,28 +90,47 @@ def split(
         *([f"validation.fraction={fraction!r}"] if fraction is not None else []),
         *([f"parts={parts}"] if parts is not None else []),
     ]
+    stated = {
+        "format": data_format,
+        "document": document,
+        "columns": dict(columns or {}),
+        "roles": dict(roles or {}),
+    }
     with ExitStack() as stack:
         if Path(target).suffix in (".yaml", ".yml"):
+            _refuse_stated({**stated, "template": template, "stage": stage}, target)
             opened = prepared_run_file(target, [*overrides, *asked], say, whole=True)
         else:
-            opened = _prepared_file(target, [*overrides, *asked], document, model, say)
+            values = {"data": [{"path": target, **stated}], "model": model, "template": template}
+            opened = _prepared_file(values, stage, [*overrides, *asked], say)
         ready = stack.enter_context(opened)
         sides = _sides(ready)
-        files = _write(ready, sides, out) if out is not None else ()
+        files = _write(ready, sides, out, force) if out is not None else ()
         return _shown(ready, sides, files)
+
+
+def _refuse_stated(stated: Mapping[str, object], target: str) -> None:
+    given = next((key for key, value in stated.items() if value not in ("auto", None, {})), None)
+    if given is not None:
+        raise UsageError(
+            f"--{_OPTIONS.get(given, given)} is for a data file, and {target} is a run file, which "
+            f"says `{given}:` itself; change it there"
+        )
 
 
 @contextmanager
 def _prepared_file(
-    path: str, overrides: Sequence[str], document: str, model: str, say: Say
+    stated: dict[str, Any], stage: str | None, overrides: Sequence[str], say: Say
 ) -> Iterator[Ready]:
-    found = detect(locate(path), Source(path=path))
-    text = found.format == "text"
+    source = Source.model_validate(stated["data"][0])
+    path = source.path
+    if stage is None:
+        stage = "cpt" if detect(locate(path), source).format == "text" else "sft"
+    text = stage == "cpt"
     values = {
+        **stated,
         "name": "split",
-        "model": model,
-        "stage": "cpt" if text else "sft",
-        "data": [{"path": path, "document": document}],
+        "stage": stage,
         "packing": False,
         # Rows are only counted, so none is too long; text is cut into windows as for a run.
         **({} if text else {"max_seq_len": _NO_LIMIT}),
@@ -173,7 +199,7 @@ def _shown(ready: Ready, sides: Sides, files: tuple[str, ...]) -> SplitShown:
 # --- writing ------------------------------------------------------------------------------------
 
 
-def _write(ready: Ready, sides: Sides, out: Path) -> tuple[str, ...]:
+def _write(ready: Ready, sides: Sides, out: Path, force: bool) -> tuple[str, ...]:
     """Write `<source>-<side>.jsonl` of every source and side; all of them or none."""
     sources = _sources(ready.recipe)
     names = [account.name for account in ready.prepared.accounts]
@@ -183,8 +209,14 @@ def _write(ready: Ready, sides: Sides, out: Path) -> tuple[str, ...]:
         for name in (part.name for part in parts)
     }
     there = next((path for path in wanted.values() if path.exists()), None)
-    if there is not None:
-        raise UsageError(f"{there} is there already; name another folder for --out")
+    if there is not None and not force:
+        raise UsageError(
+            f"{there} is there already; name another folder for --out, or --force writes over it"
+        )
+    read = [file.path for source in sources for file in locate(source.path).files]
+    for path in wanted.values():
+        if path.exists() and any(path.samefile(one) for one in read):
+            raise UsageError(f"{path} is a file that is read; name another folder for --out")
     try:
         out.mkdir(parents=True, exist_ok=True)
         with _Files(wanted) as files:

@@ -87,6 +87,14 @@ def test_a_sample_follows_content_and_seed_not_place(write, ready):
     assert contents[0] == contents[1] != contents[2]
 
 
+def test_a_sample_of_more_rows_than_there_are_is_remarked_on(write, ready):
+    path = write("a.jsonl", qa_rows(40))
+    found = ready(path, source={"sample": 100000}, validation={"fraction": 0})
+    assert "a: sample: 100000 asks for more rows than there are, 40" in found.notes
+    some = ready(path, source={"sample": 40}, validation={"fraction": 0})
+    assert not any("asks for more" in note for note in some.notes)
+
+
 def test_fewer_held_out_examples_can_be_scored_and_the_rest_is_accounted_for(write, ready):
     path = write("a.jsonl", qa_rows(100))
     whole = ready(path, validation={"fraction": 0.3})
@@ -136,7 +144,7 @@ def test_a_source_without_rows_in_a_part_is_left_out_of_it_and_said(write, ready
 
 
 def test_examples_too_few_for_the_parts_are_refused(write, ready):
-    with pytest.raises(DataError, match=r"parts 9: 3 examples are too few, .* say fewer parts"):
+    with pytest.raises(DataError, match=r"parts 9: 3 examples are too few, nothing is in \d of 9 parts; say fewer"):
         ready(write("a.jsonl", qa_rows(3)), parts=9, part=1, validation={"fraction": 0})
 
 
@@ -225,11 +233,16 @@ def test_mix_prints_where_rows_go_and_what_an_epoch_takes(run, run_file):
         "rows",
         "in",
         "dropped",
+        "left",
+        "aside",
         "train",
         "held",
         "out",
         "documents",
     ]
+    (b_line,) = [line.split() for line in lines if line.startswith("b  ")][:1]
+    assert b_line[1:3] == ["31", "1"]
+    assert int(b_line[3]) > 0
     assert any(line.startswith("b: 1 empty answer, ") for line in lines)
     assert any(line.startswith("all ") for line in lines)
     found = json.loads(run(mix_verb, run_file, "data.0.weight=3", "--json").stdout)
@@ -254,7 +267,7 @@ def test_split_counts_every_row_and_writes_each_side_once(run, write, tmp_path):
     path = write("a.jsonl", rows)
     result = run(split_verb, path, "--fraction", 0.2, "--parts", 3, "--out", tmp_path / "out")
     assert result.exit_code == 0
-    assert "60 rows in = 60 on a side + 0 dropped" in result.stdout
+    assert "60 rows in: 60 used, 0 dropped" in result.stdout
     assert "in more than one part: 0" in result.stdout
     written = {p.name: p.read_text().splitlines() for p in (tmp_path / "out").iterdir()}
     assert sorted(written) == [

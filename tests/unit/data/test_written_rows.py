@@ -124,3 +124,33 @@ def test_a_column_that_is_the_prompt_names_no_document(write) -> None:
     assert "stay together" not in detected.reason
     (read,) = reader.examples()
     assert read.document == read.content
+
+
+def test_a_filter_that_leaves_nothing_says_so_and_fails(write, tmp_path, capsys) -> None:
+    path, out = write("a.jsonl", [{"prompt": "Who?", "completion": "I."}]), tmp_path / "kept.jsonl"
+    code = data("filter", path, "--filter", "short_response:min_words=9", "--out", out)
+    said, err = capsys.readouterr()
+    assert code == 1
+    assert "nothing is left of 1 rows (1 short response)" in err
+    assert f"kept       {out}: empty, no row is left" in said
+
+
+def test_split_takes_what_says_what_a_file_is(write, tmp_path, capsys) -> None:
+    rows = [{"ask": f"Question {n}", "say": f"Answer {n}", "text": f"T {n}"} for n in range(9)]
+    path = write("a.jsonl", rows)
+    asked = ("split", path, "--column", "prompt=ask", "--column", "completion=say")
+    assert data(*asked, "--fraction", 0.3, "--out", tmp_path / "out") == 0
+    assert "9 rows in: 9 used, 0 dropped" in capsys.readouterr().out
+    written = (tmp_path / "out" / "a-train.jsonl").read_text()
+    assert set(json.loads(written.splitlines()[0])) == {"prompt", "completion"}
+    assert data(*asked, "--fraction", 0.3, "--out", tmp_path / "out") == 2
+    assert "--force writes over it" in capsys.readouterr().err
+    assert data(*asked, "--fraction", 0.3, "--out", tmp_path / "out", "--force") == 0
+    assert (tmp_path / "out" / "a-train.jsonl").read_text() == written
+    capsys.readouterr()
+
+
+def test_split_refuses_for_a_run_file_what_the_run_file_says(write, capsys) -> None:
+    path = write("run.yaml", "name: r\n")
+    assert data("split", path, "--format", "qa") == 2
+    assert "--format is for a data file" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tunebook.cli.data.options import source_options
+from tunebook.errors import TunebookError
 from tunebook.units import format_count
 
 if TYPE_CHECKING:
@@ -51,7 +52,10 @@ def command(
     roles: dict[str, str],
     as_json: bool,
 ) -> None:
-    """Take the rows of PATH through filters; say and write what is kept, changed and dropped."""
+    """Take the rows of PATH through filters; say and write what is kept, changed and dropped.
+
+    Exits with 1 when no row is left.
+    """
     from tunebook.workflows import data_filter
 
     found = data_filter.filter_rows(
@@ -71,6 +75,17 @@ def command(
         click.echo(json.dumps(dataclasses.asdict(found), ensure_ascii=False, indent=2))
     else:
         _print(found)
+    if not found.rows_out:
+        raise TunebookError(_nothing_left(found))
+
+
+def _nothing_left(found: Filtered) -> str:
+    why = ", ".join(f"{format_count(n)} {reason}" for reason, n in found.dropped.items())
+    empty = f"; {found.out} is empty" if found.out is not None else ""
+    return (
+        f"{found.source}: nothing is left of {format_count(found.rows_in)} rows ({why}){empty}; "
+        "loosen the filter that drops the most, or leave it out"
+    )
 
 
 def read_filter(text: str) -> dict[str, Settings]:
@@ -113,6 +128,8 @@ def _print(found: Filtered) -> None:
         click.echo(f"  after    {after}")
     if found.out is not None:
         lines = f"{format_count(found.out_lines)} lines, format {found.out_format}"
+        if found.out_format is None:
+            lines = "empty, no row is left"
         click.echo(f"kept       {found.out}: {lines}")
     if found.dropped_out is not None:
         click.echo(f"dropped    {found.dropped_out}: each with its reason and id")

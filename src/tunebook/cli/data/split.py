@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import click
 
 from tunebook.cli.data.mix import print_columns
-from tunebook.recipe.tree import DocumentUnit
+from tunebook.cli.data.options import source_options, token_options
 from tunebook.units import format_count
 
 if TYPE_CHECKING:
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 @click.option(
     "--out", type=click.Path(path_type=Path), help="A folder to write the rows of each side into."
 )
-@click.option("--document", type=click.Choice(get_args(DocumentUnit)), default="auto")
-@click.option("--model", default="tunebook/tiny", show_default=True, help="Whose tokenizer.")
+@click.option("--force", is_flag=True, help="Write over files that are there.")
+@source_options
+@token_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     target: str,
@@ -34,14 +35,20 @@ def command(
     fraction: float | None,
     parts: int | None,
     out: Path | None,
+    force: bool,
+    data_format: str,
     document: str,
+    columns: dict[str, str],
+    roles: dict[str, str],
     model: str,
+    template: str,
+    stage: str | None,
     as_json: bool,
 ) -> None:
     """Show how many rows and documents of PATH, or of a run's sources, go where.
 
-    With --out the rows of each side are written as JSON lines. --document and --model are for a
-    data file; a run file states its own.
+    With --out the rows of each side are written as JSON lines. What says what the data is and
+    how it becomes tokens (--format to --stage) is for a data file; a run file states its own.
     """
     from tunebook.workflows.data_split import split
 
@@ -51,8 +58,14 @@ def command(
         fraction=fraction,
         parts=parts,
         out=out,
+        force=force,
+        data_format=data_format,
         document=document,
+        columns=columns,
+        roles=roles,
         model=model,
+        template=template,
+        stage=stage,
         say=lambda text: click.echo(text, err=True),
     )
     if as_json:
@@ -70,12 +83,16 @@ def _print(found: SplitShown) -> None:
     total = sum(side.rows for side in found.sides)
     print_columns(["side", *keys], lines)
     torn = total + dropped - found.rows_in
-    shared = "" if not torn else f", {format_count(torn)} of them on several sides"
     why = ", ".join(f"{format_count(n)} {reason}" for reason, n in found.dropped.items())
     click.echo(
-        f"{format_count(found.rows_in)} rows in = {format_count(total)} on a side{shared} + "
+        f"{format_count(found.rows_in)} rows in: {format_count(found.rows_in - dropped)} used, "
         f"{format_count(dropped)} dropped{f' ({why})' if why else ''}"
     )
+    if torn:
+        click.echo(
+            "a row that is cut into pieces counts on every side that has one: the sides add up to "
+            f"{format_count(total)} rows"
+        )
     click.echo(f"held out and trained on all the same: {format_count(found.held_out_and_trained)}")
     if len(found.sides) > 2:
         click.echo(f"in more than one part: {format_count(found.in_several_parts)}")
