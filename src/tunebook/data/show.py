@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from tunebook.data.build import (
 from tunebook.data.codec import TextCodec
 from tunebook.data.detect import detect
 from tunebook.data.shards import Part, Shards, row_id
-from tunebook.data.sources import locate
+from tunebook.data.sources import describe_files, locate
 from tunebook.data.store import Store
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Source
@@ -122,6 +123,7 @@ def _describe(source: Source, built: Built, codec: TextCodec, stage: str) -> Sho
         )
     shards = Shards([Part(built.name, store, np.arange(len(store), dtype=np.int64))])
     first = shards.example(0)
+    sample = mark_tokens(codec, first.ids, first.target)
     return ShownData(
         source=source.path,
         format=detected.format,
@@ -141,9 +143,28 @@ def _describe(source: Source, built: Built, codec: TextCodec, stage: str) -> Sho
         target_tokens=int(shards.target_counts.sum()),
         lengths=_lengths(shards),
         sample_id=first.id,
-        sample=mark_tokens(codec, first.ids, first.target),
-        notes=tuple(row_notes(facts)),
+        sample=sample,
+        notes=tuple(_notes(built, sample)),
     )
+
+
+def _notes(built: Built, sample: Sequence[ShownToken]) -> Iterator[str]:
+    """Say what is to be noticed: of the files, of the rows, and of the row that is shown."""
+    if files := describe_files(built.located):
+        yield files
+    yield from row_notes(built.store.facts)
+    if built.renderer.name == "none" and _touch(sample):
+        yield (
+            "prompt and answer touch, no character is between them; `template: qa` or `chat` (on "
+            "the command line `--template qa`) puts something between"
+        )
+
+
+def _touch(sample: Sequence[ShownToken]) -> bool:
+    """Tell whether the first answer of a row begins right behind a letter or sign."""
+    prompt = "".join(token.text for token in itertools.takewhile(lambda t: not t.target, sample))
+    answer = "".join(token.text for token in sample)[len(prompt) :]
+    return bool(prompt and answer) and not (prompt[-1].isspace() or answer[0].isspace())
 
 
 def _lengths(shards: Shards) -> Lengths:

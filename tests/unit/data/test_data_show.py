@@ -52,6 +52,53 @@ def test_text_is_shown_for_continued_training(run, write):
     assert (found["stage"], found["template"], found["format"]) == ("cpt", "text", "text")
 
 
+@pytest.mark.parametrize(
+    ("text", "shown", "more"),
+    [
+        ("word " * 5000, "word " * 800, 21_000),
+        ("a line\n" * 100, ("a line\n" * 40)[:-1], 421),
+    ],
+)
+def test_of_a_long_row_the_beginning_is_printed_and_all_of_it_on_request(
+    run, write, text, shown, more
+):
+    path = write("a.jsonl", [{"text": text}])
+    end = "<|endoftext|>"
+
+    def row(*options):
+        printed = run(path, *options).output.partition("marked\n\n")[2]
+        return printed.replace("⟦", "").replace("⟧", "")
+
+    begun, _, rest = row().partition("\n… ")
+    assert begun == shown
+    assert rest == f"{more + len(end):,} characters more (--full shows all)\n"
+    assert row("--full") == f"{text}{end}\n"
+    tokens = json.loads(run(path, "--json").output)["sample"]
+    assert "".join(token["text"] for token in tokens) == text + end
+
+
+def test_a_short_row_is_printed_whole(run, write):
+    assert "more (--full" not in run(write("a.txt", "It was night.\n")).output
+
+
+def test_it_is_noted_when_prompt_and_answer_touch(run, write):
+    path = write("a.jsonl", [{"prompt": "Who?", "completion": "A fox."}])
+    assert "note       prompt and answer touch" in run(path, "--template", "none").output
+    assert "touch" not in run(path, "--template", "qa").output
+    for spaced in (
+        {"prompt": "Who? ", "completion": "I."},
+        {"prompt": "Who?", "completion": " I."},
+    ):
+        assert "touch" not in run(write("b.jsonl", [spaced]), "--template", "none").output
+
+
+def test_the_files_of_a_folder_are_counted(run, write, tmp_path):
+    for name in ("a.txt", "b.txt", "notes.pdf"):
+        write(f"d/{name}", "It was night.\n")
+    said = "note       2 files are read, 1 is left out: notes.pdf"
+    assert said in run(tmp_path / "d").output
+
+
 def test_a_column_option_without_equals_is_a_usage_error(run, write):
     result = run(write("a.jsonl", [{"text": "x"}]), "--column", "prompt")
     assert result.exit_code == 2

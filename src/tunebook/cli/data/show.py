@@ -15,12 +15,16 @@ from tunebook.units import format_count, format_percent
 if TYPE_CHECKING:
     from tunebook.data.show import ShownData
 
+_SHOWN_LINES = 40
+_SHOWN_CHARACTERS = 4000
+
 
 @click.command("show")
 @click.argument("path")
 @token_options
 @source_options
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--full", is_flag=True, help="Print the whole row, however long it is.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, the row whole.")
 def command(
     path: str,
     model: str,
@@ -30,6 +34,7 @@ def command(
     document: str,
     columns: dict[str, str],
     roles: dict[str, str],
+    full: bool,
     as_json: bool,
 ) -> None:
     """Show the format of PATH, its rows and lengths, and one row with target tokens marked."""
@@ -48,7 +53,7 @@ def command(
     if as_json:
         click.echo(json.dumps(_as_json(found), ensure_ascii=False, indent=2))
     else:
-        _print(found)
+        _print(found, full=full)
 
 
 def _as_json(found: ShownData) -> dict[str, object]:
@@ -64,7 +69,7 @@ def _as_json(found: ShownData) -> dict[str, object]:
     return {**first, **{key: value for key, value in whole.items() if key not in first}}
 
 
-def _print(found: ShownData) -> None:
+def _print(found: ShownData, *, full: bool) -> None:
     click.echo(f"source     {found.source}")
     click.echo(f"format     {found.format}: {found.reason} (looked at {found.looked_at})")
     if found.columns:
@@ -90,10 +95,10 @@ def _print(found: ShownData) -> None:
     )
     for note in found.notes:
         click.echo(f"note       {note}")
-    _print_sample(found)
+    _print_sample(found, full=full)
 
 
-def _print_sample(found: ShownData) -> None:
+def _print_sample(found: ShownData, *, full: bool) -> None:
     """Print the row; on a terminal targets are bold green, else between double brackets."""
     from rich.console import Console
     from rich.text import Text
@@ -103,21 +108,45 @@ def _print_sample(found: ShownData) -> None:
         "tokens are marked"
     )
     click.echo()
+    parts = [(token.text, token.target) for token in found.sample]
+    left_out = 0
+    if not full:
+        parts, left_out = _begin(parts)
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    if not console.is_terminal:
-        click.echo(_bracketed(found))
-        return
-    text = Text()
-    for token in found.sample:
-        text.append(token.text, style="bold green" if token.target else "")
-    console.print(text)
+    if console.is_terminal:
+        text = Text()
+        for said, target in parts:
+            text.append(said, style="bold green" if target else "")
+        console.print(text)
+    else:
+        click.echo(_bracketed(parts))
+    if left_out:
+        more = "character" if left_out == 1 else "characters"
+        click.echo(f"… {format_count(left_out)} {more} more (--full shows all)")
 
 
-def _bracketed(found: ShownData) -> str:
+def _begin(whole: list[tuple[str, bool]]) -> tuple[list[tuple[str, bool]], int]:
+    """Keep the first lines of a row and count the characters of the rest."""
+    kept: list[tuple[str, bool]] = []
+    characters, lines = _SHOWN_CHARACTERS, _SHOWN_LINES
+    for text, target in whole:
+        fits = text[:characters]
+        pieces = fits.split("\n")
+        fits = "\n".join(pieces[:lines])
+        kept.append((fits, target))
+        characters -= len(fits)
+        lines -= min(len(pieces), lines) - 1
+        if len(fits) < len(text):
+            break
+    n_kept = sum(len(text) for text, _ in kept)
+    return kept, sum(len(text) for text, _ in whole) - n_kept
+
+
+def _bracketed(tokens: list[tuple[str, bool]]) -> str:
     parts, inside = [], False
-    for token in found.sample:
-        if token.target != inside:
-            parts.append("⟦" if token.target else "⟧")
-            inside = token.target
-        parts.append(token.text)
+    for text, target in tokens:
+        if target != inside:
+            parts.append("⟦" if target else "⟧")
+            inside = target
+        parts.append(text)
     return "".join(parts) + ("⟧" if inside else "")
