@@ -85,7 +85,7 @@ class Job:
     @cached_property
     def chain(self) -> Chain:
         """The filters of the source."""
-        return chain_of(build_filters(self.source.filters))
+        return chain_of(build_filters(self.source.filters, self.source))
 
     @cached_property
     def renderer(self) -> Renderer:

@@ -19,7 +19,7 @@ from tunebook.data.score_chunks import Chunk, batches_of_chunks, cut_chunks
 from tunebook.data.scores import Score, Scores, ScoreWriter, read_scores
 from tunebook.data.sources import hash_files
 from tunebook.data.tokenize import tokenize
-from tunebook.errors import DataError, UsageError
+from tunebook.errors import DataError, ModelError, UsageError
 from tunebook.models.load import LoadedModel, choose_device, choose_precision, load_model
 from tunebook.models.tokenizer import Codec, load_tokenizer
 from tunebook.records import Example
@@ -35,6 +35,9 @@ _GROUP_CHARACTERS = 64 * 1024
 _TOKENS_PER_BATCH = {"cpu": 2048, "mps": 4096, "cuda": 16384}
 _PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 _BINS = 24
+# A band that keeps less than this does not fit the model; the one proposed leaves out its tails.
+_LEAST_KEPT = 0.05
+_PROPOSED = (5, 95)
 _HASHED_BYTES = 1 << 20
 
 Watch = Callable[[int, int, float], None]
@@ -57,7 +60,8 @@ class Band:
 class Scored:
     """The losses of a file; `rows` are those with a line in it, `unscored` those without a loss.
 
-    `loss` weighs every row alike; `histogram` counts rows between neighbouring `edges`.
+    `loss` weighs every row alike; `histogram` counts rows between neighbouring `edges`. `proposed`
+    is another band, where the one that was asked for keeps under 5 % of the rows or all of them.
     """
 
     out: str
@@ -72,6 +76,7 @@ class Scored:
     edges: tuple[float, ...]
     histogram: tuple[int, ...]
     band: Band
+    proposed: tuple[float, float] | None
     seconds: float
 
 
@@ -159,6 +164,7 @@ def score(
     started = time.monotonic()
     with ScoreWriter(out, header) as writer:
         before = writer.written
+        watch(before, n_rows, 0.0)
         for group in _groups(reader, before):
             writer.add(_score_group(judge, group))
             watch(writer.written, n_rows, time.monotonic() - started)
@@ -223,13 +229,20 @@ def _hash_weights(folder: Path) -> str:
     Whole files would take minutes; two models of one kind differ in every part of their weights.
     """
     digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*.safetensors"), folder / "config.json"]):
-        size = path.stat().st_size
-        digest.update(f"{path.name}\0{size}\0".encode())
-        with path.open("rb") as stream:
-            for start in (0, size // 2, max(size - _HASHED_BYTES, 0)):
-                stream.seek(start)
-                digest.update(stream.read(_HASHED_BYTES))
+    weights = [*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")]
+    for path in sorted([*weights, folder / "config.json"]):
+        try:
+            with path.open("rb") as stream:
+                size = stream.seek(0, 2)
+                digest.update(f"{path.name}\0{size}\0".encode())
+                for start in (0, size // 2, max(size - _HASHED_BYTES, 0)):
+                    stream.seek(start)
+                    digest.update(stream.read(_HASHED_BYTES))
+        except OSError as error:
+            raise ModelError(
+                f"{path} cannot be read ({error.strerror}), so it cannot be told under which model "
+                "rows are scored; put it back"
+            ) from None
     return digest.hexdigest()
 
 
@@ -256,8 +269,18 @@ def _sum_up(
         edges=edges,
         histogram=histogram,
         band=Band(low, high, below, len(losses) - below - above, above, unscored),
+        proposed=_propose(losses, len(losses) - below - above),
         seconds=seconds,
     )
+
+
+def _propose(losses: NDArray[np.float64], n_kept: int) -> tuple[float, float] | None:
+    """Give a band by the percentiles of these losses, when the one that was asked for is no use."""
+    if not len(losses) or _LEAST_KEPT * len(losses) <= n_kept < len(losses):
+        return None
+    low, high = np.percentile(losses, _PROPOSED)
+    low, high = math.floor(low * 100) / 100, math.ceil(high * 100) / 100
+    return (low, high) if low < high else None
 
 
 def _histogram(losses: NDArray[np.float64]) -> tuple[tuple[float, ...], tuple[int, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from tunebook.cli.main import main
 from tunebook.data.filters import FILTERS
+from tunebook.errors import ModelError
 from tunebook.workflows.data_filter import filter_rows, open_source
 from tunebook.workflows.data_show import source_of
 
@@ -312,6 +314,67 @@ def test_scores_of_another_file_or_setting_are_refused(write, tmp_path, tiny_mod
     assert code == 2
     assert "other#1: the row has no score" in err
     assert "tunebook data score" in err
+
+
+def test_a_band_that_does_not_fit_the_model_is_said_and_another_is_proposed(
+    write, tmp_path, tiny_model, capsys
+) -> None:
+    path, out = stories(write), tmp_path / "scores, all.jsonl"
+    asked = ("score", path, "--format", "text", "--document", "row", "--model", tiny_model)
+    asked = (*asked, "--max-tokens", 64, "--out", out)
+    code, said, _ = run(capsys, *asked, "--keep", 90, 91)
+    assert code == 0
+    assert "it keeps nothing; the middle 90 % of these rows are from " in said
+    whole = said.splitlines()[-1].removeprefix("next").split()
+    assert whole[:8] == f"tunebook data filter {path} --format text --document row".split()
+    words = shlex.split(said.splitlines()[-1].removeprefix("next"))[2:]
+    code, _, err = run(capsys, *words, "--out", tmp_path / "kept.jsonl")
+    assert code == 0, err
+    kept = len((tmp_path / "kept.jsonl").read_bytes().splitlines())
+    assert 30 <= kept < 40
+    assert "it drops nothing" in run(capsys, *asked, "--keep", 0, 90)[1]
+    low = min(orjson.loads(line)["loss"] for line in out.read_bytes().splitlines()[1:])
+    fitting = run(capsys, *asked, "--keep", round(low + 0.005, 4), 90, "--json")[1]
+    assert json.loads(fitting)["proposed"] is None
+
+
+def test_rows_scored_under_another_reading_say_so(write, tmp_path, tiny_model, capsys) -> None:
+    parts = "".join(f"# Part {i}\n\n{STORY}\n\n" for i in range(3))
+    path, out = write("a.md", parts), tmp_path / "s.jsonl"
+    asked = ("score", path, "--document", "heading", "--model", tiny_model, "--out", out)
+    assert run(capsys, *asked, "--max-tokens", 64)[0] == 0
+    code, _, err = run(capsys, "filter", path, "--filter", f"loss_band:scores={out},low=0,high=99")
+    assert code == 2
+    assert "scored with document heading, and the file is read with document auto" in err
+    assert "score the same file" not in err
+
+
+def test_weights_that_cannot_be_told_apart_are_a_sentence(tmp_path) -> None:
+    from tunebook.workflows.data_score import _hash_weights
+
+    with pytest.raises(ModelError, match=r"config.json cannot be read \(No such file"):
+        _hash_weights(tmp_path)
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    before = _hash_weights(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text("{}", encoding="utf-8")
+    assert _hash_weights(tmp_path) != before
+
+
+def test_progress_without_a_terminal_is_said_less_and_less_often(monkeypatch, capsys) -> None:
+    from tunebook.cli.data import score as verb
+
+    now = 0.0
+    monkeypatch.setattr(verb.time, "monotonic", lambda: now)
+    watch = verb._lines()
+    watch(500, 10_000, 0.0)
+    for second in range(1, 3600):
+        now = float(second)
+        watch(500 + second, 10_000, now)
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "scoring 10,000 rows, 500 of them before"
+    assert said[1].startswith("scored 510 of 10,000 rows, ")
+    assert said[1].endswith(" left")
+    assert len(said) == 11
 
 
 def test_chunks_longer_than_the_model_reads_are_refused(

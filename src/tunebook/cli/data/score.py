@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from tunebook.workflows.data_score import Scored
 
 _BAR = 40
-_SAY_EVERY_SECONDS = 10.0
+_SAY_AFTER_SECONDS = 10.0
+_SAY_AT_LEAST_EVERY_SECONDS = 600.0
 
 
 @click.command("score")
@@ -105,7 +107,12 @@ def command(
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(found), ensure_ascii=False, indent=2))
     else:
-        _print(found)
+        stated = {"--format": data_format, "--document": document, "--stage": stage or "auto"}
+        reading = [word for pair in stated.items() if pair[1] != "auto" for word in pair]
+        for option, pairs in (("--column", columns), ("--role", roles)):
+            for name, own in pairs.items():
+                reading += [option, f"{name}={own}"]
+        _print(found, reading)
 
 
 @contextmanager
@@ -129,22 +136,26 @@ def _progress() -> Iterator[Callable[[int, int, float], None]]:
 
 
 def _lines() -> Callable[[int, int, float], None]:
-    said, first = time.monotonic(), list[tuple[int, float]]()
+    """Say at once how many rows there are, then how far it is, less and less often."""
+    start, wait, began = time.monotonic(), _SAY_AFTER_SECONDS, -1
 
     def watch(done: int, rows: int, seconds: float) -> None:
-        nonlocal said
-        first[:] = first or [(done, seconds)]
-        if time.monotonic() - said < _SAY_EVERY_SECONDS:
+        nonlocal start, wait, began
+        if began < 0:
+            began = done
+            before = f", {format_count(done)} of them before" if done else ""
+            click.echo(f"scoring {format_count(rows)} rows{before}", err=True)
+        if time.monotonic() - start < wait:
             return
-        said = time.monotonic()
-        fresh, took = done - first[0][0], seconds - first[0][1]
-        left = f", {format_seconds((rows - done) * took / fresh)} left" if fresh else ""
+        start, wait = time.monotonic(), min(2 * wait, _SAY_AT_LEAST_EVERY_SECONDS)
+        fresh = done - began
+        left = f", {format_seconds((rows - done) * seconds / fresh)} left" if fresh else ""
         click.echo(f"scored {format_count(done)} of {format_count(rows)} rows{left}", err=True)
 
     return watch
 
 
-def _print(found: Scored) -> None:
+def _print(found: Scored, reading: Sequence[str]) -> None:
     click.echo(f"source     {found.source}")
     scored = f"{format_count(found.rows)} rows"
     if found.rows_before:
@@ -171,6 +182,23 @@ def _print(found: Scored) -> None:
         f"{format_count(band.below)} below, {format_count(band.above)} above"
         + (f", {format_count(band.unscored)} without a loss" if band.unscored else "")
     )
-    click.echo(
-        f"next       --filter loss_band:scores={found.out},low={band.low:g},high={band.high:g}"
+    low, high = found.proposed or (band.low, band.high)
+    if found.proposed:
+        click.echo(f"           {_say_proposed(found)}")
+    if band.kept or found.proposed:
+        scores = found.out.replace(",", "\\,")
+        asked = f"loss_band:scores={scores},low={low:g},high={high:g}"
+        words = ["tunebook", "data", "filter", found.source, *reading, "--filter", asked]
+        click.echo(f"next       {shlex.join(words)}")
+
+
+def _say_proposed(found: Scored) -> str:
+    assert found.proposed is not None
+    low, high = found.proposed
+    fits = "it drops nothing" if found.band.kept else "it keeps nothing"
+    if 0 < found.band.kept < found.rows - found.unscored:
+        fits = "it keeps under 5 %"
+    return (
+        f"that band is none for this model: {fits}; the middle 90 % of these rows are from "
+        f"{low:g} to {high:g}"
     )

@@ -20,6 +20,7 @@ from tunebook.data.filters.short_response import ShortResponse
 from tunebook.data.filters.short_response_ramp import ShortResponseRamp
 from tunebook.data.filters.unbalanced import Unbalanced
 from tunebook.errors import RunFileError
+from tunebook.recipe.tree import Source
 
 FILTERS: Mapping[str, Callable[..., Filter | Rewrite | Memory]] = {
     "repair_special_tokens": RepairSpecialTokens,
@@ -54,14 +55,21 @@ class NamedFilter:
 
 def build_filters(
     specs: Sequence[str | Mapping[str, Mapping[str, float | int | str | bool]]],
+    source: Source | None = None,
 ) -> list[NamedFilter]:
-    """Build the filters of a source afresh; RunFileError for an unknown name or setting."""
+    """Build the filters of a source afresh; RunFileError for an unknown name or setting.
+
+    How the source is read is told to filters that have scores of it.
+    """
     built = []
     for spec in specs:
         pairs: list[tuple[str, Settings]] = (
             [(spec, {})] if isinstance(spec, str) else [(k, v) for k, v in spec.items()]
         )
         built += [_build(name, settings) for name, settings in pairs]
+    for one in built:
+        if source is not None and isinstance(one.judge, LossBand):
+            one.judge.read_as(source)
     return built
 
 
