@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from tunebook.data.formats import SHAPES
-from tunebook.data.formats.shape import list_keys
+from tunebook.data.formats.shape import columns_advice, list_keys
 from tunebook.data.rows import RawRow
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Source
@@ -34,13 +33,6 @@ def check_columns(first: RawRow, columns: Sequence[str], source: Source) -> None
                 f"{first.place}: the row has no {own!r} (for {name}); did you mean {near[0]!r}? it "
                 f"has {list_keys(columns)}; write {columns_advice({name: near[0]})}"
             )
-
-
-def columns_advice(columns: Mapping[str, str]) -> str:
-    """Write a mapping for a run file and for the command line."""
-    stated = ", ".join(f"{name}: {own}" for name, own in columns.items())
-    options = " ".join(f"--column {name}={shlex.quote(own)}" for name, own in columns.items())
-    return f"`columns: {{{stated}}}` (on the command line `{options}`)"
 
 
 def perhaps_a_row(first: RawRow) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunebook.data.build import Built, row_notes
+from tunebook.data.sources import describe_files
 from tunebook.data.store import Store
 
 PERCENTILES = (5, 25, 50, 75, 95, 99)
@@ -80,7 +81,7 @@ def describe_source(built: Built) -> SourceStats:
         bytes_per_token=n_bytes / n_targets if n_targets else None,
         lengths=distribution(lengths),
         target_lengths=distribution(targets),
-        notes=tuple(row_notes(facts)),
+        notes=tuple(filter(None, (describe_files(built.located), *row_notes(facts)))),
     )
 
 

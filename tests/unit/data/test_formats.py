@@ -65,6 +65,12 @@ def test_a_format_that_is_named_reads_what_it_reads_when_it_is_found(write):
     assert found(path, format="qa").reason.startswith("as named; rows have question, answer and")
 
 
+def test_a_row_without_a_key_says_how_to_name_it_on_the_command_line_too(write):
+    path = write("a.json", [{"question": "q", "reply": "a"}])
+    with pytest.raises(DataError, match=r"`columns: \{answer: your_name\}` \(on the .*`--column a"):
+        found(path, format="qa")
+
+
 def test_response_is_read_as_output_when_there_is_no_output(write):
     path = write("a.json", [{"instruction": "Greet.", "input": "", "response": "Hi."}])
     detected = found(path)

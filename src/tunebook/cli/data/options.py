@@ -31,7 +31,7 @@ def source_options(function: Command) -> Command:
                 multiple=True,
                 metavar="NAME=OWN",
                 callback=_pairs,
-                help="As prompt=question.",
+                help="The name tunebook needs, then the file's own, as prompt=question.",
             ),
             click.option(
                 "--role",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -111,8 +112,15 @@ def missing_keys(
     return DataError(
         f"{row.place}: the row has no {' and no '.join(wanted)}; it has "
         f"{list_keys(row.values)}, and format {found_format} needs {' and '.join(missing)} in "
-        f"every row; name your own columns as `columns: {{{missing[-1]}: your_name}}`"
+        f"every row; name your own columns as {columns_advice({missing[-1]: 'your_name'})}"
     )
+
+
+def columns_advice(columns: Mapping[str, str]) -> str:
+    """Write a mapping for a run file and for the command line."""
+    stated = ", ".join(f"{name}: {own}" for name, own in columns.items())
+    options = " ".join(f"--column {name}={shlex.quote(own)}" for name, own in columns.items())
+    return f"`columns: {{{stated}}}` (on the command line `{options}`)"
 
 
 def not_text(row: RawRow, column: str, value: object) -> DataError:
