@@ -6,9 +6,10 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
 
 from tunebook.errors import StorageError
 from tunebook.units import format_bytes
@@ -24,23 +25,54 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     Raises StorageError when the disk is full or the folder is not writable.
     """
     data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with storage_errors(f"write {path}", path.parent, needs_bytes=len(data)):
-        try:
-            with open(aside, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(aside, path)
-        except BaseException:
-            aside.unlink(missing_ok=True)
-            raise
-        sync_folder(path.parent)
+    with (
+        storage_errors(f"write {path}", path.parent, needs_bytes=len(data)),
+        _put_together([path]) as (file,),
+    ):
+        file.write(data)
 
 
 def write_text(path: Path, text: str) -> None:
     """Replace a text file in one step."""
     write_atomically(path, text)
+
+
+@contextmanager
+def files_aside(paths: Sequence[Path]) -> Iterator[Sequence[IO[bytes]]]:
+    """Open files beside their names; at the end of the block all are put in place, durable.
+
+    When the block raises, none is, and nothing is left of them. Raises StorageError when the disk
+    is full or a folder is not writable.
+    """
+    if not paths:
+        yield []
+        return
+    what = str(paths[0]) if len(paths) == 1 else f"{len(paths)} files such as {paths[0].name}"
+    try:
+        with storage_errors(f"write {what}", paths[0].parent), _put_together(paths) as files:
+            yield files
+    except OSError as error:
+        raise StorageError(f"cannot write {what}: {error.strerror}; name another place") from error
+
+
+@contextmanager
+def _put_together(paths: Sequence[Path]) -> Iterator[Sequence[IO[bytes]]]:
+    asides = [path.with_name(f".{path.name}.{os.getpid()}") for path in paths]
+    try:
+        with ExitStack() as stack:
+            files = [stack.enter_context(open(aside, "wb")) for aside in asides]
+            yield files
+            for file in files:
+                file.flush()
+                os.fsync(file.fileno())
+        for aside, path in zip(asides, paths, strict=True):
+            os.replace(aside, path)
+    except BaseException:
+        for aside in asides:
+            aside.unlink(missing_ok=True)
+        raise
+    for folder in dict.fromkeys(path.parent for path in paths):
+        sync_folder(folder)
 
 
 def sync_folder(folder: Path) -> None:

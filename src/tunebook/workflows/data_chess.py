@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ import orjson
 import zstandard
 from pydantic import ValidationError
 
-from tunebook.book.atomic import storage_errors, sync_folder
+from tunebook.book.atomic import files_aside
 from tunebook.data.chess.engine import close_engines, find_engine
 from tunebook.data.chess.games import Game
 from tunebook.data.chess.labels import make_labeller
@@ -151,19 +150,8 @@ def _refuse_target(target: Path | None) -> None:
 @contextmanager
 def _aside(target: Path) -> Iterator[IO[bytes]]:
     """Write a file beside its name and rename it when it is whole; .gz and .zst are packed."""
-    aside = target.with_name(f".{target.name}.{os.getpid()}")
-    with storage_errors(f"write {target}", target.parent):
-        try:
-            with aside.open("wb") as raw:
-                with _packed(raw, target.suffix.lower()) as stream:
-                    yield stream
-                raw.flush()
-                os.fsync(raw.fileno())
-            os.replace(aside, target)
-        except BaseException:
-            aside.unlink(missing_ok=True)
-            raise
-        sync_folder(target.parent)
+    with files_aside([target]) as (raw,), _packed(raw, target.suffix.lower()) as stream:
+        yield stream
 
 
 @contextmanager

@@ -6,20 +6,18 @@ once to write. Rows are never held.
 
 from __future__ import annotations
 
-import os
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from tunebook.book.atomic import files_aside
 from tunebook.data.detect import Detected, detect
 from tunebook.data.examples import Read, Reader
 from tunebook.data.filters import NamedFilter, build_filters, chain_of
@@ -28,7 +26,7 @@ from tunebook.data.filters.settings import Settings
 from tunebook.data.filters.usable import unusable
 from tunebook.data.sources import locate
 from tunebook.data.written import rows_of, written_format
-from tunebook.errors import DataError, StorageError, UsageError
+from tunebook.errors import DataError, UsageError
 from tunebook.recipe.tree import Source
 from tunebook.records import Example
 from tunebook.workflows.data_show import source_of
@@ -121,21 +119,24 @@ def filter_rows(
     del keys_of
     written = written_format(detected.format, reader.stage)
     tally = _Tally()
-    with ExitStack() as stack:
-        kept = stack.enter_context(_Aside(out))
-        drops = stack.enter_context(_Aside(dropped_out))
+    targets = [one for one in (out, dropped_out) if one is not None]
+    with files_aside(targets) as files:
+        opened = dict(zip(targets, files, strict=True))
+        kept, drops = (opened.get(one) if one else None for one in (out, dropped_out))
         for read, outcome, why in _judge(reader, chain, tally, at):
             example = read.example
             _preview(tally, chain, example, outcome, preview)
             if why is not None:
                 tally.drop(example, why)
-                row = rows_of(read, example, written)[0]
-                drops.add({"id": example.id, "reason": why, **row})
+                if drops is not None:
+                    row = rows_of(read, example, written)[0]
+                    _add(drops, {"id": example.id, "reason": why, **row})
                 continue
             assert outcome is not None
             tally.rows_out += 1
             for row in rows_of(read, outcome.example, written):
-                kept.add(row)
+                if kept is not None:
+                    _add(kept, row)
                 tally.lines += 1
     if tally.rows_in != sum(tally.dropped.values()) + tally.rows_out:
         raise DataError(
@@ -161,6 +162,10 @@ def filter_rows(
         out_lines=tally.lines,
         dropped_out=None if dropped_out is None else str(dropped_out),
     )
+
+
+def _add(stream: IO[bytes], row: Mapping[str, object]) -> None:
+    stream.write(orjson.dumps(row) + b"\n")
 
 
 def open_source(source: Source, stage: str | None) -> tuple[Detected, Reader]:
@@ -270,58 +275,3 @@ def _changes(filters: Sequence[NamedFilter], changed: Counter[int]) -> dict[str,
         for place, one in enumerate(filters)
         if isinstance(one.judge, Rewrite)
     }
-
-
-class _Aside:
-    """Writes JSON lines beside a file and puts them in its place at the end; None writes nothing.
-
-    When the block ends by an exception, nothing is left.
-    """
-
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
-
-    def __enter__(self) -> _Aside:
-        if self.path is not None:
-            self._aside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-            try:
-                self._stream: IO[bytes] = self._aside.open("wb")
-            except OSError as error:
-                raise self._failure(error) from None
-        return self
-
-    def add(self, row: Mapping[str, object]) -> None:
-        """Write one row."""
-        if self.path is None:
-            return
-        try:
-            self._stream.write(orjson.dumps(row) + b"\n")
-        except OSError as error:
-            raise self._failure(error) from None
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self.path is None:
-            return
-        try:
-            try:
-                self._stream.flush()
-                os.fsync(self._stream.fileno())
-            finally:
-                self._stream.close()
-            if kind is None:
-                os.replace(self._aside, self.path)
-        except OSError as failure:
-            if kind is None:
-                raise self._failure(failure) from None
-        finally:
-            self._aside.unlink(missing_ok=True)
-
-    def _failure(self, error: OSError) -> StorageError:
-        return StorageError(
-            f"cannot write {self.path}: {error.strerror}; free space or name another file"
-        )

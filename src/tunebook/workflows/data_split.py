@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from tunebook.book.atomic import files_aside
 from tunebook.data.detect import detect
 from tunebook.data.examples import Reader
 from tunebook.data.filters import build_filters, chain_of
@@ -219,20 +219,18 @@ def _write(ready: Ready, sides: Sides, out: Path, force: bool) -> tuple[str, ...
             raise UsageError(f"{path} is a file that is read; name another folder for --out")
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with _Files(wanted) as files:
-            for name, source in zip(names, sources, strict=True):
-                mine = {
-                    side: part
-                    for side, parts in sides.items()
-                    for part in parts
-                    if part.name == name
-                }
-                for side, row in _rows(source, ready.recipe.stage, mine):
-                    files.add(name, side, row)
     except OSError as error:
         raise StorageError(
             f"cannot write to {out}: {error.strerror}; name another folder"
         ) from None
+    with files_aside(list(wanted.values())) as files:
+        streams = dict(zip(wanted, files, strict=True))
+        for name, source in zip(names, sources, strict=True):
+            mine = {
+                side: part for side, parts in sides.items() for part in parts if part.name == name
+            }
+            for side, row in _rows(source, ready.recipe.stage, mine):
+                streams[name, side].write(orjson.dumps(row) + b"\n")
     return tuple(str(path) for path in wanted.values())
 
 
@@ -285,37 +283,3 @@ def _places(
             "document is cut in pieces; say what a document is before writing rows"
         )
     return rows[first], side[first], sides
-
-
-class _Files:
-    """JSON lines written beside their names, and put in place together at the end."""
-
-    def __init__(self, wanted: dict[tuple[str, str], Path]) -> None:
-        self._wanted = wanted
-        self._aside = {
-            key: path.with_name(f".{path.name}.{os.getpid()}") for key, path in wanted.items()
-        }
-
-    def __enter__(self) -> _Files:
-        self._stack = ExitStack()
-        self._open: dict[tuple[str, str], IO[bytes]] = {
-            key: self._stack.enter_context(path.open("wb")) for key, path in self._aside.items()
-        }
-        return self
-
-    def add(self, name: str, side: str, row: dict[str, object]) -> None:
-        """Write one row."""
-        self._open[name, side].write(orjson.dumps(row) + b"\n")
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        try:
-            for stream in self._open.values():
-                stream.flush()
-                os.fsync(stream.fileno())
-            self._stack.close()
-            if kind is None:
-                for key, path in self._wanted.items():
-                    os.replace(self._aside[key], path)
-        finally:
-            for path in self._aside.values():
-                path.unlink(missing_ok=True)
