@@ -13,7 +13,7 @@ from tunebook.book.events import Events, read_events
 from tunebook.book.index import run_summaries
 from tunebook.book.places import RunFolder
 from tunebook.book.predictions import count_outcomes
-from tunebook.book.run_file import config_parent, read_yaml
+from tunebook.book.run_file import config_parent, read_yaml, weight_parent
 from tunebook.book.seal import Seal, read_seal
 from tunebook.book.summary import OVER, bring_to_life, measure, score_all
 from tunebook.pages.markdown import code, escape, fence, table
@@ -96,7 +96,7 @@ def render_run_page(source: PageSource) -> str:
         write_findings(events, summary, VERDICT_KINDS),
         write_loss(events),
         write_mixture(events, source.data),
-        write_samples(events),
+        write_samples(events, summary.model),
         write_account(source.data),
         write_part(source.data, source.environment),
         write_first_batch(events),
@@ -155,7 +155,9 @@ def _in_short(source: PageSource) -> str:
     lines = [" · ".join(words)]
     if summary.val_loss is not None:
         base = summary.base_val_loss
-        untouched = f" (untouched base {format_number(base)})" if base is not None else ""
+        parent = weight_parent(summary.model)
+        before = f"{code(parent[0])} before" if parent else "untouched base"
+        untouched = f" ({before} {format_number(base)})" if base is not None else ""
         lines.append(
             f"val_loss **{format_number(summary.val_loss)}**{untouched}, perplexity "
             f"{format_number(summary.perplexity)}, train_loss {format_number(summary.train_loss)}"

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from tunebook.book.events import Events
+from tunebook.book.run_file import weight_parent
 from tunebook.book.summary import perplexity
 from tunebook.pages.curve import draw_curve
 from tunebook.pages.markdown import code, escape, fence, table
@@ -121,21 +122,26 @@ def thin(
     return [v for i, v in enumerate(validations) if i in chosen or v is keep]
 
 
-def write_samples(events: Events) -> str:
-    """Write what the model answered before and after, prompt by prompt."""
+def write_samples(events: Events, model: str | None = None) -> str:
+    """Write what the model answered before and after, prompt by prompt.
+
+    `model` is as its author named it: weights of another run are called by its name.
+    """
     by_prompt: dict[str, list[Sample]] = {}
     for sample in events.samples:
         by_prompt.setdefault(sample.prompt, []).append(sample)
     if not by_prompt:
         return ""
     parts = ["## Samples\n"]
+    parent = weight_parent(model)
+    untouched = f"the weights of {code(parent[0])}" if parent else "the untouched model"
     settings = dict.fromkeys(sample.settings for sample in events.samples)
     parts.append(f"Settings: {escape('; '.join(settings))}.\n")
     for number, (prompt, samples) in enumerate(by_prompt.items(), start=1):
         parts.append(f"**Prompt {number}**\n\n{fence(prompt, 'text')}")
         for sample in _ends(samples):
             after = f"After step {sample.step}"
-            when = "Before, the untouched model" if sample.step == 0 else after
+            when = f"Before, {untouched}" if sample.step == 0 else after
             parts.append(f"{when}:\n\n{fence(sample.text, 'text')}")
         reference = next((s.reference for s in samples if s.reference is not None), None)
         if reference is not None:

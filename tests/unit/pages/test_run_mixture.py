@@ -84,6 +84,17 @@ def test_a_part_says_which_one_it_is_and_what_changed(book: Path) -> None:
     assert "`train.learning_rate` `0.001` → `0.0005`" in page
 
 
+def test_weights_of_another_run_are_not_called_untouched(book: Path) -> None:
+    run = make_run(book, "big-part-2")
+    text = run.resolved_yaml.read_text()
+    lines = [line for line in text.splitlines() if not line.startswith("  model_as_written:")]
+    run.resolved_yaml.write_text("\n".join([*lines, "  model_as_written: run:big-part-1", ""]))
+    page = build_run_page(run, book)
+    assert "(`big-part-1` before 3.000)" in page
+    assert "Before, the weights of `big-part-1`:" in page
+    assert "untouched" not in page
+
+
 def test_a_line_of_blocks_falls_with_the_loss_and_marks_what_is_not_finite() -> None:
     assert draw_line([1, 2, 3], [8.0, 4.0, 1.0], [1, 1, 1]) == "█▄▁"
     assert draw_line([1, 2, 3], [8.0, math.nan, 1.0], [1, 1, 1]) == "█×▁"
