@@ -28,6 +28,8 @@ from tunebook.records import PartsAccount, Slice
 NOT_SAMPLED = "not in the sample"
 OTHER_PART = "in another part"
 NOT_SCORED = "not in the validation sample"
+ASIDE = frozenset({NOT_SAMPLED, OTHER_PART, NOT_SCORED})
+"""Why a row that could be used is on no side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,9 @@ def _first_sides(recipe: Recipe, store: Store, sample: int | None) -> Sides:
     everything = np.arange(len(store), dtype=np.int64)
     split = split_by_document(store, everything, recipe.validation.fraction or 0.0)
     train = take_sample(store, split.train, sample, recipe.seed)
-    notes = (split.note,) if split.note is not None else ()
+    notes: tuple[str, ...] = (split.note,) if split.note is not None else ()
+    if sample is not None and (n_rows := count_rows(store, split.train)) < sample:
+        notes += (f"sample: {sample} asks for more rows than there are, {n_rows}",)
     sides = Sides(split.train, split.held_out, split.train, {}, notes)
     return _narrow(store, sides, NOT_SAMPLED, train=train, sampled=train)
 

@@ -205,11 +205,13 @@ def check_slices(whole: Slice, slices: Sequence[Slice]) -> None:
             f"the {len(slices)} parts hold {total.examples} examples and the whole "
             f"{whole.examples}, or not the same ones; this is a bug in tunebook, please report it"
         )
-    empty = [str(place) for place, one in enumerate(slices, start=1) if not one.examples]
-    if empty:
+    n_empty = sum(not one.examples for one in slices)
+    if n_empty:
+        # Parts are drawn by hash, so fewer of them than there are examples may still leave one out.
+        least = max(1, min(len(slices) - n_empty, whole.examples // 10))
         raise DataError(
-            f"parts {len(slices)}: {whole.examples} examples are too few, nothing is in part "
-            f"{', '.join(empty)}; say fewer parts"
+            f"parts {len(slices)}: {whole.examples} examples are too few, nothing is in {n_empty} "
+            f"of {len(slices)} parts; say fewer parts, such as parts: {least}"
         )
 
 

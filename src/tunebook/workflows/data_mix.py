@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,8 @@ from typing import Any
 
 from tunebook.book.places import RunFolder, find_book
 from tunebook.data.prepare import Prepared, prepare
-from tunebook.errors import BookError
+from tunebook.errors import BookError, TunebookError
+from tunebook.models.find import find_model
 from tunebook.models.tokenizer import load_tokenizer
 from tunebook.recipe.load import load_run_file
 from tunebook.recipe.tree import Recipe
@@ -43,7 +45,27 @@ def mix(
             packed = ready.recipe.packing and share["rows"]
             share["packing_efficiency"] = share["tokens"] / share["rows"] / room if packed else None
         found["packing"] = bool(ready.recipe.packing)
+        found["notes"] += _say_too_long(ready, say)
         return found
+
+
+def _say_too_long(ready: Ready, say: Say) -> list[str]:
+    """Remark on rows longer than the model reads, which training refuses."""
+    model, longest = ready.recipe.model, ready.prepared.longest
+    try:
+        config = json.loads((find_model(model) / "config.json").read_text(encoding="utf-8"))
+    except (TunebookError, OSError, ValueError):
+        # A tokenizer alone has no limit to speak of, and training tells what is wrong with a model.
+        return []
+    limit = config.get("max_position_embeddings") if isinstance(config, dict) else None
+    if not isinstance(limit, int) or ready.recipe.max_seq_len <= limit:
+        return []
+    note = (
+        f"max_seq_len {ready.recipe.max_seq_len}: {model} reads at most {limit} tokens, and the "
+        f"longest row has {longest}; say max_seq_len: {limit}"
+    )
+    say(note)
+    return [note]
 
 
 @contextmanager

@@ -144,7 +144,9 @@ def test_a_source_without_rows_in_a_part_is_left_out_of_it_and_said(write, ready
 
 
 def test_examples_too_few_for_the_parts_are_refused(write, ready):
-    with pytest.raises(DataError, match=r"parts 9: 3 examples are too few, nothing is in \d of 9 parts; say fewer"):
+    with pytest.raises(
+        DataError, match=r"parts 9: 3 examples are too few, nothing is in \d of 9 parts; say fewer"
+    ):
         ready(write("a.jsonl", qa_rows(3)), parts=9, part=1, validation={"fraction": 0})
 
 
@@ -260,6 +262,14 @@ def test_mix_tells_how_full_packed_rows_are(run, run_file):
         assert 0 < share["packing_efficiency"] <= 1
         filled = share["tokens"] / share["rows"] / 64
         assert share["packing_efficiency"] == pytest.approx(filled)
+
+
+def test_mix_says_when_rows_may_be_longer_than_the_model_reads(run, run_file):
+    long = run(mix_verb, run_file, "model=tunebook/tiny", "max_seq_len=1024")
+    assert "max_seq_len 1024: tunebook/tiny reads at most 512 tokens" in long.stderr
+    assert "say max_seq_len: 512" in long.stderr
+    short = run(mix_verb, run_file, "model=tunebook/tiny", "max_seq_len=512")
+    assert "reads at most" not in short.stderr
 
 
 def test_split_counts_every_row_and_writes_each_side_once(run, write, tmp_path):

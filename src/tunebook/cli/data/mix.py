@@ -35,13 +35,13 @@ def command(run_file: str, overrides: tuple[str, ...], as_json: bool) -> None:
 
 
 def _print_rows(sources: Sequence[Mapping[str, Any]]) -> None:
-    header = ["source", "rows in", "dropped", "train", "held out", "documents"]
+    header = ["source", "rows in", "dropped", "left aside", "train", "held out", "documents"]
     keys = ("train_rows", "validation_rows", "documents")
     print_columns(
         header,
         [
             [one["name"], format_count(one["rows_in"])]
-            + [format_count(sum(one["dropped"].values()))]
+            + [format_count(n) for n in _drops_and_asides(one["dropped"])]
             + [format_count(one[key]) for key in keys]
             for one in sources
         ],
@@ -50,6 +50,14 @@ def _print_rows(sources: Sequence[Mapping[str, Any]]) -> None:
         why = ", ".join(f"{format_count(n)} {reason}" for reason, n in one["dropped"].items())
         if why:
             click.echo(f"{one['name']}: {why}")
+
+
+def _drops_and_asides(counts: Mapping[str, int]) -> tuple[int, int]:
+    """Part the rows that cannot be used from those that a sample or a part does not ask for."""
+    from tunebook.data.sides import ASIDE
+
+    aside = sum(n for why, n in counts.items() if why in ASIDE)
+    return sum(counts.values()) - aside, aside
 
 
 def _print_epoch(mixture: Sequence[Mapping[str, Any]]) -> None:
