@@ -44,7 +44,7 @@ class LossBand(Filter):
     def read_as(self, source: Source) -> None:
         """Be told how rows are read, to say where it is not as they were scored."""
         header = self._scores.header
-        read = {"document": source.document, "roles": dict(source.roles)}
+        read: dict[str, object] = {"document": source.document, "roles": dict(source.roles)}
         if source.format != "auto":
             read["format"] = source.format
         then, now = [], []
