@@ -135,7 +135,7 @@ def test_a_run_from_run_file_to_page(book: Path, tiny_model: Path) -> None:
 
     again = tunebook(book, "train", book / "run_1.yaml")
     assert again.returncode == 2
-    assert "run_1 was started before" in again.stderr
+    assert "run run_1 is finished; `tunebook new NAME --from run_1`" in again.stderr
     finished = tunebook(book, "resume", "run_1")
     assert finished.returncode == 2
     assert "run run_1 is finished" in finished.stderr

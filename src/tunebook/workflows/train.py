@@ -135,12 +135,23 @@ def start_run(
     if loaded.path is not None:
         environment["run_file"] = os.path.relpath(loaded.path, run.path)
     if run.started():
-        if current_state(run) == "running":
+        state = current_state(run)
+        if state == "running":
             raise BookError(
                 f"run {recipe.name} is being trained; `tunebook stop {recipe.name}` lets it save "
                 "and pause"
             )
         events = read_events(run, superseded=True)
+        if state in ("finished", "stopped"):
+            ended = "was stopped by a verdict"
+            more = ""
+            if state == "finished":
+                ended = "is finished"
+                more = f", `model: run:{recipe.name}` in a new run file trains on from its weights"
+            raise BookError(
+                f"run {recipe.name} {ended}; `tunebook new NAME --from {recipe.name}` makes "
+                f"another{more}"
+            )
         if events.steps or events.checkpoints or run.final.exists():
             raise BookError(
                 f"run {recipe.name} was started before; `tunebook resume {recipe.name}` goes on "
