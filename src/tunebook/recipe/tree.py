@@ -67,8 +67,9 @@ class Source(Section):
     sample: int | None = Field(
         None,
         gt=0,
-        description="Train on at most this many rows, by hash: a smaller sample is part of a "
-        "larger one. The held-out examples stay the same.",
+        description="Train on at most this many examples, by hash: of a row that becomes several, "
+        "such as a talk, each counts, and windows of a long text count as one. A smaller sample "
+        "is part of a larger one, and the held-out examples stay the same.",
     )
     document: DocumentUnit = Field(
         "auto",
