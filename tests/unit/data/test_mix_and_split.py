@@ -334,3 +334,12 @@ def test_a_split_knows_the_sides_of_many_rows_of_one_document(run, write, tmp_pa
         found = [json.loads(line) for line in lines]
         assert len({row.pop("document") for row in found}) == 1
         assert found == expected
+
+
+def test_a_sample_counts_the_windows_of_a_long_text_as_one(write, ready):
+    rows = [{"text": " ".join(f"word{i}x{k}" for k in range(200))} for i in range(9)]
+    path = write("a.jsonl", rows)
+    common = {"stage": "cpt", "max_seq_len": 64, "validation": {"fraction": 0}}
+    found = ready(path, source={"sample": 4, "document": "row"}, **common)
+    assert found.accounts[0].train_rows == 4
+    assert len(found.train.sources[0]) > 4
