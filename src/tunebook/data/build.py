@@ -155,7 +155,7 @@ def _key(
     filters: Sequence[NamedFilter],
 ) -> str:
     parts: Mapping[str, object] = {
-        "version": 4,
+        "version": 5,
         "content": content_hash,
         "kind": located.kind,
         "format": detected.format,
