@@ -54,7 +54,11 @@ def test_zst_frames_one_after_another_are_one_file(write):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", LINES + b"joy: a\0b\n", r"no text: line 3, byte 42 is NUL; .*`tr -d '\\000' < a\.txt >"),
+        (
+            "a.txt",
+            LINES + b"joy: a\0b\n",
+            r"no text: line 3, byte 42 is NUL; .*`tr -d '\\000' < a\.txt >",
+        ),
         ("a.txt", "hope: a\n".encode("utf-16-le"), r"line 1, byte 1 is NUL; if it is UTF-16"),
         ("a.txt", "hope: a\n".encode("utf-16"), r"mark of UTF-16, 0xff; .*`iconv -f utf-16"),
         ("a.json", '[{"text": "é"}]'.encode("utf-16"), r"mark of UTF-16, 0xff; .*-f utf-16"),
