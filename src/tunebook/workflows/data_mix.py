@@ -57,7 +57,8 @@ def _say_too_long(ready: Ready, say: Say) -> list[str]:
     except (TunebookError, OSError, ValueError):
         # A tokenizer alone has no limit to speak of, and training tells what is wrong with a model.
         return []
-    limit = config.get("max_position_embeddings") if isinstance(config, dict) else None
+    config = config if isinstance(config, dict) else {}
+    limit = config.get("max_position_embeddings", config.get("n_positions"))
     if not isinstance(limit, int) or ready.recipe.max_seq_len <= limit:
         return []
     note = (
