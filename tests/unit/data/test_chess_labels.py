@@ -13,7 +13,7 @@ from tunebook.data.chess.engine import Engine, Evaluation, close_engines, find_e
 from tunebook.data.chess.games import check_game
 from tunebook.data.chess.labels import Label, as_label, check_label, make_labeller
 from tunebook.data.chess.tasks import ask
-from tunebook.errors import DataError
+from tunebook.errors import DataError, UsageError
 from tunebook.recipe.chess import Chess
 
 chess = pytest.importorskip("chess")
@@ -53,7 +53,7 @@ def make_engine(tmp_path: Path) -> Iterator[MakeEngine]:
 def stockfish() -> Iterator[str]:
     try:
         found = find_engine(None)
-    except DataError:
+    except UsageError:
         pytest.skip("Stockfish is not installed")
     yield found
     close_engines()
@@ -108,10 +108,10 @@ def test_a_decisive_advantage_of_the_other_side_is_refused(make_engine: MakeEngi
 
 
 def test_an_engine_that_is_missing_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match="there is no chess engine 'no-such-engine'"):
+    with pytest.raises(UsageError, match="there is no chess engine 'no-such-engine'"):
         find_engine("no-such-engine")
     monkeypatch.setattr("shutil.which", lambda name, path=None: None)
-    with pytest.raises(DataError, match="task best_move needs the chess engine Stockfish"):
+    with pytest.raises(UsageError, match="task best_move needs the chess engine Stockfish"):
         find_engine(None)
 
 
