@@ -106,7 +106,7 @@ def _show_best_move(game_id: str, game: Game, chess: Chess, survey: Survey) -> N
     """Ask for one best move, as an example, where an engine is found."""
     try:
         find_engine(chess.engine)
-    except DataError:
+    except UsageError:
         return
     one = chess.model_copy(update={"tasks": ["best_move"], "per_game": 1})
     for row in ask_rows(game_id, game, one, make_labeller(one)):
