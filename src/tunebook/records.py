@@ -236,13 +236,6 @@ VERDICT_KINDS = ("non_finite",)
 
 
 @dataclass(frozen=True, slots=True)
-class Prediction:
-    """One sealed expectation, as its author wrote it."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
     """A prediction after the run. `held` is None when it cannot be scored; `reason` says why."""
 

@@ -74,3 +74,24 @@ def test_workers_and_a_cluster_exclude_each_other(here, capsys):
 def test_a_missing_file_is_one_sentence(here, capsys):
     _, err = run(capsys, "stats", "none.jsonl", code=2)
     assert "there is no data file none.jsonl" in err
+
+
+def test_sources_of_the_same_name_are_both_measured(here, capsys):
+    (here / "more").mkdir()
+    (here / "more" / "a.jsonl").write_text('{"prompt": "q", "completion": "a"}\n')
+    (here / "two.yaml").write_text(
+        "name: two\nmodel: tunebook/tiny\ndata: [{path: a.jsonl}, {path: more/a.jsonl}]\n"
+    )
+    found = json.loads(run(capsys, "stats", "two.yaml", "--json")[0])
+    assert {name: one["rows_in"] for name, one in found.items()} == {"a": 43, "a-2": 1}
+
+
+def test_what_says_what_a_data_file_is_is_refused_for_a_run_file(here, capsys):
+    _, err = run(capsys, "stats", "r.yaml", "--format", "text", code=2)
+    assert "--format" in err
+    assert "run file" in err
+
+
+def test_settings_of_a_run_are_refused_for_a_data_file(here, capsys):
+    _, err = run(capsys, "stats", "a.jsonl", "max_seq_len=8", code=2)
+    assert "max_seq_len=8" in err

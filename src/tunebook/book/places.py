@@ -48,11 +48,6 @@ class RunFolder:
         return self.path / "resolved.yaml"
 
     @property
-    def plan_json(self) -> Path:
-        """What was predicted before step 1."""
-        return self.path / "plan.json"
-
-    @property
     def data_json(self) -> Path:
         """Where every row of every source went."""
         return self.path / "data.json"

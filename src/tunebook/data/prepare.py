@@ -70,7 +70,7 @@ def prepare(
     for data that cannot be used, RunFileError for filters that do not exist.
     """
     settings = token_settings(recipe)
-    built = _with_own_names(
+    built = with_own_names(
         [
             build_source(source, settings, codec, cache_dir, say, workers=workers, watch=watch)
             for source in recipe.data
@@ -143,7 +143,7 @@ def token_settings(recipe: Recipe) -> TokenSettings:
     )
 
 
-def _with_own_names(built: Sequence[Built], taken: Sequence[str] = ()) -> list[Built]:
+def with_own_names(built: Sequence[Built], taken: Sequence[str] = ()) -> list[Built]:
     """Give sources of the same name a number, so that every example id is its own."""
     used = set(taken)
     named = []

@@ -13,6 +13,8 @@ from tunebook.errors import UsageError
 from tunebook.models.tokenizer import load_tokenizer
 from tunebook.recipe.tree import Source
 
+_OPTIONS = {"columns": "column", "roles": "role"}
+
 
 def show(
     path: str,
@@ -61,3 +63,13 @@ def source_of(
         raise UsageError(
             f"{'.'.join(map(str, first['loc']))} {first['input']!r}: {first['msg']}"
         ) from None
+
+
+def refuse_stated(stated: Mapping[str, object], target: str) -> None:
+    """Refuse what says what a data file is where a run file does; UsageError naming the option."""
+    given = next((key for key, value in stated.items() if value not in ("auto", None, {})), None)
+    if given is not None:
+        raise UsageError(
+            f"--{_OPTIONS.get(given, given)} is for a data file, and {target} is a run file, which "
+            f"says `{given}:` itself; change it there"
+        )

@@ -28,11 +28,11 @@ from tunebook.recipe.load import recipe_from_mapping
 from tunebook.recipe.tree import Recipe, Source
 from tunebook.records import Slice
 from tunebook.workflows.data_mix import Ready, prepared_run_file
+from tunebook.workflows.data_show import refuse_stated
 
 Say = Callable[[str], None]
 VALIDATION, TRAIN = "validation", "train"
 _NO_LIMIT = 2**30
-_OPTIONS = {"columns": "column", "roles": "role"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def split(
     }
     with ExitStack() as stack:
         if Path(target).suffix in (".yaml", ".yml"):
-            _refuse_stated({**stated, "template": template, "stage": stage}, target)
+            refuse_stated({**stated, "template": template, "stage": stage}, target)
             opened = prepared_run_file(target, [*overrides, *asked], say, whole=True)
         else:
             values = {"data": [{"path": target, **stated}], "model": model, "template": template}
@@ -107,15 +107,6 @@ def split(
         sides = _sides(ready)
         files = _write(ready, sides, out, force) if out is not None else ()
         return _shown(ready, sides, files)
-
-
-def _refuse_stated(stated: Mapping[str, object], target: str) -> None:
-    given = next((key for key, value in stated.items() if value not in ("auto", None, {})), None)
-    if given is not None:
-        raise UsageError(
-            f"--{_OPTIONS.get(given, given)} is for a data file, and {target} is a run file, which "
-            f"says `{given}:` itself; change it there"
-        )
 
 
 @contextmanager

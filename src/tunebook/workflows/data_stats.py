@@ -9,12 +9,13 @@ from pathlib import Path
 from tunebook.book.places import RunFolder, find_book
 from tunebook.data.build import Built, Progress, Workers, build_source
 from tunebook.data.detect import detect
-from tunebook.data.prepare import token_settings, validation_source
+from tunebook.data.prepare import token_settings, validation_source, with_own_names
 from tunebook.data.show import build_uncut
 from tunebook.data.sources import locate
 from tunebook.data.stats import SourceStats, describe_source
+from tunebook.errors import UsageError
 from tunebook.models.tokenizer import load_tokenizer
-from tunebook.workflows.data_show import source_of
+from tunebook.workflows.data_show import refuse_stated, source_of
 from tunebook.workflows.train import load_recipe, with_run_model
 
 Watch = Callable[[Progress], None]
@@ -40,11 +41,25 @@ def stats(
 
     The tokens of a run file's sources are kept for its run, those of a data file are not; the
     options after `overrides` are for a data file. Raises DataError, RunFileError or ModelError as
-    training would, BookError for a run file outside a book.
+    training would, BookError for a run file outside a book, UsageError for options that are not for
+    this target.
     """
+    stated = {
+        "format": data_format,
+        "document": document,
+        "columns": columns,
+        "roles": roles,
+        "template": template,
+        "stage": stage,
+    }
     if _is_run_file(target):
+        refuse_stated(stated, target)
         ready = prepare(target, overrides, workers=workers, say=say, watch=watch)
         return [describe_source(one) for one in ready]
+    if overrides:
+        raise UsageError(
+            f"{overrides[0]} is for a run file, and {target} is a data file; leave it out"
+        )
     source = source_of(
         target, data_format=data_format, columns=columns, roles=roles, document=document
     )
@@ -85,10 +100,12 @@ def prepare(
     if recipe.validation.path is not None:
         sources.append(validation_source(recipe))
     cache_dir = RunFolder(book, recipe.name).cache_dir
-    return [
-        build_source(source, settings, codec, cache_dir, say, workers=workers, watch=watch)
-        for source in sources
-    ]
+    return with_own_names(
+        [
+            build_source(source, settings, codec, cache_dir, say, workers=workers, watch=watch)
+            for source in sources
+        ]
+    )
 
 
 def _is_run_file(target: str) -> bool:

@@ -97,11 +97,6 @@ def game_text(game: Game, settings: Chess) -> str:
     return f"{header}{number_moves(game, game.san)} {game.result}\n"
 
 
-def is_possible(task: ChessTask, game: Game, settings: Chess) -> bool:
-    """Say whether a game allows a question of a task at all."""
-    return bool(_places(task, game, settings))
-
-
 def _places(task: ChessTask, game: Game, settings: Chess) -> list[int]:
     """List the plies a task may be asked at: moves shown, or for masked_moves the maskable ones."""
     n_moves = len(game.san)
