@@ -232,6 +232,23 @@ VERDICT_KINDS = ("non_finite",)
 """Every finding a detector can make about a run, in snake_case."""
 
 
+# --- the plan ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found; `name` is the check's, in kebab-case, as `--accept` takes it.
+
+    `message` is one sentence, `evidence` the numbers behind it, `way_out` what to do about it.
+    """
+
+    name: str
+    level: Literal["refuse", "warn"]
+    message: str
+    evidence: Mapping[str, object]
+    way_out: str
+
+
 # --- the notebook -------------------------------------------------------------------------------
 
 

@@ -40,7 +40,7 @@ class Prepared:
     `accounts` has one entry per source in the order of the recipe, then one for a validation file
     of its own; `train.shares` tells what an epoch takes of each. `validation_hash` covers tokens
     and targets of all held-out examples. `longest` is the longest row of either, in tokens. `parts`
-    is None when the run file says nothing of parts.
+    is None when the run file says nothing of parts. `built` has the recipe's sources as tokens.
     """
 
     train: TrainSet
@@ -53,6 +53,7 @@ class Prepared:
     codec: TextCodec
     stage: str
     parts: PartsAccount | None = None
+    built: tuple[Built, ...] = ()
 
 
 def prepare(
@@ -115,6 +116,7 @@ def prepare(
         codec=codec,
         stage=recipe.stage,
         parts=parts,
+        built=tuple(built),
     )
 
 

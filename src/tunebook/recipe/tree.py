@@ -275,6 +275,9 @@ class Recipe(Section):
     train: Train = Field(Train(), description="Optimizer, batch and schedule.")
     evaluate: Evaluate = Field(Evaluate(), description="What is measured while training.")
     checkpoint: Checkpoint = Field(Checkpoint(), description="When the run is saved.")
+    accept: list[str] = Field(
+        [], description="Checks that the author takes on himself, by name; recorded in the run."
+    )
     stop_on: list[Literal["non_finite"]] = Field(
         ["non_finite"], description="Verdicts that end the run."
     )

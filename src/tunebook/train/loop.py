@@ -11,18 +11,18 @@ from dataclasses import dataclass
 
 import torch
 
-from tunebook.data.batches import MicroBatch, collate
+from tunebook.data.batches import MicroBatch
 from tunebook.data.order import TrainSet
 from tunebook.models.load import LoadedModel
 from tunebook.recipe.tree import Recipe
 from tunebook.records import StepRecord
 from tunebook.step.forward import Scorer
+from tunebook.step.horizon import Horizon, batches_of_step
 from tunebook.step.movement import WeightSample
 from tunebook.step.optimization import Optimization
 from tunebook.step.schedule import learning_rate_at
 from tunebook.step.score import mean_loss, score_examples
 from tunebook.step.update import StepResult, take_step
-from tunebook.train.horizon import Horizon
 
 # Above this many parameters the canary would cost a noticeable share of every step.
 _SMALL_MODEL_PARAMETERS = 50_000_000
@@ -53,7 +53,7 @@ def training_steps(training: Training, first_step: int) -> Iterator[StepRecord]:
     canary_every = canary_interval(training.loaded)
     for step in range(first_step, horizon.total_steps + 1):
         started = time.monotonic()
-        micro_batches = batches_of_step(training, step)
+        micro_batches = batches_of_step(training.data, horizon, step)
         learning_rate = learning_rate_at(recipe.train, step, horizon.total_steps)
         result = take_step(
             training.loaded,
@@ -71,16 +71,6 @@ def training_steps(training: Training, first_step: int) -> Iterator[StepRecord]:
             scored = score_examples(training.loaded, training.scorer, training.canary)
             canary_loss = mean_loss(scored)
         yield _record(training, step, micro_batches, result, learning_rate, canary_loss, started)
-
-
-def batches_of_step(training: Training, step: int) -> list[MicroBatch]:
-    """Read the rows of a step and lay them out as micro-batches."""
-    rows = [training.data.row(index) for index in training.horizon.rows_of_step(step)]
-    size = training.horizon.micro_batch_size
-    return [
-        collate([example for row in rows[start : start + size] for example in row])
-        for start in range(0, len(rows), size)
-    ]
 
 
 def canary_interval(loaded: LoadedModel) -> int:

@@ -41,10 +41,10 @@ from tunebook.recipe.load import read_resolved
 from tunebook.recipe.tree import Recipe
 from tunebook.records import Sample, StepRecord, ValidationRecord
 from tunebook.step.check import choose_scorer
+from tunebook.step.horizon import batches_of_step, plan_horizon
 from tunebook.step.optimization import Optimization
 from tunebook.step.score import score_examples, validation_record
-from tunebook.train.horizon import plan_horizon
-from tunebook.train.loop import Training, batches_of_step, training_steps
+from tunebook.train.loop import Training, training_steps
 from tunebook.train.state import Position, read_optimizer, read_position, write_state
 from tunebook.watch.non_finite import find_non_finite
 from tunebook.workflows.prompts import Prompt, choose_prompts
@@ -219,7 +219,7 @@ def _refuse_rows_beyond_context(run: Run, loaded: LoadedModel) -> None:
 def _describe(run: Run) -> None:
     """Record what is about to be trained: counts, sizes, the first batch as the model sees it."""
     training, horizon = run.training, run.training.horizon
-    first = batches_of_step(training, 1)
+    first = batches_of_step(training.data, horizon, 1)
     run.events.write(
         "facts",
         {

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tunebook.data.order import TrainSet
 from tunebook.errors import RunFileError
 from tunebook.recipe.tree import Recipe
-from tunebook.train.horizon import Horizon, plan_horizon
+from tunebook.step.horizon import Horizon, plan_horizon
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from tunebook.data.batches import MicroBatch, collate
 from tunebook.data.order import TrainSet
 from tunebook.errors import RunFileError
 from tunebook.recipe.tree import Every, Recipe
@@ -46,11 +47,12 @@ class Horizon:
         return marks > math.floor((step - 1) / self.total_steps / share + 1e-9)
 
 
-def plan_horizon(recipe: Recipe, data: TrainSet) -> Horizon:
+def plan_horizon(recipe: Recipe, data: TrainSet, micro_batch_size: int | None = None) -> Horizon:
     """Work out steps and batch sizes from a recipe and its prepared data.
 
-    `micro_batch_size: auto` is the largest divisor of the effective batch size up to 8. Raises
-    RunFileError when the batch is larger than everything there is to train on.
+    `micro_batch_size` is what the plan chose for `auto`; without it, auto is the largest divisor of
+    the effective batch size up to 8. Raises RunFileError when the batch is larger than everything
+    there is to train on.
     """
     batch = recipe.train.effective_batch_size
     if recipe.train.max_steps is not None:
@@ -66,6 +68,21 @@ def plan_horizon(recipe: Recipe, data: TrainSet) -> Horizon:
             "make it smaller, or train for more epochs"
         )
     wanted = recipe.train.micro_batch_size
-    divisors = [size for size in range(1, min(batch, 8) + 1) if batch % size == 0]
-    micro = max(divisors) if wanted == "auto" else wanted
-    return Horizon(rows, math.ceil(rows / batch), data.rows_per_epoch, batch, micro)
+    if wanted == "auto":
+        wanted = micro_batch_size or max(divisors(batch, at_most=8))
+    return Horizon(rows, math.ceil(rows / batch), data.rows_per_epoch, batch, wanted)
+
+
+def divisors(batch: int, at_most: int) -> list[int]:
+    """List the micro-batch sizes that an effective batch size can be made of, smallest first."""
+    return [size for size in range(1, min(batch, at_most) + 1) if batch % size == 0]
+
+
+def batches_of_step(data: TrainSet, horizon: Horizon, step: int) -> list[MicroBatch]:
+    """Read the rows of a step and lay them out as micro-batches."""
+    rows = [data.row(index) for index in horizon.rows_of_step(step)]
+    size = horizon.micro_batch_size
+    return [
+        collate([example for row in rows[start : start + size] for example in row])
+        for start in range(0, len(rows), size)
+    ]

@@ -1,0 +1,38 @@
+"""What a plan is made of, gathered once: the run's recipe, data, model and device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tunebook.data.batches import MicroBatch
+from tunebook.data.codec import TextCodec
+from tunebook.data.prepare import Prepared
+from tunebook.plan.devices import Device
+from tunebook.plan.probe import Probe
+from tunebook.plan.witness import Witness
+from tunebook.recipe.tree import Recipe
+from tunebook.step.horizon import Horizon
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Everything a check may look at; None is what is not there or not known.
+
+    `config` is the model's config.json. `batches` are the micro-batches of the first steps, just
+    as the training loop will make them, and `witnesses` the same rows read from their files anew,
+    with no part of the pipeline but the reader. `parent` is the recipe that this one extends.
+    """
+
+    recipe: Recipe
+    config: Mapping[str, Any]
+    device: Device
+    precision: str
+    codec: TextCodec | None = None
+    prepared: Prepared | None = None
+    horizon: Horizon | None = None
+    batches: tuple[MicroBatch, ...] = ()
+    witnesses: tuple[Witness, ...] = ()
+    probe: Probe | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
