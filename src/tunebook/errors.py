@@ -27,6 +27,18 @@ class DataError(UsageError):
     """A data file cannot be read, or no row or target token is left of it."""
 
 
+class DefectError(DataError):
+    """Data that would train something else than meant; a plan gives it as the finding it names."""
+
+    def __init__(self, finding: str, message: str, way_out: str) -> None:
+        # All are kept as arguments: a worker process sends an error by them.
+        super().__init__(finding, message, way_out)
+        self.finding, self.message, self.way_out = finding, message, way_out
+
+    def __str__(self) -> str:
+        return f"{self.finding}: {self.message}; {self.way_out}"
+
+
 class ModelError(UsageError):
     """A model or its tokenizer cannot be found or loaded."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tunebook.data.chess.engine import Engine, Evaluation, shared_engine
-from tunebook.errors import DataError
+from tunebook.errors import DefectError
 from tunebook.recipe.chess import Chess
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _DECISIVE_CENTIPAWNS = 300
 _SECOND_LOOK_DEPTH = 8
+_WAY_OUT = "check that `engine` speaks plain UCI, or leave task best_move out"
 
 Labeller = Callable[["chess.Board"], "Label"]
 
@@ -86,15 +87,18 @@ def check_label(
         seen = _second_look(after, engine)
     if seen is not None and seen != favours_white:
         sides = ("White", "Black") if favours_white else ("Black", "White")
-        raise DataError(
-            f"sign-flip: label {label.san} of position {board.fen()} has evaluation "
-            f"{label.evaluation}, good for {sides[0]}, and its play is good for {sides[1]}"
+        raise DefectError(
+            "sign-flip",
+            f"label {label.san} of position {board.fen()} has evaluation {label.evaluation}, good "
+            f"for {sides[0]}, and its play is good for {sides[1]}",
+            _WAY_OUT,
         )
 
 
-def illegal_label(board: chess.Board, said: str) -> DataError:
+def illegal_label(board: chess.Board, said: str) -> DefectError:
     """Write the error of a label that is no legal move in its position."""
-    return DataError(f"illegal-label: {said} is no legal move in position {board.fen()}")
+    said_of = f"{said} is no legal move in position {board.fen()}"
+    return DefectError("illegal-label", said_of, _WAY_OUT)
 
 
 def _favours_white(evaluation: str) -> bool | None:

@@ -17,7 +17,7 @@ from tunebook.data.chess.read import game_of_row, looks_like_uci
 from tunebook.data.chess.tasks import ask, check_answers, game_text
 from tunebook.data.formats.completion import build as build_completion
 from tunebook.data.formats.shape import DOCUMENT, Shape, Turns
-from tunebook.errors import DataError
+from tunebook.errors import DataError, DefectError
 from tunebook.recipe.tree import Source
 from tunebook.records import Message
 
@@ -35,6 +35,9 @@ def build(row: RawRow, mapping: Mapping[str, str], source: Source) -> list[Turns
     try:
         asked = ask(game, source.chess, make_labeller(source.chess))
         check_answers(game, asked)
+    except DefectError as error:
+        said = f"{row.place}: {error.message}"
+        raise DefectError(error.finding, said, error.way_out) from None
     except DataError as error:
         raise DataError(f"{row.place}: {error}") from None
     return [
