@@ -53,6 +53,11 @@ class RunFolder:
         return self.path / "data.json"
 
     @property
+    def plan_json(self) -> Path:
+        """What was planned before step 1 and, at the end, what it came to."""
+        return self.path / "plan.json"
+
+    @property
     def seal_json(self) -> Path:
         """Hypothesis and predictions, hashed before step 1."""
         return self.path / "seal.json"
