@@ -29,13 +29,13 @@ def flat_attention(
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
-    cu_seq_lens_q: torch.Tensor | None = None,
+    cu_seq_lens_q: list[int] | None = None,
     sliding_window: int | None = None,
     **others: Any,  # transformers passes whatever the model's forward was given
 ) -> tuple[torch.Tensor, None]:
     """Attend causally inside each document; returns (1, N, H, D) as transformers expects.
 
-    `cu_seq_lens_q` holds the documents' boundaries (0, n1, n1 + n2, ...) on the CPU, so that
+    `cu_seq_lens_q` holds the documents' boundaries (0, n1, n1 + n2, ...) as plain numbers, so that
     reading it never waits for a device. A loop over documents beats one masked N x N product on
     the CPU because short documents stay in cache and no mask is built.
     """
@@ -47,7 +47,7 @@ def flat_attention(
         key_1KND = key_1KND.repeat_interleave(heads // kv_heads, dim=1)
         value_1KND = value_1KND.repeat_interleave(heads // kv_heads, dim=1)
     n_tokens = query_1HND.shape[2]
-    bounds = [0, n_tokens] if cu_seq_lens_q is None else cu_seq_lens_q.tolist()
+    bounds = [0, n_tokens] if cu_seq_lens_q is None else cu_seq_lens_q
     pieces = []
     for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
         length = stop - start

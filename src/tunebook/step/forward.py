@@ -80,9 +80,8 @@ def _score_row(
         "use_cache": False,
     }
     if scorer.flat:
-        # Kept on the CPU: attention loops over it without waiting for the device.
-        bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-        inputs["cu_seq_lens_q"] = torch.from_numpy(bounds)
+        # Plain numbers: attention loops over them without waiting for the device.
+        inputs["cu_seq_lens_q"] = [0, *np.cumsum(lengths).tolist()]
     # The token at i is predicted from the hidden state at i - 1 of the same document.
     if scorer.direct_head:
         hidden_1ND = loaded.causal.base_model(**inputs)[0]

@@ -54,15 +54,11 @@ def take_step(
     the result does not depend on how rows were split into micro-batches. When the loss or the
     gradient norm is not finite the weights stay untouched and `applied` is False.
     """
-    loaded.network.train()
     optimization.clear_gradients()
     target_tokens = sum(int(batch.target.sum()) for batch in micro_batches)
-    losses = []
-    for number, batch in enumerate(micro_batches):
-        torch.manual_seed(seed_for(seed, step, number))
-        found = token_losses(loaded, scorer, batch)
-        (found.loss_sum / target_tokens).backward()
-        losses.append(found.losses_M)
+    losses = back_propagate(
+        loaded, scorer, micro_batches, target_tokens=target_tokens, seed=seed, step=step
+    )
     norm = optimization.grad_norm()
     before = sample.take()
     # The one place where a step waits for the device: everything below needs these numbers.
@@ -88,6 +84,29 @@ def take_step(
         changed_fraction=changed,
         examples=_example_losses(micro_batches, sums),
     )
+
+
+def back_propagate(
+    loaded: LoadedModel,
+    scorer: Scorer,
+    micro_batches: Sequence[MicroBatch],
+    *,
+    target_tokens: int,
+    seed: int,
+    step: int,
+) -> list[torch.Tensor]:
+    """Add up the gradients of micro-batches; gives the loss of each target token, per micro-batch.
+
+    Nothing here waits for the device or looks at a value, so it also runs on tensors without data.
+    """
+    loaded.network.train()
+    losses = []
+    for number, batch in enumerate(micro_batches):
+        torch.manual_seed(seed_for(seed, step, number))
+        found = token_losses(loaded, scorer, batch)
+        (found.loss_sum / target_tokens).backward()
+        losses.append(found.losses_M)
+    return losses
 
 
 def _finite(value: float) -> bool:
