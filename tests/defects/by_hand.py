@@ -27,7 +27,7 @@ def subject_of(run_file: Path, cache: Path | None = None) -> Any:
     horizon = plan_horizon(recipe, prepared.train)
     steps = range(1, min(horizon.total_steps, 4) + 1)
     batches = tuple(b for s in steps for b in batches_of_step(prepared.train, horizon, s))
-    config = json.loads((Path(find_model(recipe.model).folder) / "config.json").read_text())
+    config = json.loads((Path(find_model(recipe.model)) / "config.json").read_text())
     wanted = frozenset(i for b in batches for i in b.example_ids)
     return Subject(
         recipe=recipe,
