@@ -29,6 +29,9 @@ environment:
 """
 
 
+MEASURED = {"train_peak_bytes": 1_000_000, "resident_peak_bytes": 400_000_000, "seconds": 10.0}
+
+
 def make_step(step: int, loss: float = 2.0, target_tokens: int = 10) -> StepRecord:
     return StepRecord(
         step=step,
@@ -139,3 +142,36 @@ def make_run(
         if state is not None:
             events.write("state", {"state": state, "reason": "", "step": steps})
     return run
+
+
+def make_plan(
+    run: RunFolder,
+    *,
+    seconds: float = 9.0,
+    measured: dict[str, float] | None = MEASURED,
+) -> None:
+    """Write a plan beside a run, as its trainer does."""
+    plan = {
+        "model": "tunebook/tiny",
+        "method": "full",
+        "device": "cpu",
+        "parameters": {"total": 260032, "total_untied": 260032, "trainable": 260032},
+        "memory": {
+            "train_peak_bytes": 1_000_000,
+            "longest_batch_bytes": 1_100_000,
+            "evaluation_peak_bytes": None,
+            "resident_bytes": 500_000_000,
+        },
+        "steps": 20,
+        "seconds": seconds,
+        "disk": {"needed_bytes": 3_000_000},
+        "checks": [
+            {"name": "split-leak", "level": "refuse", "message": "2 rows are on both sides."},
+            {"name": "padding-waste", "level": "warn", "message": "31 % are padding."},
+        ],
+        "checks_passed": 25,
+        "accepted": ["split-leak"],
+    }
+    if measured is not None:
+        plan["measured"] = measured
+    run.plan_json.write_text(json.dumps(plan))

@@ -56,3 +56,8 @@ def format_percent(fraction: float) -> str:
     if 0 < percent < 0.1:
         return "<0.1 %"
     return f"{percent:.3g} %"
+
+
+def format_error(fraction: float) -> str:
+    """Write a deviation as percent with its sign."""
+    return f"{fraction * 100:+.1f} %"

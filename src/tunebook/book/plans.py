@@ -90,17 +90,15 @@ def planned_runs(runs: Sequence[RunFolder]) -> Iterator[PlannedRun]:
         plan = read_plan(run)
         figures = compare_plan(plan)
         if any(figure.error is not None for figure in figures.values()):
-            words = (str(plan.get(key) or "") for key in ("model", "method", "device"))
-            yield PlannedRun(run.name, *words, figures)
+            model, method, device = (str(plan.get(k) or "") for k in ("model", "method", "device"))
+            yield PlannedRun(run.name, model, method, device, figures)
 
 
 def sum_up_errors(runs: Sequence[PlannedRun]) -> dict[str, Errors]:
     """Sum up by figure how far the plans were off; a figure nothing is known of is left out."""
     summed = {}
     for name in {name: None for run in runs for name in run.figures}:
-        errors = {
-            run.name: error for run in runs if (error := run.figures[name].error) is not None
-        }
+        errors = {run.name: error for run in runs if (error := run.figures[name].error) is not None}
         if errors:
             worst = max(errors, key=lambda run: abs(errors[run]))
             median = statistics.median(map(abs, errors.values()))

@@ -25,6 +25,7 @@ VERBS: dict[str, str] = {
     "demo": "Train, compare and write a notebook page on the embedded model.",
     "init": "Make a book: the folder that holds runs and their notebook.",
     "new": "Write a run file for a new run.",
+    "plan": "Show what a run will need and what is wrong with it, before step 1.",
     "train": "Train a run and write its notebook page.",
     "resume": "Go on with a paused run from its newest good checkpoint.",
     "stop": "Ask a running run to save and pause.",

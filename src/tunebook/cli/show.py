@@ -28,6 +28,7 @@ def command(name: str, as_json: bool) -> None:
 
 
 def _as_json(shown: ShownRun) -> dict[str, Any]:
+    from tunebook.book.plans import compare_plan
     from tunebook.pages.table import JSON_KEYS
 
     row: dict[str, Any] = {key: getattr(shown.summary, key) for key in JSON_KEYS}
@@ -38,6 +39,11 @@ def _as_json(shown: ShownRun) -> dict[str, Any]:
         "verdicts": shown.events.verdicts,
         "validations": shown.events.validations,
         "data": shown.sources,
+        "plan": shown.plan,
+        "plan_against_actual": {
+            figure: {"planned": c.planned, "measured": c.measured, "error": c.error}
+            for figure, c in compare_plan(shown.plan).items()
+        },
         "facts": {k: v for k, v in shown.events.facts.items() if k != "first_batch"},
         "checkpoints": shown.checkpoints,
         "page": str(shown.run.notebook_md),
@@ -62,6 +68,7 @@ def _lines(shown: ShownRun) -> list[str]:
     for verdict in shown.events.verdicts:
         lines.append(f"{'verdict':<18} {verdict.kind}: {verdict.cause}; {verdict.next_action}")
     lines += [f"{'data':<18} {_source(source)}" for source in shown.sources]
+    lines += _plan(shown)
     if shown.checkpoints:
         steps = ", ".join(
             f"{step} (best)" if step == shown.best_step else str(step) for step in shown.checkpoints
@@ -70,6 +77,21 @@ def _lines(shown: ShownRun) -> list[str]:
     if shown.has_final:
         lines.append(f"{'weights':<18} {shown.run.final}")
     lines.append(f"{'page':<18} {shown.run.notebook_md}")
+    return lines
+
+
+def _plan(shown: ShownRun) -> list[str]:
+    from tunebook.book.plans import compare_plan
+    from tunebook.pages.run_plan import FIGURES, error_text, figure_text
+
+    lines = []
+    for figure, found in compare_plan(shown.plan).items():
+        if found.planned is not None:
+            planned, measured = (figure_text(figure, n) for n in (found.planned, found.measured))
+            error = f" ({error_text(found)})" if found.error is not None else ""
+            lines.append(f"{'plan':<18} {FIGURES[figure]}: {planned}, measured {measured}{error}")
+    if accepted := shown.plan.get("accepted"):
+        lines.append(f"{'accepted':<18} {', '.join(map(str, accepted))}")
     return lines
 
 

@@ -8,8 +8,16 @@ import click
 @click.command("train")
 @click.argument("run_file", metavar="RUN.yaml|RUN")
 @click.argument("overrides", nargs=-1, metavar="[key=value]...")
+@click.option(
+    "--accept",
+    multiple=True,
+    metavar="NAME",
+    help="Take a finding of the plan on yourself; may be repeated.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the run's summary as JSON.")
-def command(run_file: str, overrides: tuple[str, ...], as_json: bool) -> None:
+def command(
+    run_file: str, overrides: tuple[str, ...], accept: tuple[str, ...], as_json: bool
+) -> None:
     """Train a run file, or a run made with `tunebook new`.
 
     key=value changes a value of the run file, as in train.learning_rate=1e-4.
@@ -19,5 +27,5 @@ def command(run_file: str, overrides: tuple[str, ...], as_json: bool) -> None:
     from tunebook.workflows.train import train
 
     with make_view() as view:
-        summary = train(run_file, overrides, watch=view)
+        summary = train(run_file, overrides, accept=accept, watch=view)
     print_result(summary, as_json)

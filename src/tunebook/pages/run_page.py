@@ -9,9 +9,11 @@ from typing import Any
 
 import orjson
 
+from tunebook.book.data_account import read_data
 from tunebook.book.events import Events, read_events
 from tunebook.book.index import run_summaries
 from tunebook.book.places import RunFolder
+from tunebook.book.plans import read_plan
 from tunebook.book.predictions import count_outcomes
 from tunebook.book.run_file import config_parent, read_yaml, weight_parent
 from tunebook.book.seal import Seal, read_seal
@@ -19,6 +21,7 @@ from tunebook.book.summary import OVER, bring_to_life, measure, score_all
 from tunebook.pages.markdown import code, escape, fence, table
 from tunebook.pages.run_account import write_account, write_first_batch
 from tunebook.pages.run_mixture import write_mixture, write_part
+from tunebook.pages.run_plan import write_plan
 from tunebook.pages.run_result import write_findings, write_loss, write_samples
 from tunebook.pages.run_setup import write_checkpoints, write_machine, write_settings
 from tunebook.pages.table import changed_columns, markdown_table
@@ -40,6 +43,7 @@ class PageSource:
     outcomes: tuple[Outcome, ...]
     environment: Mapping[str, Any]
     data: Mapping[str, Any]
+    plan: Mapping[str, Any]
     runs: Mapping[str, RunSummary]
 
 
@@ -71,17 +75,10 @@ def read_page_source(
         sealed=read_seal(run),
         outcomes=outcomes,
         environment=environment if isinstance(environment, dict) else {},
-        data=_read_json(run.data_json),
+        data=read_data(run),
+        plan=read_plan(run),
         runs=known,
     )
-
-
-def _read_json(path: Path) -> Mapping[str, Any]:
-    try:
-        loaded = orjson.loads(path.read_bytes())
-    except (OSError, orjson.JSONDecodeError):
-        return {}
-    return loaded if isinstance(loaded, dict) else {}
 
 
 def render_run_page(source: PageSource) -> str:
@@ -100,6 +97,7 @@ def render_run_page(source: PageSource) -> str:
         write_account(source.data),
         write_part(source.data, source.environment),
         write_first_batch(events),
+        write_plan(source.plan, events),
         write_machine(events, source.environment),
         write_settings(summary, _parent(source)),
         write_checkpoints(source.run, summary),

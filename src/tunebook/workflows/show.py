@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ class ShownRun:
     outcomes: tuple[Outcome, ...]
     seal_intact: bool | None
     sources: tuple[dict[str, Any], ...]
+    plan: Mapping[str, Any]
     checkpoints: tuple[int, ...]
     best_step: int | None
     has_final: bool
@@ -39,6 +41,7 @@ def show_run(book: Path, name: str) -> ShownRun:
         outcomes=source.outcomes,
         seal_intact=source.sealed.intact if source.sealed else None,
         sources=tuple(s for s in source.data.get("sources") or [] if isinstance(s, dict)),
+        plan=source.plan,
         checkpoints=tuple(checkpoint_step(path) for path in list_checkpoints(run)),
         best_step=best_step(run),
         has_final=run.final.is_dir(),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import json
 import os
 import platform
 import shutil
@@ -46,15 +47,18 @@ def train(
     run_file: str | Path | Mapping[str, Any],
     overrides: Sequence[str] = (),
     *,
+    accept: Sequence[str] = (),
     book: Path | None = None,
     watch: Watcher = lambda _kind, _payload: None,
 ) -> RunSummary:
     """Train what a run file, a new run's name, or a mapping of the same keys describes.
 
+    `accept` names checks that are accepted beside those of the run file.
     Raises RunFileError or BookError before anything is written; RunEnded, with the exit code that
     a command should have, when training did not reach its last step.
     """
     book = find_book() if book is None else book
+    overrides = accepting(run_file, overrides, accept, book)
     loaded = load_recipe(run_file, overrides, book)
     if loaded.recipe.parts is not None and loaded.recipe.part is None:
         # Parts are trained one by one with the functions below.
@@ -63,6 +67,19 @@ def train(
         return train_parts(run_file, overrides, book, watch)
     run = start_run(book, loaded)
     return train_run(run, watch)
+
+
+def accepting(
+    run_file: str | Path | Mapping[str, Any],
+    overrides: Sequence[str],
+    accept: Sequence[str],
+    book: Path,
+) -> Sequence[str]:
+    """Add accepted checks to those of the run file, as one more override, so that it is kept."""
+    if not accept:
+        return overrides
+    stated = load_recipe(run_file, overrides, book).recipe.accept
+    return (*overrides, f"accept={json.dumps(list(dict.fromkeys((*stated, *accept))))}")
 
 
 def train_run(run: RunFolder, watch: Watcher) -> RunSummary:
@@ -227,6 +244,6 @@ def describe_environment(loaded: LoadedRecipe) -> dict[str, object]:
 
 def _forget_failed_start(run: RunFolder) -> None:
     """Clear what a start that trained nothing left behind, keeping the author's page."""
-    for path in (run.seal_json, run.data_json):
+    for path in (run.seal_json, run.data_json, run.plan_json):
         path.unlink(missing_ok=True)
     shutil.rmtree(run.events, ignore_errors=True)

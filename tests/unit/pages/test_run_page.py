@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from made_runs import make_run, make_step
+from made_runs import make_plan, make_run, make_step
 from tunebook.book.checkpoints import mark_best, writing_checkpoint, writing_folder
 from tunebook.book.events import EventWriter
 from tunebook.book.index import run_summaries
@@ -32,6 +32,7 @@ def test_the_page_of_a_small_run_is_the_golden_one(book: Path) -> None:
         with writing_checkpoint(run, step) as path:
             (path / "model.safetensors").write_bytes(b"x" * 100)
     mark_best(run, 20)
+    make_plan(run)
     with writing_folder(run.final) as path:
         (path / "model.safetensors").write_bytes(b"x" * 100)
     page = fixed(build_run_page(run, book))
