@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from tunebook.recipe.chess import Chess
+from tunebook.recipe.device_names import device_name
 from tunebook.recipe.section import Section
 
 Percent = Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")]
@@ -117,6 +118,24 @@ class Lora(Section):
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the adapter's input.")
     target_modules: str | list[str] = Field(
         "all-linear", description="Module names, or all-linear (every linear layer but the head)."
+    )
+
+
+class Quantization(Section):
+    """How method qlora stores the frozen weights (Dettmers et al. 2023)."""
+
+    bits: Literal[4] = Field(4, description="Bits per frozen weight.")
+    kind: Literal["nf4"] = Field("nf4", description="The 16 values that 4 bits stand for.")
+    double: bool = Field(True, description="Store the scales of blocks in 8 bits too.")
+
+
+class Relora(Section):
+    """How often method relora adds its adapter to the weights (Lialin et al. 2023)."""
+
+    merge_every: int = Field(150, gt=0, description="Steps between two merges.")
+    warmup_steps: int = Field(10, ge=0, description="Warm-up after each merge.")
+    reset_optimizer: float = Field(
+        0.9, ge=0, le=1, description="Share of the optimizer's state forgotten at each merge."
     )
 
 
@@ -232,9 +251,20 @@ class Recipe(Section):
     stage: Literal["cpt", "sft"] = Field(
         "sft", description="cpt: continued pre-training on text; sft: prompts and responses."
     )
-    method: Literal["full", "lora"] = Field("full", description="full or lora.")
+    method: Literal["full", "lora", "qlora", "relora"] = Field(
+        "full",
+        description="full or lora; qlora and relora can be planned, not yet trained by this "
+        "release.",
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="Decides data order, samples and dropout.")
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where to train.")
+    device: Annotated[str, AfterValidator(device_name)] = Field(
+        "auto",
+        description="auto, cpu, cuda or mps; also a card such as t4, a100-80 or rtx4090, or a size "
+        "such as cuda:15GiB, for a plan (trained on, it means cuda).",
+    )
+    devices: int = Field(
+        1, gt=0, description="How many of them to plan for; this release trains on one."
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="bf16 keeps fp32 master weights; auto is bf16 on CUDA, else fp32."
     )
@@ -271,7 +301,9 @@ class Recipe(Section):
         None, gt=0, description="The slice that this run trains on, from 1; set by `parts`."
     )
     validation: Validation = Field(Validation(fraction=0.05), description="Held-out examples.")
-    lora: Lora = Field(Lora(), description="Used by method lora.")
+    lora: Lora = Field(Lora(), description="Used by methods lora, qlora and relora.")
+    quantization: Quantization = Field(Quantization(), description="Used by method qlora.")
+    relora: Relora = Field(Relora(), description="Used by method relora.")
     train: Train = Field(Train(), description="Optimizer, batch and schedule.")
     evaluate: Evaluate = Field(Evaluate(), description="What is measured while training.")
     checkpoint: Checkpoint = Field(Checkpoint(), description="When the run is saved.")

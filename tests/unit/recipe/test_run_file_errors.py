@@ -45,8 +45,12 @@ MISTAKES = {
     ),
     "yes for a boolean": ("packing: yes", "`packing` must be true or false, not 'yes'"),
     "method that is not there": (
-        "method: qlora",
-        "`method` must be one of full, lora, not 'qlora'; did you mean lora?",
+        "method: dora",
+        "`method` must be one of full, lora, qlora, relora, not 'dora'; did you mean lora?",
+    ),
+    "card that is not known": (
+        "device: rtx4080",
+        "or a size such as cuda:15GiB; did you mean rtx4090?",
     ),
     "unknown format": (
         "validation: {path: v.json, format: alpacca}",
