@@ -32,23 +32,50 @@ def find_model(model: str) -> Path:
     Raises ModelError with the way out when there is no such model, it is gated, there is no
     network, the folder holds no model, or its weights are only there as pickle.
     """
+    folder = _found(model, _WANTED)
+    _check_config(folder, model)
+    if not any(folder.glob("*.safetensors")):
+        if has_pickled_weights(folder):
+            raise ModelError(
+                f"model {model!r} has its weights only as pickle, which can run code when opened; "
+                "convert them to safetensors first"
+            )
+        raise ModelError(
+            f"model {model!r}: {folder} holds no .safetensors weights; plan does without them, but "
+            "to train, put them there, or go online once if the model is on the hub"
+        )
+    return folder
+
+
+def find_config(model: str) -> Path:
+    """Give a folder that holds a model's config.json; its weights and tokenizer may be missing.
+
+    Of a model on the hub, only config.json is fetched. Raises ModelError as find_model does, except
+    for what is wrong with the weights.
+    """
+    folder = _found(model, ["config.json"])
+    _check_config(folder, model)
+    return folder
+
+
+def _found(model: str, wanted: list[str]) -> Path:
     if model == EMBEDDED:
-        return _checked(EMBEDDED_FOLDER, model)
+        return EMBEDDED_FOLDER
     folder = expand_home(model)
     if folder.is_dir():
-        return _checked(folder, model)
+        return folder
     if model.startswith((".", "/", "~")) or model.count("/") > 1:
         raise ModelError(
             f"model {model!r}: there is no such folder; give a folder, a hub id such as "
             f"openai-community/gpt2, or {EMBEDDED}"
         )
-    return _checked(_from_hub(model), model)
+    return _from_hub(model, wanted)
 
 
-def _from_hub(model: str) -> Path:
+def _from_hub(model: str, wanted: list[str]) -> Path:
     repo_id, _, revision = model.partition("@")
     try:
-        return Path(snapshot_download(repo_id, revision=revision or None, allow_patterns=_WANTED))
+        return Path(snapshot_download(repo_id, revision=revision or None, allow_patterns=wanted))
     except GatedRepoError:
         raise ModelError(
             f"model {model!r} is gated: accept its terms on its page and set HF_TOKEN to a token "
@@ -73,7 +100,7 @@ def _from_hub(model: str) -> Path:
         ) from None
 
 
-def _checked(folder: Path, model: str) -> Path:
+def _check_config(folder: Path, model: str) -> None:
     config_file = folder / "config.json"
     if not config_file.is_file():
         if (folder / "adapter_config.json").is_file():
@@ -86,19 +113,20 @@ def _checked(folder: Path, model: str) -> Path:
         config = json.loads(config_file.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise ModelError(f"model {model!r}: {config_file} cannot be read: {error}") from None
+    if not isinstance(config, dict):
+        raise ModelError(
+            f"model {model!r}: {config_file} holds no settings by name, so it is no config"
+        )
     if config.get("auto_map"):
         raise ModelError(
             f"model {model!r} brings its own Python code (auto_map in config.json), which tunebook "
             "does not run; use an architecture that transformers has"
         )
-    if not any(folder.glob("*.safetensors")):
-        if any(path for pattern in _PICKLED for path in folder.glob(pattern)):
-            raise ModelError(
-                f"model {model!r} has its weights only as pickle, which can run code when opened; "
-                "convert them to safetensors first"
-            )
-        raise ModelError(f"model {model!r}: {folder} holds no .safetensors weights")
-    return folder
+
+
+def has_pickled_weights(folder: Path) -> bool:
+    """Tell whether a folder holds weights in a format that can run code when it is opened."""
+    return any(path for pattern in _PICKLED for path in folder.glob(pattern))
 
 
 def has_tokenizer(folder: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,14 +57,18 @@ class LoadedModel:
 
 
 def choose_device(wanted: str) -> str:
-    """Turn `auto` into the best device there is; ModelError when the wanted one is missing."""
+    """Turn `auto` into the best device there is, and a card into cuda.
+
+    ModelError when the wanted one is missing.
+    """
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": _mps()}
     if wanted == "auto":
         return next(name for name in ("cuda", "mps", "cpu") if there[name])
-    if not there[wanted]:
+    kind = wanted if wanted in there else "cuda"
+    if not there[kind]:
         usable = ", ".join(name for name, ok in there.items() if ok)
         raise ModelError(f"device {wanted!r} is not on this machine; it has {usable}")
-    return wanted
+    return kind
 
 
 def _mps() -> bool:
@@ -80,6 +85,12 @@ def choose_precision(wanted: str, device: str) -> str:
     return "bf16" if native else "fp32"
 
 
+def quieten_transformers() -> None:
+    """Keep transformers from writing bars and remarks beside our own words."""
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    disable_progress_bar()
+
+
 def load_model(model: str, *, device: str, precision: str, attention: str) -> LoadedModel:
     """Load weights from safetensors onto a device.
 
@@ -89,8 +100,7 @@ def load_model(model: str, *, device: str, precision: str, attention: str) -> Lo
     folder = find_model(model)
     register_flat_attention()
     wanted = FLAT if attention == "auto" else attention
-    logging.getLogger("transformers").setLevel(logging.ERROR)
-    disable_progress_bar()
+    quieten_transformers()
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         causal, loading = AutoModelForCausalLM.from_pretrained(
@@ -121,6 +131,17 @@ def add_lora(loaded: LoadedModel, lora: Lora, base_name: str, seed: int) -> Load
 
     Raises ModelError when no module has the given names.
     """
+    torch.manual_seed(seed)
+    network = wrap_in_lora(loaded.causal, lora)
+    network.peft_config["default"].base_model_name_or_path = base_name
+    return LoadedModel(network, loaded.causal, loaded.folder, loaded.flat, loaded.context_length)
+
+
+def wrap_in_lora(causal: Any, lora: Lora) -> Any:
+    """Freeze a model and put a LoRA adapter on it, made on the default device.
+
+    The model's modules are changed in place. Raises ModelError when no module has the given names.
+    """
     # peft costs seconds to import and only adapter runs need it.
     from peft import LoraConfig, get_peft_model
 
@@ -131,16 +152,18 @@ def add_lora(loaded: LoadedModel, lora: Lora, base_name: str, seed: int) -> Load
         target_modules=lora.target_modules,
         task_type="CAUSAL_LM",
     )
-    torch.manual_seed(seed)
     try:
-        network = get_peft_model(loaded.causal, config, autocast_adapter_dtype=False)
+        with warnings.catch_warnings():
+            # GPT-2's linear layers hold their weight transposed, which peft finds out by itself;
+            # and it still asks transformers for an attribute by its old name.
+            for told in ("fan_in_fan_out is set to", ".*is_gradient_checkpointing. is deprecated"):
+                warnings.filterwarnings("ignore", message=told)
+            return get_peft_model(causal, config, autocast_adapter_dtype=False)
     except ValueError as error:
         raise ModelError(
             f"lora.target_modules {lora.target_modules!r}: {str(error).splitlines()[0]}; "
             "all-linear adapts every linear layer"
         ) from None
-    network.peft_config["default"].base_model_name_or_path = base_name
-    return LoadedModel(network, loaded.causal, loaded.folder, loaded.flat, loaded.context_length)
 
 
 def load_adapter(loaded: LoadedModel, folder: Path) -> LoadedModel:

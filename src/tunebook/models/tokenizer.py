@@ -49,6 +49,7 @@ class Codec:
         self.fingerprint = _fingerprint(folder)
         self.vocab_size = len(tokenizer)
         self.eos_id: int | None = tokenizer.eos_token_id
+        self.pad_id: int | None = tokenizer.pad_token_id
         self.bos_id = self._own_bos()
         self.special_ids = frozenset(int(i) for i in tokenizer.all_special_ids) | frozenset(
             int(i) for i, token in tokenizer.added_tokens_decoder.items() if token.special

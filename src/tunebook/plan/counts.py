@@ -1,0 +1,103 @@
+"""How many parameters a model has, and of what kind, read off its modules and not its name."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from tunebook.plan.result import Parameters
+
+GROUPS = ("embeddings", "attention", "mlp", "norms", "head", "other")
+
+# Parts of module paths, as the architectures in transformers name them.
+_ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
+_MLP = re.compile(r"mlp|ffn|^ff$|feed_?forward|^fc_?\d$|experts?$|moe|intermediate", re.IGNORECASE)
+_LAYER = re.compile(r"\.(\d+)\.")
+
+
+def count_parameters(network: Any, causal: Any, *, quantized: bool) -> Parameters:
+    """Count a model's parameters exactly; a tied weight counts once, adapters apart.
+
+    `network` is what learns and `causal` the model inside it; they differ when an adapter wraps it.
+    Works on a skeleton as well as on real weights that are not quantized yet. `packed` is what a
+    count over 4-bit weights says that hold two values per byte: of each linear layer but the head,
+    half the weight, rounded up.
+    """
+    head = _head(causal)
+    groups = Counter(dict.fromkeys(GROUPS, 0))
+    packed = 0
+    for path, module, name, parameter in _base_parameters(causal):
+        groups[_group(path, module, module in head)] += parameter.numel()
+        packs = name == "weight" and isinstance(module, (nn.Linear, Conv1D)) and module not in head
+        packed += (parameter.numel() + 1) // 2 if packs else parameter.numel()
+    total = sum(groups.values())
+    elsewhere = {id(p) for _, m, _, p in _base_parameters(causal) if m not in head}
+    tied = sum(p.numel() for m in head for p in m.parameters(False) if id(p) in elsewhere)
+    return Parameters(
+        total=total,
+        total_untied=total + tied,
+        trainable=sum(p.numel() for p in network.parameters() if p.requires_grad),
+        adapter=sum(p.numel() for n, p in network.named_parameters() if "lora_" in n),
+        groups=dict(groups),
+        packed=packed if quantized else None,
+    )
+
+
+def adapter_words(network: Any) -> str | None:
+    """Say how an adapter's parameters lie over the layers, as `24 layers x 262,144`.
+
+    Layers that differ are told by their range; what lies outside of layers is told apart. None
+    without an adapter.
+    """
+    layers: Counter[int] = Counter()
+    outside = 0
+    for name, parameter in network.named_parameters():
+        if "lora_" not in name:
+            continue
+        if (found := _LAYER.search(name)) is None:
+            outside += parameter.numel()
+        else:
+            layers[int(found[1])] += parameter.numel()
+    least, most = min(layers.values(), default=0), max(layers.values(), default=0)
+    each = f"{most:,}" if least == most else f"{least:,} to {most:,}"
+    words = [f"{len(layers)} layer{'s' * (len(layers) != 1)} x {each}"] if layers else []
+    words += [f"{outside:,} outside of layers"] if outside else []
+    return " + ".join(words) or None
+
+
+def _head(causal: Any) -> set[nn.Module]:
+    head = causal.get_output_embeddings()
+    return set() if head is None else set(head.modules())
+
+
+def _base_parameters(causal: Any) -> Iterator[tuple[str, nn.Module, str, nn.Parameter]]:
+    """Give (path, module, name, parameter) of each weight that is no adapter's, each once.
+
+    The head comes last, so that a tied weight is met as what it is tied to.
+    """
+    head, seen = _head(causal), set()
+    modules = sorted(causal.named_modules(), key=lambda named: named[1] in head)
+    for path, module in modules:
+        for name, parameter in module.named_parameters(recurse=False):
+            if "lora_" not in f"{path}.{name}" and id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield path, module, name, parameter
+
+
+def _group(path: str, module: nn.Module, in_head: bool) -> str:
+    if in_head:
+        return "head"
+    parts = [part for part in reversed(path.split(".")) if part != "base_layer"]
+    if "norm" in type(module).__name__.lower() or "norm" in parts[0].lower():
+        return "norms"
+    for part in parts:
+        if _ATTENTION.search(part):
+            return "attention"
+        if _MLP.search(part):
+            return "mlp"
+    return "embeddings" if isinstance(module, nn.Embedding) else "other"
