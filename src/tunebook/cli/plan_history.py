@@ -40,7 +40,8 @@ def history_lines(runs: Sequence[PlannedRun], errors: Mapping[str, Errors]) -> l
         off = errors[figure]
         lines += [
             f"median error {format_percent(off.median)} of {off.n_runs} "
-            f"run{'s' * (off.n_runs > 1)}, worst {format_error(off.worst)} ({off.worst_run})",
+            f"run{'s' * (off.n_runs > 1)}",
+            f"worst error {format_error(off.worst)} in {off.worst_run}",
             "",
         ]
     return [*lines, "below 0 %: the run needed more than was planned"]

@@ -11,8 +11,8 @@ from tunebook.pages.markdown import code, escape, table
 from tunebook.units import format_bytes, format_count, format_error, format_seconds
 
 FIGURES = {
-    "peak_bytes": "peak memory of tensors",
-    "resident_bytes": "peak memory of the process",
+    "peak_bytes": "peak memory, tensors",
+    "resident_bytes": "peak memory, process",
     "seconds": "time",
     "disk_bytes": "disk",
 }

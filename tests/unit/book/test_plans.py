@@ -72,8 +72,10 @@ def test_the_history_needs_no_run_file_and_no_torch(
         env={**os.environ, "PYTHONPATH": str(SOURCE)},
     )
     assert done.returncode == 0, done.stderr
-    assert "median error 10 % of 1 run, worst +10.0 % (a)" in done.stdout
+    assert "median error 10 % of 1 run\nworst error +10.0 % in a\n" in done.stdout
     assert max(map(len, done.stdout.splitlines())) < 80
+    assert main(["show", "a"]) == 0
+    assert "time: 9.0 s, measured 10.0 s (-10.0 %)" in capsys.readouterr().out
 
 
 def test_a_plan_without_a_run_file_is_a_mistake_in_one_sentence(
