@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import re
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+
+from tunebook.data.batches import MicroBatch
+from tunebook.models.load import LoadedModel
+from tunebook.step.forward import Scorer, TokenLosses, token_losses
+from tunebook.step.optimization import Optimization
+from tunebook.step.update import seed_for
+
+_SAMPLED_WEIGHTS = 65536
+# The first pass pays for page faults and kernels that are loaded once; where it is short enough a
+# second one is timed.
+_SHORT_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
     """One forward and backward pass of a micro-batch of this run; no weight was moved.
 
-    `loss` is per target token, in nats. `peak_bytes` is what the pass needed at most on its device
-    (CUDA: the allocator's peak; CPU: the process's), `seconds` how long it took. `weights` is a
-    sample of the trained weights as the optimizer holds them, and `dtype` what it moves them in.
+    `loss` is per target token, in nats, and `loss_spread` the standard deviation of the tokens'
+    losses. `peak_bytes` is what the pass needed at most on its device (CUDA: the allocator's peak;
+    CPU: the process's; None where the system does not tell), `seconds` how long it took. `weights`
+    is an evenly spaced sample of the trained weights as the optimizer holds them, and `dtype` what
+    it moves them in. `unexpected_weights` stand in the model's files and not in the model.
     """
 
     loss: float
@@ -24,3 +41,88 @@ class Probe:
     weights: torch.Tensor
     dtype: torch.dtype
     n_weights: int
+    loss_spread: float | None = None
+    unexpected_weights: tuple[str, ...] = ()
+
+
+def run_probe(
+    loaded: LoadedModel, scorer: Scorer, optimization: Optimization, batch: MicroBatch, seed: int
+) -> Probe:
+    """Go through one micro-batch as step 1 would, without the update.
+
+    Nothing is left changed: no weight, no gradient, no optimizer state, no draw of the generators.
+    """
+    device = loaded.device
+    was_training = loaded.network.training
+    loaded.network.train()
+    optimization.clear_gradients()
+    measurable = _reset_peak(device)
+    n_targets = int(batch.target.sum())
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            found, seconds = _timed_pass(loaded, scorer, batch, seed)
+            optimization.clear_gradients()
+            if seconds < _SHORT_SECONDS:
+                seconds = min(seconds, _timed_pass(loaded, scorer, batch, seed)[1])
+        peak = _peak_bytes(device) if measurable else None
+    finally:
+        optimization.clear_gradients()
+        loaded.network.train(was_training)
+    losses_M = found.losses_M.float()
+    weights, dtype = _sample(optimization.masters)
+    return Probe(
+        loss=float(losses_M.mean()),
+        tokens=len(batch.ids),
+        target_tokens=n_targets,
+        seconds=seconds,
+        peak_bytes=peak,
+        weights=weights,
+        dtype=dtype,
+        n_weights=sum(p.numel() for p in optimization.masters.values()),
+        loss_spread=float(losses_M.std()) if n_targets > 1 else None,
+        unexpected_weights=loaded.unexpected,
+    )
+
+
+def _timed_pass(
+    loaded: LoadedModel, scorer: Scorer, batch: MicroBatch, seed: int
+) -> tuple[TokenLosses, float]:
+    torch.manual_seed(seed_for(seed, 1, 0))
+    started = time.perf_counter()
+    found = token_losses(loaded, scorer, batch)
+    (found.loss_sum / int(batch.target.sum())).backward()
+    if loaded.device.type == "cuda":
+        torch.cuda.synchronize(loaded.device)
+    return found, time.perf_counter() - started
+
+
+def _sample(masters: Mapping[str, torch.nn.Parameter]) -> tuple[torch.Tensor, torch.dtype]:
+    """Take weights at even distances over all tensors; the type is that of most of them."""
+    total = sum(p.numel() for p in masters.values())
+    stride = max(1, total // _SAMPLED_WEIGHTS)
+    taken = [p.detach().reshape(-1)[::stride].float().cpu() for p in masters.values()]
+    by_type: dict[torch.dtype, int] = {}
+    for parameter in masters.values():
+        by_type[parameter.dtype] = by_type.get(parameter.dtype, 0) + parameter.numel()
+    return torch.cat(taken), max(by_type, key=lambda dtype: by_type[dtype])
+
+
+def _reset_peak(device: torch.device) -> bool:
+    """Begin a new peak; False where the system has none that begins anew."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return True
+    try:
+        # 5: the peak of resident memory is set to what is resident now (Linux, proc(5)).
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+def _peak_bytes(device: torch.device) -> int | None:
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
+    return int(found[1]) * 1024 if found else None
