@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ class LoadedModel:
     """A model ready for the step. `network` is what is called; `causal` the model inside it.
 
     They differ only when an adapter wraps the model. `flat` says that rows of several documents
-    may be given at once.
+    may be given at once. `unexpected` are weights in its files that it has no use for.
     """
 
     network: Any
@@ -34,6 +34,7 @@ class LoadedModel:
     folder: Path
     flat: bool
     context_length: int | None
+    unexpected: tuple[str, ...] = ()
 
     @property
     def device(self) -> torch.device:
@@ -123,7 +124,8 @@ def load_model(model: str, *, device: str, precision: str, attention: str) -> Lo
         )
     causal.to(device)
     length = getattr(config, "max_position_embeddings", None)
-    return LoadedModel(causal, causal, folder, attention == "auto", length)
+    unexpected = tuple(sorted(loading["unexpected_keys"]))
+    return LoadedModel(causal, causal, folder, attention == "auto", length, unexpected)
 
 
 def add_lora(loaded: LoadedModel, lora: Lora, base_name: str, seed: int) -> LoadedModel:
@@ -134,7 +136,7 @@ def add_lora(loaded: LoadedModel, lora: Lora, base_name: str, seed: int) -> Load
     torch.manual_seed(seed)
     network = wrap_in_lora(loaded.causal, lora)
     network.peft_config["default"].base_model_name_or_path = base_name
-    return LoadedModel(network, loaded.causal, loaded.folder, loaded.flat, loaded.context_length)
+    return replace(loaded, network=network)
 
 
 def wrap_in_lora(causal: Any, lora: Lora) -> Any:
@@ -173,7 +175,7 @@ def load_adapter(loaded: LoadedModel, folder: Path) -> LoadedModel:
     network = PeftModel.from_pretrained(
         loaded.causal, str(folder), is_trainable=True, autocast_adapter_dtype=False
     )
-    return LoadedModel(network, loaded.causal, loaded.folder, loaded.flat, loaded.context_length)
+    return replace(loaded, network=network)
 
 
 def save_weights(loaded: LoadedModel, folder: Path) -> None:

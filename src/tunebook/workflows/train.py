@@ -146,6 +146,7 @@ def start_run(
     A run that ended before its first step trained nothing, so its name may be used again. `remarks`
     are kept with the environment.
     """
+    _refuse_planned_only(loaded.recipe)
     recipe, start = with_run_model(book, loaded.recipe)
     run = RunFolder(book, recipe.name)
     environment = {**describe_environment(loaded), **start, **(remarks or {})}
@@ -186,6 +187,20 @@ def start_run(
         ) from None
     seal(run, recipe.notebook.hypothesis, recipe.notebook.predict)
     return run
+
+
+def _refuse_planned_only(recipe: Recipe) -> None:
+    """Raise RunFileError for what this release plans and does not train."""
+    if recipe.method in ("qlora", "relora"):
+        raise RunFileError(
+            f"`method: {recipe.method}` can be planned (`tunebook plan`) but not trained by this "
+            "release; say method: lora, or full"
+        )
+    if recipe.devices > 1:
+        raise RunFileError(
+            f"`devices: {recipe.devices}` can be planned (`tunebook plan`) but this release trains "
+            "on one device; say devices: 1, and train.effective_batch_size stays what it is"
+        )
 
 
 def with_run_model(book: Path, recipe: Recipe) -> tuple[Recipe, dict[str, object]]:
