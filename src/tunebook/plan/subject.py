@@ -11,6 +11,7 @@ from tunebook.data.codec import TextCodec
 from tunebook.data.prepare import Prepared
 from tunebook.plan.devices import Device
 from tunebook.plan.probe import Probe
+from tunebook.plan.result import Disk, Memory
 from tunebook.plan.witness import Witness
 from tunebook.recipe.tree import Recipe
 from tunebook.step.horizon import Horizon
@@ -35,4 +36,6 @@ class Subject:
     batches: tuple[MicroBatch, ...] = ()
     witnesses: tuple[Witness, ...] = ()
     probe: Probe | None = None
+    memory: Memory | None = None
+    disk: Disk | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
