@@ -37,6 +37,7 @@ __all__ = [
     "TokenSettings",
     "Workers",
     "build_source",
+    "made_from",
     "row_notes",
 ]
 
@@ -107,14 +108,15 @@ def build_source(
     say(f"{source.path}: format {detected.format} ({detected.reason}); template {renderer.name}")
     stamp = _stamp(located)
     content_hash = hash_files(located)
-    key = _key(located, content_hash, source, detected, settings, renderer, filters)
+    origin = made_from(located, content_hash, source, detected, settings, renderer, filters)
+    key = _key(origin)
     store, why_not = open_store(cache_dir, key)
     if why_not is not None:
         say(f"{source.path}: the cached tokens are set aside, {why_not}; tokenizing again")
     if store is None:
         dtype = "<u2" if codec.vocab_size <= 2**16 else "<u4"
         job = Job(source, located, detected, settings, codec, dtype)
-        maker = _Maker(job, stamp, workers or Workers(), say, watch or Speaker(say))
+        maker = _Maker(job, origin, stamp, workers or Workers(), say, watch or Speaker(say))
         store = _make_store(maker, cache_dir, key)
         say(f"{source.path}: {format_count(store.n_tokens)} tokens made and kept for the next run")
     return Built(located.name, located, detected, renderer, store, content_hash)
@@ -145,7 +147,7 @@ def row_notes(facts: Mapping[str, Any]) -> list[str]:
 _DECIDED_LATER = {"path", "format", "columns", "weight", "sample", "filters"}
 
 
-def _key(
+def made_from(
     located: Located,
     content_hash: str,
     source: Source,
@@ -153,8 +155,9 @@ def _key(
     settings: TokenSettings,
     renderer: Renderer,
     filters: Sequence[NamedFilter],
-) -> str:
-    parts: Mapping[str, object] = {
+) -> dict[str, object]:
+    """Give all that decides the tokens of a source, in values that JSON keeps as they are."""
+    return {
         "version": 5,
         "content": content_hash,
         "kind": located.kind,
@@ -172,7 +175,10 @@ def _key(
         "overlong": settings.overlong,
         "piece_bytes": piece_bytes(detected.format, source),
     }
-    return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _key(origin: Mapping[str, object]) -> str:
+    return hashlib.sha256(orjson.dumps(origin, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def _engine_of(source: Source, detected: Detected) -> str | None:
@@ -232,6 +238,7 @@ class _Maker:
     """Makes the segments of a source in a folder."""
 
     job: Job
+    origin: Mapping[str, object]
     stamp: Stamp
     workers: Workers
     say: Say
@@ -256,7 +263,7 @@ class _Maker:
             return
         if _stamp(job.located) != self.stamp:
             raise DataError(f"{job.source.path} changed while it was read; run it again")
-        seal_segments(job, folder, numbers)
+        seal_segments(job, folder, numbers, self.origin)
 
 
 class _Watched:

@@ -27,13 +27,15 @@ class TextCodec(Protocol):
     """A tokenizer with text positions and, perhaps, a chat template; it can be pickled.
 
     `fingerprint` is a sha256 of the tokenizer's files. `bos_id` is set only when the tokenizer
-    itself puts a begin token in front of text. Every id is below `vocab_size`.
+    itself puts a begin token in front of text; `pad_id` is never used, only looked for. Every id is
+    below `vocab_size`.
     """
 
     name: str
     fingerprint: str
     vocab_size: int
     eos_id: int | None
+    pad_id: int | None
     bos_id: int | None
     special_ids: frozenset[int]
     special_strings: tuple[str, ...]

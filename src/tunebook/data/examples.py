@@ -59,14 +59,19 @@ class Reader:
 
     def examples(self) -> Iterator[Read]:
         """Yield every example of the source in file order."""
-        for index, file in enumerate(self.located.files):
-            if file.kind == "text" and self.detected.format == "lines":
-                yield from self.of_lines(index, read_lines(file))
-            elif file.kind == "text":
-                unit, separator = self.source.document, self.source.separator
-                yield from self.of_documents(index, read_documents(file, unit, separator))
-            else:
-                yield from self.of_rows(index, read_rows(file))
+        for index in range(len(self.located.files)):
+            yield from self.of_file(index)
+
+    def of_file(self, index: int) -> Iterator[Read]:
+        """Yield the examples of file number `index`."""
+        file = self.located.files[index]
+        if file.kind == "text" and self.detected.format == "lines":
+            yield from self.of_lines(index, read_lines(file))
+        elif file.kind == "text":
+            unit, separator = self.source.document, self.source.separator
+            yield from self.of_documents(index, read_documents(file, unit, separator))
+        else:
+            yield from self.of_rows(index, read_rows(file))
 
     def of_rows(self, index: int, rows: Iterable[RawRow]) -> Iterator[Read]:
         """Yield the examples of rows of file number `index`."""

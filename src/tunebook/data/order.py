@@ -100,6 +100,11 @@ class TrainSet:
     def __len__(self) -> int:
         return self.rows_per_epoch
 
+    @property
+    def packed(self) -> tuple[NDArray[np.integer] | None, ...]:
+        """The examples of each source in the order they are packed; None without packing."""
+        return tuple(rows.numbers for rows in self._rows)
+
     def row(self, index: int) -> tuple[SourcedExample, ...]:
         """Give the examples of a row; index // rows_per_epoch is the epoch, from 0."""
         source, row = self.address(index)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,10 @@ _FLAGS = {
 }
 
 
-def seal_segments(job: Job, folder: Path, numbers: Sequence[int]) -> None:
-    """Turn a folder of segments into a store, in place."""
+def seal_segments(
+    job: Job, folder: Path, numbers: Sequence[int], made_from: Mapping[str, object]
+) -> None:
+    """Turn a folder of segments into a store, in place; it keeps what it was made from."""
     known = [orjson.loads(facts_path(folder, n).read_bytes()) for n in numbers]
     dropped_at = _resolve(job.chain, folder, numbers)
     reasons: dict[str, int] = {}
@@ -81,6 +83,7 @@ def seal_segments(job: Job, folder: Path, numbers: Sequence[int]) -> None:
         segment_tokens,
         hashes,
         {
+            "made_from": dict(made_from),
             "labels": [file.label for file in job.located.files],
             "by_file": by_file.tolist(),
             "reasons": list(reasons),

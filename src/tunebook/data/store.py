@@ -21,7 +21,7 @@ import orjson
 from numpy.typing import NDArray
 
 INDEX = "index.json"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 ROW_FIELDS = np.dtype(
     [
@@ -95,6 +95,10 @@ class Store:
         target = whole[first % 8 : first % 8 + length].view(np.bool_)
         return ids[first : first + length], target
 
+    def segment_ids(self) -> Iterator[NDArray[Any]]:
+        """Yield the ids of each segment, as they lie on the disk."""
+        return (self._open(segment)[0] for segment in range(len(self._bounds) - 1))
+
     def _open(self, segment: int) -> tuple[NDArray[Any], NDArray[Any]]:
         if segment not in self._segments:
             self._segments[segment] = (
@@ -103,10 +107,14 @@ class Store:
             )
         return self._segments[segment]
 
+    def drop_records(self) -> NDArray[Any]:
+        """Give the rows that were left out as one array of DROP_FIELDS, in file order."""
+        return mapped(self.folder / "drops.bin", DROP_FIELDS)
+
     def drops(self) -> Iterator[Dropped]:
         """Yield the rows that were left out, in file order."""
         reasons = self.facts["reasons"]
-        for one in mapped(self.folder / "drops.bin", DROP_FIELDS):
+        for one in self.drop_records():
             yield Dropped(
                 int(one["file"]), int(one["row"]), int(one["sub"]), reasons[int(one["reason"])]
             )

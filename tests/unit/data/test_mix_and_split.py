@@ -11,10 +11,8 @@ from click.testing import CliRunner
 from tunebook.cli.data import mix as mix_verb
 from tunebook.cli.data import split as split_verb
 from tunebook.data.prepare import prepare
-from tunebook.data.split import check_slices
 from tunebook.errors import DataError, UsageError
 from tunebook.recipe.tree import Recipe
-from tunebook.records import Slice
 
 
 @pytest.fixture
@@ -166,15 +164,6 @@ def test_one_text_is_cut_into_parts_by_its_pieces_and_they_stay_when_it_grows(wr
     last = max(int(i.rpartition("/")[2]) for i in whole)
     kept = {i for i in ids_of(longer.train.sources[0]) if int(i.rpartition("/")[2]) < last}
     assert kept == {i for i in sides[1] if int(i.rpartition("/")[2]) < last}
-
-
-def test_parts_that_do_not_add_up_are_an_error():
-    whole = Slice(rows=4, documents=4, examples=4, checksum=10)
-    half = Slice(rows=2, documents=2, examples=2, checksum=5)
-    check_slices(whole, [half, half])
-    for wrong in ([half], [half, half, half], [half, Slice(2, 2, 2, 6)]):
-        with pytest.raises(DataError, match="this is a bug in tunebook"):
-            check_slices(whole, wrong)
 
 
 def test_a_row_another_part_trains_on_is_a_leak_all_the_same(write, ready):

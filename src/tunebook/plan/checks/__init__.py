@@ -5,12 +5,51 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from tunebook.plan.checks import (
+    answer_in_prompt,
+    answer_not_trained,
+    context_lost,
+    eos_never_trained,
+    filter_without_effect,
+    first_token_untrained,
+    illegal_label,
+    input_equals_output,
+    literal_special_token,
+    padding_in_loss,
+    padding_waste,
+    prompt_variant,
+    rewrite_unused,
+    row_count_mismatch,
+    split_leak,
+    stale_cache,
+    token_id_out_of_range,
+    truncation,
+)
 from tunebook.plan.subject import Subject
 from tunebook.records import Finding
 
 Check = Callable[[Subject], Iterable[Finding]]
 
-CHECKS: dict[str, Check] = {}
+CHECKS: dict[str, Check] = {
+    "answer-in-prompt": answer_in_prompt.check,
+    "answer-not-trained": answer_not_trained.check,
+    "context-lost": context_lost.check,
+    "eos-never-trained": eos_never_trained.check,
+    "filter-without-effect": filter_without_effect.check,
+    "first-token-untrained": first_token_untrained.check,
+    "illegal-label": illegal_label.check,
+    "input-equals-output": input_equals_output.check,
+    "literal-special-token": literal_special_token.check,
+    "padding-in-loss": padding_in_loss.check,
+    "padding-waste": padding_waste.check,
+    "prompt-variant": prompt_variant.check,
+    "rewrite-unused": rewrite_unused.check,
+    "row-count-mismatch": row_count_mismatch.check,
+    "split-leak": split_leak.check,
+    "stale-cache": stale_cache.check,
+    "token-id-out-of-range": token_id_out_of_range.check,
+    "truncation": truncation.check,
+}
 """Every check by the name of what it finds; one that finds several things stands once."""
 
 
