@@ -1,0 +1,108 @@
+"""prompt-variant: what all prompts share is shown; two variants joined to one are reported."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tunebook.plan.prompt_texts import PromptTexts, take_apart
+from tunebook.plan.rows import first_exchanges
+from tunebook.plan.subject import Subject
+from tunebook.records import Finding
+
+_SHOWN = 20
+_LEAST_WORDS = 3
+_OFTEN = 0.05
+_NO_SPACE = re.compile(r"[a-z]{2}[.!?][A-Z][a-z]*\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """How a source writes prompts, `…` for the words of a row, and in how many sampled rows."""
+
+    source: str
+    text: str
+    rows: int
+    of_rows: int
+
+
+def list_variants(subject: Subject) -> list[Variant]:
+    """List the prompts of every source with their rows' own words left out, commonest first."""
+    return [
+        Variant(texts.source, text, n, texts.n_rows)
+        for texts in _texts(subject)
+        for text, n in texts.variants.most_common()
+    ]
+
+
+def check(subject: Subject) -> Iterator[Finding]:
+    """Look for a fixed text of prompts that holds another one, as when a comma was left out."""
+    for texts in _texts(subject):
+        joined = _joined(texts)
+        if not joined:
+            continue
+        whole, part = joined[0]
+        yield Finding(
+            "prompt-variant",
+            "warn",
+            f"{texts.source}: a text that {texts.fixed[whole]} of {texts.n_rows} sampled prompts "
+            f"share, {_short(whole)!r}, holds another one, {_short(part)!r}, as when a comma is "
+            "missing between two",
+            {
+                "joined": [{"text": a, "holds": b, "rows": texts.fixed[a]} for a, b in joined],
+                "variants": _counted(texts.variants),
+                "fixed_texts": _counted(texts.fixed),
+                "sampled_rows": texts.n_rows,
+            },
+            "look at the list that the prompts were drawn from, and part the two",
+        )
+
+
+def _texts(subject: Subject) -> list[PromptTexts]:
+    if subject.codec is None:
+        return []
+    return take_apart(first_exchanges(subject), subject.codec)
+
+
+def _joined(texts: PromptTexts) -> list[tuple[str, str]]:
+    """Give fixed texts that are two, each with one of them."""
+    known = {text.strip(): n for text, n in texts.fixed.items() if _n_words(text) >= _LEAST_WORDS}
+    found = []
+    for text, n in texts.fixed.items():
+        whole = text.strip()
+        if _n_words(whole) <= _LEAST_WORDS:
+            continue
+        if junction := _NO_SPACE.search(whole):
+            at = junction.start() + 3
+            found.append((text, whole[:at]))
+            continue
+        often = _OFTEN * texts.n_rows
+        for part, n_part in known.items():
+            if part != whole and part in whole:
+                both_often = n >= often and n_part >= often
+                if both_often or _is_joined(whole, part, known):
+                    found.append((text, part))
+                    break
+    return found
+
+
+def _is_joined(whole: str, part: str, known: dict[str, int]) -> bool:
+    """Say whether what is beside a part is another known text, or begins with no space between."""
+    before, after = whole.removesuffix(part), whole.removeprefix(part)
+    if before.strip() in known or after.strip() in known:
+        return True
+    return bool(after != whole and part[-1].isalnum() and after[:1].isupper())
+
+
+def _n_words(text: str) -> int:
+    return len(text.split())
+
+
+def _counted(counts: Counter[str]) -> list[dict[str, object]]:
+    return [{"text": text, "rows": n} for text, n in counts.most_common(_SHOWN)]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,159 @@
+"""split-leak: what is held out must not be trained on, or the validation loss is too good."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tunebook.data.prepare import Prepared
+from tunebook.data.shards import Part, Shards
+from tunebook.plan.near_rows import find_near
+from tunebook.plan.subject import Subject
+from tunebook.records import Finding
+
+_FEW = 0.01
+_HELD_ROWS, _TRAIN_ROWS = 500, 50_000
+_OVERLAP = 0.8
+
+
+def check(subject: Subject) -> Iterator[Finding]:
+    """Look for documents, contents and near-identical texts that stand on both sides.
+
+    Rows that other parts train on count as trained. A single document whose tail is held out has no
+    other side, and the split says so.
+    """
+    prepared = subject.prepared
+    if prepared is None or prepared.validation is None or not len(prepared.validation):
+        return
+    train, held = prepared.seen, prepared.validation.parts
+    by_document = _documents(train, held)
+    if by_document is not None:
+        yield by_document
+        return
+    by_content = _contents(train, prepared.validation)
+    if by_content is not None:
+        yield by_content
+        return
+    near = _near(train, held)
+    if near is not None:
+        yield near
+
+
+def count_leaked(prepared: Prepared) -> int:
+    """Count held-out examples whose very content is trained on, too."""
+    if prepared.validation is None:
+        return 0
+    return int(_leaked(prepared.seen, prepared.validation).sum())
+
+
+def _documents(train: Sequence[Part], held: Sequence[Part]) -> Finding | None:
+    """Find documents that have rows on both sides."""
+    found, n_documents = [], 0
+    for part in held:
+        mine = _document_keys(part)
+        n_documents += len(np.unique(mine))
+        for other in train:
+            same_store = other.store.folder == part.store.folder
+            if same_store and _is_cut_tail(other, part):
+                continue
+            theirs = _document_keys(other)
+            if not same_store:
+                # Files are known by their names, which may be the same in two folders.
+                mine, theirs = mine[~_by_file(part)], theirs[~_by_file(other)]
+            both = np.intersect1d(mine, theirs)
+            where = np.flatnonzero(np.isin(_document_keys(part), both)) if len(both) else both
+            found += [(part, int(part.numbers[i])) for i in where.tolist()]
+    if not found:
+        return None
+    names = [Shards([Part(p.name, p.store, np.array([n]))]).example(0) for p, n in found[:5]]
+    n_shared = len({(p.name, int(p.store.rows["document"][n])) for p, n in found})
+    n_held = sum(len(part.numbers) for part in held)
+    return Finding(
+        "split-leak",
+        "refuse",
+        f"{n_shared} of {n_documents} held-out documents are trained on, too ({len(found)} of "
+        f"{n_held} held-out examples), so the validation loss is too good",
+        {
+            "documents": n_shared,
+            "held_out_documents": n_documents,
+            "examples": len(found),
+            "held_out_examples": n_held,
+            "rows": [one.id for one in names],
+            "document_names": list(dict.fromkeys(one.document for one in names)),
+        },
+        "split by document (`document:` says what one is), or hold out a file of its own",
+    )
+
+
+def _document_keys(part: Part) -> NDArray[np.uint64]:
+    return np.asarray(part.store.rows["document"][part.numbers], dtype=np.uint64)
+
+
+def _by_file(part: Part) -> NDArray[np.bool_]:
+    whole = np.array(part.store.facts["by_file"], dtype=bool)
+    return np.asarray(whole[part.store.rows["file"][part.numbers]], dtype=np.bool_)
+
+
+def _is_cut_tail(train: Part, held: Part) -> bool:
+    """Say whether both are one document of which the end is held out."""
+    documents = np.concatenate([_document_keys(train), _document_keys(held)])
+    return bool(
+        len(train.numbers)
+        and len(np.unique(documents)) == 1
+        and held.numbers.min() > train.numbers.max()
+    )
+
+
+def _leaked(train: Sequence[Part], validation: Shards) -> NDArray[np.bool_]:
+    """Mark held-out examples whose content is trained on; not the rest of a row that was cut."""
+    leaked = np.isin(validation.contents, np.unique(Shards(train).contents))
+    # Windows of a row have its content: where no beginning is held out, only tails are.
+    windows = [np.asarray(p.store.rows["window"][p.numbers]) for p in validation.parts]
+    begun = np.unique(validation.contents[np.concatenate(windows) <= 1])
+    return np.asarray(leaked & np.isin(validation.contents, begun), dtype=np.bool_)
+
+
+def _contents(train: Sequence[Part], validation: Shards) -> Finding | None:
+    leaked = _leaked(train, validation)
+    if not leaked.any():
+        return None
+    n, lengths = int(leaked.sum()), validation.lengths
+    share = float(lengths[leaked].sum() / lengths.sum())
+    ids = [validation.example(i).id for i in np.flatnonzero(leaked)[:5].tolist()]
+    return Finding(
+        "split-leak",
+        # Short talk ("thanks" after "here you are") is said again without anybody's fault.
+        "refuse" if share >= _FEW else "warn",
+        f"{n} of {len(leaked)} held-out examples are trained on word for word ({share:.1%} of the "
+        "held-out tokens), so the validation loss is too good",
+        {
+            "examples": n,
+            "held_out_examples": len(leaked),
+            "share_of_tokens": share,
+            "rows": ids,
+        },
+        "take them out of one side, as with `filters: [exact_duplicate]`, or hold out other rows",
+    )
+
+
+def _near(train: Sequence[Part], held: Sequence[Part]) -> Finding | None:
+    found = find_near(train, held, _HELD_ROWS, _TRAIN_ROWS, _OVERLAP)
+    if len(found.pairs) < max(3, _FEW * found.held_rows):
+        return None
+    return Finding(
+        "split-leak",
+        "warn",
+        f"{len(found.pairs)} of {found.held_rows} held-out examples looked at are nearly the same "
+        f"as one of {found.train_rows} training examples, so the validation loss is too good",
+        {
+            "share": len(found.pairs) / found.held_rows,
+            "held_out_looked_at": found.held_rows,
+            "trained_looked_at": found.train_rows,
+            "overlap_of_8_grams_at_least": _OVERLAP,
+            "pairs": [{"held_out": a, "trained": b, "overlap": o} for a, b, o in found.pairs[:5]],
+        },
+        "drop copies with `filters: [near_duplicate]`, or say with `document:` what belongs "
+        "together",
+    )
