@@ -156,9 +156,13 @@ def wrap_in_lora(causal: Any, lora: Lora) -> Any:
     )
     try:
         with warnings.catch_warnings():
-            # GPT-2's linear layers hold their weight transposed, which peft finds out by itself;
-            # and it still asks transformers for an attribute by its old name.
-            for told in ("fan_in_fan_out is set to", ".*is_gradient_checkpointing. is deprecated"):
+            # GPT-2's weights are transposed, which peft finds out by itself; ranks for experts are
+            # peft's own and not ours; an attribute of transformers it knows by its old name.
+            for told in (
+                "fan_in_fan_out is set to",
+                "The following .*_pattern keys",
+                ".*deprecated",
+            ):
                 warnings.filterwarnings("ignore", message=told)
             return get_peft_model(causal, config, autocast_adapter_dtype=False)
     except ValueError as error:
