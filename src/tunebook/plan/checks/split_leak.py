@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tunebook.data.prepare import Prepared
 from tunebook.data.shards import Part, Shards
 from tunebook.plan.near_rows import find_near
 from tunebook.plan.subject import Subject
@@ -39,13 +38,6 @@ def check(subject: Subject) -> Iterator[Finding]:
     near = _near(train, held)
     if near is not None:
         yield near
-
-
-def count_leaked(prepared: Prepared) -> int:
-    """Count held-out examples whose very content is trained on, too."""
-    if prepared.validation is None:
-        return 0
-    return int(_leaked(prepared.seen, prepared.validation).sum())
 
 
 def _documents(train: Sequence[Part], held: Sequence[Part]) -> Finding | None:
