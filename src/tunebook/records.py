@@ -228,7 +228,7 @@ class Verdict:
     next_action: str
 
 
-VERDICT_KINDS = ("non_finite",)
+VERDICT_KINDS = ("non_finite", "skipped_batches", "weights_frozen_by_precision")
 """Every finding a detector can make about a run, in snake_case."""
 
 

@@ -131,6 +131,17 @@ def _free(folder: Path) -> str:
         return "unknown"
 
 
+def free_bytes(folder: Path) -> int:
+    """Give what is free on the volume of a folder, which need not be there yet.
+
+    A link counts as what it leads to. Raises OSError when the volume cannot be asked.
+    """
+    place = folder.resolve()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
 def folder_bytes(folder: Path) -> int:
     """Sum the sizes of all files in a folder; files that vanish meanwhile count nothing."""
     total = 0

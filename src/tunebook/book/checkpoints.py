@@ -13,10 +13,17 @@ from typing import Any
 
 import orjson
 
-from tunebook.book.atomic import describe_storage_error, folder_bytes, storage_errors, sync_folder
+from tunebook.book.atomic import (
+    describe_storage_error,
+    folder_bytes,
+    free_bytes,
+    storage_errors,
+    sync_folder,
+)
 from tunebook.book.liveness import process_alive
 from tunebook.book.places import RunFolder
 from tunebook.errors import CheckpointError, StorageError
+from tunebook.units import format_bytes
 
 MANIFEST = "MANIFEST.json"
 _STEP = re.compile(r"^step-(\d+)$")
@@ -36,6 +43,19 @@ def writing_checkpoint(run: RunFolder, step: int) -> Iterator[Path]:
     way_out = f"free space and `tunebook resume {run.name}`"
     with _writing(target, f".tmp-{step}-{os.getpid()}", expected, way_out) as folder:
         yield folder
+
+
+def refuse_without_room(run: RunFolder, step: int, needs_bytes: int) -> None:
+    """Raise StorageError when the next checkpoint does not fit, before a byte of it is written."""
+    free = free_bytes(run.checkpoints)
+    if free >= needs_bytes:
+        return
+    kept = list_checkpoints(run)
+    rest = f"{kept[-1].name} is whole" if kept else "there is none before it"
+    raise StorageError(
+        f"the disk is nearly full: step {step}'s checkpoint needs {format_bytes(needs_bytes)}, "
+        f"{format_bytes(free)} free; {rest}: free space and `tunebook resume {run.name}`"
+    )
 
 
 @contextmanager

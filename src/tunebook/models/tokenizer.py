@@ -176,6 +176,12 @@ def copy_tokenizer(source: Path, target: Path) -> None:
             shutil.copyfile(source / name, target / name)
 
 
+def tokenizer_bytes(folder: Path) -> int:
+    """Give the size of what `copy_tokenizer` copies."""
+    files = (folder / name for name in _FILES)
+    return sum(path.stat().st_size for path in files if path.is_file())
+
+
 def _fingerprint(folder: Path) -> str:
     digest = hashlib.sha256()
     for name in _FILES:

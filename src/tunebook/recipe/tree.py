@@ -310,8 +310,10 @@ class Recipe(Section):
     accept: list[str] = Field(
         [], description="Checks that the author takes on himself, by name; recorded in the run."
     )
-    stop_on: list[Literal["non_finite"]] = Field(
-        ["non_finite"], description="Verdicts that end the run."
+    stop_on: list[Literal["non_finite", "skipped_batches"]] = Field(
+        ["non_finite"],
+        description="Verdicts that end the run: non_finite (see train.non_finite_limit), "
+        "skipped_batches (a step did not train its rows).",
     )
     notebook: Notebook = Field(Notebook(), description="Hypothesis and predictions.")
 

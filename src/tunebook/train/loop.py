@@ -49,7 +49,8 @@ def training_steps(training: Training, first_step: int) -> Iterator[StepRecord]:
     a step does depends only on it and on the step's number.
     """
     recipe, horizon = training.recipe, training.horizon
-    sample = WeightSample(training.optimization.parameters)
+    # Of the masters: an update that they take shows in a bf16 copy only now and then.
+    sample = WeightSample(training.optimization.masters)
     canary_every = canary_interval(training.loaded)
     for step in range(first_step, horizon.total_steps + 1):
         started = time.monotonic()

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from tunebook.errors import CheckpointError
 from tunebook.models.load import LoadedModel, save_weights
+from tunebook.models.tokenizer import tokenizer_bytes
 from tunebook.step.optimization import Optimization
 
 FORMAT_VERSION = 1
@@ -48,6 +49,16 @@ def write_state(
     (folder / "state.json").write_text(
         json.dumps(asdict(position), indent=2) + "\n", encoding="utf-8"
     )
+
+
+def state_bytes(loaded: LoadedModel, optimization: Optimization) -> int:
+    """Give the size of what `write_state` would write now, but for some kilobytes of headers."""
+    full = loaded.network is loaded.causal
+    weights = list(loaded.causal.parameters() if full else loaded.trainable().values())
+    states = [v for state in optimization.optimizer.state.values() for v in state.values()]
+    masters = [m for n, m in optimization.masters.items() if m is not optimization.parameters[n]]
+    tensors = [t for t in (*weights, *states, *masters) if torch.is_tensor(t)]
+    return sum(tensor.nbytes for tensor in tensors) + tokenizer_bytes(loaded.folder)
 
 
 def read_position(folder: Path) -> Position:

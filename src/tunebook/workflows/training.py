@@ -16,6 +16,7 @@ from tunebook.book.checkpoints import (
     list_checkpoints,
     mark_best,
     newest_good_checkpoint,
+    refuse_without_room,
     rotate_checkpoints,
     writing_checkpoint,
     writing_folder,
@@ -45,8 +46,14 @@ from tunebook.step.horizon import batches_of_step, plan_horizon
 from tunebook.step.optimization import Optimization
 from tunebook.step.score import score_examples, validation_record
 from tunebook.train.loop import Training, training_steps
-from tunebook.train.state import Position, read_optimizer, read_position, write_state
-from tunebook.watch.non_finite import find_non_finite
+from tunebook.train.state import (
+    Position,
+    read_optimizer,
+    read_position,
+    state_bytes,
+    write_state,
+)
+from tunebook.workflows.findings import look_at_step
 from tunebook.workflows.prompts import Prompt, choose_prompts
 from tunebook.workflows.run_data import prepare_run_data, write_trained
 
@@ -264,16 +271,9 @@ def _marked(codec: Codec, batch: MicroBatch) -> list[dict[str, str]]:
 
 def _after_step(run: Run, record: StepRecord) -> None:
     recipe, horizon = run.recipe, run.training.horizon
-    if not record.applied:
-        run.non_finite_steps += 1
-        ids = ", ".join(e.id for e in record.examples[:8])
-        run.say(
-            f"step {record.step}: loss {record.loss} or gradient norm {record.grad_norm} is not "
-            f"finite; the update was left out (rows {ids})"
-        )
-        _write_non_finite_verdict(run)
-        if "non_finite" in recipe.stop_on and run.non_finite_steps >= recipe.train.non_finite_limit:
-            _stop_by_verdict(run, record.step)
+    reason = look_at_step(run, record)
+    if reason is not None:
+        _stop_by_verdict(run, record.step, reason)
     last = record.step == horizon.total_steps
     improved = False
     if last or horizon.due(recipe.evaluate.every, record.step):
@@ -292,20 +292,8 @@ def _after_step(run: Run, record: StepRecord) -> None:
         _rotate(run)
 
 
-def _write_non_finite_verdict(run: Run) -> None:
-    """Write the verdict at the first such step: a run that then pauses or fails has it too."""
-    events = read_events(run.run)
-    verdict = find_non_finite(events.steps)
-    if verdict is not None and all(v.kind != verdict.kind for v in events.verdicts):
-        run.events.write("verdict", verdict)
-
-
-def _stop_by_verdict(run: Run, step: int) -> None:
+def _stop_by_verdict(run: Run, step: int, reason: str) -> None:
     _save(run, step, "stopped by a verdict")
-    reason = (
-        f"{run.non_finite_steps} steps had a loss or gradient that was not finite, the limit of "
-        f"train.non_finite_limit; the weights are those of the last finite step"
-    )
     run.events.write("state", {"state": "stopped", "reason": reason, "step": step})
     raise RunEnded(reason, 1)
 
@@ -323,6 +311,7 @@ def _save(run: Run, step: int, reason: str) -> None:
         best_loss=run.best[1] if run.best else None,
     )
     run.beat()
+    refuse_without_room(run.run, step, state_bytes(run.loaded, run.training.optimization))
     with writing_checkpoint(run.run, step) as folder:
         write_state(folder, run.loaded, run.training.optimization, position)
     run.events.write("checkpoint", {"step": step, "reason": reason})

@@ -1,0 +1,87 @@
+"""What a run will write, and whether the volume of its folder has room for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tunebook.book.atomic import free_bytes
+from tunebook.models.tokenizer import tokenizer_bytes
+from tunebook.plan.clock import times_due
+from tunebook.plan.result import Disk, Parameters
+from tunebook.recipe.tree import Recipe
+from tunebook.step.horizon import Horizon
+
+_WEIGHT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+_MASTER_BYTES = 4
+# Name, type, shape and place of a tensor in the header of a safetensors file.
+_HEADER_BYTES = 130
+
+
+def plan_disk(
+    run_folder: Path,
+    recipe: Recipe,
+    precision: str,
+    parameters: Parameters,
+    n_trainable_tensors: int,
+    *,
+    tokenizer_folder: Path | None,
+    horizon: Horizon | None,
+    cache_bytes: int = 0,
+) -> Disk:
+    """Count what stands on disk at the fullest moment of a run, or of all parts of one.
+
+    The newest `checkpoint.keep` stand, the best one, and the one being written. `cache_bytes` are
+    token files that are still to be made. The run's folder need not be there yet. Raises OSError
+    when its volume cannot be asked.
+    """
+    copied = 0 if tokenizer_folder is None else tokenizer_bytes(tokenizer_folder)
+    final = weight_bytes(recipe, precision, parameters, n_trainable_tensors) + copied
+    checkpoint = final + optimizer_bytes(recipe, precision, parameters, n_trainable_tensors)
+    lasting, most = _standing(recipe, horizon)
+    parts = recipe.parts if recipe.parts is not None and recipe.part is None else 1
+    kept = (parts - 1) * lasting + most
+    return Disk(
+        needed_bytes=kept * checkpoint + parts * final + cache_bytes,
+        free_bytes=free_bytes(run_folder),
+        checkpoint_bytes=checkpoint,
+        kept=kept,
+        final_bytes=parts * final,
+        cache_bytes=cache_bytes,
+    )
+
+
+def weight_bytes(
+    recipe: Recipe, precision: str, parameters: Parameters, n_trainable_tensors: int
+) -> int:
+    """Give the size of the weights as they are saved: all of them, or the adapter alone."""
+    saved = parameters.total if recipe.method == "full" else parameters.adapter
+    return saved * _WEIGHT_BYTES[precision] + n_trainable_tensors * _HEADER_BYTES
+
+
+def optimizer_bytes(
+    recipe: Recipe, precision: str, parameters: Parameters, n_trainable_tensors: int
+) -> int:
+    """Give the size of the optimizer's state as it is saved, with fp32 masters of 16-bit weights.
+
+    AdamW keeps two averages and a step count per tensor, SGD one average where it has momentum.
+    """
+    train = recipe.train
+    averages = 2 if train.optimizer == "adamw" else int(train.momentum > 0)
+    tensors = averages + (train.optimizer == "adamw")
+    if precision != "fp32":
+        averages, tensors = averages + 1, tensors + 1
+    headers = n_trainable_tensors * tensors * _HEADER_BYTES
+    return averages * parameters.trainable * _MASTER_BYTES + headers
+
+
+def _standing(recipe: Recipe, horizon: Horizon | None) -> tuple[int, int]:
+    """Give how many checkpoints of a run stand after it, and how many at most while it saves."""
+    has_validation = recipe.validation.path is not None or recipe.validation.fraction != 0
+    lasting = recipe.checkpoint.keep + has_validation
+    if horizon is None:
+        return lasting, lasting + 1
+    saves = times_due(horizon, recipe.checkpoint.every)
+    if has_validation:  # each of them may be the best so far
+        saves += times_due(horizon, recipe.evaluate.every)
+    saves = min(saves, horizon.total_steps)
+    return min(lasting, saves), min(lasting + 1, saves)
