@@ -91,7 +91,7 @@ def _cut_file(
             documents, lambda part: sum(len(m.content) for m in part.messages), size
         )
     else:
-        yield from _batches(read_rows(file), _size_of_row, size)
+        yield from _batches(read_rows(file), size_of_row, size)
 
 
 def _is_by_line(file: SourceFile, found_format: str, source: Source) -> bool:
@@ -101,7 +101,7 @@ def _is_by_line(file: SourceFile, found_format: str, source: Source) -> bool:
     return file.kind == "jsonl"
 
 
-def _size_of_row(row: RawRow) -> int:
+def size_of_row(row: RawRow) -> int:
     """Estimate the memory of a row's values, however deep: its texts, and a share for the rest."""
     size = 0
     left: list[object] = [*row.values.values()]

@@ -15,13 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunebook.data.build import Built
+from tunebook.data.documents import TextPart
 from tunebook.data.examples import Read, Reader
 from tunebook.data.filters import NamedFilter, build_filters
 from tunebook.data.filters.chain import Filter, Memory, Rewrite
 from tunebook.data.filters.usable import unusable
 from tunebook.data.prepare import Prepared
+from tunebook.data.rows import RawRow
 from tunebook.data.shards import row_id
 from tunebook.data.store import Store
+from tunebook.plan.files import Raw, raw_rows, row_of, size_of
 from tunebook.recipe.tree import Recipe, Source
 from tunebook.records import Example
 
@@ -68,22 +71,21 @@ def read_witnesses(
         if is_labelled(built, source):
             continue
         filters = build_filters(source.filters, source)
-        reads = _spread(_reads(built, source, recipe.stage), built, rows)
+        reads = _read(built, source, recipe.stage, rows)
         at = _find([_place(read) for read in reads], built.store)
         for read in reads:
             numbers, left_out = at[_place(read)]
             expected, dropped_by, changed_by = ask(filters, read.example)
-            row = row_id(built.store, built.name, *_place(read))
             found.append(
                 Witness(
-                    built.name,
-                    row,
-                    read.example,
-                    expected,
-                    dropped_by,
-                    changed_by,
-                    tuple(numbers),
-                    left_out,
+                    source=built.name,
+                    id=_id_of(built, read),
+                    example=read.example,
+                    expected=expected,
+                    dropped_by=dropped_by,
+                    changed_by=changed_by,
+                    numbers=tuple(numbers),
+                    left_out=left_out,
                 )
             )
     return tuple(found)
@@ -127,32 +129,58 @@ def _place(read: Read) -> Place:
     return read.file, read.row, read.sub
 
 
-def _reads(built: Built, source: Source, stage: str) -> list[Read]:
-    """Read the beginnings of files that are spread over the source."""
+def _read(built: Built, source: Source, stage: str, wanted: Collection[str]) -> list[Read]:
+    """Read rows spread over the beginnings of files that are spread over the source.
+
+    Only these rows are made examples: of a game of chess that takes milliseconds.
+    """
     reader = Reader(built.located, built.detected, source, stage)
     n_files = len(built.located.files)
-    files = sorted({round(i) for i in np.linspace(0, n_files - 1, min(n_files, _READ_FILES))})
-    rows_each, characters_each = _READ_ROWS // len(files), _READ_CHARACTERS // len(files)
-    return [
-        read for file in files for read in _begin(reader.of_file(file), rows_each, characters_each)
-    ]
+    files = sorted(_spread(n_files, _READ_FILES))
+    n_each = -(-_SAMPLED // len(files))
+    found: list[Read] = []
+    for file in files:
+        rows = raw_rows(built.located.files[file], built.detected, source)
+        known = list(_begin(rows, _READ_ROWS // len(files), _READ_CHARACTERS // len(files)))
+        due, some = _rows_in(wanted, built, file), _spread(len(known), n_each)
+        taken = [raw for i, raw in enumerate(known) if i in some or row_of(raw) in due]
+        reads = list(_examples(reader, file, taken))
+        some = _spread(len(reads), n_each)
+        found += [r for i, r in enumerate(reads) if i in some or _id_of(built, r) in wanted]
+    return found
 
 
-def _begin(reads: Iterator[Read], n_rows: int, n_characters: int) -> Iterator[Read]:
-    for n_read, read in enumerate(reads, start=1):
-        yield read
-        n_characters -= sum(len(message.content) for message in read.example.messages)
+def _id_of(built: Built, read: Read) -> str:
+    return row_id(built.store, built.name, *_place(read))
+
+
+def _rows_in(wanted: Collection[str], built: Built, file: int) -> set[int]:
+    """Give the rows of a file that ids name."""
+    where = row_id(built.store, built.name, file, 0, 0).removesuffix("0")
+    rows = (one.removeprefix(where).partition(".")[0] for one in wanted if one.startswith(where))
+    return {int(row) for row in rows if row.isdigit()}
+
+
+def _begin(rows: Iterator[Raw], n_rows: int, n_characters: int) -> Iterator[Raw]:
+    for n_read, raw in enumerate(rows, start=1):
+        yield raw
+        n_characters -= size_of(raw)
         if n_read >= n_rows or n_characters <= 0:
             return
 
 
-def _spread(reads: Sequence[Read], built: Built, wanted: Collection[str]) -> list[Read]:
-    taken = {round(i) for i in np.linspace(0, len(reads) - 1, min(len(reads), _SAMPLED))}
-    return [
-        read
-        for i, read in enumerate(reads)
-        if i in taken or row_id(built.store, built.name, *_place(read)) in wanted
-    ]
+def _examples(reader: Reader, file: int, rows: Sequence[Raw]) -> Iterator[Read]:
+    if rows and isinstance(rows[0], RawRow):
+        yield from reader.of_rows(file, (raw for raw in rows if isinstance(raw, RawRow)))
+    elif rows and isinstance(rows[0], TextPart):
+        yield from reader.of_documents(file, (raw for raw in rows if isinstance(raw, TextPart)))
+    else:
+        yield from reader.of_lines(file, (raw for raw in rows if isinstance(raw, tuple)))
+
+
+def _spread(n: int, n_wanted: int) -> set[int]:
+    """Give places spread evenly over n."""
+    return {round(i) for i in np.linspace(0, n - 1, min(n, n_wanted)).tolist()}
 
 
 def _find(places: Sequence[Place], store: Store) -> dict[Place, tuple[list[int], str | None]]:
