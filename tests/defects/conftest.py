@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import io
 import json
+import random
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -86,7 +87,7 @@ def plan_json(tunebook: Callable[..., tuple[int, str, str]]) -> Callable[..., tu
     """Give a function that runs `tunebook plan RUN.yaml --json ...`: (exit code, the plan)."""
 
     def plan(run_file: Path, *args: object) -> tuple[int, Any]:
-        if importlib.util.find_spec("tunebook.cli.plan") is None:
+        if importlib.util.find_spec("tunebook.workflows.plan") is None:
             from by_hand import plan_by_hand  # until the verb is there
 
             return plan_by_hand(run_file)
@@ -134,3 +135,21 @@ def caught(
         return found
 
     return require
+
+
+@pytest.fixture
+def random_games() -> Callable[[int], list[dict[str, str]]]:
+    """Give a function that plays games of chess at random, as rows of UCI moves."""
+    chess = pytest.importorskip("chess")
+
+    def play(n: int) -> list[dict[str, str]]:
+        draw, rows = random.Random(11), []
+        for number in range(n):
+            board = chess.Board()
+            while len(board.move_stack) < 24 + number % 9 and not board.is_game_over():
+                board.push(draw.choice(list(board.legal_moves)))
+            moves = " ".join(move.uci() for move in board.move_stack)
+            rows.append({"Moves": moves, "WhiteElo": str(1500 + number)})
+        return rows
+
+    return play

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from tunebook.data.codec import TextCodec
 from tunebook.data.tokenize import Rendered, Segment
-from tunebook.errors import DataError, TunebookError
+from tunebook.errors import DataError, DefectError, TunebookError
 from tunebook.records import Example, Message
 
 # A noncharacter: Unicode promises that no text holds it. It breaks special strings apart while a
@@ -50,7 +50,7 @@ class ChatRenderer:
     def render(self, example: Example) -> Rendered:
         """Write an example; trained answers up to their end token carry loss.
 
-        Raises DataError when the template's rendering of a beginning is no beginning of the whole.
+        Raises DefectError when the template's rendering of a beginning does not begin the whole.
         """
         turns, trained, n_specials = self._turns(example)
         whole = self._write(turns, example.id, add_generation_prompt=False)
@@ -61,10 +61,12 @@ class ChatRenderer:
             before = self._write(turns[:place], example.id, add_generation_prompt=True)
             after = self._write(turns[: place + 1], example.id, add_generation_prompt=False)
             if not after.startswith(before) or not whole.startswith(after):
-                raise DataError(
-                    f"{example.id}: the chat template of {self.codec.name} writes the beginning "
-                    "of a conversation differently once more follows, so answers cannot be told "
-                    "from prompts; say `template: chat`"
+                raise DefectError(
+                    "template-not-prefix-preserving",
+                    f"{example.id}: the chat template of {self.codec.name} writes the beginning of "
+                    "a conversation differently once more follows, so answers cannot be told from "
+                    "prompts",
+                    "say `template: chat`",
                 )
             end, is_ended = self._answer_end(after, len(before), turn["content"])
             spans.append((len(before), end))

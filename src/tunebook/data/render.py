@@ -13,7 +13,7 @@ from typing import Protocol
 from tunebook.data.chat import KNOWLEDGE, ChatRenderer
 from tunebook.data.codec import TextCodec
 from tunebook.data.tokenize import Rendered, Segment
-from tunebook.errors import DataError
+from tunebook.errors import DataError, DefectError
 from tunebook.records import Example, Message
 
 
@@ -131,9 +131,11 @@ def reference(example: Example) -> str | None:
 
 def _require_end_token(codec: TextCodec, name: str) -> None:
     if codec.eos_id is None:
-        raise DataError(
+        raise DefectError(
+            "eos-never-trained",
             f"template {name}: the tokenizer of {codec.name} has no end token, so answers could "
-            "not learn to stop; set eos_token in its tokenizer_config.json"
+            "not learn to stop",
+            "set eos_token in its tokenizer_config.json to a token that the model knows",
         )
 
 

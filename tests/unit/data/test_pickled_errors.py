@@ -8,11 +8,12 @@ import pytest
 
 from tunebook.data.build import TokenSettings, Workers, build_source
 from tunebook.data.chess.games import BadGame
-from tunebook.errors import DataError, LibraryFault, RunEnded, TunebookError
+from tunebook.errors import DataError, DefectError, LibraryFault, RunEnded, TunebookError
 from tunebook.recipe.tree import Source
 
 WITH_MORE = {
     BadGame: BadGame("no moves", "a.pgn, game 1: the game has no moves"),
+    DefectError: DefectError("illegal-label", "Nf3 is no legal move", "leave it out"),
     LibraryFault: LibraryFault("it gave other tokens", "fast"),
     RunEnded: RunEnded("the run was stopped", 4),
 }

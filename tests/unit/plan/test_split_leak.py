@@ -73,6 +73,13 @@ def test_of_a_single_document_the_tail_is_no_leak(leaks: Leaks) -> None:
     assert leaks([{"text": text}], **common) == []
 
 
+def test_what_rows_say_again_all_over_is_only_a_warning(leaks: Leaks) -> None:
+    rows = [{"id": i, "prompt": f"game {i % 50}", "completion": f"e{i % 50}"} for i in range(100)]
+    held = [*qa_rows(60), *({"prompt": "game 7", "completion": "e7"},) * 2]
+    (found,) = leaks(rows, held)
+    assert (found.level, found.evidence["examples"]) == ("warn", 2)
+
+
 def test_nearly_the_same_text_on_both_sides_is_a_warning(leaks: Leaks) -> None:
     rows = [{"text": story(n)} for n in range(2, 40)]
     near = [{"text": f"Once more. {story(n)}"} for n in range(2, 12)]

@@ -90,10 +90,11 @@ def _joined(texts: PromptTexts) -> list[tuple[str, str]]:
 
 def _is_joined(whole: str, part: str, known: dict[str, int]) -> bool:
     """Say whether what is beside a part is another known text, or begins with no space between."""
-    before, after = whole.removesuffix(part), whole.removeprefix(part)
-    if before.strip() in known or after.strip() in known:
-        return True
-    return bool(after != whole and part[-1].isalnum() and after[:1].isupper())
+    rest = whole.removeprefix(part) if whole.startswith(part) else whole.removesuffix(part)
+    if rest == whole:
+        return False
+    no_space = whole.startswith(part) and part[-1].isalnum() and rest[0].isupper()
+    return no_space or rest.strip() in known
 
 
 def _n_words(text: str) -> int:
