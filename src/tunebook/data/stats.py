@@ -17,10 +17,11 @@ PERCENTILES = (5, 25, 50, 75, 95, 99)
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """Numbers of many rows: how many, their mean, extremes and percentiles (linear between)."""
+    """Numbers of many rows: how many, mean, median, extremes, percentiles (linear between)."""
 
     n: int
     mean: float
+    median: float
     min: int
     max: int
     percentiles: Mapping[str, float]
@@ -93,6 +94,7 @@ def distribution(values: NDArray[np.int64]) -> Distribution | None:
     return Distribution(
         n=len(values),
         mean=float(values.mean()),
+        median=float(np.median(values)),
         min=int(values.min()),
         max=int(values.max()),
         percentiles={f"p{p}": float(v) for p, v in zip(PERCENTILES, found, strict=True)},
