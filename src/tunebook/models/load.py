@@ -172,6 +172,11 @@ def wrap_in_lora(causal: Any, lora: Lora) -> Any:
         ) from None
 
 
+def set_checkpointing(causal: Any) -> None:
+    """Keep only what enters each layer; what it made is computed again in the backward pass."""
+    causal.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+
 def load_adapter(loaded: LoadedModel, folder: Path) -> LoadedModel:
     """Put a saved adapter on its base model, ready to be trained further."""
     from peft import PeftModel

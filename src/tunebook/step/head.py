@@ -41,12 +41,16 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             rows = slice(start, start + chunk)
             hidden_CD, labels_C = hidden_ND[rows], labels_N[rows, None]
             logits_CV = functional.linear(hidden_CD, weight_VD, bias_V).float()
-            normaliser_C1 = torch.logsumexp(logits_CV, dim=-1, keepdim=True)
-            losses_N[rows] = (normaliser_C1 - logits_CV.gather(1, labels_C)).squeeze(1)
+            # By hand, in place: torch.logsumexp makes a second array of the size of the logits.
+            highest_C1 = logits_CV.amax(dim=-1, keepdim=True)
+            labelled_C1 = logits_CV.gather(1, labels_C)
+            exp_CV = logits_CV.sub_(highest_C1).exp_()
+            sum_C1 = exp_CV.sum(dim=-1, keepdim=True)
+            losses_N[rows] = (highest_C1 + sum_C1.log() - labelled_C1).squeeze(1)
             if not (needs_hidden or needs_weight or needs_bias):
                 continue
-            # d loss / d logits = softmax - one-hot, made in place of the logits.
-            grad_CV = logits_CV.sub_(normaliser_C1).exp_()
+            # d loss / d logits = softmax - one-hot.
+            grad_CV = exp_CV.div_(sum_C1)
             grad_CV.scatter_add_(1, labels_C, grad_CV.new_full(labels_C.shape, -1.0))
             if grad_bias_V is not None:
                 grad_bias_V += grad_CV.sum(0)

@@ -1,0 +1,214 @@
+"""Go through a training step on tensors without data, counting what would be alive.
+
+The step is the very one of training; only the tensors are fake (FakeTensorMode of torch), so a
+model of any size is rehearsed in seconds on any machine.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from tunebook.data.batches import MicroBatch
+from tunebook.models.attention import FLAT, register_flat_attention
+from tunebook.models.load import LoadedModel, set_checkpointing
+from tunebook.models.packed import pack_linear_layers
+from tunebook.models.skeleton import add_lora_to_skeleton, build_skeleton
+from tunebook.plan.live import LiveBytes
+from tunebook.recipe.tree import Recipe
+from tunebook.step.forward import Scorer, token_losses
+from tunebook.step.movement import WeightSample
+from tunebook.step.optimization import Optimization
+from tunebook.step.update import back_propagate
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# What a config says when something stands between the hidden states and the loss, so that the loss
+# is taken from whole logits.
+_BETWEEN = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
+_ATTENTION_DROPOUT = ("attention_dropout", "attn_pdrop", "attention_probs_dropout_prob")
+ADAPTERS = ("lora", "qlora", "relora")
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A micro-batch by its sizes: the tokens of each example and how many of them carry loss."""
+
+    lengths: tuple[int, ...]
+    targets: tuple[int, ...]
+
+    @property
+    def tokens(self) -> int:
+        """The tokens of all examples."""
+        return sum(self.lengths)
+
+    def batch(self) -> MicroBatch:
+        """Lay out a micro-batch of this shape; the last tokens of each example carry loss."""
+        positions = np.concatenate([np.arange(n, dtype=np.int64) for n in self.lengths])
+        target = np.concatenate(
+            [np.arange(n) >= n - t for n, t in zip(self.lengths, self.targets, strict=True)]
+        )
+        names = tuple(str(i) for i in range(len(self.lengths)))
+        return MicroBatch(
+            ids=np.zeros(len(positions), dtype=np.int64),
+            positions=positions,
+            target=target & (positions > 0),
+            segment=np.repeat(np.arange(len(self.lengths)), self.lengths),
+            lengths=self.lengths,
+            example_ids=names,
+            sources=names,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """The most bytes that were alive, what they were made of, and what happened until then.
+
+    `events` are those of `LiveBytes`, from the first weight on.
+    """
+
+    n_bytes: int
+    parts: dict[str, int]
+    events: Sequence[int]
+
+
+class Rehearsal:
+    """A model with its optimizer as training builds them, of fake tensors.
+
+    `layers` builds so many of its layers only. Raises ModelError for configs that cannot be built.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        recipe: Recipe,
+        precision: str,
+        *,
+        on_cuda: bool,
+        checkpointing: bool = False,
+        scorer: Scorer | None = None,
+        layers: int | None = None,
+    ) -> None:
+        config = copy.deepcopy(config)
+        if layers is not None:
+            config.num_hidden_layers = layers
+        if on_cuda and recipe.attention != "eager":
+            # The kernels of a GPU keep no attention matrix for dropout, those of a CPU do.
+            for name in _ATTENTION_DROPOUT:
+                if hasattr(config, name):
+                    setattr(config, name, 0.0)
+        register_flat_attention()
+        self.network, self.causal = _build(config, recipe, precision)
+        if checkpointing:
+            set_checkpointing(self.causal)
+        direct = all(getattr(config, name, None) in (None, 1, 1.0) for name in _BETWEEN)
+        self.scorer = scorer or Scorer(flat=recipe.attention == "auto", direct_head=direct)
+        self.n_layers = int(config.num_hidden_layers)
+        self._mode = FakeTensorMode()
+        self.live = LiveBytes(int(config.vocab_size))
+        with self._mode, self.live:
+            _give_fake_weights(self.network, self.live)
+            length = getattr(config, "max_position_embeddings", None)
+            self.loaded = LoadedModel(
+                self.network, self.causal, Path(), recipe.attention == "auto", length
+            )
+            self.optimization = self._optimize(recipe)
+            self._sample = WeightSample(self.optimization.masters)
+        self.at_rest = self.live.now
+
+    def _optimize(self, recipe: Recipe) -> Optimization:
+        """Make the optimizer and its state, which its first update makes."""
+        trainable = self.loaded.trainable()
+        with self.live.labelled("optimizer"):
+            made = Optimization(trainable, recipe.train)
+        for master in made.masters.values():
+            master.grad = torch.empty_like(master)
+        with self.live.labelled("optimizer"):
+            made.apply(recipe.train.learning_rate, 1.0)
+        made.clear_gradients()
+        for parameter in {**trainable, **made.masters}.values():
+            parameter.register_post_accumulate_grad_hook(self._is_gradient)
+        return made
+
+    def _is_gradient(self, parameter: torch.Tensor) -> None:
+        if parameter.grad is not None:
+            self.live.relabel(parameter.grad, "gradients")
+
+    def train(self, shapes: Sequence[Shape]) -> Peak:
+        """Give the peak of a step over micro-batches, its update included."""
+        with self._measured():
+            batches = [shape.batch() for shape in shapes]
+            targets = sum(int(batch.target.sum()) for batch in batches)
+            losses = back_propagate(
+                self.loaded, self.scorer, batches, target_tokens=targets, seed=0, step=1
+            )
+            for master in self.optimization.masters.values():
+                self._is_gradient(master)
+            self.optimization.grad_norm()
+            before = self._sample.take()
+            with self.live.labelled("update"):
+                self.optimization.apply(1e-4, 0.5)
+            self._sample.compare(before, self._sample.take())
+            self.optimization.clear_gradients()
+            del losses
+        return self._peak()
+
+    def evaluate(self, shape: Shape) -> Peak:
+        """Give the peak of scoring a batch between two steps."""
+        with self._measured(), torch.no_grad():
+            self.network.eval()
+            token_losses(self.loaded, self.scorer, shape.batch())
+        return self._peak()
+
+    @contextmanager
+    def _measured(self) -> Iterator[None]:
+        with self._mode, self.live:
+            self.live.begin()
+            # A fake tensor takes no seed from the machine's generator.
+            with torch.random.fork_rng(devices=[]):
+                yield
+
+    def _peak(self) -> Peak:
+        parts = {name: n for name, n in self.live.at_peak.items() if n}
+        return Peak(self.live.peak, parts, self.live.events[:])
+
+
+def _build(config: Any, recipe: Recipe, precision: str) -> tuple[Any, Any]:
+    causal = build_skeleton(config).to(_DTYPES[precision])
+    causal.set_attn_implementation(FLAT if recipe.attention == "auto" else recipe.attention)
+    network = causal
+    if recipe.method in ADAPTERS:
+        network = add_lora_to_skeleton(causal, recipe.lora)
+    if recipe.method == "qlora":
+        pack_linear_layers(causal, double=recipe.quantization.double)
+    return network, causal
+
+
+def _give_fake_weights(network: Any, live: LiveBytes) -> None:
+    """Put a fake tensor of the same shape and type in the place of every meta tensor."""
+    made: dict[int, torch.nn.Parameter] = {}
+    for module in network.modules():
+        for name, parameter in list(module._parameters.items()):
+            if parameter is None:
+                continue
+            if id(parameter) not in made:
+                adapter = parameter.requires_grad and network is not module and "lora_" in name
+                with live.labelled("adapter" if adapter else "weights"):
+                    data = torch.empty(parameter.shape, dtype=parameter.dtype, device="cpu")
+                # The meta tensor is kept so that no other takes its id.
+                made[id(parameter)] = torch.nn.Parameter(data, parameter.requires_grad)
+                made[id(parameter)].meta = parameter  # type: ignore[attr-defined]
+            module._parameters[name] = made[id(parameter)]
+        for name, buffer in list(module._buffers.items()):
+            if buffer is not None:
+                with live.labelled("weights"):
+                    module._buffers[name] = torch.empty(
+                        buffer.shape, dtype=buffer.dtype, device="cpu"
+                    )
