@@ -28,13 +28,10 @@ TEMPLATE = (
 @pytest.fixture
 def run_file(write_data: Callable[..., Path], write_run: Callable[..., Path]) -> Path:
     rows = [
-        {
-            "instruction": f"Say {n} in words.",
-            "output": "one more, " * (n % 9) + f"that is {n * n}.",
-        }
+        {"prompt": f"Say {n}:", "completion": f"{'one more, ' * (n % 3 * 10)}that is {n * n}."}
         for n in range(60)
     ]
-    return write_run(write_data("numbers.json", rows))
+    return write_run(write_data("numbers.jsonl", rows))
 
 
 def padded(examples: Sequence[SourcedExample], *, with_loss: bool) -> MicroBatch:

@@ -23,7 +23,7 @@ def test_two_prompts_that_a_missing_comma_joined_are_shown(
     caught: Caught, write_data: Callable[..., Path], write_run: Callable[..., Path]
 ) -> None:
     whole = ["Tell me more about this.", "Explain this saying.", "Say it in plain words."]
-    joined = ["Tell me more about this.", "Explain this saying.""Say it in plain words."]  # fmt: skip
+    joined = [whole[0], whole[1] + whole[2]]
 
     def rows(prompts: list[str]) -> list[dict[str, str]]:
         return [

@@ -53,7 +53,7 @@ def story(n: int) -> str:
 def test_rows_of_a_validation_file_that_are_trained_on_are_refused(leaks: Leaks) -> None:
     (found,) = leaks(qa_rows(5), [*qa_rows(2), {"prompt": "new", "completion": "n"}])
     assert (found.name, found.level) == ("split-leak", "refuse")
-    assert found.evidence["documents"] == 2
+    assert found.evidence["examples"] == 2
     assert found.evidence["rows"] == ["validation:held#1", "validation:held#2"]
 
 

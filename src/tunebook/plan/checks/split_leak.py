@@ -52,8 +52,7 @@ def _documents(train: Sequence[Part], held: Sequence[Part]) -> Finding | None:
                 continue
             theirs = _document_keys(other)
             if not same_store:
-                # Files are known by their names, which may be the same in two folders.
-                mine, theirs = mine[~_by_file(part)], theirs[~_by_file(other)]
+                mine, theirs = mine[_is_known(part)], theirs[_is_known(other)]
             both = np.intersect1d(mine, theirs)
             where = np.flatnonzero(np.isin(_document_keys(part), both)) if len(both) else both
             found += [(part, int(part.numbers[i])) for i in where.tolist()]
@@ -83,9 +82,15 @@ def _document_keys(part: Part) -> NDArray[np.uint64]:
     return np.asarray(part.store.rows["document"][part.numbers], dtype=np.uint64)
 
 
-def _by_file(part: Part) -> NDArray[np.bool_]:
-    whole = np.array(part.store.facts["by_file"], dtype=bool)
-    return np.asarray(whole[part.store.rows["file"][part.numbers]], dtype=np.bool_)
+def _is_known(part: Part) -> NDArray[np.bool_]:
+    """Mark rows whose document can be told in another source, too.
+
+    Files are known by their names, which may be the same in two folders, and a row that is its own
+    document by what it says, which is looked at by itself.
+    """
+    rows = part.store.rows[part.numbers]
+    by_file = np.array(part.store.facts["by_file"], dtype=bool)[rows["file"]]
+    return np.asarray(~by_file & (rows["document"] != rows["content"]), dtype=np.bool_)
 
 
 def _is_cut_tail(train: Part, held: Part) -> bool:
