@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -112,11 +112,15 @@ def _as_fp32(parameters: int) -> str:
 
 def _memory(plan: Plan) -> Iterator[Fact]:
     memory = plan.memory
-    batch = ", ".join(f"{format_count(n)} {_words(key)}" for key, n in memory.longest_batch.items())
+    batch = memory.longest_batch
+    typical = _counted(batch, {"typical_tokens": "tokens"})
+    longest = _counted(
+        batch, {"tokens": "tokens", "examples": "examples", "longest_example": "in the longest"}
+    )
     hidden = "the process" if plan.device.startswith("cpu") else "context and workspace included"
     rows = [
-        ("train", memory.train_peak_bytes, ""),
-        ("longest batch", memory.longest_batch_bytes, batch),
+        ("train", memory.train_peak_bytes, typical),
+        ("longest batch", memory.longest_batch_bytes, longest),
         ("evaluation", memory.evaluation_peak_bytes, ""),
         ("samples", memory.generation_peak_bytes, ""),
         ("in all", memory.resident_bytes, hidden),
@@ -132,6 +136,12 @@ def _memory(plan: Plan) -> Iterator[Fact]:
         yield Fact("", f"{_words(part):<22}{format_bytes(size):>9}{100 * size / total:>6.0f} %", 2)
     for sentence in memory.stated:
         yield Fact("", f"by formula: {sentence}")
+
+
+def _counted(counts: Mapping[str, int], names: Mapping[str, str]) -> str:
+    return ", ".join(
+        f"{format_count(counts[k])} {name}" for k, name in names.items() if k in counts
+    )
 
 
 def _fit(needed: int, device: int | None) -> str:
@@ -162,8 +172,16 @@ def _work(plan: Plan) -> Iterator[Fact]:
     if plan.time.basis:
         yield Fact("", plan.time.basis)
     if plan.probe:
-        figures = (f"{_words(key)} {format_number(n)}" for key, n in plan.probe.items())
+        figures = (f"{_words(key)} {_figure(key, n)}" for key, n in plan.probe.items())
         yield Fact("probe", ", ".join(figures))
+
+
+def _figure(key: str, value: float) -> str:
+    if key.endswith("_bytes"):
+        return format_bytes(value)
+    if key == "seconds":
+        return format_seconds(value)
+    return format_count(value) if isinstance(value, int) else format_number(value)
 
 
 def _disk(plan: Plan) -> Iterator[Fact]:
@@ -236,4 +254,4 @@ def _count_checks(plan: Plan) -> str:
 
 
 def _words(key: str) -> str:
-    return key.replace("_", " ")
+    return key.removesuffix("_bytes").replace("_", " ")

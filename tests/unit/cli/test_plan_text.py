@@ -20,7 +20,8 @@ PLAN = Plan(
     ),
     memory=Memory(
         9 * 2**30, 12 * 2**30, None, None, 13 * 2**30, 15 * 2**30,
-        {"parameters": 9 * 2**30, "logits_and_loss": 3 * 2**30}, {"rows": 8, "tokens": 8192},
+        {"weights": 9 * 2**30, "logits and loss": 3 * 2**30},
+        {"tokens": 8192, "examples": 8, "longest_example": 1024, "typical_tokens": 2048},
     ),
     micro_batch_size=8,
     gradient_accumulation_steps=4,
@@ -37,6 +38,7 @@ PLAN = Plan(
     findings=(WASTE, RANDOM, PADDING),
     accepted=("random-base",),
     n_passed=24,
+    probe={"loss": 5.25, "seconds": 1.5, "tokens": 8192, "peak_bytes": 2**30},
 )  # fmt: skip
 
 
@@ -51,12 +53,14 @@ def test_a_plan_states_every_fact_on_a_line_of_its_own() -> None:
         "354,823,168 parameters, 1.32 GiB as fp32",
         "406,286,336 with the tied head counted apart",
         "trainable 6,291,456 in the adapter, 1.74 % of all (method lora)",
-        "longest batch 12 GiB 8 rows, 8,192 tokens",
+        "memory train 9 GiB 2,048 tokens",
+        "longest batch 12 GiB 8,192 tokens, 8 examples, 1,024 in the longest",
         "device 15 GiB fits, 2 GiB to spare",
         "logits and loss 3 GiB 25 %",
         "batch 32 rows a step: 4 x 8",
         "data rows: 12,000 in, 41 dropped, 11,959 out, 7 cut",
         "42 % of tokens carry loss",
+        "probe loss 5.250, seconds 1.5 s, tokens 8,192, peak 1 GiB",
     ):
         assert line in lines
 
