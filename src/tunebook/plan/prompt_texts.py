@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tunebook.data.codec import TextCodec
 from tunebook.plan.rows import Exchange
 
 _LEAST_ROWS, _LEAST_SHARE = 5, 0.01
+_EVERYWHERE = 0.8
 _MOST_SENTENCES = 6
 _SENTENCE_END = re.compile(r"(?<=[^\W\d])[.!?:][\"')]*(?=\s|[A-Z]|$)")
 OWN = "…"
@@ -40,30 +41,51 @@ def take_apart(exchanges: Sequence[Exchange], codec: TextCodec) -> list[PromptTe
 
 def _of_source(source: str, prompts: Sequence[list[str]]) -> PromptTexts:
     least = max(_LEAST_ROWS, round(_LEAST_SHARE * len(prompts)))
-    counts = Counter(line for lines in prompts for line in set(lines) if line.strip())
-    fixed = Counter({line: n for line, n in counts.items() if n >= least})
-    heads = Counter(
-        head for lines in prompts for head in {h for line in lines for h in _heads(line)}
-    )
+    lines = _count(prompts, lambda line: [line] if line.strip() else [])
+    heads = _count(prompts, _heads)
+    fixed = Counter({line: n for line, n in lines.items() if n >= least})
+    firsts = _count(prompts, lambda line: line.split()[:1])
+    lasts = _count(prompts, lambda line: line.split()[-1:])
+    everywhere = _EVERYWHERE * len(prompts)
+
+    def cut(line: str) -> tuple[str, str, str]:
+        """Cut a line into fixed words, the row's own, and fixed words."""
+        words = line.split()
+        first = words[0] if len(words) > 2 and firsts[words[0]] >= everywhere else ""
+        last = words[-1] if len(words) > 2 and lasts[words[-1]] >= everywhere else ""
+        head = next((h for h in reversed(_heads(line)) if heads[h] >= least), first)
+        return head, line.strip().removeprefix(head.strip()).removesuffix(last).strip(), last
+
     variants: Counter[str] = Counter()
     own = []
-    used: Counter[str] = Counter()
-    for lines in prompts:
+    for prompt in prompts:
         shown, blocks = [], [""]
-        for line in lines:
+        for line in prompt:
             if not line.strip() or line in fixed:
                 shown.append(line)
                 blocks += [""] if line.strip() else []
                 continue
-            head = next((h for h in reversed(_heads(line)) if heads[h] >= least), "")
-            shown.append(f"{head} {OWN}".strip())
-            used[head] += 1
+            head, words, tail = cut(line)
+            shown.append(f"{head} {OWN} {tail}".strip())
             blocks += [""] if head else []
-            blocks[-1] += f"{line[len(head) :].strip()}\n"
-        variants[re.sub(rf"{OWN}(?:\s*{OWN})+", OWN, "".join(shown))] += 1
+            blocks[-1] += f"{words}\n"
+            fixed[head] += bool(head and head not in lines)
+        variants[_shortened("".join(shown))] += 1
         own.append(tuple(block.strip() for block in blocks if block.strip()))
-    fixed.update({head: n for head, n in used.items() if head})
-    return PromptTexts(source, len(prompts), fixed, variants, tuple(own))
+    return PromptTexts(source, len(prompts), +fixed, variants, tuple(own))
+
+
+def _count(prompts: Sequence[list[str]], texts_of: Callable[[str], Sequence[str]]) -> Counter[str]:
+    """Count the prompts that have a text in any of their lines."""
+    return Counter(
+        text for lines in prompts for text in {text for line in lines for text in texts_of(line)}
+    )
+
+
+def _shortened(text: str) -> str:
+    """Show own words that follow each other, and turns of a talk that are alike, once."""
+    text = re.sub(rf"{OWN}(?:\s*{OWN})+", OWN, text)
+    return re.sub(r"((?:[^\n]*\n){1,6}?)\1+", lambda many: many[1 if OWN in many[1] else 0], text)
 
 
 def _heads(line: str) -> list[str]:
