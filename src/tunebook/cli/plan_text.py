@@ -213,7 +213,8 @@ def _data(plan: Plan) -> Iterator[Fact]:
     if plan.tokens and plan.target_tokens is not None:
         yield Fact("", f"{format_percent(plan.target_tokens / plan.tokens)} of tokens carry loss")
     if plan.lengths:
-        figures = (f"{_words(key)} {n:,.4g}" for key, n in plan.lengths.items())
+        known = [key for key in ("mean", "median", "p95", "max") if key in plan.lengths]
+        figures = (f"{key} {plan.lengths[key]:,.4g}" for key in known)
         yield Fact("", f"length in tokens: {', '.join(figures)}")
 
 
@@ -230,7 +231,7 @@ def _tokenizer(plan: Plan) -> Iterator[Fact]:
     else:
         share = tokenizer.end_trained
         trained = NOT_MEASURED if share is None else f"{format_percent(share)} of rows"
-        yield Fact("", f"end token {tokenizer.end_token}; rows that train it: {trained}")
+        yield Fact("", f"end token {tokenizer.end_token}, trained in: {trained}")
     for note in tokenizer.notes:
         yield Fact("", note)
 
