@@ -55,14 +55,17 @@ def validation_batches(
 
     An example longer than `tokens_per_batch` is a batch of its own.
     """
-    waiting: list[SourcedExample] = []
-    n_tokens = 0
-    for index in range(len(shards) if limit is None else min(limit, len(shards))):
-        tokens = shards.example(index)
-        if waiting and n_tokens + len(tokens.ids) > tokens_per_batch:
-            yield collate(waiting)
-            waiting, n_tokens = [], 0
-        waiting.append(SourcedExample(tokens, shards.source_of(index)))
-        n_tokens += len(tokens.ids)
-    if waiting:
-        yield collate(waiting)
+    for rows in numbers_by_batch(shards.lengths[:limit].tolist(), tokens_per_batch):
+        yield collate([SourcedExample(shards.example(i), shards.source_of(i)) for i in rows])
+
+
+def numbers_by_batch(lengths: Sequence[int], tokens_per_batch: int) -> Iterator[range]:
+    """Yield the numbers of the examples of each batch, known by their lengths alone."""
+    start = n_tokens = 0
+    for index, length in enumerate(lengths):
+        if index > start and n_tokens + length > tokens_per_batch:
+            yield range(start, index)
+            start, n_tokens = index, 0
+        n_tokens += length
+    if len(lengths) > start:
+        yield range(start, len(lengths))

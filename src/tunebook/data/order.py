@@ -56,6 +56,22 @@ class _Rows:
         again = place - self.copies * self.n_rows + epoch * self.share
         return int(self.walk[again % self.n_rows])
 
+    def many_at(self, epoch: int, places: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Give the rows at many places of an epoch, as `at` gives one."""
+        whole = self.copies * self.n_rows
+        found = places.astype(np.int64) % max(self.n_rows, 1)
+        again = places >= whole
+        if again.any():
+            drawn = (places[again].astype(np.int64) - whole + epoch * self.share) % self.n_rows
+            found[again] = self.walk[drawn]
+        return found
+
+    def lengths(self, of_examples: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Give the tokens of every row."""
+        if self.numbers is None or self.starts is None:
+            return of_examples
+        return np.add.reduceat(of_examples[self.numbers], self.starts[:-1])
+
     def examples(self, row: int) -> NDArray[np.integer]:
         """Give the numbers of the examples in a row."""
         if self.numbers is None or self.starts is None:
@@ -122,6 +138,16 @@ class TrainSet:
         place = int(self._epoch(epoch)[place])
         source = int(np.searchsorted(self._bounds, place, side="right")) - 1
         return source, self._rows[source].at(epoch, place - int(self._bounds[source]))
+
+    def row_lengths(self, epoch: int) -> NDArray[np.int64]:
+        """Give the tokens of every row of an epoch, in the order they are visited."""
+        place = self._epoch(epoch)
+        found = np.zeros(len(place), dtype=np.int64)
+        for source, (shards, rows) in enumerate(zip(self.sources, self._rows, strict=True)):
+            low, high = self._bounds[source], self._bounds[source + 1]
+            here = np.flatnonzero((place >= low) & (place < high))
+            found[here] = rows.lengths(shards.lengths)[rows.many_at(epoch, place[here] - low)]
+        return found
 
     def _epoch(self, epoch: int) -> NDArray[np.integer]:
         # Only the epoch in use is kept, four bytes a row; any other follows from (seed, epoch).

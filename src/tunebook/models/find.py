@@ -47,6 +47,13 @@ def find_model(model: str) -> Path:
     return folder
 
 
+def find_tokenizer(model: str) -> Path:
+    """Give a folder that holds all of a model but, perhaps, its weights; raises as find_config."""
+    folder = _found(model, [name for name in _WANTED if name != "*.safetensors"])
+    _check_config(folder, model)
+    return folder
+
+
 def find_config(model: str) -> Path:
     """Give a folder that holds a model's config.json; its weights and tokenizer may be missing.
 

@@ -13,7 +13,7 @@ from typing import Any
 from tunebook.errors import ModelError
 from tunebook.models.encoders import ENCODERS
 from tunebook.models.fast_encode import FastEncoder, FlatTokens
-from tunebook.models.find import find_model, has_tokenizer
+from tunebook.models.find import find_tokenizer, has_tokenizer
 
 _FILES = (
     "tokenizer.json",
@@ -138,7 +138,7 @@ class Codec:
 
 def load_tokenizer(model: str) -> Codec:
     """Load the tokenizer of a model; ModelError when it is missing or gives no offsets."""
-    folder = find_model(model)
+    folder = find_tokenizer(model)
     if not has_tokenizer(folder):
         raise ModelError(
             f"model {model!r}: {folder} holds no tokenizer (tokenizer.json or tokenizer.model); "

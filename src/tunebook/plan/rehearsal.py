@@ -22,6 +22,7 @@ from tunebook.models.attention import FLAT, register_flat_attention
 from tunebook.models.load import LoadedModel, set_checkpointing
 from tunebook.models.packed import pack_linear_layers
 from tunebook.models.skeleton import add_lora_to_skeleton, build_skeleton
+from tunebook.plan.counts import adapter_words, count_parameters
 from tunebook.plan.live import LiveBytes
 from tunebook.recipe.tree import Recipe
 from tunebook.step.forward import Scorer, token_losses
@@ -105,7 +106,16 @@ class Rehearsal:
                 if hasattr(config, name):
                     setattr(config, name, 0.0)
         register_flat_attention()
-        self.network, self.causal = _build(config, recipe, precision)
+        causal = build_skeleton(config).to(_DTYPES[precision])
+        causal.set_attn_implementation(FLAT if recipe.attention == "auto" else recipe.attention)
+        adapted = recipe.method in ADAPTERS
+        network = add_lora_to_skeleton(causal, recipe.lora) if adapted else causal
+        self.network, self.causal = network, causal
+        # Counted before packing, which leaves bytes in the place of weights.
+        self.parameters = count_parameters(network, causal, quantized=recipe.method == "qlora")
+        self.adapter_words = adapter_words(network)
+        if recipe.method == "qlora":
+            pack_linear_layers(causal, double=recipe.quantization.double)
         if checkpointing:
             set_checkpointing(self.causal)
         direct = all(getattr(config, name, None) in (None, 1, 1.0) for name in _BETWEEN)
@@ -178,17 +188,6 @@ class Rehearsal:
     def _peak(self) -> Peak:
         parts = {name: n for name, n in self.live.at_peak.items() if n}
         return Peak(self.live.peak, parts, self.live.events[:])
-
-
-def _build(config: Any, recipe: Recipe, precision: str) -> tuple[Any, Any]:
-    causal = build_skeleton(config).to(_DTYPES[precision])
-    causal.set_attn_implementation(FLAT if recipe.attention == "auto" else recipe.attention)
-    network = causal
-    if recipe.method in ADAPTERS:
-        network = add_lora_to_skeleton(causal, recipe.lora)
-    if recipe.method == "qlora":
-        pack_linear_layers(causal, double=recipe.quantization.double)
-    return network, causal
 
 
 def _give_fake_weights(network: Any, live: LiveBytes) -> None:

@@ -51,7 +51,7 @@ def training_steps(training: Training, first_step: int) -> Iterator[StepRecord]:
     recipe, horizon = training.recipe, training.horizon
     # Of the masters: an update that they take shows in a bf16 copy only now and then.
     sample = WeightSample(training.optimization.masters)
-    canary_every = canary_interval(training.loaded)
+    canary_every = canary_interval(training.loaded.counts()["total"])
     for step in range(first_step, horizon.total_steps + 1):
         started = time.monotonic()
         micro_batches = batches_of_step(training.data, horizon, step)
@@ -74,10 +74,9 @@ def training_steps(training: Training, first_step: int) -> Iterator[StepRecord]:
         yield _record(training, step, micro_batches, result, learning_rate, canary_loss, started)
 
 
-def canary_interval(loaded: LoadedModel) -> int:
-    """Give how many steps apart the canary is scored."""
-    small = sum(p.numel() for p in loaded.causal.parameters()) < _SMALL_MODEL_PARAMETERS
-    return 1 if small else _CANARY_EVERY_ON_LARGE
+def canary_interval(n_parameters: int) -> int:
+    """Give how many steps apart the canary is scored, for a model of so many parameters."""
+    return 1 if n_parameters < _SMALL_MODEL_PARAMETERS else _CANARY_EVERY_ON_LARGE
 
 
 def peak_memory_bytes(device: torch.device) -> int:

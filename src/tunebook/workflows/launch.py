@@ -60,10 +60,16 @@ def train_in_child(run: RunFolder, watch: Watcher) -> None:
     raise RunEnded(*_how_it_ended(run, process.returncode, interrupted()))
 
 
+def allocator_settings() -> dict[str, str]:
+    """Give the environment variables that decide how the training process takes memory."""
+    if sys.platform != "linux":
+        return {}
+    return {"GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES", ALLOCATOR)}
+
+
 def _environment() -> dict[str, str]:
-    env = dict(os.environ)
+    env = dict(os.environ) | allocator_settings()
     if sys.platform == "linux":
-        env.setdefault("GLIBC_TUNABLES", ALLOCATOR)
         env.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     source = str(Path(__file__).parents[2])
     env["PYTHONPATH"] = os.pathsep.join(p for p in (source, env.get("PYTHONPATH")) if p)

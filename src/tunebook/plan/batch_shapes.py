@@ -1,0 +1,86 @@
+"""How large the micro-batches of a run will be: the one as they are on average, and the largest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tunebook.data.batches import numbers_by_batch
+from tunebook.data.prepare import Prepared
+from tunebook.plan.rehearsal import Shape
+from tunebook.recipe.tree import Recipe
+from tunebook.step.horizon import Horizon
+
+# Row lengths are eight bytes each; beyond so many rows the first of them speak for all.
+_MOST_ROWS = 50_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Micro-batches of a run by their sizes; `longest_rows` are those of the longest one.
+
+    `all_rows` is False where there are so many rows that only the first were looked at.
+    """
+
+    typical: Shape
+    longest: Shape
+    evaluation: Shape | None
+    longest_rows: range = range(0)
+    all_rows: bool = True
+
+
+def sizes_of_run(
+    prepared: Prepared, horizon: Horizon, micro_batch_size: int, tokens_per_evaluation: int
+) -> Sizes:
+    """Find the largest micro-batch of this data in the very order it will be trained in."""
+    n_rows = min(horizon.total_rows, _MOST_ROWS)
+    epochs = -(-n_rows // horizon.rows_per_epoch)
+    lengths = np.concatenate([prepared.train.row_lengths(e) for e in range(epochs)])[:n_rows]
+    # It divides the effective batch, so no micro-batch crosses from one step to the next.
+    starts = np.arange(0, n_rows, micro_batch_size)
+    tokens = np.add.reduceat(lengths, starts)
+    longest = int(tokens.argmax())
+    typical = int(np.abs(tokens - tokens.mean()).argmin())
+    stops = np.append(starts[1:], n_rows)
+
+    def shape(which: int) -> Shape:
+        return _shape_of_rows(prepared, range(int(starts[which]), int(stops[which])))
+
+    return Sizes(
+        shape(typical),
+        shape(longest),
+        _evaluation(prepared, tokens_per_evaluation),
+        longest_rows=range(int(starts[longest]), int(stops[longest])),
+        all_rows=n_rows == horizon.total_rows,
+    )
+
+
+def full_rows(recipe: Recipe, micro_batch_size: int, tokens_per_evaluation: int) -> Sizes:
+    """Take every row as long as `max_seq_len` allows, all of it trained: no data has been seen."""
+    length = recipe.max_seq_len
+    longest = Shape((length,) * micro_batch_size, (length,) * micro_batch_size)
+    n_scored = max(1, tokens_per_evaluation // length)
+    return Sizes(longest, longest, Shape((length,) * n_scored, (length,) * n_scored))
+
+
+def _shape_of_rows(prepared: Prepared, rows: range) -> Shape:
+    examples = [example for row in rows for example in prepared.train.row(row)]
+    return Shape(
+        tuple(len(example.tokens.ids) for example in examples),
+        tuple(sum(example.tokens.target) for example in examples),
+    )
+
+
+def _evaluation(prepared: Prepared, tokens_per_batch: int) -> Shape | None:
+    held_out = prepared.validation
+    if held_out is None:
+        return None
+    lengths, targets = held_out.lengths, held_out.target_counts
+    numbers = numbers_by_batch(lengths.tolist(), tokens_per_batch)
+    found = max(numbers, key=lambda rows: int(lengths[rows.start : rows.stop].sum()))
+    return Shape(
+        tuple(lengths[found.start : found.stop].tolist()),
+        tuple(targets[found.start : found.stop].tolist()),
+    )
+

@@ -1,0 +1,244 @@
+"""The most memory that a run will need, found by a rehearsal on tensors without data.
+
+What a rehearsal cannot see is added by formulas, each of which is stated in the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tunebook.plan.batch_shapes import Sizes
+from tunebook.plan.devices import Device
+from tunebook.plan.heap import heap_bytes
+from tunebook.plan.rehearsal import ADAPTERS, Peak, Rehearsal, Shape
+from tunebook.plan.result import Memory
+from tunebook.recipe.tree import Recipe
+from tunebook.step.forward import Scorer
+from tunebook.units import format_bytes
+
+_MIB = 1 << 20
+# A CUDA process holds its context, kernels and library workspaces before the first tensor.
+CUDA_CONTEXT = 640 * _MIB
+# What the caching allocator rounds up and cannot reuse.
+CUDA_ROUNDING = 0.04
+# Threads, code pages and the scratch of matrix products that appear with the first step on a CPU.
+CPU_SCRATCH = 100 * _MIB
+_FEW_LAYERS = 12
+_WHOLE = ("weights", "gradients", "optimizer", "update")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What decides the memory of a run beside its batches.
+
+    `process_bytes` is what this process holds without any model (CPU), `allocator` the environment
+    of the training process, `scorer` what a loaded model was found to allow (None: assumed).
+    """
+
+    config: Any
+    recipe: Recipe
+    precision: str
+    device: Device
+    checkpointing: bool = False
+    scorer: Scorer | None = None
+    process_bytes: int = 0
+    allocator: Mapping[str, str] | None = None
+
+
+class MemoryPlanner:
+    """Rehearses batches of one setting; the model is built once."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self._rehearsal = self._rehearse()
+        self.parameters = self._rehearsal.parameters
+        self.adapter_words = self._rehearsal.adapter_words
+        self._trained: dict[tuple[Shape, ...], Peak] = {}
+        self._short: list[Rehearsal] | None = None
+
+    def _rehearse(self, layers: int | None = None) -> Rehearsal:
+        setting = self.setting
+        return Rehearsal(
+            setting.config,
+            setting.recipe,
+            setting.precision,
+            on_cuda=setting.device.kind == "cuda",
+            checkpointing=setting.checkpointing,
+            scorer=setting.scorer,
+            layers=layers,
+        )
+
+    @property
+    def n_trainable_tensors(self) -> int:
+        """How many tensors are trained."""
+        return len(self._rehearsal.optimization.parameters)
+
+    @property
+    def averages_bytes(self) -> int:
+        """What the optimizer's first update adds to what was there before it."""
+        masters = self._rehearsal.optimization.masters.values()
+        state = self._rehearsal.optimization.optimizer.state
+        return sum(v.nbytes for m in masters for v in state[m].values())
+
+    def would_fit(self, shape: Shape, *, accumulates: bool, margin: float) -> bool:
+        """Tell whether a step of this micro-batch fits the device, by an estimate where it is long.
+
+        Of many layers two are rehearsed and four, and the others taken to be like them.
+        """
+        total = self.setting.device.total_bytes
+        if total is None:
+            return True
+        n_layers = self._rehearsal.n_layers
+        if n_layers <= _FEW_LAYERS:
+            peak = self.train_peak(shape, accumulates=accumulates).n_bytes
+        else:
+            if self._short is None:
+                self._short = [self._rehearse(2), self._rehearse(4)]
+            shapes = _with_accumulation(shape, accumulates)
+            two, four = (self._sharded(one.train(shapes)).n_bytes for one in self._short)
+            peak = two + (four - two) * (n_layers - 2) // 2
+        return self._with_rest(peak) <= total * (1 - margin)
+
+    def train_peak(self, shape: Shape, *, accumulates: bool) -> Peak:
+        """Give the peak of a step of this micro-batch, sharded where there are several devices.
+
+        With accumulation the micro-batch comes second, when gradients of a first one are there.
+        """
+        shapes = _with_accumulation(shape, accumulates)
+        if shapes not in self._trained:
+            self._trained[shapes] = self._sharded(self._rehearsal.train(shapes))
+        return self._trained[shapes]
+
+    def plan(self, sizes: Sizes, *, accumulates: bool) -> Memory:
+        """Put the peaks of training, evaluation and generation together."""
+        setting = self.setting
+        longest = self.train_peak(sizes.longest, accumulates=accumulates)
+        typical = self.train_peak(sizes.typical, accumulates=accumulates)
+        evaluation = None
+        if sizes.evaluation is not None:
+            evaluation = self._sharded(self._rehearsal.evaluate(sizes.evaluation))
+        generation = self._generation_bytes(sizes)
+        peaks = [longest.n_bytes, evaluation.n_bytes if evaluation else 0, generation]
+        resident, stated = self._resident(longest, max(peaks))
+        return Memory(
+            train_peak_bytes=typical.n_bytes,
+            longest_batch_bytes=longest.n_bytes,
+            evaluation_peak_bytes=evaluation.n_bytes if evaluation else None,
+            generation_peak_bytes=generation,
+            resident_bytes=resident,
+            device_bytes=setting.device.total_bytes,
+            parts=longest.parts,
+            longest_batch={
+                "tokens": sizes.longest.tokens,
+                "examples": len(sizes.longest.lengths),
+                "target_tokens": sum(sizes.longest.targets),
+                "longest_example": max(sizes.longest.lengths),
+                "typical_tokens": sizes.typical.tokens,
+            },
+            stated=tuple(stated),
+        )
+
+    def _resident(self, longest: Peak, peak: int) -> tuple[int, list[str]]:
+        """Add what tensors do not show; gives the bytes and the sentences that say so."""
+        setting = self.setting
+        stated = [
+            "answers to prompts: keys and values of every layer for the longest prompt, one row of "
+            "logits",
+        ]
+        if setting.recipe.method == "qlora":
+            stated.append("4-bit weights: half a byte each and their scales, unpacked one by one")
+        if setting.recipe.method == "relora":
+            stated.append("a merge adds one layer's update at a time, which is below the peak")
+        if setting.device.count > 1:
+            stated.append(_sharding_words(setting))
+        if setting.scorer is None:
+            stated.append("the model's fast paths are assumed to work; training checks them")
+        if setting.device.kind == "cuda":
+            stated.append(
+                f"CUDA context and workspaces {format_bytes(CUDA_CONTEXT)}, allocator rounding "
+                f"{CUDA_ROUNDING:.0%}: not measured on this device"
+            )
+            return self._with_rest(peak), stated
+        heap = heap_bytes(longest.events, setting.allocator or {}) or peak
+        holes = max(heap - peak, 0)
+        stated.append(
+            f"the process itself {format_bytes(setting.process_bytes)}, threads and scratch "
+            f"{format_bytes(CPU_SCRATCH)}, holes in the heap {format_bytes(holes)}"
+        )
+        return self._with_rest(peak) + holes, stated
+
+    def _with_rest(self, peak: int) -> int:
+        """Add to a peak what no tensor shows, but for the holes between them."""
+        if self.setting.device.kind == "cuda":
+            return CUDA_CONTEXT + round(peak * (1 + CUDA_ROUNDING))
+        return self.setting.process_bytes + CPU_SCRATCH + peak
+
+    def _generation_bytes(self, sizes: Sizes) -> int:
+        config, causal = self.setting.config, self._rehearsal.causal
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        width = getattr(config, "head_dim", None) or (
+            config.hidden_size // config.num_attention_heads
+        )
+        element = next(causal.parameters()).element_size()
+        if self.setting.recipe.method == "qlora":
+            element = 2
+        prompt = max((sizes.evaluation or sizes.longest).lengths)
+        tokens = prompt + self.setting.recipe.evaluate.max_new_tokens
+        cache = 2 * self._rehearsal.n_layers * heads * width * tokens * element
+        rest = self._sharded(Peak(self._rehearsal.at_rest, {}, ())).n_bytes
+        return rest + cache + 4 * config.vocab_size
+
+    def _sharded(self, peak: Peak) -> Peak:
+        """Spread a peak over the devices of the setting."""
+        setting = self.setting
+        n = setting.device.count
+        if n == 1:
+            return peak
+        parts = dict(peak.parts)
+        if setting.recipe.method in ADAPTERS:
+            # DistributedDataParallel: everything on every device, and buckets of the gradients.
+            parts["communication"] = sum(
+                p.numel() * 4 for p in self._rehearsal.loaded.trainable().values()
+            )
+        else:
+            whole = parts or {"weights": peak.n_bytes}
+            parts = {k: v // n if k in _WHOLE else v for k, v in whole.items()}
+            parts["communication"] = 2 * self._largest_layer() + self._outside_layers()
+        return Peak(sum(parts.values()) if peak.parts else peak.n_bytes // n, parts, peak.events)
+
+    def _largest_layer(self) -> int:
+        layers = _layers(self._rehearsal.causal)
+        return max((sum(p.nbytes for p in layer.parameters()) for layer in layers), default=0)
+
+    def _outside_layers(self) -> int:
+        within = {id(p) for layer in _layers(self._rehearsal.causal) for p in layer.parameters()}
+        causal = self._rehearsal.causal
+        return sum(p.nbytes for p in causal.parameters() if id(p) not in within)
+
+
+def _with_accumulation(shape: Shape, accumulates: bool) -> tuple[Shape, ...]:
+    return (Shape((2,), (1,)), shape) if accumulates else (shape,)
+
+
+def _layers(causal: Any) -> Sequence[Any]:
+    from torch import nn
+
+    found = [m for m in causal.modules() if isinstance(m, nn.ModuleList) and len(m)]
+    return max(found, key=len, default=())
+
+
+def _sharding_words(setting: Setting) -> str:
+    n = setting.device.count
+    if setting.recipe.method in ADAPTERS:
+        return f"{n} devices: each holds everything, and buckets of the adapter's gradients"
+    return (
+        f"{n} devices: weights, gradients and optimizer fully sharded; two layers and what is "
+        "outside of layers are whole at a time"
+    )
+
+
+def fits(memory: Memory, device: Device, margin: float = 0.05) -> bool:
+    """Tell whether a run fits its device with a margin; True when its memory is not known."""
+    return device.total_bytes is None or memory.resident_bytes <= device.total_bytes * (1 - margin)

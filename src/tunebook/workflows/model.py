@@ -1,0 +1,48 @@
+"""The model of a run, loaded and ready for the step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from tunebook.models.load import (
+    LoadedModel,
+    add_lora,
+    choose_device,
+    choose_precision,
+    load_adapter,
+    load_model,
+)
+from tunebook.models.tokenizer import Codec
+from tunebook.recipe.tree import Recipe
+from tunebook.step.check import choose_scorer
+from tunebook.step.forward import Scorer
+
+
+def build_model(
+    recipe: Recipe, environment: Mapping[str, object], codec: Codec, checkpoint: Path | None
+) -> tuple[LoadedModel, Scorer]:
+    """Load a run's model, from a checkpoint where there is one, and find its fast paths.
+
+    Raises ModelError for what cannot be loaded.
+    """
+    device = choose_device(recipe.device)
+    precision = choose_precision(recipe.precision, device)
+    base = str(checkpoint) if checkpoint and recipe.method == "full" else recipe.model
+    loaded = load_model(base, device=device, precision=precision, attention=recipe.attention)
+    # Its tokenizer is saved with the weights: a checkpoint's folder will be gone by then.
+    loaded = replace(loaded, folder=codec.folder)
+    # Checked before an adapter is added: a fresh one changes nothing, and the check stays plain.
+    scorer = choose_scorer(loaded, codec.vocab_size)
+    if recipe.method == "lora":
+        start = checkpoint or environment.get("adapter")
+        loaded = (
+            load_adapter(loaded, Path(str(start)))
+            if start
+            else add_lora(loaded, recipe.lora, recipe.model, recipe.seed)
+        )
+        if hasattr(loaded.causal.get_output_embeddings(), "base_layer"):
+            # The direct head reads the frozen weight and would leave the adapter on it untrained.
+            scorer = replace(scorer, direct_head=False)
+    return loaded, scorer

@@ -1,0 +1,115 @@
+"""What `tunebook plan` does: what a run will need, and whether it can work, before it is started."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tunebook.book.places import RunFolder, find_book
+from tunebook.data.build import Say
+from tunebook.data.prepare import prepare
+from tunebook.errors import BookError, DataError, DefectError, ModelError
+from tunebook.models.skeleton import build_skeleton, check_weights, load_config
+from tunebook.models.tokenizer import load_tokenizer
+from tunebook.plan.batch_shapes import Sizes
+from tunebook.plan.devices import parse_device
+from tunebook.plan.probe import Probe
+from tunebook.plan.result import Plan
+from tunebook.recipe.load import load_run_file
+from tunebook.recipe.tree import Recipe
+from tunebook.records import Finding
+from tunebook.step.horizon import Horizon
+from tunebook.step.optimization import Optimization
+from tunebook.workflows.model import build_model
+from tunebook.workflows.planning import Known, TryOut, make_plan, try_longest
+from tunebook.workflows.train import accepting, load_recipe, with_run_model
+
+# A plan is to take seconds: a larger model is looked at when it is trained.
+_MOST_PROBED_PARAMETERS = 2_000_000_000
+
+
+def plan(
+    run_file: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    device: str | None = None,
+    devices: int | None = None,
+    accept: Sequence[str] = (),
+    probe: bool = True,
+    book: Path | None = None,
+    say: Say = lambda _: None,
+) -> Plan:
+    """Plan a run file, or a new run of a book, for this machine or for a device to be rented.
+
+    Raises what is wrong with the run file, the model's config or the data; everything else that
+    keeps the run from working is among the plan's findings.
+    """
+    if book is None:
+        try:
+            book = find_book()
+        except BookError:
+            book = None
+    extra = [f"device={device}"] if device is not None else []
+    extra += [f"devices={devices}"] if devices is not None else []
+    overrides = (*overrides, *extra)
+    if book is None:
+        recipe = load_run_file(Path(run_file), (*overrides, *_accepted(accept))).recipe
+        environment: dict[str, object] = {}
+    else:
+        overrides = accepting(run_file, overrides, accept, book)
+        recipe, environment = with_run_model(book, load_recipe(run_file, overrides, book).recipe)
+    where = parse_device(recipe.device, recipe.devices)
+    config = load_config(recipe.model)
+    weights = check_weights(recipe.model, build_skeleton(config))
+    with tempfile.TemporaryDirectory(prefix="tunebook-plan-") as aside:
+        folder = RunFolder(book or Path(aside), recipe.name)
+        known = Known(recipe, config, where, folder.path if book else Path.cwd(), weights)
+        known = _with_data(known, folder.cache_dir, say)
+        return make_plan(known, _try_out(known, environment) if probe else None)
+
+
+def _accepted(accept: Sequence[str]) -> list[str]:
+    return [f"accept=[{', '.join(accept)}]"] if accept else []
+
+
+def _with_data(known: Known, cache_dir: Path, say: Say) -> Known:
+    """Prepare the data; without weights a plan goes on without data and says so."""
+    recipe = known.recipe
+    try:
+        codec = load_tokenizer(recipe.model)
+    except ModelError as error:
+        if known.weights.state == "complete":
+            raise
+        return replace(known, words=(f"tokens not measured: {error}",))
+    try:
+        prepared = prepare(recipe, codec, cache_dir, say)
+    except DefectError as error:
+        finding = Finding(
+            error.finding, "refuse", error.message, {"data": "could not be made"}, error.way_out
+        )
+        return replace(known, codec=codec, faults=(finding,))
+    except DataError as error:
+        if known.weights.state == "complete":
+            raise
+        return replace(known, codec=codec, words=(f"tokens not measured: {error}",))
+    return replace(known, codec=codec, prepared=prepared)
+
+
+def _try_out(known: Known, environment: dict[str, object]) -> TryOut | None:
+    """Give what goes through the real model, where its weights and its device are here."""
+    if known.weights.state != "complete" or not known.device.present:
+        return None
+    if known.device.count > 1 or known.recipe.method not in ("full", "lora"):
+        return None
+    if (known.weights.n_stored or 0) > _MOST_PROBED_PARAMETERS:
+        return None
+
+    def try_out(recipe: Recipe, horizon: Horizon, sizes: Sizes) -> Probe | None:
+        assert known.codec is not None
+        loaded, scorer = build_model(recipe, environment, known.codec, None)
+        optimization = Optimization(loaded.trainable(), recipe.train)
+        return try_longest(known, loaded, scorer, optimization, sizes)
+
+    return try_out

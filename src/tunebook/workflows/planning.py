@@ -1,0 +1,307 @@
+"""What is known of a run before its first step, put together: the story of every plan.
+
+`tunebook plan` calls it with what it could find, training with what it is about to train.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from tunebook.data.batches import collate
+from tunebook.data.prepare import Prepared
+from tunebook.data.stats import distribution
+from tunebook.models.load import LoadedModel
+from tunebook.models.skeleton import WeightFiles
+from tunebook.models.tokenizer import Codec
+from tunebook.plan.batch_shapes import Sizes, full_rows, sizes_of_run
+from tunebook.plan.batch_size import Chosen, choose_batch_size, fitting_size
+from tunebook.plan.checks import run_checks
+from tunebook.plan.clock import (
+    count_cost,
+    count_work,
+    estimate_time,
+    mean_context,
+    measured_speed,
+    stated_speed,
+)
+from tunebook.plan.devices import Device, planned_precision
+from tunebook.plan.disk import plan_disk
+from tunebook.plan.memory import MemoryPlanner, Setting, fits
+from tunebook.plan.probe import Probe, run_probe
+from tunebook.plan.result import Disk, Parameters, Plan, Time
+from tunebook.plan.subject import Subject
+from tunebook.plan.tokenizer import describe_tokenizer
+from tunebook.plan.witness import read_witnesses
+from tunebook.recipe.tree import Recipe
+from tunebook.records import Finding
+from tunebook.step.forward import Scorer
+from tunebook.step.horizon import Horizon, batches_of_step, plan_horizon
+from tunebook.step.optimization import Optimization
+from tunebook.train.loop import canary_interval
+from tunebook.workflows.launch import allocator_settings
+
+VALIDATION_TOKENS_PER_BATCH = 8192
+# What the checks look at; a few rows where a step takes many.
+_FIRST_STEPS = 4
+_FIRST_ROWS = 512
+
+TryOut = Callable[[Recipe, Horizon, Sizes], Probe | None]
+"""Goes through the longest micro-batch with the real weights; None where that is not to be done."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a plan is made of. None is what is not there.
+
+    `config` is of transformers, `weights` what is known of the model's files; `faults` are findings
+    that kept the data from being made; `words` are told with the plan.
+    """
+
+    recipe: Recipe
+    config: Any
+    device: Device
+    run_folder: Path
+    weights: WeightFiles
+    codec: Codec | None = None
+    prepared: Prepared | None = None
+    faults: tuple[Finding, ...] = ()
+    words: tuple[str, ...] = ()
+    cache_bytes: int = 0
+
+
+def make_plan(known: Known, try_out: TryOut | None = None) -> Plan:
+    """Plan a run: counts, memory, batch size, a look at the real model, time, disk and checks.
+
+    Raises ModelError for a config that no model can be built from, RunFileError for a batch larger
+    than the data.
+    """
+    recipe, device = known.recipe, known.device
+    precision = planned_precision(recipe.precision, device)
+    setting = Setting(
+        known.config,
+        recipe,
+        precision,
+        device,
+        process_bytes=psutil.Process().memory_info().rss,
+        allocator=allocator_settings(),
+    )
+    planner = MemoryPlanner(setting)
+    sizes_for = _sizes_for(known)
+    chosen = _chosen(recipe, planner, sizes_for)
+    horizon = None
+    if known.prepared is not None:
+        horizon = plan_horizon(recipe, known.prepared.train, chosen.micro_batch_size)
+    probe = None
+    if try_out is not None and horizon is not None and fits(chosen.memory, device, margin=0.0):
+        probe = try_out(recipe, horizon, sizes_for(chosen.micro_batch_size))
+        chosen = _confirmed(chosen, probe, planner)
+    parameters = planner.parameters
+    time = _time(known, parameters, horizon, probe, precision)
+    disk = _disk(known, precision, parameters, planner, horizon)
+    subject = _subject(known, precision, horizon, probe, chosen, time, disk)
+    checked = run_checks(subject, recipe.accept)
+    findings = (*known.faults, *checked.findings)
+    return _plan(known, subject, chosen, time, findings, checked.n_passed, planner)
+
+
+def try_longest(
+    known: Known, loaded: LoadedModel, scorer: Scorer, optimization: Optimization, sizes: Sizes
+) -> Probe | None:
+    """Go through the longest micro-batch of the data with the real weights, moving none."""
+    if known.prepared is None or not sizes.longest_rows:
+        return None
+    train = known.prepared.train
+    batch = collate([example for row in sizes.longest_rows for example in train.row(row)])
+    return run_probe(loaded, scorer, optimization, batch, known.recipe.seed)
+
+
+def _chosen(recipe: Recipe, planner: MemoryPlanner, sizes_for: Callable[[int], Sizes]) -> Chosen:
+    """Choose the batch size; where the author's does not fit, say which would."""
+    chosen = choose_batch_size(recipe, planner, sizes_for)
+    if fits(chosen.memory, planner.setting.device, margin=0.0) or chosen.micro_batch_size == 1:
+        return chosen
+    size = fitting_size(recipe, planner, sizes_for, chosen.micro_batch_size)
+    longest = {**chosen.memory.longest_batch, "fitting_micro_batch_size": size or 0}
+    return replace(chosen, memory=replace(chosen.memory, longest_batch=longest))
+
+
+def _sizes_for(known: Known) -> Callable[[int], Sizes]:
+    @lru_cache(maxsize=None)
+    def sizes(micro_batch_size: int) -> Sizes:
+        if known.prepared is None:
+            return full_rows(known.recipe, micro_batch_size, VALIDATION_TOKENS_PER_BATCH)
+        horizon = plan_horizon(known.recipe, known.prepared.train, micro_batch_size)
+        return sizes_of_run(
+            known.prepared, horizon, micro_batch_size, VALIDATION_TOKENS_PER_BATCH
+        )
+
+    return sizes
+
+
+def _confirmed(chosen: Chosen, probe: Probe | None, planner: MemoryPlanner) -> Chosen:
+    """Take the peak of the real model where it was higher than that of the rehearsal."""
+    if probe is None or probe.peak_bytes is None:
+        return chosen
+    memory, setting = chosen.memory, planner.setting
+    if setting.device.kind == "cuda":
+        return chosen
+    # The probe made no update, so the optimizer's averages were not there yet.
+    resident = probe.peak_bytes + planner.averages_bytes
+    return replace(chosen, memory=replace(memory, resident_bytes=resident))
+
+
+def _time(
+    known: Known,
+    parameters: Parameters,
+    horizon: Horizon | None,
+    probe: Probe | None,
+    precision: str,
+) -> Time:
+    if known.prepared is None or horizon is None:
+        return Time(None, None, "not measured: without rows there is nothing to count")
+    config = known.config.to_dict()
+    cost = count_cost(parameters, config, known.recipe.method, mean_context(known.prepared))
+    work = count_work(
+        known.recipe, horizon, known.prepared, canary_interval(parameters.total)
+    )
+    if probe is not None:
+        return estimate_time(work, cost, measured_speed(probe, cost))
+    return estimate_time(work, cost, stated_speed(known.device, precision))
+
+
+def _disk(
+    known: Known,
+    precision: str,
+    parameters: Parameters,
+    planner: MemoryPlanner,
+    horizon: Horizon | None,
+) -> Disk | None:
+    try:
+        return plan_disk(
+            known.run_folder,
+            known.recipe,
+            precision,
+            parameters,
+            planner.n_trainable_tensors,
+            tokenizer_folder=known.codec.folder if known.codec is not None else None,
+            horizon=horizon,
+            cache_bytes=known.cache_bytes,
+        )
+    except OSError:
+        return None
+
+
+def _subject(
+    known: Known,
+    precision: str,
+    horizon: Horizon | None,
+    probe: Probe | None,
+    chosen: Chosen,
+    time: Time,
+    disk: Disk | None,
+) -> Subject:
+    prepared, batches = known.prepared, ()
+    if prepared is not None and horizon is not None:
+        most = max(1, min(_FIRST_STEPS, _FIRST_ROWS // horizon.effective_batch_size))
+        steps = range(1, min(horizon.total_steps, most) + 1)
+        batches = tuple(b for s in steps for b in batches_of_step(prepared.train, horizon, s))
+    seconds: Mapping[str, float] = {}
+    if time.seconds is not None and time.evaluation_seconds is not None:
+        training = time.seconds - time.evaluation_seconds
+        seconds = {"training": training, "evaluation": time.evaluation_seconds}
+    wanted = frozenset(i for batch in batches for i in batch.example_ids)
+    return Subject(
+        recipe=known.recipe,
+        config=known.config.to_dict(),
+        device=known.device,
+        precision=precision,
+        codec=known.codec,
+        prepared=prepared,
+        horizon=horizon,
+        batches=batches,
+        witnesses=() if prepared is None else read_witnesses(prepared, known.recipe, wanted),
+        probe=probe,
+        memory=chosen.memory,
+        disk=disk,
+        seconds=seconds,
+    )
+
+
+def _plan(
+    known: Known,
+    subject: Subject,
+    chosen: Chosen,
+    time: Time,
+    findings: Sequence[Finding],
+    n_passed: int,
+    planner: MemoryPlanner,
+) -> Plan:
+    recipe, prepared, horizon = known.recipe, known.prepared, subject.horizon
+    batch = recipe.train.effective_batch_size
+    epochs = horizon.total_rows / horizon.rows_per_epoch if horizon else 0
+    probe = subject.probe
+    words = [word for word in (chosen.word, planner.adapter_words) if word]
+    return Plan(
+        model=recipe.model,
+        method=recipe.method,
+        device=known.device.name,
+        precision=subject.precision,
+        parameters=planner.parameters,
+        memory=chosen.memory,
+        micro_batch_size=chosen.micro_batch_size,
+        gradient_accumulation_steps=batch // chosen.micro_batch_size,
+        effective_batch_size=batch,
+        steps=horizon.total_steps if horizon else recipe.train.max_steps,
+        tokens=round(epochs * prepared.train.tokens_per_epoch) if prepared else None,
+        target_tokens=round(epochs * prepared.train.target_tokens_per_epoch) if prepared else None,
+        time=time,
+        disk=subject.disk,
+        rows=None if prepared is None else _rows(prepared),
+        dropped={} if prepared is None else _dropped(prepared),
+        lengths=None if prepared is None else _lengths(prepared),
+        tokenizer=describe_tokenizer(subject),
+        findings=tuple(findings),
+        accepted=tuple(recipe.accept),
+        n_passed=n_passed,
+        words=(*known.words, *words),
+        probe={}
+        if probe is None
+        else {
+            "loss": probe.loss,
+            "seconds": probe.seconds,
+            "tokens": probe.tokens,
+            **({} if probe.peak_bytes is None else {"peak_bytes": probe.peak_bytes}),
+        },
+    )
+
+
+def _rows(prepared: Prepared) -> dict[str, int]:
+    accounts = prepared.accounts
+    return {
+        "in": sum(a.rows_in for a in accounts),
+        "dropped": sum(sum(a.dropped.values()) for a in accounts),
+        "out": sum(a.rows_out for a in accounts),
+        "cut": sum(a.cut_rows for a in accounts),
+    }
+
+
+def _dropped(prepared: Prepared) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for account in prepared.accounts:
+        for reason, n in account.dropped.items():
+            found[reason] = found.get(reason, 0) + n
+    return found
+
+
+def _lengths(prepared: Prepared) -> dict[str, float] | None:
+    found = distribution(np.concatenate([s.lengths for s in prepared.train.sources]))
+    if found is None:
+        return None
+    return {"n": found.n, "mean": found.mean, "median": found.median, "max": found.max, **found.percentiles}
