@@ -1,4 +1,4 @@
-"""Rows that were lost, kept, cut or made of something else, each by the mistake of some notebook."""
+"""Rows that are lost, kept or made of something else, each by the mistake of some notebook."""
 
 from __future__ import annotations
 
@@ -128,10 +128,9 @@ def lose_the_drops(patch):
 @pytest.mark.defect(24, "row-count-mismatch", "plan")
 @pytest.mark.parametrize("lose", [lose_last_of_three, lose_last_chunk, lose_the_drops])
 def test_rows_that_a_shard_loses_are_missed(lose, write_data, write_run, caught):
+    unanswered = {**rows(1)[0], "output": ""}
     for number in range(6):
-        write_data(
-            f"talk/{number}.jsonl", [*rows(8, first=9 * number), {**rows(1)[0], "output": ""}]
-        )
+        write_data(f"talk/{number}.jsonl", [*rows(8, first=9 * number), unanswered])
     path = str(write_data("talk/6.jsonl", rows(8, first=90)).parent)
     found = caught(write_run([{"path": path}]), "row-count-mismatch", "refuse", lose)
     assert found["evidence"]["source"] == "talk"
