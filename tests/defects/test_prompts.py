@@ -19,10 +19,15 @@ def sayings(n: int) -> list[str]:
 
 
 @pytest.mark.defect(6, "prompt-variant", "P")
+@pytest.mark.parametrize("stop", [".", ""])
 def test_two_prompts_that_a_missing_comma_joined_are_shown(
-    caught: Caught, write_data: Callable[..., Path], write_run: Callable[..., Path]
+    caught: Caught, write_data: Callable[..., Path], write_run: Callable[..., Path], stop: str
 ) -> None:
-    whole = ["Tell me more about this.", "Explain this saying.", "Say it in plain words."]
+    whole = [
+        f"Say more{stop}",
+        f"Explain this saying{stop}",
+        f"Say what this saying says{stop}",
+    ]
     joined = [whole[0], whole[1] + whole[2]]
 
     def rows(prompts: list[str]) -> list[dict[str, str]]:

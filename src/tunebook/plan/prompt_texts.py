@@ -14,19 +14,24 @@ _LEAST_ROWS, _LEAST_SHARE = 5, 0.01
 _EVERYWHERE = 0.8
 _MOST_SENTENCES = 6
 _SENTENCE_END = re.compile(r"(?<=[^\W\d])[.!?:][\"')]*(?=\s|[A-Z]|$)")
+_WORD = re.compile(r"[^\W\d_]+")
 OWN = "…"
 """What stands for a row's own words."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptTexts:
-    """The prompts of one source. `fixed` are lines and beginnings of lines, with their rows."""
+    """The prompts of one source. `fixed` are lines and beginnings of lines, with their rows.
+
+    `words` are all words of the prompts, in small letters.
+    """
 
     source: str
     n_rows: int
     fixed: Counter[str]
     variants: Counter[str]
     own: tuple[tuple[str, ...], ...]
+    words: frozenset[str]
 
 
 def take_apart(exchanges: Sequence[Exchange], codec: TextCodec) -> list[PromptTexts]:
@@ -72,7 +77,8 @@ def _of_source(source: str, prompts: Sequence[list[str]]) -> PromptTexts:
             fixed[head] += bool(head and head not in lines)
         variants[_shortened("".join(shown))] += 1
         own.append(tuple(block.strip() for block in blocks if block.strip()))
-    return PromptTexts(source, len(prompts), +fixed, variants, tuple(own))
+    known = {word for prompt in prompts for line in prompt for word in _WORD.findall(line.lower())}
+    return PromptTexts(source, len(prompts), +fixed, variants, tuple(own), frozenset(known))
 
 
 def _count(prompts: Sequence[list[str]], texts_of: Callable[[str], Sequence[str]]) -> Counter[str]:

@@ -86,7 +86,8 @@ def _end_of_template(codec: TextCodec) -> str | None:
     try:
         text = codec.render_chat(turns, add_generation_prompt=False)
     except TunebookError:
-        return None
+        # It takes other messages only; what most templates write is then the best guess.
+        return None if codec.eos_id is None else codec.decode([codec.eos_id])
     behind = text.rpartition(_ANSWER)[2]
     ends = [(behind.find(s), -len(s), s) for s in codec.special_strings if s and s in behind]
     return min(ends)[2] if ends else None

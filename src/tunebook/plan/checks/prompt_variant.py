@@ -15,7 +15,8 @@ from tunebook.records import Finding
 _SHOWN = 20
 _LEAST_WORDS = 3
 _OFTEN = 0.05
-_NO_SPACE = re.compile(r"[a-z]{2}[.!?][A-Z][a-z]*\b")
+_NO_SPACE = re.compile(r"[a-z]{2}[.!?][A-Z](?=[a-z]*\b)")
+_NO_STOP = re.compile(r"\b([A-Za-z][a-z]+)([A-Z][a-z]+)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +75,7 @@ def _joined(texts: PromptTexts) -> list[tuple[str, str]]:
         whole = text.strip()
         if _n_words(whole) <= _LEAST_WORDS:
             continue
-        if junction := _NO_SPACE.search(whole):
-            at = junction.start() + 3
+        if (at := _missing_space(whole, texts.words)) is not None:
             found.append((text, whole[:at]))
             continue
         often = _OFTEN * texts.n_rows
@@ -86,6 +86,16 @@ def _joined(texts: PromptTexts) -> list[tuple[str, str]]:
                     found.append((text, part))
                     break
     return found
+
+
+def _missing_space(text: str, words: frozenset[str]) -> int | None:
+    """Give where a sentence begins without a space, as `text.Say`, or `textSay` of two words."""
+    if end := _NO_SPACE.search(text):
+        return end.end() - 1
+    for one in _NO_STOP.finditer(text):
+        if {one[1].lower(), one[2].lower()} <= words:
+            return one.start(2)
+    return None
 
 
 def _is_joined(whole: str, part: str, known: dict[str, int]) -> bool:

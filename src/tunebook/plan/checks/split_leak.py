@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from tunebook.records import Finding
 _FEW, _MUCH = 0.01, 0.1
 _HELD_ROWS, _TRAIN_ROWS = 500, 50_000
 _OVERLAP = 0.8
+_BLOCK, _TABLE_BITS = 2**20, 24
 
 
 def check(subject: Subject) -> Iterator[Finding]:
@@ -26,7 +28,8 @@ def check(subject: Subject) -> Iterator[Finding]:
     prepared = subject.prepared
     if prepared is None or prepared.validation is None or not len(prepared.validation):
         return
-    train, held = prepared.seen, prepared.validation.parts
+    trained = (part for shards in prepared.train.sources for part in shards.parts)
+    train, held = _joined([*prepared.seen, *trained]), prepared.validation.parts
     by_document = _documents(train, held)
     if by_document is not None:
         yield by_document
@@ -40,22 +43,34 @@ def check(subject: Subject) -> Iterator[Finding]:
         yield near
 
 
+def _joined(parts: Sequence[Part]) -> list[Part]:
+    """Join the examples of parts of the same source and store."""
+    found: dict[tuple[str, Path], Part] = {}
+    for part in parts:
+        key = (part.name, part.store.folder)
+        known = found.get(key)
+        if known is None or not np.array_equal(known.numbers, part.numbers):
+            before = part.numbers[:0] if known is None else known.numbers
+            found[key] = Part(part.name, part.store, np.union1d(before, part.numbers))
+    return list(found.values())
+
+
 def _documents(train: Sequence[Part], held: Sequence[Part]) -> Finding | None:
     """Find documents that have rows on both sides."""
-    found, n_documents = [], 0
+    found: list[tuple[Part, int]] = []
+    n_documents = 0
     for part in held:
-        mine = _document_keys(part)
-        n_documents += len(np.unique(mine))
+        keys = np.asarray(part.store.rows["document"][part.numbers])
+        n_documents += len(np.unique(keys))
+        shared = np.zeros(len(keys), dtype=bool)
         for other in train:
             same_store = other.store.folder == part.store.folder
             if same_store and _is_cut_tail(other, part):
                 continue
-            theirs = _document_keys(other)
-            if not same_store:
-                mine, theirs = mine[_is_known(part)], theirs[_is_known(other)]
-            both = np.intersect1d(mine, theirs)
-            where = np.flatnonzero(np.isin(_document_keys(part), both)) if len(both) else both
-            found += [(part, int(part.numbers[i])) for i in where.tolist()]
+            mine = np.ones(len(keys), dtype=bool) if same_store else _is_known(part, part.numbers)
+            both = _also_in(np.unique(keys[mine]), other, "document", everywhere=same_store)
+            shared |= mine & np.isin(keys, both)
+        found += [(part, int(number)) for number in part.numbers[shared]]
     if not found:
         return None
     names = [Shards([Part(p.name, p.store, np.array([n]))]).example(0) for p, n in found[:5]]
@@ -78,38 +93,56 @@ def _documents(train: Sequence[Part], held: Sequence[Part]) -> Finding | None:
     )
 
 
-def _document_keys(part: Part) -> NDArray[np.uint64]:
-    return np.asarray(part.store.rows["document"][part.numbers], dtype=np.uint64)
+def _also_in(
+    keys: NDArray[np.uint64], part: Part, field: str, *, everywhere: bool = True
+) -> NDArray[np.uint64]:
+    """Give those of some keys that a part has, in a time that grows with its rows and no faster.
+
+    Without `everywhere` only rows count whose document can be told in another source.
+    """
+    # Keys are hashes, so their first bits tell nearly all apart.
+    table = np.zeros(2**_TABLE_BITS, dtype=bool)
+    table[keys >> np.uint64(64 - _TABLE_BITS)] = True
+    found = [keys[:0]]
+    for start in range(0, len(part.numbers), _BLOCK):
+        numbers = part.numbers[start : start + _BLOCK]
+        there = np.asarray(part.store.rows[field][numbers])
+        wanted = table[there >> np.uint64(64 - _TABLE_BITS)]
+        if not everywhere:
+            wanted &= _is_known(part, numbers)
+        found.append(np.intersect1d(keys, there[wanted]))
+    return np.unique(np.concatenate(found))
 
 
-def _is_known(part: Part) -> NDArray[np.bool_]:
+def _is_known(part: Part, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Mark rows whose document can be told in another source, too.
 
     Files are known by their names, which may be the same in two folders, and a row that is its own
     document by what it says, which is looked at by itself.
     """
-    rows = part.store.rows[part.numbers]
+    rows = part.store.rows[numbers]
     by_file = np.array(part.store.facts["by_file"], dtype=bool)[rows["file"]]
     return np.asarray(~by_file & (rows["document"] != rows["content"]), dtype=np.bool_)
 
 
 def _is_cut_tail(train: Part, held: Part) -> bool:
     """Say whether both are one document of which the end is held out."""
-    documents = np.concatenate([_document_keys(train), _document_keys(held)])
+    if not len(train.numbers) or held.numbers.min() < train.numbers.max():
+        return False
+    documents = train.store.rows["document"]
+    only = documents[train.numbers[0]]
     return bool(
-        len(train.numbers)
-        and len(np.unique(documents)) == 1
-        and held.numbers.min() > train.numbers.max()
+        (documents[train.numbers] == only).all() and (documents[held.numbers] == only).all()
     )
 
 
 def _leaked(train: Sequence[Part], validation: Shards) -> NDArray[np.bool_]:
     """Mark held-out examples whose content is trained on; not the rest of a row that was cut."""
-    leaked = np.isin(validation.contents, np.unique(Shards(train).contents))
     # Windows of a row have its content: where no beginning is held out, only tails are.
     windows = [np.asarray(p.store.rows["window"][p.numbers]) for p in validation.parts]
     begun = np.unique(validation.contents[np.concatenate(windows) <= 1])
-    return np.asarray(leaked & np.isin(validation.contents, begun), dtype=np.bool_)
+    both = [_also_in(begun, part, "content") for part in train]
+    return np.asarray(np.isin(validation.contents, np.concatenate(both)), dtype=np.bool_)
 
 
 def _contents(train: Sequence[Part], validation: Shards) -> Finding | None:

@@ -21,8 +21,9 @@ def check(subject: Subject) -> Iterator[Finding]:
         return
     beyond = dict(_named_ids(subject))
     codec = subject.codec
-    if codec is not None and codec.vocab_size > n_rows:
-        beyond["largest token of the tokenizer"] = codec.vocab_size - 1
+    if codec is not None:
+        largest = max(codec.vocab_size - 1, *codec.special_ids, 0)
+        beyond["largest token of the tokenizer"] = largest
     largest, n_read = _largest_stored(subject)
     beyond["largest token of the stored rows"] = largest
     beyond = {name: token for name, token in beyond.items() if token >= n_rows}
