@@ -9,6 +9,8 @@ from typing import Any
 
 import orjson
 
+from tunebook.book.atomic import write_atomically
+from tunebook.book.codec import dump_json
 from tunebook.book.places import RunFolder
 
 _PEAKS = (
@@ -62,6 +64,11 @@ def read_plan(run: RunFolder) -> dict[str, Any]:
     except (OSError, orjson.JSONDecodeError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def write_plan(run: RunFolder, plan: Mapping[str, Any]) -> None:
+    """Write `plan.json`; StorageError when it cannot be."""
+    write_atomically(run.plan_json, dump_json(plan, indent=True))
 
 
 def compare_plan(plan: Mapping[str, Any]) -> dict[str, Comparison]:

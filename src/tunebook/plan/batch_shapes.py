@@ -83,4 +83,3 @@ def _evaluation(prepared: Prepared, tokens_per_batch: int) -> Shape | None:
         tuple(lengths[found.start : found.stop].tolist()),
         tuple(targets[found.start : found.stop].tolist()),
     )
-

@@ -70,7 +70,7 @@ def _play(events: array[int]) -> int:
         if event > 1 << 20 or i % 64 == 0:
             now = libc.mallinfo2()
             most = max(most, now.arena + now.mapped)
-    return most - begun.arena - begun.mapped
+    return int(most - begun.arena - begun.mapped)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ class LiveBytes(TorchDispatchMode):
     """
 
     def __init__(self, vocab_size: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.peak = 0
         self.at_peak: Mapping[str, int] = {}
         self.events = array("q")

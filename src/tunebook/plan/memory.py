@@ -188,7 +188,7 @@ class MemoryPlanner:
         tokens = prompt + self.setting.recipe.evaluate.max_new_tokens
         cache = 2 * self._rehearsal.n_layers * heads * width * tokens * element
         rest = self._sharded(Peak(self._rehearsal.at_rest, {}, ())).n_bytes
-        return rest + cache + 4 * config.vocab_size
+        return int(rest + cache + 4 * config.vocab_size)
 
     def _sharded(self, peak: Peak) -> Peak:
         """Spread a peak over the devices of the setting."""
@@ -225,8 +225,8 @@ def _with_accumulation(shape: Shape, accumulates: bool) -> tuple[Shape, ...]:
 def _layers(causal: Any) -> Sequence[Any]:
     from torch import nn
 
-    found = [m for m in causal.modules() if isinstance(m, nn.ModuleList) and len(m)]
-    return max(found, key=len, default=())
+    found = [list(m) for m in causal.modules() if isinstance(m, nn.ModuleList)]
+    return max(found, key=len, default=[])
 
 
 def _sharding_words(setting: Setting) -> str:

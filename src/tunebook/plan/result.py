@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -156,3 +156,14 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "notes": list(plan.words),
         "probe": dict(plan.probe),
     }
+
+
+def refusal_sentence(refusals: Sequence[Finding], run: str) -> str:
+    """Say what a run is refused for, the way out of the first, and how to accept them."""
+    first, others = refusals[0], [f.name for f in refusals[1:] if f.name != refusals[0].name]
+    more = f" (and for {', '.join(dict.fromkeys(others))})" if others else ""
+    accept = " ".join(f"--accept {name}" for name in dict.fromkeys((first.name, *others)))
+    return (
+        f"{run} is refused{more}: {first.name}: {first.message}; way out: {first.way_out}; or take "
+        f"it on yourself with `{accept}`"
+    )

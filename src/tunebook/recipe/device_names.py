@@ -1,4 +1,4 @@
-"""The names of devices that a run file may give; what is known of each stands in plan/devices.py."""
+"""The names of devices that a run file may give; plan/devices.py knows more of each."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from tunebook.watch.non_finite import find_non_finite
 from tunebook.watch.skipped_batches import find_skipped_batches
 
 if TYPE_CHECKING:
-    from tunebook.workflows.training import Run
+    from tunebook.workflows.before import Run
 
 
 def look_at_step(run: Run, record: StepRecord) -> str | None:

@@ -1,4 +1,4 @@
-"""What `tunebook plan` does: what a run will need, and whether it can work, before it is started."""
+"""What `tunebook plan` does: what a run will need, and whether it can work at all."""
 
 from __future__ import annotations
 

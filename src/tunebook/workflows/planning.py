@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 
-from tunebook.data.batches import collate
+from tunebook.data.batches import MicroBatch, collate
 from tunebook.data.prepare import Prepared
 from tunebook.data.stats import distribution
+from tunebook.errors import ModelError
 from tunebook.models.load import LoadedModel
 from tunebook.models.skeleton import WeightFiles
 from tunebook.models.tokenizer import Codec
@@ -79,9 +80,11 @@ class Known:
 def make_plan(known: Known, try_out: TryOut | None = None) -> Plan:
     """Plan a run: counts, memory, batch size, a look at the real model, time, disk and checks.
 
-    Raises ModelError for a config that no model can be built from, RunFileError for a batch larger
+    Raises ModelError for a config that no model can be built from or rows longer than it reads, and
+    RunFileError for a batch larger
     than the data.
     """
+    _refuse_rows_beyond_context(known)
     recipe, device = known.recipe, known.device
     precision = planned_precision(recipe.precision, device)
     setting = Setting(
@@ -111,6 +114,16 @@ def make_plan(known: Known, try_out: TryOut | None = None) -> Plan:
     return _plan(known, subject, chosen, time, findings, checked.n_passed, planner)
 
 
+def _refuse_rows_beyond_context(known: Known) -> None:
+    most = getattr(known.config, "max_position_embeddings", None)
+    longest = 0 if known.prepared is None else known.prepared.longest
+    if most is not None and longest > most:
+        raise ModelError(
+            f"max_seq_len {known.recipe.max_seq_len}: the longest row has {longest} tokens, and "
+            f"{known.recipe.model} reads at most {most}; set max_seq_len: {most}"
+        )
+
+
 def try_longest(
     known: Known, loaded: LoadedModel, scorer: Scorer, optimization: Optimization, sizes: Sizes
 ) -> Probe | None:
@@ -133,14 +146,12 @@ def _chosen(recipe: Recipe, planner: MemoryPlanner, sizes_for: Callable[[int], S
 
 
 def _sizes_for(known: Known) -> Callable[[int], Sizes]:
-    @lru_cache(maxsize=None)
+    @cache
     def sizes(micro_batch_size: int) -> Sizes:
         if known.prepared is None:
             return full_rows(known.recipe, micro_batch_size, VALIDATION_TOKENS_PER_BATCH)
         horizon = plan_horizon(known.recipe, known.prepared.train, micro_batch_size)
-        return sizes_of_run(
-            known.prepared, horizon, micro_batch_size, VALIDATION_TOKENS_PER_BATCH
-        )
+        return sizes_of_run(known.prepared, horizon, micro_batch_size, VALIDATION_TOKENS_PER_BATCH)
 
     return sizes
 
@@ -168,9 +179,7 @@ def _time(
         return Time(None, None, "not measured: without rows there is nothing to count")
     config = known.config.to_dict()
     cost = count_cost(parameters, config, known.recipe.method, mean_context(known.prepared))
-    work = count_work(
-        known.recipe, horizon, known.prepared, canary_interval(parameters.total)
-    )
+    work = count_work(known.recipe, horizon, known.prepared, canary_interval(parameters.total))
     if probe is not None:
         return estimate_time(work, cost, measured_speed(probe, cost))
     return estimate_time(work, cost, stated_speed(known.device, precision))
@@ -207,7 +216,8 @@ def _subject(
     time: Time,
     disk: Disk | None,
 ) -> Subject:
-    prepared, batches = known.prepared, ()
+    prepared = known.prepared
+    batches: tuple[MicroBatch, ...] = ()
     if prepared is not None and horizon is not None:
         most = max(1, min(_FIRST_STEPS, _FIRST_ROWS // horizon.effective_batch_size))
         steps = range(1, min(horizon.total_steps, most) + 1)
@@ -304,4 +314,10 @@ def _lengths(prepared: Prepared) -> dict[str, float] | None:
     found = distribution(np.concatenate([s.lengths for s in prepared.train.sources]))
     if found is None:
         return None
-    return {"n": found.n, "mean": found.mean, "median": found.median, "max": found.max, **found.percentiles}
+    return {
+        "n": found.n,
+        "mean": found.mean,
+        "median": found.median,
+        "max": found.max,
+        **found.percentiles,
+    }

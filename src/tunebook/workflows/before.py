@@ -1,0 +1,217 @@
+"""What happens in a run before its first step: data, plan, model, and what is written of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from tunebook.book.checkpoints import (
+    mark_best,
+)
+from tunebook.book.events import Events, EventWriter
+from tunebook.book.places import RunFolder
+from tunebook.book.plans import write_plan
+from tunebook.data.batches import MicroBatch, validation_batches
+from tunebook.data.build import Progress, Speaker
+from tunebook.data.prepare import Prepared
+from tunebook.errors import CheckpointError, PlanRefused, RunEnded
+from tunebook.models.load import LoadedModel, choose_device
+from tunebook.models.skeleton import WeightFiles, load_config
+from tunebook.models.tokenizer import Codec, load_tokenizer
+from tunebook.plan.batch_shapes import Sizes
+from tunebook.plan.devices import parse_device
+from tunebook.plan.probe import Probe
+from tunebook.plan.result import plan_json, refusal_sentence
+from tunebook.recipe.load import read_resolved
+from tunebook.recipe.tree import Recipe
+from tunebook.step.forward import Scorer
+from tunebook.step.horizon import Horizon, batches_of_step, plan_horizon
+from tunebook.step.optimization import Optimization
+from tunebook.train.loop import Training
+from tunebook.train.state import (
+    Position,
+    read_optimizer,
+)
+from tunebook.workflows.model import build_model
+from tunebook.workflows.planning import (
+    VALIDATION_TOKENS_PER_BATCH,
+    Known,
+    make_plan,
+    try_longest,
+)
+from tunebook.workflows.prompts import Prompt, choose_prompts
+from tunebook.workflows.run_data import prepare_run_data
+
+
+class Run:
+    """One run while it trains: the parts that meet in it, and what it has seen so far."""
+
+    def __init__(self, run: RunFolder, events: EventWriter, beat: Callable[[], None]) -> None:
+        self.run, self.events, self.beat = run, events, beat
+        text = run.resolved_yaml.read_text(encoding="utf-8")
+        self.recipe: Recipe
+        self.recipe, self.environment = read_resolved(text)
+        self.before: Events  # read once this attempt has begun: what it will repeat is hidden
+        self.recipe_hash = hashlib.sha256(self.recipe.model_dump_json().encode()).hexdigest()
+        self.non_finite_steps = 0
+        self.best: tuple[int, float] | None = None
+        self.codec: Codec
+        self.prepared: Prepared
+        self.loaded: LoadedModel
+        self.scorer: Scorer
+        self.optimization: Optimization
+        self.micro_batch_size: int | None = None
+        self.training: Training
+        self.begun: float
+        self.prompts: list[Prompt]
+        self.documents: dict[str, str] = {}
+        self.validation_bytes = 0
+
+    def say(self, text: str) -> None:
+        """Tell whoever watches what is going on."""
+        print(text, flush=True)
+        self.events.write("note", {"text": text})
+        self.beat()
+
+
+def prepare_data(run: Run, stop_code: Callable[[], int | None], done: int) -> None:
+    """Tokenize the run's data; RunEnded when it is asked to stop meanwhile."""
+    speak = Speaker(run.say)
+
+    def watch(progress: Progress) -> None:
+        run.beat()
+        speak(progress)
+        code = stop_code()
+        if code is not None:
+            name = run.run.name
+            reason = f"stopped while tokenizing; `tunebook resume {name}` goes on where it was"
+            run.events.write("state", {"state": "paused", "reason": reason, "step": done})
+            raise RunEnded(reason, code)
+
+    run.codec = load_tokenizer(run.recipe.model)
+    run.prepared = prepare_run_data(
+        run.run, run.recipe, run.environment, run.codec, run.before, run.say, watch
+    )
+    validation = run.prepared.validation
+    if validation is not None:
+        for index in range(len(validation)):
+            example = validation.example(index)
+            run.documents[example.id] = example.document
+            run.validation_bytes += example.scored_bytes
+
+
+def plan_run(run: Run) -> None:
+    """Plan the run, build its model to try it out, and refuse it where the plan does."""
+    recipe = run.recipe
+    config = load_config(recipe.model)
+    known = Known(
+        recipe,
+        config,
+        parse_device(choose_device(recipe.device)),
+        run.run.path,
+        WeightFiles("complete"),
+        run.codec,
+        run.prepared,
+    )
+
+    def try_out(_recipe: Recipe, _horizon: Horizon, sizes: Sizes) -> Probe | None:
+        run.say("trying the longest micro-batch")
+        build(run, None)
+        return try_longest(known, run.loaded, run.scorer, run.optimization, sizes)
+
+    plan = make_plan(known, try_out)
+    write_plan(run.run, plan_json(plan))
+    for finding in plan.findings:
+        run.say(f"{finding.level}: {finding.name}: {finding.message}")
+    if plan.refusals:
+        raise PlanRefused(refusal_sentence(plan.refusals, f"run {run.run.name}"))
+    run.micro_batch_size = plan.micro_batch_size
+    if not hasattr(run, "loaded"):
+        build(run, None)
+
+
+def build(run: Run, checkpoint: Path | None) -> None:
+    """Load the model, from a checkpoint where there is one, and make its optimizer."""
+    run.loaded, run.scorer = build_model(run.recipe, run.environment, run.codec, checkpoint)
+    run.optimization = Optimization(run.loaded.trainable(), run.recipe.train)
+
+
+def take_up(run: Run, folder: Path, position: Position) -> None:
+    """Put the state of a checkpoint back."""
+    if position.recipe_hash != run.recipe_hash:
+        raise CheckpointError(
+            f"run {run.run.name}: resolved.yaml changed since {folder.name} was written; put "
+            "it back, or start a new run with `extends`"
+        )
+    read_optimizer(folder, run.optimization)
+    run.non_finite_steps = position.non_finite_steps
+    best, loss = position.best_step, position.best_loss
+    # A best that was damaged and set aside is gone; the next evaluation makes a new one.
+    if best is not None and loss is not None and (folder.parent / f"step-{best}").is_dir():
+        run.best = (best, loss)
+        mark_best(run.run, best)
+    if not any(c["step"] == position.step for c in run.before.checkpoints):
+        run.events.write("checkpoint", {"step": position.step, "reason": "found on resume"})
+
+
+def make_training(run: Run) -> None:
+    """Put together what the loop trains with."""
+    horizon = plan_horizon(run.recipe, run.prepared.train, run.micro_batch_size)
+    canary = tuple(validation_batches_of(run, limit=run.recipe.evaluate.canary))
+    run.training = Training(
+        run.recipe, run.loaded, run.scorer, run.optimization, run.prepared.train, horizon, canary
+    )
+    run.prompts = choose_prompts(run.recipe, run.codec, run.prepared)
+
+
+def describe(run: Run) -> None:
+    """Record what is about to be trained: counts, sizes, the first batch as the model sees it."""
+    training, horizon = run.training, run.training.horizon
+    first = batches_of_step(training.data, horizon, 1)
+    run.events.write(
+        "facts",
+        {
+            "parameters": training.loaded.counts(),
+            "device": str(training.loaded.device),
+            "precision": "bf16 with fp32 master weights"
+            if training.optimization.uses_masters
+            else "fp32",
+            "attention": "flat rows, per document" if training.scorer.flat else "the model's own",
+            "steps": horizon.total_steps,
+            "rows_per_epoch": horizon.rows_per_epoch,
+            "effective_batch_size": horizon.effective_batch_size,
+            "micro_batch_size": horizon.micro_batch_size,
+            "gradient_accumulation_steps": horizon.effective_batch_size // horizon.micro_batch_size,
+            "tokens_per_epoch": run.prepared.train.tokens_per_epoch,
+            "target_tokens_per_epoch": run.prepared.train.target_tokens_per_epoch,
+            "context_length": training.loaded.context_length,
+            "first_batch": [line for batch in first[:1] for line in _marked(run.codec, batch)][:8],
+        },
+    )
+
+
+def _marked(codec: Codec, batch: MicroBatch) -> list[dict[str, str]]:
+    """Decode a batch, runs of target tokens between double brackets."""
+    lines, start = [], 0
+    for example_id, length in zip(batch.example_ids, batch.lengths, strict=True):
+        ids = batch.ids[start : start + length].tolist()
+        target = batch.target[start : start + length].tolist()
+        text, piece = "", 0
+        for stop in range(1, length + 1):
+            if stop == length or target[stop] != target[piece]:
+                words = codec.decode(ids[piece:stop])
+                text += f"⟦{words}⟧" if target[piece] else words
+                piece = stop
+        lines.append({"example": example_id, "text": text})
+        start += length
+    return lines
+
+
+def validation_batches_of(run: Run, limit: int | None = None) -> list[MicroBatch]:
+    """Read the first `limit` held-out examples (all by default) as batches."""
+    validation = run.prepared.validation
+    if validation is None or limit == 0:
+        return []
+    batches = validation_batches(validation, VALIDATION_TOKENS_PER_BATCH, limit=limit)
+    return list(batches)
