@@ -158,7 +158,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def refusal_sentence(refusals: Sequence[Finding], run: str) -> str:
+def refusal_reason(refusals: Sequence[Finding], run: str) -> str:
     """Say what a run is refused for, the way out of the first, and how to accept them."""
     first, others = refusals[0], [f.name for f in refusals[1:] if f.name != refusals[0].name]
     more = f" (and for {', '.join(dict.fromkeys(others))})" if others else ""

@@ -210,9 +210,9 @@ class Train(Section):
 class Evaluate(Section):
     """What is measured while training."""
 
-    every: Every = Field("5%", description="Steps (25), a share of all steps (5%), or epoch.")
+    every: Every = Field("10%", description="Steps (25), a share of all steps (5%), or epoch.")
     canary: int = Field(
-        8, ge=0, le=16, description="Fixed held-out examples scored at every step (small models)."
+        4, ge=0, le=16, description="Fixed held-out examples scored at every step (small models)."
     )
     prompts: list[str] | None = Field(
         None,

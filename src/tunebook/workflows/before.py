@@ -22,7 +22,7 @@ from tunebook.models.tokenizer import Codec, load_tokenizer
 from tunebook.plan.batch_shapes import Sizes
 from tunebook.plan.devices import parse_device
 from tunebook.plan.probe import Probe
-from tunebook.plan.result import plan_json, refusal_sentence
+from tunebook.plan.result import plan_json, refusal_reason
 from tunebook.recipe.load import read_resolved
 from tunebook.recipe.tree import Recipe
 from tunebook.step.forward import Scorer
@@ -125,7 +125,7 @@ def plan_run(run: Run) -> None:
     for finding in plan.findings:
         run.say(f"{finding.level}: {finding.name}: {finding.message}")
     if plan.refusals:
-        raise PlanRefused(refusal_sentence(plan.refusals, f"run {run.run.name}"))
+        raise PlanRefused(refusal_reason(plan.refusals, "it"))
     run.micro_batch_size = plan.micro_batch_size
     if not hasattr(run, "loaded"):
         build(run, None)
