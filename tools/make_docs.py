@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import inspect
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -14,7 +16,49 @@ from tunebook.cli.main import VERBS, cli
 from tunebook.data.filters.explain import filters_markdown
 from tunebook.recipe.explain import fields_markdown
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+DEFECT_TESTS = ROOT / "tests" / "defects"
+
+# Each was in code or data that somebody trained with, and no tool said so.
+DEFECTS = (
+    "bf16 weights updated in place by SGD: no update is large enough to change them",
+    "a base built with random weights and then tuned",
+    "padding tokens carried loss",
+    "a cleaning rule that could never match",
+    "refined answers computed, the originals written",
+    "two prompt variants joined by a missing comma",
+    "train and validation share documents",
+    "a special token the model lacks stands in the data; an id outside the vocabulary; evaluation "
+    "after every step",
+    "gradient clipping starts in the middle of a run, where a spike is then seen",
+    "adapters of unequal scale compared across ranks",
+    "validation losses of other examples compared with each other",
+    "labels overwritten: the answer was never trained",
+    "the end of sequence was masked as padding and never trained",
+    "every row padded to the full length; long rows cut",
+    "the answer stands in the prompt",
+    "a task to sort given sorted input",
+    "chess labels of the position one ply later; signs of mate wrong for Black",
+    "an adapter merged into the wrong parent",
+    "bf16 on a device without it",
+    "a filter that dropped nothing while its percentages were logged",
+    "facts trained under one prefix and asked for under another",
+    "the loss span of the first row used for the whole batch",
+    "a token cache keyed by file name alone",
+    "shards that lost their last file and the remainder",
+    "batches that ran out of memory were skipped and logged as NaN",
+    "an average that was none",
+    "an overlong talk lost its whole history instead of its oldest turn",
+)
+CAUGHT_AT = {"P": "plan", "T": "training"}
+LATER = {
+    9: "when a spike is explained",
+    10: "when runs are compared",
+    11: "when runs are compared",
+    18: "when weights are merged and released",
+    21: "when a model is asked for what it was taught",
+}
 
 
 def commands_markdown() -> str:
@@ -63,10 +107,51 @@ def _argument(argument: click.Argument) -> str:
     return name if argument.required else f"[{name}]"
 
 
+def defects_markdown() -> str:
+    """Write which silent defects are caught, by what, and which test breaks a run to show it."""
+    caught = list(_injected())
+    lines = [
+        "# Defects that are caught",
+        "",
+        "<!-- Made by tools/make_docs.py from the markers in tests/defects: edit those. -->",
+        "",
+        "Each of these was in code or data that somebody fine-tuned with, and no tool said so. A "
+        "test breaks a real small run in the same way, and requires the finding of the broken run "
+        "and not of its healthy twin. `tunebook plan` and `tunebook train` report findings of the "
+        "plan before step 1, those of training as verdicts while it goes on.",
+        "",
+        "| # | defect | finding | caught at | test |",
+        "|---|---|---|---|---|",
+    ]
+    missing = []
+    for number, defect in enumerate(DEFECTS, 1):
+        rows = dict.fromkeys(row[1:] for row in caught if row[0] == number)
+        if not rows:
+            missing.append(number)
+            when = f": it shows {LATER[number]}" if number in LATER else ""
+            lines.append(f"| {number} | {defect} | not caught yet{when} | | |")
+        for place, (finding, at, test) in enumerate(rows):
+            name, shown = (number, defect) if place == 0 else ("", "")
+            lines.append(f"| {name} | {shown} | `{finding}` | {CAUGHT_AT.get(at, at)} | {test} |")
+    counts = f"{len(DEFECTS) - len(missing)} of {len(DEFECTS)} are caught"
+    rest = f"; not yet: {', '.join(map(str, missing))}" if missing else ""
+    return "\n".join([*lines, "", f"{counts}{rest}."]) + "\n"
+
+
+def _injected() -> Iterator[tuple[int, str, str, str]]:
+    """Read (number, finding, caught at, file) off the markers, without running anything."""
+    for path in sorted(DEFECT_TESTS.glob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.defect":
+                number, finding, at = (ast.literal_eval(arg) for arg in node.args)
+                yield number, finding, at, f"`{path.relative_to(ROOT).as_posix()}`"
+
+
 PAGES = {
     "fields.md": fields_markdown,
     "commands.md": commands_markdown,
     "filters.md": filters_markdown,
+    "defects.md": defects_markdown,
 }
 
 

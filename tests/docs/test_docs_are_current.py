@@ -21,7 +21,7 @@ def make_docs() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["fields.md", "commands.md", "filters.md"])
+@pytest.mark.parametrize("page", ["fields.md", "commands.md", "filters.md", "defects.md"])
 def test_generated_page_is_what_the_code_says(make_docs: ModuleType, page: str) -> None:
     assert page not in make_docs.stale_pages(), f"docs/{page} is stale; run `make docs`"
 
@@ -35,6 +35,19 @@ def test_a_changed_page_is_noticed(
     assert make_docs.stale_pages() == []
     (tmp_path / "fields.md").write_text("old", encoding="utf-8")
     assert make_docs.stale_pages() == ["fields.md"]
+
+
+def test_a_defect_that_no_test_injects_is_said_to_be_missed(
+    make_docs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(make_docs, "ROOT", tmp_path)
+    monkeypatch.setattr(make_docs, "DEFECT_TESTS", tmp_path)
+    text = '@pytest.mark.defect(2, "random-base", "P")\ndef test_it(): ...\n'
+    (tmp_path / "test_some.py").write_text(text, encoding="utf-8")
+    page = make_docs.defects_markdown()
+    assert "| `random-base` | plan | `test_some.py` |" in page
+    assert page.count("not caught yet") == 26
+    assert "1 of 27 are caught; not yet: 1, 3, 4," in page
 
 
 def test_every_field_has_a_meaning() -> None:
