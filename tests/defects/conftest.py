@@ -7,16 +7,26 @@ run from the command line. `caught` plans it whole first, where the finding must
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import json
 import random
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """The model is so small that threads wait for each other longer than they work."""
+    import torch
+
+    n = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n)
 
 
 @pytest.fixture
@@ -87,10 +97,6 @@ def plan_json(tunebook: Callable[..., tuple[int, str, str]]) -> Callable[..., tu
     """Give a function that runs `tunebook plan RUN.yaml --json ...`: (exit code, the plan)."""
 
     def plan(run_file: Path, *args: object) -> tuple[int, Any]:
-        if importlib.util.find_spec("tunebook.workflows.plan") is None:
-            from by_hand import plan_by_hand  # until the verb is there
-
-            return plan_by_hand(run_file)
         code, out, err = tunebook("plan", run_file, "--json", *args)
         assert out.strip(), f"plan ended with {code} and said only: {err}"
         return code, json.loads(out)

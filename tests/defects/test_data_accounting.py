@@ -49,7 +49,7 @@ def test_a_rewrite_that_can_never_match_is_named(broken, write_data, write_run, 
         else:
             patch.setattr(Regex, "rewrite", lambda _self, example: example)
 
-    found = caught(run_with(r"\d+ people"), "filter-without-effect", "warn", break_it)
+    found = caught(run_with(r"\d+ people"), "filter-without-effect", "warn", break_it, "--no-probe")
     assert found["evidence"] == {"source": "rows", "filter": "regex", "rows": 56, "changed": 0}
 
 
@@ -66,6 +66,7 @@ def test_refined_answers_that_are_not_written_are_named(write_data, write_run, c
         "rewrite-unused",
         "warn",
         write_the_original,
+        "--no-probe",
     )
     assert found["evidence"]["rows"] == found["evidence"]["rewritten_rows"] == 56
 
@@ -97,7 +98,7 @@ def test_a_drop_that_is_counted_and_not_made_is_refused(counted, write_data, wri
         if counted:
             patch.setattr(seal, "write_index", log_the_drops)
 
-    found = caught(run, "row-count-mismatch", "refuse", break_it)
+    found = caught(run, "row-count-mismatch", "refuse", break_it, "--no-probe")
     assert "64" in found["message"] if counted else "short_response" in found["message"]
 
 
@@ -132,7 +133,7 @@ def test_rows_that_a_shard_loses_are_missed(lose, write_data, write_run, caught)
     for number in range(6):
         write_data(f"talk/{number}.jsonl", [*rows(8, first=9 * number), unanswered])
     path = str(write_data("talk/6.jsonl", rows(8, first=90)).parent)
-    found = caught(write_run([{"path": path}]), "row-count-mismatch", "refuse", lose)
+    found = caught(write_run([{"path": path}]), "row-count-mismatch", "refuse", lose, "--no-probe")
     assert found["evidence"]["source"] == "talk"
 
 
@@ -148,7 +149,7 @@ def test_a_remainder_that_no_part_takes_is_missed(write_data, write_run, caught)
     def lose_the_remainder(patch):
         patch.setattr(sides, "part_of_each", floor)
 
-    found = caught(run, "row-count-mismatch", "refuse", lose_the_remainder)
+    found = caught(run, "row-count-mismatch", "refuse", lose_the_remainder, "--no-probe")
     assert found["evidence"]["whole"] - sum(found["evidence"]["parts"]) == 60 % 7
 
 
@@ -165,10 +166,10 @@ def test_tokens_of_an_older_file_are_refused(keyed_by, write_data, write_run, pl
         patch.setattr(build, "_key", lambda _origin: "rows.json")
         if keyed_by == "nothing that changes":
             patch.setattr(build, "hash_files", lambda _located: "0" * 64)
-        plan_json(run)
+        plan_json(run, "--no-probe")
         write_data("rows.json", rows(first=1000))
 
-    found = caught(run, "stale-cache", "refuse", key_by_name)["evidence"]
+    found = caught(run, "stale-cache", "refuse", key_by_name, "--no-probe")["evidence"]
     if keyed_by == "file name":
         assert found["differs"] == ["content"]
     else:
@@ -178,9 +179,9 @@ def test_tokens_of_an_older_file_are_refused(keyed_by, write_data, write_run, pl
 @pytest.mark.defect(23, "stale-cache", "plan")
 def test_a_file_that_changed_is_tokenized_again(write_data, write_run, plan_json):
     run = write_run(write_data("rows.json", rows()))
-    plan_json(run)
+    plan_json(run, "--no-probe")
     write_data("rows.json", rows(first=1000))
-    code, plan = plan_json(run)
+    code, plan = plan_json(run, "--no-probe")
     assert (code, "stale-cache" in {found["name"] for found in plan["checks"]}) == (0, False)
 
 

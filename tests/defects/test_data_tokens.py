@@ -44,7 +44,7 @@ def test_labels_that_the_collator_overwrites_are_refused(run, caught):
     def break_it(patch):
         patch.setattr(horizon, "collate", overwrite)
 
-    found = caught(run, "answer-not-trained", "refuse", break_it)
+    found = caught(run, "answer-not-trained", "refuse", break_it, "--no-probe")
     assert found["evidence"]["rows"] >= 12  # of those in the first batches, each one
 
 
@@ -71,13 +71,15 @@ def tokenize_then(change):
 
 @pytest.mark.defect(22, "answer-not-trained", "plan")
 def test_one_loss_span_for_a_whole_batch_is_refused(run, caught):
-    found = caught(run, "answer-not-trained", "refuse", tokenize_then(span_of_row_0))
+    found = caught(run, "answer-not-trained", "refuse", tokenize_then(span_of_row_0), "--no-probe")
     assert found["evidence"]["rows"] > 20
 
 
 @pytest.mark.defect(22, "first-token-untrained", "plan")
 def test_an_answer_whose_first_token_carries_no_loss_is_refused(run, caught):
-    found = caught(run, "first-token-untrained", "refuse", tokenize_then(without_first_token))
+    found = caught(
+        run, "first-token-untrained", "refuse", tokenize_then(without_first_token), "--no-probe"
+    )
     assert found["evidence"]["rows"] == found["evidence"]["rows_read_anew"] == 40
 
 
@@ -89,7 +91,7 @@ def test_rows_that_are_cut_are_counted(run, write_data, write_run, caught):
     def cut_long_rows(_patch):
         write_run(write_data("rows.json", rows()), overlong="cut", max_seq_len=60)
 
-    found = caught(run, "truncation", "warn", cut_long_rows)
+    found = caught(run, "truncation", "warn", cut_long_rows, "--no-probe")
     assert found["evidence"]["told"]
     assert found["evidence"]["cut_rows"] > 0
 
@@ -105,7 +107,7 @@ def test_rows_that_are_cut_and_not_counted_are_found(run, caught):
 
         patch.setattr(segment, "fit", shorter)
 
-    found = caught(run, "truncation", "warn", cut_untold)
+    found = caught(run, "truncation", "warn", cut_untold, "--no-probe")
     assert not found["evidence"]["told"]
 
 
@@ -133,5 +135,5 @@ def test_a_history_that_is_dropped_whole_is_named(write_data, write_run, caught)
     def break_it(patch):
         patch.setattr(segment, "_leave_out", all_or_nothing)
 
-    found = caught(run, "context-lost", "warn", break_it)
+    found = caught(run, "context-lost", "warn", break_it, "--no-probe")
     assert found["evidence"]["rows_bare"] == found["evidence"]["share_kept"]["0 %"] == 6
