@@ -13,13 +13,13 @@ from tunebook.book.places import create_book
 from tunebook.cli.main import main
 
 ROWS = 40
-LLAMA_405B = {
+TOO_LARGE = {
     "architectures": ["LlamaForCausalLM"],
     "model_type": "llama",
     "hidden_size": 16384,
     "intermediate_size": 53248,
     "num_attention_heads": 128,
-    "num_hidden_layers": 126,
+    "num_hidden_layers": 6,
     "num_key_value_heads": 8,
     "max_position_embeddings": 131072,
     "vocab_size": 128256,
@@ -57,7 +57,7 @@ def huge(book: Path, **changes: Any) -> str:
     folder.mkdir()
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(find_model("tunebook/tiny") / name, folder / name)
-    (folder / "config.json").write_text(json.dumps(LLAMA_405B | changes), encoding="utf-8")
+    (folder / "config.json").write_text(json.dumps(TOO_LARGE | changes), encoding="utf-8")
     return str(folder)
 
 
@@ -119,9 +119,7 @@ def test_a_model_that_is_too_large_is_refused_with_the_way_out(
 def test_a_config_that_transformers_rejects_is_one_sentence(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, err = run(
-        capsys, "plan", write_run(here, model=huge(here, num_attention_heads=7)), code=2
-    )
+    out, err = run(capsys, "plan", write_run(here, model=huge(here, num_attention_heads=7)), code=2)
     assert out == ""
     assert err.strip().count("\n") == 0
     assert "config.json" in err

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from tunebook.recipe.chess import Chess
 from tunebook.recipe.device_names import device_name
+from tunebook.recipe.finding_names import finding_name
 from tunebook.recipe.section import Section
 
 Percent = Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")]
@@ -307,7 +308,7 @@ class Recipe(Section):
     train: Train = Field(Train(), description="Optimizer, batch and schedule.")
     evaluate: Evaluate = Field(Evaluate(), description="What is measured while training.")
     checkpoint: Checkpoint = Field(Checkpoint(), description="When the run is saved.")
-    accept: list[str] = Field(
+    accept: list[Annotated[str, AfterValidator(finding_name)]] = Field(
         [], description="Checks that the author takes on himself, by name; recorded in the run."
     )
     stop_on: list[Literal["non_finite", "skipped_batches"]] = Field(

@@ -1,0 +1,46 @@
+"""What the plan can find, by the names that `accept` takes; the checks stand in plan/checks."""
+
+from __future__ import annotations
+
+import difflib
+
+FINDING_NAMES = (
+    "answer-in-prompt",
+    "answer-not-trained",
+    "context-lost",
+    "disk-too-small",
+    "eos-never-trained",
+    "evaluation-dominates",
+    "filter-without-effect",
+    "first-token-untrained",
+    "illegal-label",
+    "input-equals-output",
+    "literal-special-token",
+    "little-free-space",
+    "out-of-memory",
+    "padding-in-loss",
+    "padding-waste",
+    "prompt-trained",
+    "prompt-variant",
+    "random-base",
+    "rewrite-unused",
+    "row-count-mismatch",
+    "sign-flip",
+    "split-leak",
+    "stale-cache",
+    "template-not-prefix-preserving",
+    "token-id-out-of-range",
+    "truncation",
+    "unsupported-precision",
+    "weights-frozen-by-precision",
+    "weights-not-checked",
+)
+
+
+def finding_name(text: str) -> str:
+    """Give the name of a finding; ValueError with the nearest one for any other."""
+    if text in FINDING_NAMES:
+        return text
+    near = difflib.get_close_matches(text, FINDING_NAMES, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(FINDING_NAMES)}"
+    raise ValueError(f"is nothing that a plan finds; {hint}")
