@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from dataclasses import dataclass, replace
@@ -103,7 +104,7 @@ def load_model(model: str, *, device: str, precision: str, attention: str) -> Lo
     wanted = FLAT if attention == "auto" else attention
     quieten_transformers()
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config = without_bad_pad(AutoConfig.from_pretrained(folder, trust_remote_code=False))
         causal, loading = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
@@ -170,6 +171,19 @@ def wrap_in_lora(causal: Any, lora: Lora) -> Any:
             f"lora.target_modules {lora.target_modules!r}: {str(error).splitlines()[0]}; "
             "all-linear adapts every linear layer"
         ) from None
+
+
+def without_bad_pad(config: Any) -> Any:
+    """Copy a config, without a pad token that it has no embedding for.
+
+    No module can be built with it, and a plan has to say what is wrong. Nothing is padded here.
+    """
+    config = copy.deepcopy(config)
+    text = config.get_text_config()
+    pad, size = getattr(text, "pad_token_id", None), getattr(text, "vocab_size", None)
+    if isinstance(pad, int) and isinstance(size, int) and pad >= size:
+        text.pad_token_id = None
+    return config
 
 
 def set_checkpointing(causal: Any) -> None:

@@ -5,7 +5,6 @@ Nothing here reads a weight, so a model of any size takes seconds and next to no
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from transformers import (
 
 from tunebook.errors import ModelError
 from tunebook.models.find import EMBEDDED, find_config, has_pickled_weights
-from tunebook.models.load import quieten_transformers, wrap_in_lora
+from tunebook.models.load import quieten_transformers, without_bad_pad, wrap_in_lora
 from tunebook.recipe.home import expand_home
 from tunebook.recipe.tree import Lora
 
@@ -67,7 +66,9 @@ def build_skeleton(config: Any) -> Any:
     """
     try:
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(copy.deepcopy(config), trust_remote_code=False)
+            return AutoModelForCausalLM.from_config(
+                without_bad_pad(config), trust_remote_code=False
+            )
     except Exception as error:
         raise _rejected(config.name_or_path, error) from None
 
