@@ -43,4 +43,4 @@ def finding_name(text: str) -> str:
         return text
     near = difflib.get_close_matches(text, FINDING_NAMES, n=1)
     hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(FINDING_NAMES)}"
-    raise ValueError(f"is nothing that a plan finds; {hint}")
+    raise ValueError(f"must be the name of something that a plan finds; {hint}")

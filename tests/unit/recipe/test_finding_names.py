@@ -25,5 +25,5 @@ def test_every_finding_can_be_accepted_by_its_name() -> None:
 
 
 def test_a_name_that_nothing_has_is_answered_with_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(RunFileError, match="did you mean padding-waste?"):
+    with pytest.raises(RunFileError, match="did you mean padding-waste"):
         recipe_from_mapping({**RECIPE, "accept": ["padding-wast"]}, "it", tmp_path)
