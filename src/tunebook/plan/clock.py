@@ -192,7 +192,9 @@ def matrix_product_flops(precision: str) -> float:
 def estimate_time(work: Work, cost: Cost, speed: Speed | None) -> Time:
     """Divide the work by the speed; without one the time is not known."""
     if speed is None:
-        return Time(None, None, "not measured; the speed of this device in this precision is not known")
+        return Time(
+            None, None, "not measured; the speed of this device in this precision is not known"
+        )
     training = cost.training(work.tokens, work.target_tokens) / speed.flops
     evaluation = cost.forward(work.evaluation_tokens, work.evaluation_target_tokens) / speed.flops
     return Time(training + evaluation, evaluation, speed.basis)
