@@ -119,8 +119,3 @@ def find_text(codec: TextCodec, inside: str, wanted: str, start: int = 0) -> tup
 def as_tokenized(codec: TextCodec, text: str) -> str:
     """Give a text as it comes back from the tokenizer, which may not know all signs; squeezed."""
     return text_of(codec, np.array(codec.encode(text, specials=False)[0], dtype=np.int64))
-
-
-def shown_ids(ids: list[str]) -> list[str]:
-    """Give the first few ids, for evidence."""
-    return ids[:5]

@@ -206,6 +206,8 @@ def _candidates(
     wanted: dict[int, list[int]] = {}
     for file, row, _ in places:
         wanted.setdefault(file, []).append(row)
+    # One copy, or every file's search would read all records of the store again.
+    files, rows = np.ascontiguousarray(files), np.ascontiguousarray(rows)
     found: list[int] = []
     for file, few in wanted.items():
         found += np.flatnonzero((files == file) & np.isin(rows, np.array(few))).tolist()
