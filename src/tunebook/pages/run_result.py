@@ -25,10 +25,9 @@ def write_findings(events: Events, summary: RunSummary, kinds: Sequence[str]) ->
     quiet = [kind for kind in kinds if kind not in summary.verdicts]
     if quiet and summary.state != "running":
         steps = f"all {format_count(len(events.steps))} recorded steps"
-        which = "the only detector" if len(kinds) == 1 else "the detectors"
         parts.append(
-            f"{', '.join(map(code, quiet))} looked at {steps} and found nothing. It is {which} of "
-            f"this version: {_OTHERS}.\n"
+            f"{', '.join(map(code, quiet))} looked at {steps} and found nothing; "
+            f"{_OTHERS}.\n"
         )
     if not any(validation.step > 0 for validation in events.validations):
         parts.append("Nothing was held out, so overfitting cannot be judged.\n")
