@@ -26,8 +26,7 @@ def write_findings(events: Events, summary: RunSummary, kinds: Sequence[str]) ->
     if quiet and summary.state != "running":
         steps = f"all {format_count(len(events.steps))} recorded steps"
         parts.append(
-            f"{', '.join(map(code, quiet))} looked at {steps} and found nothing; "
-            f"{_OTHERS}.\n"
+            f"{', '.join(map(code, quiet))} looked at {steps} and found nothing; {_OTHERS}.\n"
         )
     if not any(validation.step > 0 for validation in events.validations):
         parts.append("Nothing was held out, so overfitting cannot be judged.\n")
