@@ -158,7 +158,7 @@ def test_a_failed_start_by_a_file_elsewhere_is_tried_again_by_name(
     elsewhere.mkdir()
     (elsewhere / "a.jsonl").write_text('{"prompt": "q"}\n')
     (elsewhere / "r.yaml").write_text(
-        f"name: r\nmodel: {tiny_model}\ndata: [{{path: a.jsonl}}]\n"
+        f"name: r\nmodel: {tiny_model}\naccept: [random-base]\ndata: [{{path: a.jsonl}}]\n"
         "validation: {fraction: 0}\ntrain: {max_steps: 1, effective_batch_size: 1}\n"
     )
     assert "line 1" in expect(book, elsewhere / "r.yaml")

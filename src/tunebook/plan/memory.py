@@ -75,13 +75,6 @@ class MemoryPlanner:
         """How many tensors are trained."""
         return len(self._rehearsal.optimization.parameters)
 
-    @property
-    def averages_bytes(self) -> int:
-        """What the optimizer's first update adds to what was there before it."""
-        masters = self._rehearsal.optimization.masters.values()
-        state = self._rehearsal.optimization.optimizer.state
-        return sum(v.nbytes for m in masters for v in state[m].values())
-
     def would_fit(self, shape: Shape, *, accumulates: bool, margin: float) -> bool:
         """Tell whether a step of this micro-batch fits the device, by an estimate where it is long.
 

@@ -17,9 +17,9 @@ from tunebook.step.optimization import Optimization
 from tunebook.step.update import seed_for
 
 _SAMPLED_WEIGHTS = 65536
-# The first pass pays for page faults and kernels that are loaded once; where it is short enough a
-# second one is timed.
-_SHORT_SECONDS = 2.0
+# The first pass pays for page faults and kernels that are loaded once; unless it takes this long, a
+# second one is timed and measured.
+_SHORT_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,19 @@ class Probe:
 
 
 def run_probe(
-    loaded: LoadedModel, scorer: Scorer, optimization: Optimization, batch: MicroBatch, seed: int
+    loaded: LoadedModel,
+    scorer: Scorer,
+    optimization: Optimization,
+    batch: MicroBatch,
+    seed: int,
+    *,
+    accumulates: bool = False,
 ) -> Probe:
-    """Go through one micro-batch as step 1 would, without the update.
+    """Go through one micro-batch as a step would, with updates at a learning rate of 0.
 
-    Nothing is left changed: no weight, no gradient, no optimizer state, no draw of the generators.
+    It is gone through twice, for at the second time the optimizer's averages are there, and where
+    the step `accumulates` the gradients of a micro-batch before it. Nothing is left changed: no
+    weight, no gradient, no optimizer state, no draw of the generators.
     """
     device = loaded.device
     was_training = loaded.network.training
@@ -61,12 +69,16 @@ def run_probe(
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             found, seconds = _timed_pass(loaded, scorer, batch, seed)
-            optimization.clear_gradients()
             if seconds < _SHORT_SECONDS:
+                _update_by_nothing(optimization)
+                if not accumulates:
+                    optimization.clear_gradients()
                 seconds = min(seconds, _timed_pass(loaded, scorer, batch, seed)[1])
+                _update_by_nothing(optimization)
         peak = _peak_bytes(device) if measurable else None
     finally:
         optimization.clear_gradients()
+        optimization.optimizer.state.clear()
         loaded.network.train(was_training)
     losses_M = found.losses_M.float()
     weights, dtype = _sample(optimization.masters)
@@ -94,6 +106,12 @@ def _timed_pass(
     if loaded.device.type == "cuda":
         torch.cuda.synchronize(loaded.device)
     return found, time.perf_counter() - started
+
+
+def _update_by_nothing(optimization: Optimization) -> None:
+    # 0 times what is not finite would be NaN.
+    if bool(torch.isfinite(optimization.grad_norm())):
+        optimization.apply(0.0, 1.0)
 
 
 def _sample(masters: Mapping[str, torch.nn.Parameter]) -> tuple[torch.Tensor, torch.dtype]:

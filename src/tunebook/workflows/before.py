@@ -26,7 +26,7 @@ from tunebook.plan.result import plan_json, refusal_reason
 from tunebook.recipe.load import read_resolved
 from tunebook.recipe.tree import Recipe
 from tunebook.step.forward import Scorer
-from tunebook.step.horizon import Horizon, batches_of_step, plan_horizon
+from tunebook.step.horizon import batches_of_step, plan_horizon
 from tunebook.step.optimization import Optimization
 from tunebook.train.loop import Training
 from tunebook.train.state import (
@@ -115,9 +115,10 @@ def plan_run(run: Run) -> None:
         run.prepared,
     )
 
-    def try_out(_recipe: Recipe, _horizon: Horizon, sizes: Sizes) -> Probe | None:
-        run.say("trying the longest micro-batch")
-        build(run, None)
+    def try_out(sizes: Sizes) -> Probe | None:
+        run.say("trying out the longest micro-batch")
+        if not hasattr(run, "loaded"):
+            build(run, None)
         return try_longest(known, run.loaded, run.scorer, run.optimization, sizes)
 
     plan = make_plan(known, try_out)

@@ -18,9 +18,7 @@ from tunebook.plan.devices import parse_device
 from tunebook.plan.probe import Probe
 from tunebook.plan.result import Plan
 from tunebook.recipe.load import load_run_file
-from tunebook.recipe.tree import Recipe
 from tunebook.records import Finding
-from tunebook.step.horizon import Horizon
 from tunebook.step.optimization import Optimization
 from tunebook.workflows.model import build_model
 from tunebook.workflows.planning import Known, TryOut, make_plan, try_longest
@@ -106,10 +104,10 @@ def _try_out(known: Known, environment: dict[str, object]) -> TryOut | None:
     if (known.weights.n_stored or 0) > _MOST_PROBED_PARAMETERS:
         return None
 
-    def try_out(recipe: Recipe, horizon: Horizon, sizes: Sizes) -> Probe | None:
+    def try_out(sizes: Sizes) -> Probe | None:
         assert known.codec is not None
-        loaded, scorer = build_model(recipe, environment, known.codec, None)
-        optimization = Optimization(loaded.trainable(), recipe.train)
+        loaded, scorer = build_model(known.recipe, environment, known.codec, None)
+        optimization = Optimization(loaded.trainable(), known.recipe.train)
         return try_longest(known, loaded, scorer, optimization, sizes)
 
     return try_out

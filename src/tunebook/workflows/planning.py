@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+import torch
 
 from tunebook.data.batches import MicroBatch, collate
 from tunebook.data.prepare import Prepared
@@ -22,7 +23,7 @@ from tunebook.models.load import LoadedModel
 from tunebook.models.skeleton import WeightFiles
 from tunebook.models.tokenizer import Codec
 from tunebook.plan.batch_shapes import Sizes, full_rows, sizes_of_run
-from tunebook.plan.batch_size import Chosen, choose_batch_size, fitting_size
+from tunebook.plan.batch_size import Chosen, choose_batch_size, fitting_size, plan_memory
 from tunebook.plan.checks import run_checks
 from tunebook.plan.clock import (
     count_cost,
@@ -43,7 +44,7 @@ from tunebook.plan.witness import read_witnesses
 from tunebook.recipe.tree import Recipe
 from tunebook.records import Finding
 from tunebook.step.forward import Scorer
-from tunebook.step.horizon import Horizon, batches_of_step, plan_horizon
+from tunebook.step.horizon import Horizon, batches_of_step, divisors, plan_horizon
 from tunebook.step.optimization import Optimization
 from tunebook.train.loop import canary_interval
 from tunebook.workflows.launch import allocator_settings
@@ -53,7 +54,7 @@ VALIDATION_TOKENS_PER_BATCH = 8192
 _FIRST_STEPS = 4
 _FIRST_ROWS = 512
 
-TryOut = Callable[[Recipe, Horizon, Sizes], Probe | None]
+TryOut = Callable[[Sizes], Probe | None]
 """Goes through the longest micro-batch with the real weights; None where that is not to be done."""
 
 
@@ -98,19 +99,19 @@ def make_plan(known: Known, try_out: TryOut | None = None) -> Plan:
     planner = MemoryPlanner(setting)
     sizes_for = _sizes_for(known)
     chosen = _chosen(recipe, planner, sizes_for)
+    probe, faults = None, known.faults
+    if try_out is not None and known.prepared is not None:
+        chosen, probe, fault = _tried_out(known, planner, chosen, sizes_for, try_out)
+        faults = (*faults, *fault)
     horizon = None
     if known.prepared is not None:
         horizon = plan_horizon(recipe, known.prepared.train, chosen.micro_batch_size)
-    probe = None
-    if try_out is not None and horizon is not None and fits(chosen.memory, device, margin=0.0):
-        probe = try_out(recipe, horizon, sizes_for(chosen.micro_batch_size))
-        chosen = _confirmed(chosen, probe, planner)
     parameters = planner.parameters
     time = _time(known, parameters, horizon, probe, precision)
     disk = _disk(known, precision, parameters, planner, horizon)
     subject = _subject(known, precision, horizon, probe, chosen, time, disk)
     checked = run_checks(subject, recipe.accept)
-    findings = (*known.faults, *checked.findings)
+    findings = (*faults, *checked.findings)
     return _plan(known, subject, chosen, time, findings, checked.n_passed, planner)
 
 
@@ -132,7 +133,9 @@ def try_longest(
         return None
     train = known.prepared.train
     batch = collate([example for row in sizes.longest_rows for example in train.row(row)])
-    return run_probe(loaded, scorer, optimization, batch, known.recipe.seed)
+    accumulates = known.recipe.train.effective_batch_size > len(sizes.longest_rows)
+    seed = known.recipe.seed
+    return run_probe(loaded, scorer, optimization, batch, seed, accumulates=accumulates)
 
 
 def _chosen(recipe: Recipe, planner: MemoryPlanner, sizes_for: Callable[[int], Sizes]) -> Chosen:
@@ -156,16 +159,51 @@ def _sizes_for(known: Known) -> Callable[[int], Sizes]:
     return sizes
 
 
+def _tried_out(
+    known: Known,
+    planner: MemoryPlanner,
+    chosen: Chosen,
+    sizes_for: Callable[[int], Sizes],
+    try_out: TryOut,
+) -> tuple[Chosen, Probe | None, tuple[Finding, ...]]:
+    """Try the longest micro-batch out; where the device has no room, `auto` takes a smaller one."""
+    recipe = known.recipe
+    while fits(chosen.memory, known.device, margin=0.0):
+        size = chosen.micro_batch_size
+        try:
+            probe = try_out(sizes_for(size))
+            return _confirmed(chosen, probe, planner), probe, ()
+        except torch.OutOfMemoryError as error:
+            reason = str(error).splitlines()[0]
+        smaller = divisors(recipe.train.effective_batch_size, at_most=size - 1)
+        if recipe.train.micro_batch_size != "auto" or not smaller:
+            return chosen, None, (_no_room(known, size, reason),)
+        word = f"micro_batch_size {smaller[-1]}: {size} was tried out and ran out of memory"
+        memory = plan_memory(recipe, planner, sizes_for, smaller[-1])
+        chosen = Chosen(smaller[-1], memory, word)
+    return chosen, None, ()
+
+
+def _no_room(known: Known, size: int, reason: str) -> Finding:
+    return Finding(
+        "out-of-memory",
+        "refuse",
+        f"the longest micro-batch of {size} rows was tried out on {known.device.name} and ran out "
+        "of memory",
+        {"micro_batch_size": size, "error": reason},
+        "a smaller train.micro_batch_size or max_seq_len, or nothing else on the device",
+    )
+
+
 def _confirmed(chosen: Chosen, probe: Probe | None, planner: MemoryPlanner) -> Chosen:
     """Take the peak of the real model where it was higher than that of the rehearsal."""
     if probe is None or probe.peak_bytes is None:
         return chosen
-    memory, setting = chosen.memory, planner.setting
-    if setting.device.kind == "cuda":
+    memory = chosen.memory
+    if planner.setting.device.kind == "cuda":
         return chosen
-    # The probe made no update, so the optimizer's averages were not there yet.
-    resident = probe.peak_bytes + planner.averages_bytes
-    return replace(chosen, memory=replace(memory, resident_bytes=resident))
+    # Evaluations come when the heap is that large already.
+    return replace(chosen, memory=replace(memory, resident_bytes=probe.peak_bytes))
 
 
 def _time(
