@@ -105,6 +105,7 @@ class Plan:
     micro_batch_size: int
     gradient_accumulation_steps: int
     effective_batch_size: int
+    gradient_checkpointing: bool
     steps: int | None
     tokens: int | None
     target_tokens: int | None
@@ -141,6 +142,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "micro_batch_size": plan.micro_batch_size,
         "gradient_accumulation_steps": plan.gradient_accumulation_steps,
         "effective_batch_size": plan.effective_batch_size,
+        "gradient_checkpointing": plan.gradient_checkpointing,
         "steps": plan.steps,
         "tokens": plan.tokens,
         "target_tokens": plan.target_tokens,

@@ -168,6 +168,12 @@ class Train(Section):
     betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's averaging factors.")
     momentum: float = Field(0.0, ge=0, lt=1, description="SGD's momentum.")
     max_grad_norm: float = Field(1.0, ge=0, description="Clip the gradient norm here; 0 is off.")
+    gradient_checkpointing: bool | Literal["auto"] = Field(
+        False,
+        description="Keep only what enters each layer, and compute the rest again in the backward "
+        "pass: much less memory for about a third more time. auto: only where the plan finds no "
+        "room otherwise.",
+    )
     non_finite_limit: int = Field(
         3,
         gt=0,

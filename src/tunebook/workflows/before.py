@@ -115,10 +115,10 @@ def plan_run(run: Run) -> None:
         run.prepared,
     )
 
-    def try_out(sizes: Sizes) -> Probe | None:
+    def try_out(sizes: Sizes, checkpointing: bool) -> Probe | None:
         run.say("trying out the longest micro-batch")
         if not hasattr(run, "loaded"):
-            build(run, None)
+            build(run, None, checkpointing)
         return try_longest(known, run.loaded, run.scorer, run.optimization, sizes)
 
     plan = make_plan(known, try_out)
@@ -129,12 +129,14 @@ def plan_run(run: Run) -> None:
         raise PlanRefused(refusal_reason(plan.refusals, "it"))
     run.micro_batch_size = plan.micro_batch_size
     if not hasattr(run, "loaded"):
-        build(run, None)
+        build(run, None, plan.gradient_checkpointing)
 
 
-def build(run: Run, checkpoint: Path | None) -> None:
+def build(run: Run, checkpoint: Path | None, checkpointing: bool) -> None:
     """Load the model, from a checkpoint where there is one, and make its optimizer."""
-    run.loaded, run.scorer = build_model(run.recipe, run.environment, run.codec, checkpoint)
+    run.loaded, run.scorer = build_model(
+        run.recipe, run.environment, run.codec, checkpoint, checkpointing=checkpointing
+    )
     run.optimization = Optimization(run.loaded.trainable(), run.recipe.train)
 
 

@@ -13,6 +13,7 @@ from tunebook.models.load import (
     choose_precision,
     load_adapter,
     load_model,
+    set_checkpointing,
 )
 from tunebook.models.tokenizer import Codec
 from tunebook.recipe.tree import Recipe
@@ -21,9 +22,16 @@ from tunebook.step.forward import Scorer
 
 
 def build_model(
-    recipe: Recipe, environment: Mapping[str, object], codec: Codec, checkpoint: Path | None
+    recipe: Recipe,
+    environment: Mapping[str, object],
+    codec: Codec,
+    checkpoint: Path | None,
+    *,
+    checkpointing: bool,
 ) -> tuple[LoadedModel, Scorer]:
     """Load a run's model, from a checkpoint where there is one, and find its fast paths.
+
+    `checkpointing` is of activations: what is not kept is computed again.
 
     Raises ModelError for what cannot be loaded.
     """
@@ -45,4 +53,6 @@ def build_model(
         if hasattr(loaded.causal.get_output_embeddings(), "base_layer"):
             # The direct head reads the frozen weight and would leave the adapter on it untrained.
             scorer = replace(scorer, direct_head=False)
+    if checkpointing:
+        set_checkpointing(loaded.causal)
     return loaded, scorer

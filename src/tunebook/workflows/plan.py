@@ -104,9 +104,11 @@ def _try_out(known: Known, environment: dict[str, object]) -> TryOut | None:
     if (known.weights.n_stored or 0) > _MOST_PROBED_PARAMETERS:
         return None
 
-    def try_out(sizes: Sizes) -> Probe | None:
+    def try_out(sizes: Sizes, checkpointing: bool) -> Probe | None:
         assert known.codec is not None
-        loaded, scorer = build_model(known.recipe, environment, known.codec, None)
+        loaded, scorer = build_model(
+            known.recipe, environment, known.codec, None, checkpointing=checkpointing
+        )
         optimization = Optimization(loaded.trainable(), known.recipe.train)
         return try_longest(known, loaded, scorer, optimization, sizes)
 

@@ -23,7 +23,13 @@ from tunebook.models.load import LoadedModel
 from tunebook.models.skeleton import WeightFiles
 from tunebook.models.tokenizer import Codec
 from tunebook.plan.batch_shapes import Sizes, full_rows, sizes_of_run
-from tunebook.plan.batch_size import Chosen, choose_batch_size, fitting_size, plan_memory
+from tunebook.plan.batch_size import (
+    Chosen,
+    SizesFor,
+    choose_batch_size,
+    fitting_size,
+    plan_memory,
+)
 from tunebook.plan.checks import run_checks
 from tunebook.plan.clock import (
     count_cost,
@@ -54,8 +60,9 @@ VALIDATION_TOKENS_PER_BATCH = 8192
 _FIRST_STEPS = 4
 _FIRST_ROWS = 512
 
-TryOut = Callable[[Sizes], Probe | None]
-"""Goes through the longest micro-batch with the real weights; None where that is not to be done."""
+TryOut = Callable[[Sizes, bool], Probe | None]
+"""Goes through the longest micro-batch with the real weights, and gradient checkpointing where that
+is True; None where that is not to be done."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +103,8 @@ def make_plan(known: Known, try_out: TryOut | None = None) -> Plan:
         process_bytes=psutil.Process().memory_info().rss,
         allocator=allocator_settings(),
     )
-    planner = MemoryPlanner(setting)
     sizes_for = _sizes_for(known)
-    chosen = _chosen(recipe, planner, sizes_for)
+    planner, chosen = _with_room(setting, sizes_for)
     probe, faults = None, known.faults
     if try_out is not None and known.prepared is not None:
         chosen, probe, fault = _tried_out(known, planner, chosen, sizes_for, try_out)
@@ -138,7 +144,22 @@ def try_longest(
     return run_probe(loaded, scorer, optimization, batch, seed, accumulates=accumulates)
 
 
-def _chosen(recipe: Recipe, planner: MemoryPlanner, sizes_for: Callable[[int], Sizes]) -> Chosen:
+def _with_room(setting: Setting, sizes_for: SizesFor) -> tuple[MemoryPlanner, Chosen]:
+    """Choose the batch size, with gradient checkpointing where `auto` finds no room without."""
+    wanted = setting.recipe.train.gradient_checkpointing
+    planner = MemoryPlanner(replace(setting, checkpointing=wanted is True))
+    chosen = _chosen(setting.recipe, planner, sizes_for)
+    if wanted != "auto" or fits(chosen.memory, setting.device, margin=0.0):
+        return planner, chosen
+    frugal = MemoryPlanner(replace(setting, checkpointing=True))
+    again = _chosen(setting.recipe, frugal, sizes_for)
+    if not fits(again.memory, setting.device, margin=0.0):
+        return planner, chosen
+    words = ("gradient checkpointing: it would not fit without", again.word)
+    return frugal, replace(again, word="; ".join(filter(None, words)))
+
+
+def _chosen(recipe: Recipe, planner: MemoryPlanner, sizes_for: SizesFor) -> Chosen:
     """Choose the batch size; where the author's does not fit, say which would."""
     chosen = choose_batch_size(recipe, planner, sizes_for)
     if fits(chosen.memory, planner.setting.device, margin=0.0) or chosen.micro_batch_size == 1:
@@ -163,7 +184,7 @@ def _tried_out(
     known: Known,
     planner: MemoryPlanner,
     chosen: Chosen,
-    sizes_for: Callable[[int], Sizes],
+    sizes_for: SizesFor,
     try_out: TryOut,
 ) -> tuple[Chosen, Probe | None, tuple[Finding, ...]]:
     """Try the longest micro-batch out; where the device has no room, `auto` takes a smaller one."""
@@ -171,7 +192,7 @@ def _tried_out(
     while fits(chosen.memory, known.device, margin=0.0):
         size = chosen.micro_batch_size
         try:
-            probe = try_out(sizes_for(size))
+            probe = try_out(sizes_for(size), planner.setting.checkpointing)
             return _confirmed(chosen, probe, planner), probe, ()
         except torch.OutOfMemoryError as error:
             reason = str(error).splitlines()[0]
@@ -306,6 +327,7 @@ def _plan(
         micro_batch_size=chosen.micro_batch_size,
         gradient_accumulation_steps=batch // chosen.micro_batch_size,
         effective_batch_size=batch,
+        gradient_checkpointing=planner.setting.checkpointing,
         steps=horizon.total_steps if horizon else recipe.train.max_steps,
         tokens=round(epochs * prepared.train.tokens_per_epoch) if prepared else None,
         target_tokens=round(epochs * prepared.train.target_tokens_per_epoch) if prepared else None,

@@ -69,8 +69,9 @@ def run_to_end(
     prepare_data(run, stop_code, done)
     if checkpoint is not None and position is not None:
         # Another micro-batch size would round differently.
-        run.micro_batch_size = read_plan(folder).get("micro_batch_size")
-        build(run, checkpoint)
+        planned = read_plan(folder)
+        run.micro_batch_size = planned.get("micro_batch_size")
+        build(run, checkpoint, bool(planned.get("gradient_checkpointing")))
         take_up(run, checkpoint, position)
     else:
         plan_run(run)

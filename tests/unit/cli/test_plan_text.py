@@ -26,6 +26,7 @@ PLAN = Plan(
     micro_batch_size=8,
     gradient_accumulation_steps=4,
     effective_batch_size=32,
+    gradient_checkpointing=False,
     steps=2988,
     tokens=200,
     target_tokens=84,
