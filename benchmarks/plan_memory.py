@@ -99,7 +99,6 @@ def measure(device: str, shape: str, method: str, precision: str, lengths: list[
     setting = Setting(
         config, recipe, precision, parse_device(device), scorer=scorer,
         process_bytes=psutil.Process().memory_info().rss,
-        allocator={"GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES", "")},
     )  # fmt: skip
     planner = MemoryPlanner(setting)
     predicted = planner.plan(Sizes(shapes, shapes, None), accumulates=False)
@@ -159,7 +158,7 @@ def main() -> None:
     if arguments.cell:
         print(json.dumps(measure(arguments.device, *json.loads(arguments.cell))))
         return
-    from tunebook.workflows.launch import allocator_settings
+    from tunebook.allocator import allocator_settings
 
     cells = (CPU_CELLS if arguments.device == "cpu" else CUDA_CELLS)[: arguments.cells]
     rows = []

@@ -131,6 +131,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     options = Options()
     _never_fail_on_encoding()
+    if argv is None:
+        _take_memory_as_training_does()
     try:
         return _run(list(sys.argv[1:] if argv is None else argv), options)
     except click.exceptions.Exit as end:
@@ -148,6 +150,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = "" if options.debug else "; run again with --debug for the traceback"
         message = " ".join(f"{type(bug).__name__}: {bug}".split())
         return _report(f"this is a bug in tunebook: {message}{hint}", 1, options)
+
+
+def _take_memory_as_training_does() -> None:
+    """Start `plan` anew with the allocator of training, whose heap it is to measure.
+
+    The C library reads these settings only when a process starts.
+    """
+    from tunebook.allocator import allocator_settings
+
+    missing = {k: v for k, v in allocator_settings().items() if os.environ.get(k) != v}
+    if sys.argv[1:2] == ["plan"] and missing and "--history" not in sys.argv:
+        sys.stdout.flush()
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, **missing})
 
 
 def _run(argv: list[str], options: Options) -> int:

@@ -51,6 +51,10 @@ def load_config(model: str) -> Any:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # each architecture rejects values in its own way
         raise _rejected(model, error) from None
+    for name in ("vocab_size", "num_hidden_layers", "hidden_size"):
+        value = getattr(config, name, 1)
+        if not isinstance(value, int) or value < 1:
+            raise _rejected(model, ValueError(f"{name} is {value!r}"))
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise ModelError(
             f"model {model!r} is of model_type {kind!r}, of which transformers has no causal "

@@ -12,8 +12,8 @@ from tunebook.plan.rehearsal import Shape
 from tunebook.recipe.tree import Recipe
 from tunebook.step.horizon import Horizon
 
-# Row lengths are eight bytes each; beyond so many rows the first of them speak for all.
-_MOST_ROWS = 50_000_000
+# Of more rows than these, the first epoch speaks for all: later ones have the same rows.
+_MOST_ROWS = 5_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ def sizes_of_run(
     prepared: Prepared, horizon: Horizon, micro_batch_size: int, tokens_per_evaluation: int
 ) -> Sizes:
     """Find the largest micro-batch of this data in the very order it will be trained in."""
-    n_rows = min(horizon.total_rows, _MOST_ROWS)
+    n_rows = min(horizon.total_rows, max(_MOST_ROWS, horizon.rows_per_epoch))
     epochs = -(-n_rows // horizon.rows_per_epoch)
     lengths = np.concatenate([prepared.train.row_lengths(e) for e in range(epochs)])[:n_rows]
     # It divides the effective batch, so no micro-batch crosses from one step to the next.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from array import array
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -20,20 +19,17 @@ class LiveBytes(TorchDispatchMode):
     """Adds up storages of tensors while it is entered; works on tensors with and without data.
 
     A storage counts from the operation that returned it to its last reference. `peak` is the most
-    there was since `begin`, `at_peak` what it was made of. `events` holds one number per storage
-    made (its bytes) or freed (minus the place among those made, from 1), in order.
+    there was since `begin`, `at_peak` what it was made of.
     """
 
     def __init__(self, vocab_size: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.peak = 0
         self.at_peak: Mapping[str, int] = {}
-        self.events = array("q")
         self._label = WORKING
         self._vocab_size = vocab_size
         self._by_label: dict[str, int] = {}
-        self._known: dict[int, tuple[int, str, int]] = {}
-        self._n_made = 0
+        self._known: dict[int, tuple[int, str]] = {}
 
     def begin(self) -> None:
         """Forget the peak, and count anew from what is alive."""
@@ -52,8 +48,8 @@ class LiveBytes(TorchDispatchMode):
         """Count a tensor's storage under another name from now on."""
         found = self._known.get(tensor.untyped_storage()._cdata)
         if found is not None:
-            n_bytes, old, number = found
-            self._known[tensor.untyped_storage()._cdata] = (n_bytes, label, number)
+            n_bytes, old = found
+            self._known[tensor.untyped_storage()._cdata] = (n_bytes, label)
             self._by_label[old] -= n_bytes
             self._by_label[label] = self._by_label.get(label, 0) + n_bytes
 
@@ -75,17 +71,14 @@ class LiveBytes(TorchDispatchMode):
         if label == WORKING and tensor.ndim and tensor.shape[-1] == self._vocab_size:
             label = LOGITS
         n_bytes = storage.nbytes()
-        self._n_made += 1
-        self._known[key] = (n_bytes, label, self._n_made)
-        self.events.append(n_bytes)
+        self._known[key] = (n_bytes, label)
         self.now += n_bytes
         self._by_label[label] = self._by_label.get(label, 0) + n_bytes
         self._reach()
         weakref.finalize(storage, self._free, key)
 
     def _free(self, key: int) -> None:
-        n_bytes, label, number = self._known.pop(key)
-        self.events.append(-number)
+        n_bytes, label = self._known.pop(key)
         self.now -= n_bytes
         self._by_label[label] -= n_bytes
 

@@ -19,7 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tunebook.data.batches import MicroBatch
 from tunebook.models.attention import FLAT, register_flat_attention
-from tunebook.models.load import LoadedModel, set_checkpointing
+from tunebook.models.load import LoadedModel, quieten_transformers, set_checkpointing
 from tunebook.models.packed import pack_linear_layers
 from tunebook.models.skeleton import add_lora_to_skeleton, build_skeleton
 from tunebook.plan.counts import adapter_words, count_parameters
@@ -34,6 +34,7 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # What a config says when something stands between the hidden states and the loss, so that the loss
 # is taken from whole logits.
 _BETWEEN = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
+_SOME_LAYERS = ("first_k_dense_replace", "mlp_only_layers", "max_window_layers")
 _ATTENTION_DROPOUT = ("attention_dropout", "attn_pdrop", "attention_probs_dropout_prob")
 ADAPTERS = ("lora", "qlora", "relora")
 
@@ -70,14 +71,10 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Peak:
-    """The most bytes that were alive, what they were made of, and what happened until then.
-
-    `events` are those of `LiveBytes`, from the first weight on.
-    """
+    """The most bytes that were alive, and what they were made of."""
 
     n_bytes: int
     parts: dict[str, int]
-    events: Sequence[int]
 
 
 class Rehearsal:
@@ -99,7 +96,7 @@ class Rehearsal:
     ) -> None:
         config = copy.deepcopy(config)
         if layers is not None:
-            config.num_hidden_layers = layers
+            _shorten(config, layers)
         if on_cuda and recipe.attention != "eager":
             # The kernels of a GPU keep no attention matrix for dropout, those of a CPU do.
             for name in _ATTENTION_DROPOUT:
@@ -107,7 +104,7 @@ class Rehearsal:
                     setattr(config, name, 0.0)
         register_flat_attention()
         causal = build_skeleton(config).to(_DTYPES[precision])
-        causal.set_attn_implementation(FLAT if recipe.attention == "auto" else recipe.attention)
+        flat = _attend(causal, recipe.attention)
         adapted = recipe.method in ADAPTERS
         network = add_lora_to_skeleton(causal, recipe.lora) if adapted else causal
         self.network, self.causal = network, causal
@@ -119,16 +116,14 @@ class Rehearsal:
         if checkpointing:
             set_checkpointing(self.causal)
         direct = all(getattr(config, name, None) in (None, 1, 1.0) for name in _BETWEEN)
-        self.scorer = scorer or Scorer(flat=recipe.attention == "auto", direct_head=direct)
+        self.scorer = scorer or Scorer(flat=flat, direct_head=direct)
         self.n_layers = int(config.num_hidden_layers)
         self._mode = FakeTensorMode()
         self.live = LiveBytes(int(config.vocab_size))
         with self._mode, self.live:
             _give_fake_weights(self.network, self.live)
             length = getattr(config, "max_position_embeddings", None)
-            self.loaded = LoadedModel(
-                self.network, self.causal, Path(), recipe.attention == "auto", length
-            )
+            self.loaded = LoadedModel(self.network, self.causal, Path(), flat, length)
             self.optimization = self._optimize(recipe)
             self._sample = WeightSample(self.optimization.masters)
         self.at_rest = self.live.now
@@ -143,8 +138,12 @@ class Rehearsal:
         with self.live.labelled("optimizer"):
             made.apply(recipe.train.learning_rate, 1.0)
         made.clear_gradients()
-        for parameter in {**trainable, **made.masters}.values():
-            parameter.register_post_accumulate_grad_hook(self._is_gradient)
+        for name, parameter in trainable.items():
+            # Runs after the hook of Optimization, which moves the gradient to the master.
+            master = made.masters[name]
+            parameter.register_post_accumulate_grad_hook(
+                lambda _, master=master: self._is_gradient(master)
+            )
         return made
 
     def _is_gradient(self, parameter: torch.Tensor) -> None:
@@ -187,7 +186,39 @@ class Rehearsal:
 
     def _peak(self) -> Peak:
         parts = {name: n for name, n in self.live.at_peak.items() if n}
-        return Peak(self.live.peak, parts, self.live.events[:])
+        return Peak(self.live.peak, parts)
+
+
+def _attend(causal: Any, attention: str) -> bool:
+    """Set the attention that training will find to work; True where rows are laid end to end."""
+    quieten_transformers()
+    if attention == "auto" and not getattr(causal.config, "attn_logit_softcapping", None):
+        causal.set_attn_implementation(FLAT)
+        # A model with attention code of its own keeps it, and takes documents one by one.
+        return bool(causal.config._attn_implementation == FLAT)
+    causal.set_attn_implementation("sdpa" if attention == "auto" else attention)
+    return False
+
+
+def has_like_layers(config: Any) -> bool:
+    """Tell whether all layers of a model are of one kind, as far as its config says."""
+    lists = _by_layer(config).values()
+    return all(entry == values[0] for values in lists for entry in values) and not any(
+        getattr(config, name, None) for name in _SOME_LAYERS
+    )
+
+
+def _shorten(config: Any, layers: int) -> None:
+    for name, values in _by_layer(config).items():
+        setattr(config, name, values[:layers])
+    config.num_hidden_layers = layers
+
+
+def _by_layer(config: Any) -> dict[str, list[Any]]:
+    """Give what a config says layer by layer."""
+    n = config.num_hidden_layers
+    found = {k: getattr(config, k, None) for k in config.to_dict()}
+    return {k: v for k, v in found.items() if isinstance(v, list) and len(v) == n and n > 1}
 
 
 def _give_fake_weights(network: Any, live: LiveBytes) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from tunebook.allocator import allocator_settings
 from tunebook.book.events import EventTail, read_events
 from tunebook.book.places import RunFolder
 from tunebook.errors import RunEnded
@@ -20,11 +21,6 @@ from tunebook.errors import RunEnded
 Watcher = Callable[[str, Mapping[str, Any]], None]
 """Called with the kind and content of every event, and with ("tick", {}) while waiting."""
 
-# Large pages and no returning of memory between steps: page faults were a fifth of a step's time.
-# They must be there before the process starts, which is why training has one of its own.
-ALLOCATOR = (
-    "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=100000000000"
-)
 # OpenMP threads that wait for each other by spinning take the core from whoever they wait for as
 # soon as anything else runs on the machine: steps beside one busy process were 3 times slower.
 SPIN_COUNT = "2000"
@@ -58,13 +54,6 @@ def train_in_child(run: RunFolder, watch: Watcher) -> None:
     if process.returncode == 0:
         return
     raise RunEnded(*_how_it_ended(run, process.returncode, interrupted()))
-
-
-def allocator_settings() -> dict[str, str]:
-    """Give the environment variables that decide how the training process takes memory."""
-    if sys.platform != "linux":
-        return {}
-    return {"GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES", ALLOCATOR)}
 
 
 def _environment() -> dict[str, str]:

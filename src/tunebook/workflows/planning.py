@@ -53,7 +53,6 @@ from tunebook.step.forward import Scorer
 from tunebook.step.horizon import Horizon, batches_of_step, divisors, plan_horizon
 from tunebook.step.optimization import Optimization
 from tunebook.train.loop import canary_interval
-from tunebook.workflows.launch import allocator_settings
 
 VALIDATION_TOKENS_PER_BATCH = 8192
 # What the checks look at; a few rows where a step takes many.
@@ -101,7 +100,6 @@ def make_plan(known: Known, try_out: TryOut | None = None) -> Plan:
         precision,
         device,
         process_bytes=psutil.Process().memory_info().rss,
-        allocator=allocator_settings(),
     )
     sizes_for = _sizes_for(known)
     planner, chosen = _with_room(setting, sizes_for)
