@@ -69,6 +69,11 @@ def flat_attention(
     return joined.transpose(1, 2).contiguous(), None
 
 
+def own_attention(causal: Any) -> str:
+    """Name the attention a model takes documents one by one with: SDPA where it has it."""
+    return "sdpa" if getattr(causal, "_supports_sdpa", True) else "eager"
+
+
 def _window_mask(length: int, window: int, device: torch.device) -> torch.Tensor:
     """Say which of the last `window` positions each token sees; (length, length), True = seen."""
     position = torch.arange(length, device=device)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from tunebook.models.attention import own_attention
 from tunebook.models.load import LoadedModel
 
 GREEDY = "greedy"
@@ -17,7 +18,7 @@ def generate_greedy(
 ) -> list[int]:
     """Give the new token ids of the most likely continuation, without the end token.
 
-    The model's own SDPA attention is used, because flat attention keeps no key/value cache.
+    The model's own attention is used, because flat attention keeps no key/value cache.
     """
     network, causal = loaded.network, loaded.causal
     context = loaded.context_length or 1 << 30
@@ -27,7 +28,7 @@ def generate_greedy(
     attention = causal.config._attn_implementation
     was_training = network.training
     network.eval()
-    causal.set_attn_implementation("sdpa")
+    causal.set_attn_implementation(own_attention(causal))
     try:
         out_1T = network.generate(
             input_ids=ids_1T,

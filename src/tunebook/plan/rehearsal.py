@@ -18,7 +18,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tunebook.data.batches import MicroBatch
-from tunebook.models.attention import FLAT, register_flat_attention
+from tunebook.models.attention import FLAT, own_attention, register_flat_attention
 from tunebook.models.load import LoadedModel, quieten_transformers, set_checkpointing
 from tunebook.models.packed import pack_linear_layers
 from tunebook.models.skeleton import add_lora_to_skeleton, build_skeleton
@@ -196,7 +196,7 @@ def _attend(causal: Any, attention: str) -> bool:
         causal.set_attn_implementation(FLAT)
         # A model with attention code of its own keeps it, and takes documents one by one.
         return bool(causal.config._attn_implementation == FLAT)
-    causal.set_attn_implementation("sdpa" if attention == "auto" else attention)
+    causal.set_attn_implementation(own_attention(causal) if attention == "auto" else attention)
     return False
 
 

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional
 
 from tunebook.data.batches import MicroBatch
+from tunebook.models.attention import own_attention
 from tunebook.models.load import LoadedModel
 from tunebook.step.forward import Scorer, token_losses
 
@@ -30,7 +31,7 @@ def choose_scorer(loaded: LoadedModel, vocab_size: int) -> Scorer:
         if next(loaded.causal.parameters()).dtype != torch.float32:
             tolerance = _TOLERANCE[torch.bfloat16]
         if loaded.flat:
-            loaded.causal.set_attn_implementation("sdpa")
+            loaded.causal.set_attn_implementation(own_attention(loaded.causal))
             plain = _own_attention(loaded, batch)
             loaded.causal.set_attn_implementation("tunebook_flat")
         direct = _agrees(loaded, Scorer(flat=False, direct_head=True), batch, plain, tolerance)
@@ -38,7 +39,7 @@ def choose_scorer(loaded: LoadedModel, vocab_size: int) -> Scorer:
             loaded, Scorer(flat=True, direct_head=direct), batch, plain, tolerance
         )
         if loaded.flat and not flat:
-            loaded.causal.set_attn_implementation("sdpa")
+            loaded.causal.set_attn_implementation(own_attention(loaded.causal))
             direct = _agrees(loaded, Scorer(flat=False, direct_head=True), batch, plain, tolerance)
         return Scorer(flat=flat, direct_head=direct)
     finally:
