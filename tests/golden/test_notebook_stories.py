@@ -50,32 +50,39 @@ def rows_of(n: int, length: int) -> Shape:
 def memory_of(
     model: str, shape: Shape, *, precision: str, device: str, devices: int = 1, scored: int = 1
 ) -> Memory:
+    """Plan one micro-batch; what is sharded also adds it to the gradients of another."""
     recipe = Recipe.model_validate({"name": "r", "model": model, "data": [{"path": "rows"}]})
     setting = Setting(config_of(model), recipe, precision, parse_device(device, devices))
     sizes = Sizes(shape, shape, rows_of(scored, shape.lengths[0]))
-    return MemoryPlanner(setting).plan(sizes, accumulates=False)
+    return MemoryPlanner(setting).plan(sizes, accumulates=devices > 1)
 
 
-def test_gpt2_medium_with_lora_on_a_t4_is_refused_with_8_rows_and_trained_with_4(
+MEDIUM_WITH_LORA = {
+    "method": "lora",
+    "precision": "fp32",
+    "attention": "eager",
+    "max_seq_len": 512,
+    "lora": {"rank": 16},
+    "train": {"micro_batch_size": 8, "effective_batch_size": 8},
+}
+
+
+def test_gpt2_medium_with_lora_and_8_rows_is_refused_on_a_t4_and_told_that_4_fit(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # `auto` is what the author looked for by trying; eager attention is what was there to use.
-    run_file = write_run(
-        here,
-        "gpt2-medium",
-        method="lora",
-        precision="fp32",
-        attention="eager",
-        max_seq_len=512,
-        lora={"rank": 16},
-        train={"micro_batch_size": 8, "effective_batch_size": 8},
-    )
+    run_file = write_run(here, "gpt2-medium", **MEDIUM_WITH_LORA)
     plan = printed_plan(capsys, run_file, "--device", "t4", code=3)
     refused = [check["name"] for check in plan["checks"] if check["level"] == "refuse"]
     assert refused == ["out-of-memory"]
     assert plan["memory"]["longest_batch"]["fitting_micro_batch_size"] == 4
     assert plan["parameters"]["trainable"] == 6291456
 
+
+@pytest.mark.slow  # a rehearsal of many eager layers, once more
+def test_gpt2_medium_with_lora_and_4_rows_is_accepted_on_a_t4(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_file = write_run(here, "gpt2-medium", **MEDIUM_WITH_LORA)
     fewer = ("train.micro_batch_size=4", "--device", "t4")
     plan = printed_plan(capsys, run_file, *fewer, code=0)
     assert plan["micro_batch_size"] == 4
@@ -94,14 +101,12 @@ def test_pygmalion_sharded_over_4_cards_needs_18_bytes_of_each_parameter_and_14_
     assert round(14 * parameters / 4 / 1e9, 1) == 21.2
     # At rest, and the keys and values of one short answer.
     assert 14 * parameters / 4 < memory.generation_peak_bytes < 1.01 * 14 * parameters / 4
-    # The 24 GB of 16 bytes would be gradients kept in bf16: 3 GB less, added up in 8 bits.
+    # The notebook's kind of layout adds gradients up in bf16, which is 2 bytes less.
     assert round((whole - fully_sharded_bytes(parameters, 4)) / 1e9) == 3
 
 
 def test_the_quotes_run_needs_less_than_in_the_notebook_and_its_evaluation_no_more() -> None:
-    eight = memory_of(
-        "galactica-125m", rows_of(8, 1024), precision="fp32", device="a10g", scored=8
-    )
+    eight = memory_of("galactica-125m", rows_of(8, 1024), precision="fp32", device="a10g", scored=8)
     one = memory_of("galactica-125m", rows_of(1, 1024), precision="fp32", device="a10g", scored=8)
     assert eight.longest_batch_bytes / GIB == pytest.approx(7.2, abs=0.1)
     assert one.longest_batch_bytes / GIB == pytest.approx(2.4, abs=0.1)
