@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from tunebook.data.batches import MicroBatch
-from tunebook.models.attention import own_attention
+from tunebook.models.attention import FLAT, own_attention
 from tunebook.models.load import LoadedModel
 from tunebook.step.forward import Scorer, token_losses
 
@@ -26,14 +26,13 @@ def choose_scorer(loaded: LoadedModel, vocab_size: int) -> Scorer:
     loaded.network.eval()
     try:
         batch = _two_documents(vocab_size)
-        plain = token_losses(loaded, Scorer(flat=False, direct_head=False), batch).losses_M
-        tolerance = _TOLERANCE.get(plain.dtype, 2e-3)
-        if next(loaded.causal.parameters()).dtype != torch.float32:
-            tolerance = _TOLERANCE[torch.bfloat16]
+        dtype = next(loaded.causal.parameters()).dtype
+        tolerance = _TOLERANCE.get(dtype, _TOLERANCE[torch.bfloat16])
         if loaded.flat:
             loaded.causal.set_attn_implementation(own_attention(loaded.causal))
-            plain = _own_attention(loaded, batch)
-            loaded.causal.set_attn_implementation("tunebook_flat")
+        plain = _own_attention(loaded, batch)
+        if loaded.flat:
+            loaded.causal.set_attn_implementation(FLAT)
         direct = _agrees(loaded, Scorer(flat=False, direct_head=True), batch, plain, tolerance)
         flat = loaded.flat and _agrees(
             loaded, Scorer(flat=True, direct_head=direct), batch, plain, tolerance
