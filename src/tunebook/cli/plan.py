@@ -63,10 +63,10 @@ def command(
     )
     _print(found, as_json)
     if found.refusals:
-        from tunebook.cli.plan_text import refusal_sentence
         from tunebook.errors import PlanRefused
+        from tunebook.plan.result import refusal_reason
 
-        raise PlanRefused(refusal_sentence(found, run_file))
+        raise PlanRefused(refusal_reason(run_file, found.refusals, found.faults))
     return 0
 
 

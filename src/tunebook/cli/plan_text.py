@@ -73,17 +73,6 @@ def plan_facts(plan: Plan) -> Iterator[Fact]:
         yield Fact("", f"way out: {finding.way_out}")
 
 
-def refusal_sentence(plan: Plan, run: str) -> str:
-    """Say which findings a run is refused for, and how to mend or to accept them."""
-    names = list(dict.fromkeys(finding.name for finding in plan.refusals))
-    accept = " ".join(f"--accept {name}" for name in names)
-    one = len(names) == 1
-    return (
-        f"{run} is refused because of {', '.join(names)}; mend {'it' if one else 'them'} as the "
-        f"way out says, or take {'it' if one else 'them'} on yourself with `{accept}`"
-    )
-
-
 # --- model and memory ---------------------------------------------------------------------------
 
 
@@ -244,14 +233,15 @@ _LEVELS = ("refused", "accepted", "warning")
 def _level(plan: Plan, finding: Finding) -> str:
     if finding.level == "warn":
         return "warning"
-    return "accepted" if finding.name in plan.accepted else "refused"
+    return "accepted" if plan.is_accepted(finding) else "refused"
 
 
 def _count_checks(plan: Plan) -> str:
     levels = [_level(plan, finding) for finding in plan.findings]
     counts = [(levels.count(level), level) for level in _LEVELS if level in levels]
     found = [f"{n} {level}{'s' * (level == 'warning' and n > 1)}" for n, level in counts]
-    return ", ".join([f"{plan.n_passed} checks passed", *found])
+    unseen = ["those of data not checked"] if plan.rows is None else []
+    return ", ".join([f"{plan.n_passed} checks passed", *unseen, *found])
 
 
 def _words(key: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tunebook.data.batches import numbers_by_batch
 from tunebook.data.prepare import Prepared
@@ -12,8 +13,9 @@ from tunebook.plan.rehearsal import Shape
 from tunebook.recipe.tree import Recipe
 from tunebook.step.horizon import Horizon
 
-# Of more rows than these, the first epoch speaks for all: later ones have the same rows.
-_MOST_ROWS = 5_000_000
+# So many rows are looked at, or one epoch: later epochs have the same rows in another order.
+_MOST_ROWS = 2_000_000
+_MOST_EPOCHS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +32,23 @@ class Sizes:
     all_rows: bool = True
 
 
-def sizes_of_run(
-    prepared: Prepared, horizon: Horizon, micro_batch_size: int, tokens_per_evaluation: int
-) -> Sizes:
-    """Find the largest micro-batch of this data in the very order it will be trained in."""
+def lengths_of_run(prepared: Prepared, horizon: Horizon) -> NDArray[np.int64]:
+    """Give the tokens of each row in the very order it will be trained in, or of the first ones."""
     n_rows = min(horizon.total_rows, max(_MOST_ROWS, horizon.rows_per_epoch))
-    epochs = -(-n_rows // horizon.rows_per_epoch)
-    lengths = np.concatenate([prepared.train.row_lengths(e) for e in range(epochs)])[:n_rows]
+    epochs = min(-(-n_rows // horizon.rows_per_epoch), _MOST_EPOCHS)
+    lengths = [prepared.train.row_lengths(epoch) for epoch in range(epochs)]
+    return np.concatenate(lengths)[:n_rows]
+
+
+def sizes_of_run(
+    prepared: Prepared,
+    horizon: Horizon,
+    lengths: NDArray[np.int64],
+    micro_batch_size: int,
+    tokens_per_evaluation: int,
+) -> Sizes:
+    """Find the largest micro-batch of rows of these lengths, as `lengths_of_run` gives them."""
+    n_rows = len(lengths)
     # It divides the effective batch, so no micro-batch crosses from one step to the next.
     starts = np.arange(0, n_rows, micro_batch_size)
     tokens = np.add.reduceat(lengths, starts)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
+from tunebook.errors import RunFileError
 from tunebook.plan.batch_shapes import Sizes
-from tunebook.plan.memory import MemoryPlanner
+from tunebook.plan.memory import MemoryPlanner, fits
 from tunebook.plan.result import Memory
 from tunebook.recipe.tree import Recipe
 from tunebook.step.horizon import divisors
@@ -32,46 +33,61 @@ class Chosen:
 def choose_batch_size(recipe: Recipe, planner: MemoryPlanner, sizes_for: SizesFor) -> Chosen:
     """Plan the memory of the batch size in the recipe, or find the one that `auto` means.
 
-    The effective batch size stays what it is. Where nothing fits, the smallest is planned.
+    The effective batch size stays what it is, over all devices. Where nothing fits, the smallest is
+    planned. Raises RunFileError when the devices cannot share the effective batch.
     """
+    batch = rows_per_device(recipe, planner.setting.device.count)
     stated = recipe.train.micro_batch_size
     if stated != "auto":
-        return Chosen(stated, plan_memory(recipe, planner, sizes_for, stated))
-    batch = recipe.train.effective_batch_size
+        if batch % stated:
+            raise RunFileError(
+                f"train.micro_batch_size {stated}: {batch} rows of a step on each device are no "
+                f"multiple of it; say {max(n for n in divisors(batch, stated) if n <= stated)}"
+            )
+        return Chosen(stated, plan_memory(batch, planner, sizes_for, stated))
     enough = _ENOUGH_TOKENS[planner.setting.device.kind]
     sizes = divisors(batch, at_most=batch)
     useful = [n for n in sizes if n == 1 or sizes_for(n).typical.tokens <= enough]
-    largest = max(useful)
-    size = fitting_size(recipe, planner, sizes_for, largest)
-    word = f"micro_batch_size {size or 1}: {largest} would not fit" if size != largest else None
-    if size is None and word is not None:
-        word += ", and nor does 1"
-    return Chosen(size or 1, plan_memory(recipe, planner, sizes_for, size or 1), word)
+    found = largest_fitting(useful, batch, planner, sizes_for, _MARGIN)
+    if found is None:
+        word = f"micro_batch_size 1: {useful[-1]} would not fit, and nor does 1"
+        return Chosen(1, plan_memory(batch, planner, sizes_for, 1), word)
+    if found.micro_batch_size == useful[-1]:
+        return found
+    return replace(
+        found, word=f"micro_batch_size {found.micro_batch_size}: {useful[-1]} would not fit"
+    )
 
 
-def fitting_size(
-    recipe: Recipe, planner: MemoryPlanner, sizes_for: SizesFor, at_most: int
-) -> int | None:
-    """Give the largest micro-batch size that fits with a margin; None when none does."""
-    batch = recipe.train.effective_batch_size
-    low, found = 0, None
-    sizes = divisors(batch, at_most=at_most)
-    high = len(sizes) - 1
+def largest_fitting(
+    sizes: Sequence[int], batch: int, planner: MemoryPlanner, sizes_for: SizesFor, margin: float
+) -> Chosen | None:
+    """Find the largest of some micro-batch sizes that fits, by halves; None when none does."""
+    low, high, found = 0, len(sizes) - 1, None
     middle = high  # the largest first: mostly it fits
     while low <= high:
-        size = sizes[middle]
-        longest = sizes_for(size).longest
-        if planner.would_fit(longest, accumulates=batch > size, margin=_MARGIN):
-            found, low = size, middle + 1
+        memory = plan_memory(batch, planner, sizes_for, sizes[middle])
+        if fits(memory, margin):
+            found, low = Chosen(sizes[middle], memory), middle + 1
         else:
             high = middle - 1
         middle = (low + high) // 2
     return found
 
 
+def rows_per_device(recipe: Recipe, count: int) -> int:
+    """Give the rows of a step that each device takes; RunFileError when they cannot be shared."""
+    batch = recipe.train.effective_batch_size
+    if batch % count:
+        raise RunFileError(
+            f"train.effective_batch_size {batch} cannot be shared by {count} devices; make it a "
+            f"multiple of {count}"
+        )
+    return batch // count
+
+
 def plan_memory(
-    recipe: Recipe, planner: MemoryPlanner, sizes_for: SizesFor, micro_batch_size: int
+    batch: int, planner: MemoryPlanner, sizes_for: SizesFor, micro_batch_size: int
 ) -> Memory:
-    """Plan the memory of one micro-batch size."""
-    accumulates = recipe.train.effective_batch_size > micro_batch_size
-    return planner.plan(sizes_for(micro_batch_size), accumulates=accumulates)
+    """Plan the memory of one micro-batch size, where a step has `batch` rows on each device."""
+    return planner.plan(sizes_for(micro_batch_size), accumulates=batch > micro_batch_size)

@@ -56,7 +56,10 @@ class LiveBytes(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        out = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._grouped_mm.default:
+            out = _grouped_product(*args, **(kwargs or {}))
+        else:
+            out = func(*args, **(kwargs or {}))
         for value in tree_iter(out):
             if isinstance(value, torch.Tensor):
                 self._take(value)
@@ -85,3 +88,20 @@ class LiveBytes(TorchDispatchMode):
     def _reach(self, *, force: bool = False) -> None:
         if force or self.now > self.peak:
             self.peak, self.at_peak = self.now, dict(self._by_label)
+
+
+def _grouped_product(
+    left: torch.Tensor,
+    right: torch.Tensor,
+    offs: torch.Tensor | None = None,
+    *_args: Any,
+    **_kwargs: Any,
+) -> torch.Tensor:
+    """Make what the products of a mixture of experts take.
+
+    torch's own rule for tensors without data refuses fp32, which its kernels do compute.
+    """
+    n_groups = offs.numel() if offs is not None else 1
+    if left.ndim == 2 and right.ndim == 2:
+        return left.new_empty(n_groups, left.shape[0], right.shape[1])
+    return left.new_empty(*left.shape[:-1], right.shape[-1])

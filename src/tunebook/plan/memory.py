@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunebook.allocator import ALLOCATOR, allocator_settings
+from tunebook.errors import TunebookError
 from tunebook.plan.batch_shapes import Sizes
 from tunebook.plan.devices import Device
 from tunebook.plan.rehearsal import ADAPTERS, Peak, Rehearsal, Shape, has_like_layers
@@ -51,6 +52,15 @@ class Setting:
     scorer: Scorer | None = None
     process_bytes: int = 0
 
+    @property
+    def room(self) -> int | None:
+        """What a run can have: all of a device, or of one that is here what others leave."""
+        total, free = self.device.total_bytes, self.device.free_bytes
+        if total is None or free is None or not self.device.present:
+            return total
+        own = self.process_bytes if self.device.kind != "cuda" else 0
+        return min(total, free + own)
+
 
 class MemoryPlanner:
     """Rehearses batches of one setting; the model is built once."""
@@ -62,6 +72,7 @@ class MemoryPlanner:
         self.adapter_words = self._rehearsal.adapter_words
         self._trained: dict[tuple[Shape, ...], Peak] = {}
         self._short: list[Rehearsal] | None = None
+        self._failed: str | None = None
 
     def _rehearse(self, layers: int | None = None) -> Rehearsal:
         setting = self.setting
@@ -80,12 +91,6 @@ class MemoryPlanner:
         """How many tensors are trained."""
         return len(self._rehearsal.optimization.parameters)
 
-    def would_fit(self, shape: Shape, *, accumulates: bool, margin: float) -> bool:
-        """Tell whether a step of this micro-batch fits the device with a margin (a share of it)."""
-        total = self.setting.device.total_bytes
-        peak = self.train_peak(shape, accumulates=accumulates).n_bytes
-        return total is None or self._with_rest(peak) <= total * (1 - margin)
-
     def train_peak(self, shape: Shape, *, accumulates: bool) -> Peak:
         """Give the peak of a step of this micro-batch, sharded where there are several devices.
 
@@ -93,9 +98,29 @@ class MemoryPlanner:
         """
         shapes = _with_accumulation(shape, accumulates)
         if shapes not in self._trained:
-            peak = self._extended(shapes) if self._is_long else self._rehearsal.train(shapes)
-            self._trained[shapes] = self._sharded(peak)
+            self._trained[shapes] = self._sharded(self._rehearsed(shapes))
         return self._trained[shapes]
+
+    def _rehearsed(self, shapes: tuple[Shape, ...]) -> Peak:
+        try:
+            return self._extended(shapes) if self._is_long else self._rehearsal.train(shapes)
+        except TunebookError:
+            raise
+        except Exception as error:  # an estimate must not stop a run that would train
+            self._failed = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            # Adapters and optimizer are there; gradients are as large as what is trained.
+            trained = self._rehearsal.optimization.masters.values()
+            gradients = sum(p.numel() * 4 for p in trained)
+            return Peak(
+                self._rehearsal.at_rest + gradients,
+                {"weights and optimizer": self._rehearsal.at_rest, "gradients": gradients},
+            )
+
+    def _scored(self, shape: Shape) -> Peak | None:
+        try:
+            return self._sharded(self._rehearsal.evaluate(shape))
+        except Exception:  # said where the training step was rehearsed
+            return None
 
     @property
     def _is_long(self) -> bool:
@@ -122,7 +147,7 @@ class MemoryPlanner:
         typical = self.train_peak(sizes.typical, accumulates=accumulates)
         evaluation = None
         if sizes.evaluation is not None:
-            evaluation = self._sharded(self._rehearsal.evaluate(sizes.evaluation))
+            evaluation = self._scored(sizes.evaluation)
         generation = self._generation_bytes(sizes)
         peaks = [longest.n_bytes, evaluation.n_bytes if evaluation else 0, generation or 0]
         peak = max(peaks)
@@ -132,7 +157,7 @@ class MemoryPlanner:
             evaluation_peak_bytes=evaluation.n_bytes if evaluation else None,
             generation_peak_bytes=generation,
             resident_bytes=self._with_rest(peak),
-            device_bytes=setting.device.total_bytes,
+            device_bytes=setting.room,
             parts=longest.parts,
             longest_batch={
                 "tokens": sizes.longest.tokens,
@@ -157,6 +182,10 @@ class MemoryPlanner:
             stated.append("a merge adds one layer's update at a time, which is below the peak")
         if setting.device.count > 1:
             stated.append(_sharding_words(setting))
+        if self._failed is not None:
+            stated.append(
+                f"a step could not be rehearsed ({self._failed}), so activations are not in it"
+            )
         if self._is_long:
             stated.append(
                 f"{_SHORT[0]} and {_SHORT[1]} of {self._rehearsal.n_layers} layers were rehearsed, "
@@ -254,6 +283,7 @@ def _sharding_words(setting: Setting) -> str:
     )
 
 
-def fits(memory: Memory, device: Device, margin: float = 0.05) -> bool:
+def fits(memory: Memory, margin: float = 0.0) -> bool:
     """Tell whether a run fits its device with a margin; True when its memory is not known."""
-    return device.total_bytes is None or memory.resident_bytes <= device.total_bytes * (1 - margin)
+    room = memory.device_bytes
+    return room is None or memory.resident_bytes <= room * (1 - margin)

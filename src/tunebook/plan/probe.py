@@ -30,7 +30,9 @@ class Probe:
     losses. `peak_bytes` is what the pass needed at most on its device (CUDA: the allocator's peak;
     CPU: the process's; None where the system does not tell), `seconds` how long it took. `weights`
     is an evenly spaced sample of the trained weights as the optimizer holds them, and `dtype` what
-    it moves them in. `unexpected_weights` stand in the model's files and not in the model.
+    it moves them in. `whole_step` is False where a pass took so long that no second one was made,
+    with the optimizer's averages there. `unexpected_weights` stand in the model's files and not in
+    the model.
     """
 
     loss: float
@@ -41,6 +43,7 @@ class Probe:
     weights: torch.Tensor
     dtype: torch.dtype
     n_weights: int
+    whole_step: bool = True
     loss_spread: float | None = None
     unexpected_weights: tuple[str, ...] = ()
 
@@ -91,6 +94,7 @@ def run_probe(
         weights=weights,
         dtype=dtype,
         n_weights=sum(p.numel() for p in optimization.masters.values()),
+        whole_step=seconds < _SHORT_SECONDS,
         loss_spread=float(losses_M.std()) if n_targets > 1 else None,
         unexpected_weights=loaded.unexpected,
     )

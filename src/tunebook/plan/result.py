@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tunebook.errors import DefectError
 from tunebook.records import Finding
 
 
@@ -94,7 +95,11 @@ class Tokenizer:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that is known of a run before its first step."""
+    """Everything that is known of a run before its first step.
+
+    `faults` are those findings that kept the data from being made: nobody can accept them, for
+    there is nothing to train on.
+    """
 
     model: str
     method: str
@@ -120,13 +125,16 @@ class Plan:
     n_passed: int
     words: tuple[str, ...] = ()
     probe: Mapping[str, float] = field(default_factory=dict)
+    faults: tuple[Finding, ...] = ()
 
     @property
     def refusals(self) -> tuple[Finding, ...]:
         """The findings that the run is refused for."""
-        return tuple(
-            f for f in self.findings if f.level == "refuse" and f.name not in self.accepted
-        )
+        return tuple(f for f in self.findings if f.level == "refuse" and not self.is_accepted(f))
+
+    def is_accepted(self, finding: Finding) -> bool:
+        """Tell whether the author took a finding on himself, and could."""
+        return finding.name in self.accepted and finding not in self.faults
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
@@ -160,12 +168,19 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def refusal_reason(refusals: Sequence[Finding], run: str) -> str:
-    """Say what a run is refused for, the way out of the first, and how to accept them."""
-    first, others = refusals[0], [f.name for f in refusals[1:] if f.name != refusals[0].name]
-    more = f" (and for {', '.join(dict.fromkeys(others))})" if others else ""
-    accept = " ".join(f"--accept {name}" for name in dict.fromkeys((first.name, *others)))
-    return (
-        f"{run} is refused{more}: {first.name}: {first.message}; way out: {first.way_out}; or take "
-        f"it on yourself with `{accept}`"
-    )
+def fault_of(error: DefectError) -> Finding:
+    """Give what kept the data from being made as a finding."""
+    evidence = {"data": "could not be made"}
+    return Finding(error.finding, "refuse", error.message, evidence, error.way_out)
+
+
+def refusal_reason(run: str, refusals: Sequence[Finding], faults: Sequence[Finding] = ()) -> str:
+    """Say what a run is refused for, the way out of the first, and how to accept what can be."""
+    ordered = (*faults, *(f for f in refusals if f not in faults))
+    first, names = ordered[0], list(dict.fromkeys(f.name for f in ordered))
+    more = f" (and for {', '.join(names[1:])})" if names[1:] else ""
+    accept = " ".join(f"--accept {name}" for name in names)
+    last = f"or take {'them' if names[1:] else 'it'} on yourself with `{accept}`"
+    if faults:
+        last = "it cannot be accepted, for no tokens could be made"
+    return f"{run} is refused{more}: {first.name}: {first.message}; way out: {first.way_out}; {last}"

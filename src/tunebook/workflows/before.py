@@ -15,14 +15,14 @@ from tunebook.book.plans import write_plan
 from tunebook.data.batches import MicroBatch, validation_batches
 from tunebook.data.build import Progress, Speaker
 from tunebook.data.prepare import Prepared
-from tunebook.errors import CheckpointError, PlanRefused, RunEnded
+from tunebook.errors import CheckpointError, DefectError, PlanRefused, RunEnded
 from tunebook.models.load import LoadedModel, choose_device
 from tunebook.models.skeleton import WeightFiles, load_config
 from tunebook.models.tokenizer import Codec, load_tokenizer
 from tunebook.plan.batch_shapes import Sizes
 from tunebook.plan.devices import parse_device
 from tunebook.plan.probe import Probe
-from tunebook.plan.result import plan_json, refusal_reason
+from tunebook.plan.result import fault_of, plan_json, refusal_reason
 from tunebook.recipe.load import read_resolved
 from tunebook.recipe.tree import Recipe
 from tunebook.step.forward import Scorer
@@ -76,7 +76,10 @@ class Run:
 
 
 def prepare_data(run: Run, stop_code: Callable[[], int | None], done: int) -> None:
-    """Tokenize the run's data; RunEnded when it is asked to stop meanwhile."""
+    """Tokenize the run's data; RunEnded when it is asked to stop meanwhile.
+
+    Raises PlanRefused for data that would train something else than meant.
+    """
     speak = Speaker(run.say)
 
     def watch(progress: Progress) -> None:
@@ -90,9 +93,13 @@ def prepare_data(run: Run, stop_code: Callable[[], int | None], done: int) -> No
             raise RunEnded(reason, code)
 
     run.codec = load_tokenizer(run.recipe.model)
-    run.prepared = prepare_run_data(
-        run.run, run.recipe, run.environment, run.codec, run.before, run.say, watch
-    )
+    try:
+        run.prepared = prepare_run_data(
+            run.run, run.recipe, run.environment, run.codec, run.before, run.say, watch
+        )
+    except DefectError as error:
+        fault = (fault_of(error),)
+        raise PlanRefused(refusal_reason("it", fault, fault)) from None
     validation = run.prepared.validation
     if validation is not None:
         for index in range(len(validation)):
@@ -126,7 +133,7 @@ def plan_run(run: Run) -> None:
     for finding in plan.findings:
         run.say(f"{finding.level}: {finding.name}: {finding.message}")
     if plan.refusals:
-        raise PlanRefused(refusal_reason(plan.refusals, "it"))
+        raise PlanRefused(refusal_reason("it", plan.refusals))
     run.micro_batch_size = plan.micro_batch_size
     if not hasattr(run, "loaded"):
         build(run, None, plan.gradient_checkpointing)

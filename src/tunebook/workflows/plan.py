@@ -16,12 +16,12 @@ from tunebook.models.tokenizer import load_tokenizer
 from tunebook.plan.batch_shapes import Sizes
 from tunebook.plan.devices import parse_device
 from tunebook.plan.probe import Probe
-from tunebook.plan.result import Plan
+from tunebook.plan.result import Plan, fault_of
 from tunebook.recipe.load import load_run_file
-from tunebook.records import Finding
 from tunebook.step.optimization import Optimization
 from tunebook.workflows.model import build_model
-from tunebook.workflows.planning import Known, TryOut, make_plan, try_longest
+from tunebook.workflows.planning import Known, make_plan, try_longest
+from tunebook.workflows.room import TryOut
 from tunebook.workflows.train import accepting, load_recipe, with_run_model
 
 # A plan is to take seconds: a larger model is looked at when it is trained.
@@ -65,7 +65,8 @@ def plan(
         folder = RunFolder(book or Path(aside), recipe.name)
         known = Known(recipe, config, where, folder.path if book else Path.cwd(), weights)
         known = _with_data(known, folder.cache_dir, say)
-        return make_plan(known, _try_out(known, environment) if probe else None)
+        made = make_plan(known, _try_out(known, environment) if probe else None)
+        return replace(made, faults=known.faults)
 
 
 def _accepted(accept: Sequence[str]) -> list[str]:
@@ -84,10 +85,7 @@ def _with_data(known: Known, cache_dir: Path, say: Say) -> Known:
     try:
         prepared = prepare(recipe, codec, cache_dir, say)
     except DefectError as error:
-        finding = Finding(
-            error.finding, "refuse", error.message, {"data": "could not be made"}, error.way_out
-        )
-        return replace(known, codec=codec, faults=(finding,))
+        return replace(known, codec=codec, faults=(fault_of(error),))
     except DataError as error:
         if known.weights.state == "complete":
             raise

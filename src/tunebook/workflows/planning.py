@@ -5,15 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
-import torch
 
 from tunebook.data.batches import MicroBatch, collate
 from tunebook.data.prepare import Prepared
@@ -22,13 +20,9 @@ from tunebook.errors import ModelError
 from tunebook.models.load import LoadedModel
 from tunebook.models.skeleton import WeightFiles
 from tunebook.models.tokenizer import Codec
-from tunebook.plan.batch_shapes import Sizes, full_rows, sizes_of_run
+from tunebook.plan.batch_shapes import Sizes
 from tunebook.plan.batch_size import (
     Chosen,
-    SizesFor,
-    choose_batch_size,
-    fitting_size,
-    plan_memory,
 )
 from tunebook.plan.checks import run_checks
 from tunebook.plan.clock import (
@@ -41,7 +35,7 @@ from tunebook.plan.clock import (
 )
 from tunebook.plan.devices import Device, planned_precision
 from tunebook.plan.disk import plan_disk
-from tunebook.plan.memory import MemoryPlanner, Setting, fits
+from tunebook.plan.memory import MemoryPlanner, Setting
 from tunebook.plan.probe import Probe, run_probe
 from tunebook.plan.result import Disk, Parameters, Plan, Time
 from tunebook.plan.subject import Subject
@@ -50,18 +44,15 @@ from tunebook.plan.witness import read_witnesses
 from tunebook.recipe.tree import Recipe
 from tunebook.records import Finding
 from tunebook.step.forward import Scorer
-from tunebook.step.horizon import Horizon, batches_of_step, divisors, plan_horizon
+from tunebook.step.horizon import Horizon, batches_of_step, plan_horizon
 from tunebook.step.optimization import Optimization
 from tunebook.train.loop import canary_interval
+from tunebook.workflows.room import TryOut, find_room
 
 VALIDATION_TOKENS_PER_BATCH = 8192
 # What the checks look at; a few rows where a step takes many.
 _FIRST_STEPS = 4
 _FIRST_ROWS = 512
-
-TryOut = Callable[[Sizes, bool], Probe | None]
-"""Goes through the longest micro-batch with the real weights, and gradient checkpointing where that
-is True; None where that is not to be done."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +79,7 @@ def make_plan(known: Known, try_out: TryOut | None = None) -> Plan:
     """Plan a run: counts, memory, batch size, a look at the real model, time, disk and checks.
 
     Raises ModelError for a config that no model can be built from or rows longer than it reads, and
-    RunFileError for a batch larger
-    than the data.
+    RunFileError for a batch larger than the data or that devices cannot share.
     """
     _refuse_rows_beyond_context(known)
     recipe, device = known.recipe, known.device
@@ -101,12 +91,8 @@ def make_plan(known: Known, try_out: TryOut | None = None) -> Plan:
         device,
         process_bytes=psutil.Process().memory_info().rss,
     )
-    sizes_for = _sizes_for(known)
-    planner, chosen = _with_room(setting, sizes_for)
-    probe, faults = None, known.faults
-    if try_out is not None and known.prepared is not None:
-        chosen, probe, fault = _tried_out(known, planner, chosen, sizes_for, try_out)
-        faults = (*faults, *fault)
+    room = find_room(setting, known.prepared, VALIDATION_TOKENS_PER_BATCH, try_out)
+    planner, chosen, probe = room.planner, room.chosen, room.probe
     horizon = None
     if known.prepared is not None:
         horizon = plan_horizon(recipe, known.prepared.train, chosen.micro_batch_size)
@@ -115,7 +101,7 @@ def make_plan(known: Known, try_out: TryOut | None = None) -> Plan:
     disk = _disk(known, precision, parameters, planner, horizon)
     subject = _subject(known, precision, horizon, probe, chosen, time, disk)
     checked = run_checks(subject, recipe.accept)
-    findings = (*faults, *checked.findings)
+    findings = (*known.faults, *room.faults, *checked.findings)
     return _plan(known, subject, chosen, time, findings, checked.n_passed, planner)
 
 
@@ -140,89 +126,6 @@ def try_longest(
     accumulates = known.recipe.train.effective_batch_size > len(sizes.longest_rows)
     seed = known.recipe.seed
     return run_probe(loaded, scorer, optimization, batch, seed, accumulates=accumulates)
-
-
-def _with_room(setting: Setting, sizes_for: SizesFor) -> tuple[MemoryPlanner, Chosen]:
-    """Choose the batch size, with gradient checkpointing where `auto` finds no room without."""
-    wanted = setting.recipe.train.gradient_checkpointing
-    planner = MemoryPlanner(replace(setting, checkpointing=wanted is True))
-    chosen = _chosen(setting.recipe, planner, sizes_for)
-    if wanted != "auto" or fits(chosen.memory, setting.device, margin=0.0):
-        return planner, chosen
-    frugal = MemoryPlanner(replace(setting, checkpointing=True))
-    again = _chosen(setting.recipe, frugal, sizes_for)
-    if not fits(again.memory, setting.device, margin=0.0):
-        return planner, chosen
-    words = ("gradient checkpointing: it would not fit without", again.word)
-    return frugal, replace(again, word="; ".join(filter(None, words)))
-
-
-def _chosen(recipe: Recipe, planner: MemoryPlanner, sizes_for: SizesFor) -> Chosen:
-    """Choose the batch size; where the author's does not fit, say which would."""
-    chosen = choose_batch_size(recipe, planner, sizes_for)
-    if fits(chosen.memory, planner.setting.device, margin=0.0) or chosen.micro_batch_size == 1:
-        return chosen
-    size = fitting_size(recipe, planner, sizes_for, chosen.micro_batch_size)
-    longest = {**chosen.memory.longest_batch, "fitting_micro_batch_size": size or 0}
-    return replace(chosen, memory=replace(chosen.memory, longest_batch=longest))
-
-
-def _sizes_for(known: Known) -> Callable[[int], Sizes]:
-    @cache
-    def sizes(micro_batch_size: int) -> Sizes:
-        if known.prepared is None:
-            return full_rows(known.recipe, micro_batch_size, VALIDATION_TOKENS_PER_BATCH)
-        horizon = plan_horizon(known.recipe, known.prepared.train, micro_batch_size)
-        return sizes_of_run(known.prepared, horizon, micro_batch_size, VALIDATION_TOKENS_PER_BATCH)
-
-    return sizes
-
-
-def _tried_out(
-    known: Known,
-    planner: MemoryPlanner,
-    chosen: Chosen,
-    sizes_for: SizesFor,
-    try_out: TryOut,
-) -> tuple[Chosen, Probe | None, tuple[Finding, ...]]:
-    """Try the longest micro-batch out; where the device has no room, `auto` takes a smaller one."""
-    recipe = known.recipe
-    while fits(chosen.memory, known.device, margin=0.0):
-        size = chosen.micro_batch_size
-        try:
-            probe = try_out(sizes_for(size), planner.setting.checkpointing)
-            return _confirmed(chosen, probe, planner), probe, ()
-        except torch.OutOfMemoryError as error:
-            reason = str(error).splitlines()[0]
-        smaller = divisors(recipe.train.effective_batch_size, at_most=size - 1)
-        if recipe.train.micro_batch_size != "auto" or not smaller:
-            return chosen, None, (_no_room(known, size, reason),)
-        word = f"micro_batch_size {smaller[-1]}: {size} was tried out and ran out of memory"
-        memory = plan_memory(recipe, planner, sizes_for, smaller[-1])
-        chosen = Chosen(smaller[-1], memory, word)
-    return chosen, None, ()
-
-
-def _no_room(known: Known, size: int, reason: str) -> Finding:
-    return Finding(
-        "out-of-memory",
-        "refuse",
-        f"the longest micro-batch of {size} rows was tried out on {known.device.name} and ran out "
-        "of memory",
-        {"micro_batch_size": size, "error": reason},
-        "a smaller train.micro_batch_size or max_seq_len, or nothing else on the device",
-    )
-
-
-def _confirmed(chosen: Chosen, probe: Probe | None, planner: MemoryPlanner) -> Chosen:
-    """Take the peak of the real model where it was higher than that of the rehearsal."""
-    if probe is None or probe.peak_bytes is None:
-        return chosen
-    memory = chosen.memory
-    if planner.setting.device.kind == "cuda":
-        return chosen
-    # Evaluations come when the heap is that large already.
-    return replace(chosen, memory=replace(memory, resident_bytes=probe.peak_bytes))
 
 
 def _time(
@@ -323,7 +226,7 @@ def _plan(
         parameters=planner.parameters,
         memory=chosen.memory,
         micro_batch_size=chosen.micro_batch_size,
-        gradient_accumulation_steps=batch // chosen.micro_batch_size,
+        gradient_accumulation_steps=batch // chosen.micro_batch_size // known.device.count,
         effective_batch_size=batch,
         gradient_checkpointing=planner.setting.checkpointing,
         steps=horizon.total_steps if horizon else recipe.train.max_steps,

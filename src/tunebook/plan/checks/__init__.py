@@ -67,28 +67,38 @@ CHECKS: dict[str, Check] = {
 """Every check by the name of what it finds; one that finds several things stands once."""
 
 
+_OF_MORE_THAN_DATA: dict[str, Callable[[Subject], object | None]] = {
+    "disk-too-small": lambda subject: subject.disk,
+    "evaluation-dominates": lambda subject: subject.seconds or None,
+    "out-of-memory": lambda subject: subject.memory and subject.memory.device_bytes,
+    "random-base": lambda subject: subject.probe,
+    "token-id-out-of-range": lambda subject: subject.codec,
+    "unsupported-precision": lambda subject: subject.device,
+    "weights-frozen-by-precision": lambda subject: subject.probe,
+    "weights-not-checked": lambda subject: subject.probe,
+}
+"""What these checks look at; all others look at the data."""
+
+
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What all checks said; `accepted` are names that the author takes on himself."""
+    """What all checks said, and how many of them had what they look at and found nothing."""
 
     findings: tuple[Finding, ...]
-    accepted: tuple[str, ...]
     n_passed: int
 
-    @property
-    def refusals(self) -> tuple[Finding, ...]:
-        """The findings that a run is refused for."""
-        return tuple(
-            f for f in self.findings if f.level == "refuse" and f.name not in self.accepted
-        )
 
-
-def run_checks(subject: Subject, accepted: Sequence[str]) -> Checked:
+def run_checks(subject: Subject) -> Checked:
     """Ask every check in turn."""
     findings: list[Finding] = []
     n_passed = 0
-    for check in CHECKS.values():
+    for name, check in CHECKS.items():
         found = list(check(subject))
         findings += found
-        n_passed += not found
-    return Checked(tuple(findings), tuple(accepted), n_passed)
+        n_passed += not found and _had_its_subject(name, subject)
+    return Checked(tuple(findings), n_passed)
+
+
+def _had_its_subject(name: str, subject: Subject) -> bool:
+    look = _OF_MORE_THAN_DATA.get(name, lambda subject: subject.prepared)
+    return look(subject) is not None
