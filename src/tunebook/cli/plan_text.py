@@ -186,7 +186,7 @@ def _disk(plan: Plan) -> Iterator[Fact]:
     yield Fact(
         "",
         f"{disk.kept} checkpoints x {format_bytes(disk.checkpoint_bytes)} + final "
-        f"{format_bytes(disk.final_bytes)} + token files {format_bytes(disk.cache_bytes)}",
+        f"{format_bytes(disk.final_bytes)}",
     )
 
 

@@ -51,9 +51,9 @@ def load_config(model: str) -> Any:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # each architecture rejects values in its own way
         raise _rejected(model, error) from None
-    for name in ("vocab_size", "num_hidden_layers", "hidden_size"):
-        value = getattr(config, name, 1)
-        if not isinstance(value, int) or value < 1:
+    for name in ("vocab_size", "num_hidden_layers", "hidden_size", "max_position_embeddings"):
+        value = getattr(config, name, None)
+        if value is not None and (not isinstance(value, int) or value < 1):
             raise _rejected(model, ValueError(f"{name} is {value!r}"))
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise ModelError(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tunebook.data.codec import TextCodec
 from tunebook.plan.ends import End, ends, find_text, squeeze, text_of
-from tunebook.plan.subject import Subject
+from tunebook.plan.subject import Subject, once
 from tunebook.records import Finding
 
 _REACH = 2  # tokens an answer may be short of at an end before it counts as another text
@@ -42,6 +42,7 @@ class Answers:
         )
 
 
+@once
 def read_answers(subject: Subject) -> Answers:
     """Look for every trained answer of the witnesses in the tokens that carry loss."""
     seen = Answers()

@@ -149,9 +149,9 @@ def measured_speed(probe: Probe, cost: Cost) -> Speed:
     share = "a third" if cost.backward == 2 else "half"
     return Speed(
         flops,
-        f"measured here: {probe.tokens:,} tokens forward and backward in "
-        f"{format_seconds(probe.seconds)}, an evaluation counted as {share} of that; without "
-        "optimizer updates and saving",
+        f"measured here: the {probe.tokens:,} tokens of the longest micro-batch forward and "
+        f"backward in {format_seconds(probe.seconds)}, taken as the rate of all, an evaluation as "
+        f"{share} of that; without optimizer updates and saving",
     )
 
 

@@ -26,13 +26,12 @@ def plan_disk(
     *,
     tokenizer_folder: Path | None,
     horizon: Horizon | None,
-    cache_bytes: int = 0,
 ) -> Disk:
     """Count what stands on disk at the fullest moment of a run, or of all parts of one.
 
-    The newest `checkpoint.keep` stand, the best one, and the one being written. `cache_bytes` are
-    token files that are still to be made. The run's folder need not be there yet. Raises OSError
-    when its volume cannot be asked.
+    The newest `checkpoint.keep` stand, the best one, and the one being written; the book's
+    token files are there already. The run's folder need not be. Raises OSError when its volume
+    cannot be asked.
     """
     copied = 0 if tokenizer_folder is None else tokenizer_bytes(tokenizer_folder)
     final = weight_bytes(recipe, precision, parameters, n_trainable_tensors) + copied
@@ -41,12 +40,11 @@ def plan_disk(
     parts = recipe.parts if recipe.parts is not None and recipe.part is None else 1
     kept = (parts - 1) * lasting + most
     return Disk(
-        needed_bytes=kept * checkpoint + parts * final + cache_bytes,
+        needed_bytes=kept * checkpoint + parts * final,
         free_bytes=free_bytes(run_folder),
         checkpoint_bytes=checkpoint,
         kept=kept,
         final_bytes=parts * final,
-        cache_bytes=cache_bytes,
     )
 
 

@@ -6,7 +6,6 @@ compared without white space, which tokenizers and templates may change, and wit
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +13,9 @@ from numpy.typing import NDArray
 
 from tunebook.data.codec import TextCodec
 from tunebook.data.store import Store
-from tunebook.plan.subject import Subject
+from tunebook.data.tokenize import tokenize
+from tunebook.errors import TunebookError
+from tunebook.plan.subject import Subject, once
 from tunebook.plan.witness import Witness
 from tunebook.records import Message
 
@@ -49,17 +50,20 @@ class End:
         return (*expected.messages[:first], *expected.messages[first + self.left_out :])
 
 
-def ends(subject: Subject) -> Iterator[End]:
-    """Yield the ends of all witnesses that are stored: a few windows of those that have many."""
+@once
+def ends(subject: Subject) -> list[End]:
+    """List the ends of all witnesses that are stored: a few windows of those that have many."""
     if subject.prepared is None:
-        return
+        return []
+    found = []
     stores = {built.name: built.store for built in subject.prepared.built}
     batched = _batched_rows(subject)
     for witness in subject.witnesses:
         store, n = stores[witness.source], len(witness.numbers)
         shown = sorted({round(i) for i in np.linspace(0, n - 1, min(n, _MAX_WINDOWS))})
         for number in [witness.numbers[i] for i in shown]:
-            yield _end(witness, store, number, n, batched)
+            found.append(_end(witness, store, number, n, batched))
+    return found
 
 
 _Tokens = tuple[NDArray[np.int64], NDArray[np.bool_]]
@@ -94,6 +98,32 @@ def _end(
         left_out=int(row["left_out"]),
         in_batch=example_id in batched,
     )
+
+
+@once
+def fresh_rows(subject: Subject) -> dict[str, NDArray[np.int64]]:
+    """Make the tokens of the witnesses anew, by their ids; those that no template takes are left.
+
+    Tokens that were lost of the stored rows are in them.
+    """
+    found: dict[str, NDArray[np.int64]] = {}
+    renderers = (
+        {built.name: built.renderer for built in subject.prepared.built if subject.codec}
+        if subject.prepared is not None
+        else {}
+    )
+    for witness in subject.witnesses:
+        if witness.dropped_by is not None or witness.source not in renderers:
+            continue
+        renderer = renderers[witness.source]
+        try:
+            rendered = renderer.render(witness.expected)
+        except TunebookError:
+            continue
+        found[witness.id] = tokenize([rendered], renderer.codec, train_all=True).ids.astype(
+            np.int64
+        )
+    return found
 
 
 def squeeze(text: str) -> str:

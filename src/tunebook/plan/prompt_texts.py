@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tunebook.data.codec import TextCodec
-from tunebook.plan.rows import Exchange
+from tunebook.plan.rows import first_exchanges
+from tunebook.plan.subject import Subject, once
 
 _LEAST_ROWS, _LEAST_SHARE = 5, 0.01
 _EVERYWHERE = 0.8
@@ -34,12 +34,16 @@ class PromptTexts:
     words: frozenset[str]
 
 
-def take_apart(exchanges: Sequence[Exchange], codec: TextCodec) -> list[PromptTexts]:
+@once
+def take_apart(subject: Subject) -> list[PromptTexts]:
     """Take the prompts of every source apart; `own` has each row's own words, block by block."""
     by_source: dict[str, list[list[str]]] = {}
+    codec = subject.codec
+    if codec is None:
+        return []
     specials = sorted(filter(None, codec.special_strings), key=len, reverse=True)
     ends = re.compile("(" + "|".join([*map(re.escape, specials), "\n"]) + ")")
-    for one in exchanges:
+    for one in first_exchanges(subject):
         by_source.setdefault(one.row.source, []).append(ends.split(one.prompt))
     return [_of_source(source, prompts) for source, prompts in by_source.items()]
 

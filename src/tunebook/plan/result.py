@@ -61,7 +61,7 @@ class Disk:
     """What the run will write to the volume of its folder, in bytes.
 
     `checkpoint_bytes` is one of them, `kept` how many there are at most at one time (best, newest
-    and the one being written); `cache_bytes` are token files still to be made.
+    and the one being written).
     """
 
     needed_bytes: int
@@ -69,7 +69,6 @@ class Disk:
     checkpoint_bytes: int
     kept: int
     final_bytes: int
-    cache_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,4 +182,6 @@ def refusal_reason(run: str, refusals: Sequence[Finding], faults: Sequence[Findi
     last = f"or take {'them' if names[1:] else 'it'} on yourself with `{accept}`"
     if faults:
         last = "it cannot be accepted, for no tokens could be made"
-    return f"{run} is refused{more}: {first.name}: {first.message}; way out: {first.way_out}; {last}"
+    return (
+        f"{run} is refused{more}: {first.name}: {first.message}; way out: {first.way_out}; {last}"
+    )

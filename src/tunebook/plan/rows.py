@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from tunebook.data.codec import TextCodec
 from tunebook.data.shards import Part, row_id
-from tunebook.plan.subject import Subject
+from tunebook.plan.ends import fresh_rows
+from tunebook.plan.subject import Subject, once
 from tunebook.records import Tokens
 
-SAMPLE_ROWS = 500
+_SAMPLE_ROWS = 500
 _SAMPLE_TOKENS = 200_000
 _LOOKED_AT = 50_000
 
@@ -23,7 +24,8 @@ _LOOKED_AT = 50_000
 class Row:
     """The tokens of a row; `whole` says that its own end is in it: nothing was cut off there.
 
-    `stored` is the row as it was read from disk, for a row of a micro-batch.
+    For a row of a micro-batch, `stored` is the row as it is read from disk, and `fresh` its tokens
+    made anew of its file.
     """
 
     source: str
@@ -32,49 +34,54 @@ class Row:
     target: NDArray[np.bool_]
     whole: bool
     stored: Tokens | None = None
+    fresh: NDArray[Any] | None = None
 
 
-def sample_rows(subject: Subject, n: int = SAMPLE_ROWS) -> list[Row]:
-    """Read up to n training rows of every source, evenly spread over it."""
+@once
+def sample_rows(subject: Subject) -> list[Row]:
+    """Read up to 500 training rows of every source, evenly spread over it."""
     if subject.prepared is None:
         return []
     parts = [part for shards in subject.prepared.train.sources for part in shards.parts]
-    return [row for part in parts for row in rows_of_part(part, part.numbers, n)]
+    return [row for part in parts for row in _rows_of_part(part, part.numbers)]
 
 
-def sample_ends(subject: Subject, n: int = SAMPLE_ROWS) -> list[Row]:
-    """Read up to n of the training rows of every source that hold the end of what was read."""
+@once
+def sample_ends(subject: Subject) -> list[Row]:
+    """Read up to 500 of the training rows of every source that hold the end of what was read."""
     if subject.prepared is None:
         return []
     found = []
     for shards in subject.prepared.train.sources:
         for part in shards.parts:
             some = spread(part.numbers, _LOOKED_AT)
-            window = part.store.rows["window"]
-            is_last = (some + 1 == len(window)) | (
-                window[np.minimum(some + 1, len(window) - 1)] < 2
-            )
-            ends = some[is_last & (part.store.rows["cut"][some] == 0)]
-            found += list(rows_of_part(part, ends, n))
+            found += list(_rows_of_part(part, some[_are_whole(part, some)]))
     return found
 
 
-def rows_of_part(part: Part, numbers: NDArray[np.int64], n: int) -> Iterator[Row]:
-    """Read n of these examples of a part, evenly spread; fewer where they are very long."""
-    chosen = spread(numbers, n)
+def _are_whole(part: Part, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tell which examples have the end of what was read: whole rows, and last windows."""
+    window = part.store.rows["window"]
+    last = len(window) - 1
+    is_last = (numbers == last) | (window[np.minimum(numbers + 1, last)] < 2)
+    return np.asarray(is_last & (part.store.rows["cut"][numbers] == 0))
+
+
+def _rows_of_part(part: Part, numbers: NDArray[np.int64]) -> Iterator[Row]:
+    """Read some of these examples of a part, evenly spread; fewer where they are very long."""
+    chosen = spread(numbers, _SAMPLE_ROWS)
     size = int(part.store.rows["length"][chosen].sum(dtype=np.int64)) if len(chosen) else 0
     if size > _SAMPLE_TOKENS:
         chosen = spread(chosen, max(20, len(chosen) * _SAMPLE_TOKENS // size))
     rows = part.store.rows
-    for number in chosen.tolist():
+    whole = _are_whole(part, chosen).tolist()
+    for place, number in enumerate(chosen.tolist()):
         one = rows[number]
         ids, target = part.store.tokens(number)
         name = row_id(part.store, part.name, int(one["file"]), int(one["row"]), int(one["sub"]))
         window = int(one["window"])
-        is_last = not window or number + 1 == len(rows) or rows["window"][number + 1] <= 1
-        whole = bool(is_last and one["cut"] == 0)
         shown = f"{name}/{window}" if window else name
-        yield Row(part.name, shown, np.asarray(ids, dtype=np.int64), target, whole)
+        yield Row(part.name, shown, np.asarray(ids, dtype=np.int64), target, whole[place])
 
 
 def spread(numbers: NDArray[np.int64], n: int) -> NDArray[np.int64]:
@@ -84,44 +91,67 @@ def spread(numbers: NDArray[np.int64], n: int) -> NDArray[np.int64]:
     return numbers[np.linspace(0, len(numbers) - 1, n).astype(np.int64)]
 
 
+@once
 def batch_rows(subject: Subject) -> list[Row]:
-    """Take the micro-batches of the first steps apart, each row beside what is stored of it."""
-    wanted = {name for batch in subject.batches for name in batch.example_ids}
-    stored: dict[str, Tokens] = {}
-    index = 0
-    if subject.prepared is not None and subject.horizon is not None:
-        while len(stored) < len(wanted) and index < subject.horizon.total_rows:
-            for example in subject.prepared.train.row(index):
-                stored[example.tokens.id] = example.tokens
-            index += 1
+    """Take the micro-batches of the first steps apart, each row beside what is stored of it.
+
+    `stored` is None for a row that is none of those that these steps should have.
+    """
+    stored, fresh = _rows_of_batches(subject), fresh_rows(subject)
     found = []
     for batch in subject.batches:
         for place, name in enumerate(batch.example_ids):
             mine, known = batch.segment == place, stored.get(name)
             is_window = "/" in name.rpartition("#")[2]
-            whole = known is not None and not known.cut_tokens and not is_window
             found.append(
-                Row(batch.sources[place], name, batch.ids[mine], batch.target[mine], whole, known)
+                Row(
+                    batch.sources[place],
+                    name,
+                    batch.ids[mine],
+                    batch.target[mine],
+                    whole=known is not None and not known.cut_tokens and not is_window,
+                    stored=known,
+                    fresh=fresh.get(name),
+                )
             )
     return found
 
 
-def padding_of(row: Row, codec: TextCodec) -> NDArray[np.bool_]:
-    """Mark what is no token of the row itself.
+def _rows_of_batches(subject: Subject) -> dict[str, Tokens]:
+    """Read the rows of the steps that the micro-batches are of."""
+    found: dict[str, Tokens] = {}
+    horizon, n_batches, step = subject.horizon, 0, 1
+    if subject.prepared is None or horizon is None:
+        return found
+    while n_batches < len(subject.batches) and step <= horizon.total_steps:
+        rows = horizon.rows_of_step(step)
+        for index in rows:
+            for example in subject.prepared.train.row(index):
+                found[example.tokens.id] = example.tokens
+        n_batches += -(-len(rows) // horizon.micro_batch_size)
+        step += 1
+    return found
 
-    That is what is beyond its stored length, the pad token, and of a run of end or pad tokens at
-    either side all but the one that may belong there.
+
+def padding_of(row: Row, codec: TextCodec) -> NDArray[np.bool_]:
+    """Mark what only fills a row up.
+
+    That is what is beyond its stored length, and pad or end tokens at its edges: those that the row
+    made anew has not; where that is not known, all but one of them. A pad token that text can hold
+    (some pad with "!") then counts for nothing.
     """
     ids = np.asarray(row.ids)
     found = np.zeros(len(ids), dtype=bool)
-    if row.stored is not None and len(ids) > (size := len(row.stored.ids)):
-        at_right = size > 0 and np.array_equal(ids[-size:], np.array(row.stored.ids))
-        found[: len(ids) - size] = at_right
-        found[size:] |= not at_right
-    pad, end = codec.pad_id, codec.eos_id
-    if pad is not None and pad not in (end, codec.bos_id) and not _is_unknown(codec, pad):
-        found |= ids == pad
-    fill = np.isin(ids, [i for i in (pad, end) if i is not None])
+    if row.stored is not None:
+        found |= _beyond(ids, np.array(row.stored.ids))
+    fills = {i for i in (codec.pad_id, codec.eos_id) if i is not None}
+    fresh = row.fresh
+    if fresh is not None and len(fresh) and _shares_an_edge(ids, fresh):
+        return found | (_beyond(ids, fresh) & np.isin(ids, list(fills)))
+    pad = codec.pad_id
+    if pad is not None and pad != codec.eos_id and _is_text(codec, pad):
+        fills.discard(pad)
+    fill = np.isin(ids, list(fills))
     if fill.all():
         found[1:] = True
         return found
@@ -131,9 +161,21 @@ def padding_of(row: Row, codec: TextCodec) -> NDArray[np.bool_]:
     return found
 
 
-def _is_unknown(codec: TextCodec, token: int) -> bool:
-    # Many a tokenizer pads with its token for unknown characters, which text may hold.
-    return "unk" in codec.decode([token]).lower()
+def _beyond(ids: NDArray[Any], own: NDArray[Any]) -> NDArray[np.bool_]:
+    """Mark what stands in front of a row's own tokens, or else behind as many as they are."""
+    size = len(own)
+    at_right = 0 < size < len(ids) and np.array_equal(ids[-size:], own)
+    places = np.arange(len(ids))
+    return places < len(ids) - size if at_right else places >= size
+
+
+def _shares_an_edge(ids: NDArray[Any], own: NDArray[Any]) -> bool:
+    n = min(len(ids), len(own))
+    return np.array_equal(ids[:n], own[:n]) or np.array_equal(ids[-n:], own[-n:])
+
+
+def _is_text(codec: TextCodec, token: int) -> bool:
+    return codec.encode(codec.decode([token]), specials=False)[0] == [token]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +187,11 @@ class Exchange:
     answer: str
 
 
-def first_exchanges(subject: Subject, n: int = SAMPLE_ROWS) -> list[Exchange]:
+@once
+def first_exchanges(subject: Subject) -> list[Exchange]:
     """Decode prompt and answer of sampled rows; none of rows that are trained from the start."""
     codec, found = subject.codec, []
-    for row in sample_rows(subject, n) if codec is not None else []:
+    for row in sample_rows(subject) if codec is not None else []:
         assert codec is not None
         places = np.flatnonzero(row.target)
         if not len(places) or places[0] < 2 or row.id.rpartition("#")[2].count("/"):

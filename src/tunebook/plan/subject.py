@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar
 
 from tunebook.data.batches import MicroBatch
 from tunebook.data.codec import TextCodec
@@ -16,6 +17,8 @@ from tunebook.plan.witness import Witness
 from tunebook.recipe.tree import Recipe
 from tunebook.step.horizon import Horizon
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -23,7 +26,7 @@ class Subject:
 
     `config` is the model's config.json. `batches` are the micro-batches of the first steps, just
     as the training loop will make them, and `witnesses` the same rows read from their files anew,
-    with no part of the pipeline but the reader. `parent` is the recipe that this one extends.
+    with no part of the pipeline but the reader. `known` is what checks found out and share.
     """
 
     recipe: Recipe
@@ -39,3 +42,18 @@ class Subject:
     memory: Memory | None = None
     disk: Disk | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    known: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+
+def once(find: Callable[[Subject], T]) -> Callable[[Subject], T]:
+    """Let a function of a subject work only the first time; checks ask for the same things."""
+    name = f"{find.__module__}.{find.__qualname__}"
+
+    @wraps(find)
+    def known(subject: Subject) -> T:
+        if name not in subject.known:
+            subject.known[name] = find(subject)
+        found: T = subject.known[name]
+        return found
+
+    return known

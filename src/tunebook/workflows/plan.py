@@ -10,7 +10,7 @@ from pathlib import Path
 from tunebook.book.places import RunFolder, find_book
 from tunebook.data.build import Say
 from tunebook.data.prepare import prepare
-from tunebook.errors import BookError, DataError, DefectError, ModelError
+from tunebook.errors import BookError, DataError, DefectError, ModelError, TunebookError
 from tunebook.models.skeleton import build_skeleton, check_weights, load_config
 from tunebook.models.tokenizer import load_tokenizer
 from tunebook.plan.batch_shapes import Sizes
@@ -64,9 +64,23 @@ def plan(
     with tempfile.TemporaryDirectory(prefix="tunebook-plan-") as aside:
         folder = RunFolder(book or Path(aside), recipe.name)
         known = Known(recipe, config, where, folder.path if book else Path.cwd(), weights)
-        known = _with_data(known, folder.cache_dir, say)
+        known = _with_data(replace(known, words=_planned_only(recipe)), folder.cache_dir, say)
         made = make_plan(known, _try_out(known, environment) if probe else None)
         return replace(made, faults=known.faults)
+
+
+def _not_measured(recipe: Recipe, error: TunebookError) -> str:
+    return (
+        f"tokens not measured, so every row is taken as long as max_seq_len, {recipe.max_seq_len}: "
+        f"{error}"
+    )
+
+
+def _planned_only(recipe: Recipe) -> tuple[str, ...]:
+    """Say what this release plans and does not train."""
+    asked = [f"method: {recipe.method}"] if recipe.method in ("qlora", "relora") else []
+    asked += [f"devices: {recipe.devices}"] if recipe.devices > 1 else []
+    return tuple(f"`{text}` is planned only: this release does not train it" for text in asked)
 
 
 def _accepted(accept: Sequence[str]) -> list[str]:
@@ -81,7 +95,7 @@ def _with_data(known: Known, cache_dir: Path, say: Say) -> Known:
     except ModelError as error:
         if known.weights.state == "complete":
             raise
-        return replace(known, words=(f"tokens not measured: {error}",))
+        return replace(known, words=(*known.words, _not_measured(recipe, error)))
     try:
         prepared = prepare(recipe, codec, cache_dir, say)
     except DefectError as error:
@@ -89,7 +103,7 @@ def _with_data(known: Known, cache_dir: Path, say: Say) -> Known:
     except DataError as error:
         if known.weights.state == "complete":
             raise
-        return replace(known, codec=codec, words=(f"tokens not measured: {error}",))
+        return replace(known, codec=codec, words=(*known.words, _not_measured(recipe, error)))
     return replace(known, codec=codec, prepared=prepared)
 
 

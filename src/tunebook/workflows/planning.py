@@ -72,7 +72,6 @@ class Known:
     prepared: Prepared | None = None
     faults: tuple[Finding, ...] = ()
     words: tuple[str, ...] = ()
-    cache_bytes: int = 0
 
 
 def make_plan(known: Known, try_out: TryOut | None = None) -> Plan:
@@ -100,7 +99,7 @@ def make_plan(known: Known, try_out: TryOut | None = None) -> Plan:
     time = _time(known, parameters, horizon, probe, precision)
     disk = _disk(known, precision, parameters, planner, horizon)
     subject = _subject(known, precision, horizon, probe, chosen, time, disk)
-    checked = run_checks(subject, recipe.accept)
+    checked = run_checks(subject)
     findings = (*known.faults, *room.faults, *checked.findings)
     return _plan(known, subject, chosen, time, findings, checked.n_passed, planner)
 
@@ -161,7 +160,6 @@ def _disk(
             planner.n_trainable_tensors,
             tokenizer_folder=known.codec.folder if known.codec is not None else None,
             horizon=horizon,
-            cache_bytes=known.cache_bytes,
         )
     except OSError:
         return None

@@ -32,7 +32,6 @@ def check(subject: Subject) -> Iterator[Finding]:
             "checkpoint_bytes": disk.checkpoint_bytes,
             "kept": disk.kept,
             "final_bytes": disk.final_bytes,
-            "cache_bytes": disk.cache_bytes,
         },
         f"free space (`tunebook clean`), {fewer}or a book on another volume",
     )

@@ -29,7 +29,8 @@ def check(subject: Subject) -> Iterator[Finding]:
     if not games:
         return
     for source in sorted(games):
-        found = [e for e in first_exchanges(subject, _ROWS) if e.row.source == source]
+        found = [e for e in first_exchanges(subject) if e.row.source == source]
+        found = found[:: -(-len(found) // _ROWS) or 1]
         judged = [(one, is_legal(one.prompt, one.answer)) for one in found]
         illegal = [one for one, legal in judged if legal is False]
         n_judged = sum(legal is not None for _, legal in judged)

@@ -14,10 +14,8 @@ _LIMIT, _LEAST_ROWS = 0.2, 5
 
 def check(subject: Subject) -> Iterator[Finding]:
     """Count rows whose answer is just what the row's own words in the prompt are."""
-    if subject.codec is None:
-        return
     exchanges = first_exchanges(subject)
-    for texts in take_apart(exchanges, subject.codec):
+    for texts in take_apart(subject):
         mine = [one for one in exchanges if one.row.source == texts.source]
         same = [
             one

@@ -36,18 +36,18 @@ def check(subject: Subject) -> Iterator[Finding]:
             "fitting_micro_batch_size": fitting,
             "longest_batch": dict(memory.longest_batch),
         },
-        _way_out(subject, size, fitting),
+        _way_out(subject, fitting),
     )
 
 
-def _way_out(subject: Subject, size: int | None, fitting: int | None) -> str:
+def _way_out(subject: Subject, fitting: int | None) -> str:
     ways = []
     if fitting:
         ways.append(f"train.micro_batch_size: {fitting} fits")
-    elif size != 1 and fitting is None:
-        ways.append("a smaller train.micro_batch_size")
+    if not subject.recipe.train.gradient_checkpointing:
+        ways.append("train.gradient_checkpointing: true")
     if subject.recipe.method == "full":
         ways.append("method: lora")
     ways.append(f"max_seq_len below {subject.recipe.max_seq_len}")
-    ways.append("a device with more memory")
+    ways.append("a device with more memory, or more `devices` with method full")
     return "; or ".join(ways)

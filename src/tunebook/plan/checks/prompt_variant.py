@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from tunebook.plan.prompt_texts import PromptTexts, take_apart
-from tunebook.plan.rows import first_exchanges
 from tunebook.plan.subject import Subject
 from tunebook.records import Finding
 
@@ -19,28 +17,9 @@ _NO_SPACE = re.compile(r"[a-z]{2}[.!?][A-Z](?=[a-z]*\b)")
 _NO_STOP = re.compile(r"\b([A-Za-z][a-z]+)([A-Z][a-z]+)\b")
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """How a source writes prompts, `…` for the words of a row, and in how many sampled rows."""
-
-    source: str
-    text: str
-    rows: int
-    of_rows: int
-
-
-def list_variants(subject: Subject) -> list[Variant]:
-    """List the prompts of every source with their rows' own words left out, commonest first."""
-    return [
-        Variant(texts.source, text, n, texts.n_rows)
-        for texts in _texts(subject)
-        for text, n in texts.variants.most_common()
-    ]
-
-
 def check(subject: Subject) -> Iterator[Finding]:
     """Look for a fixed text of prompts that holds another one, as when a comma was left out."""
-    for texts in _texts(subject):
+    for texts in take_apart(subject):
         joined = _joined(texts)
         if not joined:
             continue
@@ -59,12 +38,6 @@ def check(subject: Subject) -> Iterator[Finding]:
             },
             "look at the list that the prompts were drawn from, and part the two",
         )
-
-
-def _texts(subject: Subject) -> list[PromptTexts]:
-    if subject.codec is None:
-        return []
-    return take_apart(first_exchanges(subject), subject.codec)
 
 
 def _joined(texts: PromptTexts) -> list[tuple[str, str]]:

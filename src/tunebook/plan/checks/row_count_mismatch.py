@@ -17,6 +17,7 @@ from tunebook.data.sides import OTHER_PART
 from tunebook.data.split import add_slices, count_rows, first_of_rows, measure_whole
 from tunebook.data.store import Store
 from tunebook.plan.files import count_rows_of_files
+from tunebook.plan.rows import batch_rows
 from tunebook.plan.subject import Subject
 from tunebook.plan.witness import Witness, has_memory
 from tunebook.records import Finding, PartsAccount, SourceAccount
@@ -40,6 +41,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         witnesses = [w for w in subject.witnesses if w.source == built.name]
         yield from _against_witnesses(built, witnesses, has_memory(source))
     yield from _on_one_side(prepared)
+    yield from _strange_in_batches(subject)
     yield from _packed_once(prepared.train)
     if prepared.parts is not None:
         yield from _parts_add_up(prepared, prepared.parts)
@@ -170,6 +172,17 @@ def _on_one_side(prepared: Prepared) -> Iterator[Finding]:
                     "are trained twice",
                     {"source": part.name, "on_both_sides": len(both), "twice": n_twice},
                 )
+
+
+def _strange_in_batches(subject: Subject) -> Iterator[Finding]:
+    rows = batch_rows(subject) if subject.horizon is not None else []
+    strange = [row.id for row in rows if row.stored is None]
+    if strange:
+        yield _finding(
+            f"{len(strange)} of {len(rows)} rows in the first micro-batches are none of those that "
+            f"these steps should have, as {strange[0]}",
+            {"rows": len(strange), "of_rows": len(rows), "examples": strange[:5]},
+        )
 
 
 def _packed_once(train: TrainSet) -> Iterator[Finding]:

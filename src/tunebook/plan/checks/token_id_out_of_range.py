@@ -15,15 +15,14 @@ _BLOCK_TOKENS, _MAX_TOKENS = 2**16, 2**26
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """Hold stored ids, the tokenizer's tokens and those that the config names to the embedding."""
+    """Hold stored ids, and those that tokenizer and config name, to the embedding.
+
+    Other tokens of a tokenizer may lie beyond it, as those for images in a model of text.
+    """
     n_rows = embedding_rows(subject.config)
     if n_rows is None:
         return
     beyond = dict(_named_ids(subject))
-    codec = subject.codec
-    if codec is not None:
-        largest = max(codec.vocab_size - 1, *codec.special_ids, 0)
-        beyond["largest token of the tokenizer"] = largest
     largest, n_read = _largest_stored(subject)
     beyond["largest token of the stored rows"] = largest
     beyond = {name: token for name, token in beyond.items() if token >= n_rows}

@@ -18,5 +18,5 @@ def check(subject: Subject) -> Iterator[Finding]:
         f"nothing was computed with the weights of {subject.recipe.model}, so random-base and "
         "weights-frozen-by-precision could not be checked",
         {"model": subject.recipe.model},
-        "plan on a machine that has both the device and the weights",
+        "plan where the device and the weights are, without --no-probe; training checks it",
     )
