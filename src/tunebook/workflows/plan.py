@@ -18,6 +18,7 @@ from tunebook.plan.devices import parse_device
 from tunebook.plan.probe import Probe
 from tunebook.plan.result import Plan, fault_of
 from tunebook.recipe.load import load_run_file
+from tunebook.recipe.tree import Recipe
 from tunebook.step.optimization import Optimization
 from tunebook.workflows.model import build_model
 from tunebook.workflows.planning import Known, make_plan, try_longest
