@@ -110,7 +110,7 @@ def test_the_quotes_run_needs_less_than_in_the_notebook_and_its_evaluation_no_mo
     one = memory_of("galactica-125m", rows_of(1, 1024), precision="fp32", device="a10g", scored=8)
     assert eight.longest_batch_bytes / GIB == pytest.approx(7.2, abs=0.1)
     assert one.longest_batch_bytes / GIB == pytest.approx(2.4, abs=0.1)
-    assert fits(eight, parse_device("a10g"))
+    assert fits(eight)
     assert eight.longest_batch_bytes < 0.3 * training_bytes(GALACTICA_125M, 8, 1024)
     assert one.longest_batch_bytes < 0.5 * training_bytes(GALACTICA_125M, 1, 1024)
     # The notebook's evaluation of 8 rows was its peak; here logits are taken in pieces.
