@@ -107,22 +107,17 @@ def fresh_rows(subject: Subject) -> dict[str, NDArray[np.int64]]:
     Tokens that were lost of the stored rows are in them.
     """
     found: dict[str, NDArray[np.int64]] = {}
-    renderers = (
-        {built.name: built.renderer for built in subject.prepared.built if subject.codec}
-        if subject.prepared is not None
-        else {}
-    )
+    built = () if subject.prepared is None else subject.prepared.built
+    renderers = {one.name: one.renderer for one in built}
     for witness in subject.witnesses:
-        if witness.dropped_by is not None or witness.source not in renderers:
+        if witness.dropped_by is not None:
             continue
         renderer = renderers[witness.source]
         try:
-            rendered = renderer.render(witness.expected)
+            block = tokenize([renderer.render(witness.expected)], renderer.codec, train_all=True)
         except TunebookError:
             continue
-        found[witness.id] = tokenize([rendered], renderer.codec, train_all=True).ids.astype(
-            np.int64
-        )
+        found[witness.id] = block.ids.astype(np.int64)
     return found
 
 
