@@ -13,6 +13,9 @@ from tunebook.book.places import create_book
 from tunebook.cli.main import main
 
 ROWS = 40
+CHECKS_WITHOUT_DATA = (
+    "disk-too-small", "out-of-memory", "token-id-out-of-range", "unsupported-precision"
+)  # fmt: skip
 TOO_LARGE = {
     "architectures": ["LlamaForCausalLM"],
     "model_type": "llama",
@@ -123,6 +126,32 @@ def test_a_config_that_transformers_rejects_is_one_sentence(
     assert out == ""
     assert err.strip().count("\n") == 0
     assert "config.json" in err
+
+
+def test_data_that_could_not_be_made_is_refused_in_plan_and_training_and_cannot_be_accepted(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tunebook.models.find import find_model
+
+    endless = shutil.copytree(find_model("tunebook/tiny"), here / "endless")
+    settings = json.loads((endless / "tokenizer_config.json").read_text(encoding="utf-8"))
+    (endless / "tokenizer_config.json").write_text(
+        json.dumps({key: value for key, value in settings.items() if key != "eos_token"})
+    )
+    rows = [{"instruction": f"Name {n}", "output": f"number {n}"} for n in range(ROWS)]
+    (here / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
+    path = write_run(
+        here, model=str(endless), data=[{"path": "rows.json"}], template="alpaca",
+        accept=["eos-never-trained"],
+    )  # fmt: skip
+    _, planned = run(capsys, "plan", path, code=3)
+    out, _ = run(capsys, "plan", path, "--json", code=3)
+    _, trained = run(capsys, "train", path, code=3)
+    for said in (planned, trained):
+        assert "is refused: eos-never-trained: template alpaca: the tokenizer of" in said
+        assert "--accept" not in said
+        assert "set eos_token in its tokenizer_config.json" in said
+    assert json.loads(out)["checks_passed"] <= len(CHECKS_WITHOUT_DATA)
 
 
 def test_a_full_disk_is_refused_before_the_run_begins(

@@ -2,8 +2,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tunebook.cli.plan_text import plan_text, refusal_sentence
-from tunebook.plan.result import Disk, Memory, Parameters, Plan, Time, Tokenizer
+from tunebook.cli.plan_text import plan_text
+from tunebook.plan.result import (
+    Disk,
+    Memory,
+    Parameters,
+    Plan,
+    Time,
+    Tokenizer,
+    refusal_reason,
+)
 from tunebook.records import Finding
 
 PADDING = Finding("padding-in-loss", "refuse", "12 % of target tokens are padding.", {}, "mend it")
@@ -31,7 +39,7 @@ PLAN = Plan(
     tokens=200,
     target_tokens=84,
     time=Time(1140.0, None, "a data sheet"),
-    disk=Disk(2**30, 80 * 2**30, 2**20, 3, 2**20, 0),
+    disk=Disk(2**30, 80 * 2**30, 2**20, 3, 2**20),
     rows={"in": 12_000, "dropped": 41, "out": 11_959, "cut": 7},
     dropped={"exact_duplicate": 41},
     lengths={"mean": 284.3, "max": 1024},
@@ -89,7 +97,8 @@ def test_refused_findings_come_first_and_the_accepted_are_named_as_such() -> Non
 
 
 def test_the_sentence_of_a_refusal_names_each_finding_once_and_none_that_is_accepted() -> None:
-    said = refusal_sentence(replace(PLAN, findings=(PADDING, PADDING, RANDOM)), "run_16")
+    refused = replace(PLAN, findings=(PADDING, PADDING, RANDOM)).refusals
+    said = refusal_reason("run_16", refused)
     assert said.count("--accept padding-in-loss") == 1
     assert "random-base" not in said
 
