@@ -130,6 +130,12 @@ class TrainSet:
             for i in self._rows[source].examples(row)
         )
 
+    def target_counts_of(self, index: int) -> list[tuple[str, int]]:
+        """Give the id and the number of target tokens of each example of a row."""
+        source, row = self.address(index)
+        shards = self.sources[source]
+        return [shards.target_count_of(int(i)) for i in self._rows[source].examples(row)]
+
     def address(self, index: int) -> tuple[int, int]:
         """Give the source of a row and its number there, without reading it."""
         if index < 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,11 @@ def row_id(store: Store, name: str, file: int, row: int, sub: int) -> str:
     return f"{where}#{row}.{sub}" if sub else f"{where}#{row}"
 
 
+def _example_id(part: Part, row: Any) -> str:
+    name = row_id(part.store, part.name, int(row["file"]), int(row["row"]), int(row["sub"]))
+    return f"{name}/{row['window']}" if row["window"] else name
+
+
 class Shards:
     """A sequence of examples read from disk one at a time."""
 
@@ -51,17 +57,21 @@ class Shards:
         """Give the name of the source that example i is from."""
         return self._find(i)[0].name
 
+    def target_count_of(self, i: int) -> tuple[str, int]:
+        """Give the id of example i and how many target tokens it has, reading none of them."""
+        part, number = self._find(i)
+        row = part.store.rows[number]
+        return _example_id(part, row), int(row["n_target"])
+
     def example(self, i: int) -> Tokens:
         """Read example i."""
         part, number = self._find(i)
         store, row = part.store, part.store.rows[number]
         ids, target = store.tokens(number)
         labels: Sequence[str] = store.facts["labels"]
-        name = row_id(store, part.name, int(row["file"]), int(row["row"]), int(row["sub"]))
-        window = f"/{row['window']}" if row["window"] else ""
         whole_file = store.facts["by_file"][row["file"]]
         return Tokens(
-            id=f"{name}{window}",
+            id=_example_id(part, row),
             document=labels[row["file"]] if whole_file else f"{int(row['document']):016x}",
             ids=tuple(ids.tolist()),
             target=tuple(target.tolist()),

@@ -188,7 +188,12 @@ def without_bad_pad(config: Any) -> Any:
 
 def set_checkpointing(causal: Any) -> None:
     """Keep only what enters each layer; what it made is computed again in the backward pass."""
-    causal.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    # Newer transformers have it under this name, and the older one warns there.
+    enable = getattr(causal, "activation_checkpointing_enable", None)
+    if enable is None:
+        causal.gradient_checkpointing_enable({"use_reentrant": False})
+    else:
+        enable({"use_reentrant": False})
 
 
 def load_adapter(loaded: LoadedModel, folder: Path) -> LoadedModel:

@@ -37,12 +37,16 @@ _PRODUCT_SIDE = 1024
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The tokens that go through the model in a whole run; targets are those that are scored."""
+    """The tokens that go through the model in a whole run; targets are those that are scored.
+
+    Of the evaluation's tokens the canary takes `canary_share`.
+    """
 
     tokens: float
     target_tokens: float
     evaluation_tokens: float = 0.0
     evaluation_target_tokens: float = 0.0
+    canary_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,7 @@ def count_work(recipe: Recipe, horizon: Horizon, prepared: Prepared, canary_ever
         target_tokens=epochs * prepared.train.target_tokens_per_epoch,
         evaluation_tokens=float(times * tokens + canaries * canary_tokens),
         evaluation_target_tokens=float(times * targets + canaries * canary_targets),
+        canary_share=canaries * canary_tokens / max(times * tokens + canaries * canary_tokens, 1),
     )
 
 
@@ -197,4 +202,5 @@ def estimate_time(work: Work, cost: Cost, speed: Speed | None) -> Time:
         )
     training = cost.training(work.tokens, work.target_tokens) / speed.flops
     evaluation = cost.forward(work.evaluation_tokens, work.evaluation_target_tokens) / speed.flops
-    return Time(training + evaluation, evaluation, speed.basis)
+    canary = evaluation * work.canary_share
+    return Time(training + evaluation, evaluation, speed.basis, canary)

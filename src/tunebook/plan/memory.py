@@ -5,7 +5,7 @@ What a rehearsal cannot see is added by formulas, each of which is stated in the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,7 +103,7 @@ class MemoryPlanner:
 
     def _rehearsed(self, shapes: tuple[Shape, ...]) -> Peak:
         try:
-            return self._extended(shapes) if self._is_long else self._rehearsal.train(shapes)
+            return self._on_all_layers(lambda model: model.train(shapes))
         except TunebookError:
             raise
         except Exception as error:  # an estimate must not stop a run that would train
@@ -118,7 +118,7 @@ class MemoryPlanner:
 
     def _scored(self, shape: Shape) -> Peak | None:
         try:
-            return self._sharded(self._rehearsal.evaluate(shape))
+            return self._sharded(self._on_all_layers(lambda model: model.evaluate(shape)))
         except Exception:  # said where the training step was rehearsed
             return None
 
@@ -127,11 +127,13 @@ class MemoryPlanner:
         config = self.setting.config
         return self._rehearsal.n_layers > _SHORT[1] and has_like_layers(config)
 
-    def _extended(self, shapes: tuple[Shape, ...]) -> Peak:
-        """Rehearse models of a few layers and take all others to add what one of these adds."""
+    def _on_all_layers(self, rehearse: Callable[[Rehearsal], Peak]) -> Peak:
+        """Rehearse all layers, or a few and take all others to add what one of these adds."""
+        if not self._is_long:
+            return rehearse(self._rehearsal)
         if self._short is None:
             self._short = [self._rehearse(n) for n in _SHORT]
-        few, more = (one.train(shapes) for one in self._short)
+        few, more = (rehearse(one) for one in self._short)
         times = self._rehearsal.n_layers - _SHORT[0]
         parts = {
             name: few.parts.get(name, 0)

@@ -73,11 +73,15 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Time:
-    """How long the run will take in seconds, and on what ground that is said."""
+    """How long the run will take in seconds, and on what ground that is said.
+
+    `canary_seconds` are among those of evaluation.
+    """
 
     seconds: float | None
     evaluation_seconds: float | None
     basis: str
+    canary_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

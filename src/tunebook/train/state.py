@@ -26,7 +26,9 @@ class Position:
     """Where a run stands after a step.
 
     `next_row` counts rows over the whole run; `non_finite_steps` counts steps that were left out;
-    `best_step` and `best_loss` are of the best validation so far.
+    `best_step` and `best_loss` are of the best validation so far. `micro_batch_size` and
+    `gradient_checkpointing` are what the plan chose: others would round differently. Checkpoints of
+    earlier releases have None.
     """
 
     step: int
@@ -37,6 +39,8 @@ class Position:
     non_finite_steps: int
     best_step: int | None
     best_loss: float | None
+    micro_batch_size: int | None = None
+    gradient_checkpointing: bool | None = None
     format_version: int = FORMAT_VERSION
 
 

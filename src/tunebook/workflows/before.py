@@ -11,7 +11,7 @@ from tunebook.book.checkpoints import (
 )
 from tunebook.book.events import Events, EventWriter
 from tunebook.book.places import RunFolder
-from tunebook.book.plans import write_plan
+from tunebook.book.plans import read_plan, write_plan
 from tunebook.data.batches import MicroBatch, validation_batches
 from tunebook.data.build import Progress, Speaker
 from tunebook.data.prepare import Prepared
@@ -62,6 +62,7 @@ class Run:
         self.scorer: Scorer
         self.optimization: Optimization
         self.micro_batch_size: int | None = None
+        self.gradient_checkpointing: bool
         self.training: Training
         self.begun: float
         self.prompts: list[Prompt]
@@ -145,6 +146,23 @@ def build(run: Run, checkpoint: Path | None, checkpointing: bool) -> None:
         run.recipe, run.environment, run.codec, checkpoint, checkpointing=checkpointing
     )
     run.optimization = Optimization(run.loaded.trainable(), run.recipe.train)
+    run.gradient_checkpointing = checkpointing
+
+
+def planned_sizes(run: Run, position: Position) -> tuple[int | None, bool]:
+    """Give micro-batch size and gradient checkpointing as a checkpoint was trained with them."""
+    plan, train = read_plan(run.run), run.recipe.train
+    size, checkpointing = position.micro_batch_size, position.gradient_checkpointing
+    if size is None:
+        size = plan.get("micro_batch_size")
+    if size is None and train.micro_batch_size == "auto":
+        run.say(
+            "plan.json is gone, so micro-batches may have another size than before and the "
+            "weights may differ in their last digits"
+        )
+    if checkpointing is None:
+        checkpointing = train.gradient_checkpointing is True or plan.get("gradient_checkpointing")
+    return size, bool(checkpointing)
 
 
 def take_up(run: Run, folder: Path, position: Position) -> None:

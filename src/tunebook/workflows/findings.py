@@ -35,10 +35,9 @@ def _skipped(run: Run, record: StepRecord) -> str | None:
 
 
 def _rows_of(run: Run, step: int) -> list[tuple[str, int]]:
-    """Read the rows of a step once more, past everything that lays them out and trains on them."""
-    data, horizon = run.training.data, run.training.horizon
-    rows = (data.row(index) for index in horizon.rows_of_step(step))
-    return [(e.tokens.id, sum(e.tokens.target[1:])) for row in rows for e in row]
+    """Look the rows of a step up once more, past all that lays them out and trains on them."""
+    rows = run.training.horizon.rows_of_step(step)
+    return [one for index in rows for one in run.training.data.target_counts_of(index)]
 
 
 def _non_finite(run: Run, record: StepRecord) -> str | None:

@@ -183,7 +183,11 @@ def _subject(
     seconds: Mapping[str, float] = {}
     if time.seconds is not None and time.evaluation_seconds is not None:
         training = time.seconds - time.evaluation_seconds
-        seconds = {"training": training, "evaluation": time.evaluation_seconds}
+        seconds = {
+            "training": training,
+            "evaluation": time.evaluation_seconds,
+            "canary": time.canary_seconds,
+        }
     wanted = frozenset(i for batch in batches for i in batch.example_ids)
     return Subject(
         recipe=known.recipe,

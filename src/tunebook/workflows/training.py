@@ -39,6 +39,7 @@ from tunebook.workflows.before import (
     describe,
     make_training,
     plan_run,
+    planned_sizes,
     prepare_data,
     take_up,
     validation_batches_of,
@@ -68,10 +69,8 @@ def run_to_end(
     _set_aside_damaged(folder, done)
     prepare_data(run, stop_code, done)
     if checkpoint is not None and position is not None:
-        # Another micro-batch size would round differently.
-        planned = read_plan(folder)
-        run.micro_batch_size = planned.get("micro_batch_size")
-        build(run, checkpoint, bool(planned.get("gradient_checkpointing")))
+        run.micro_batch_size, checkpointing = planned_sizes(run, position)
+        build(run, checkpoint, checkpointing)
         take_up(run, checkpoint, position)
     else:
         plan_run(run)
@@ -148,6 +147,8 @@ def _save(run: Run, step: int, reason: str) -> None:
         non_finite_steps=run.non_finite_steps,
         best_step=run.best[0] if run.best else None,
         best_loss=run.best[1] if run.best else None,
+        micro_batch_size=horizon.micro_batch_size,
+        gradient_checkpointing=run.gradient_checkpointing,
     )
     run.beat()
     refuse_without_room(run.run, step, state_bytes(run.loaded, run.training.optimization))

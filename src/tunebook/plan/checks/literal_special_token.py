@@ -54,7 +54,7 @@ def check(subject: Subject) -> Iterator[Finding]:
             "rows": ids[:5],
             "special_rows": _special_rows(subject),
         },
-        "take it out with `filters: [repair_special_tokens]` under the source; in plain text it may "
+        "take it out with `filters: [repair_special_tokens]` in the source; in plain text it may "
         "part documents: say `document: separator`",
     )
 

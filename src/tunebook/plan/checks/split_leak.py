@@ -166,7 +166,7 @@ def _contents(train: Sequence[Part], validation: Shards) -> Finding | None:
             "share_repeated_in_training": repeated,
             "rows": ids,
         },
-        "take them out of one side, as with `filters: [exact_duplicate]` under the source, or hold "
+        "take them out of one side, as with `filters: [exact_duplicate]` in the source, or hold "
         "out other rows",
     )
 
@@ -196,6 +196,6 @@ def _near(train: Sequence[Part], held: Sequence[Part]) -> Finding | None:
             "overlap_of_8_grams_at_least": _OVERLAP,
             "pairs": [{"held_out": a, "trained": b, "overlap": o} for a, b, o in found.pairs[:5]],
         },
-        "drop copies with `filters: [near_duplicate]` under the source, or say with `document:` what "
+        "drop copies with `filters: [near_duplicate]` in the source, or say with `document:` what "
         "belongs together",
     )
