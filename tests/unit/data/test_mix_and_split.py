@@ -38,6 +38,21 @@ def ids_of(shards) -> set[str]:
 # --- what is decided when tokens are read -------------------------------------------------------
 
 
+@pytest.mark.parametrize("settings", [{}, {"packing": True, "max_seq_len": 128}])
+def test_the_target_tokens_of_a_row_are_known_without_reading_its_tokens(
+    write, ready, monkeypatch, settings
+):
+    text = write("a.txt", "\n".join(f"line {i} " + "of words " * (i % 40) for i in range(30)))
+    rows = write("b.jsonl", qa_rows(30))
+    for path, stage in ((text, "cpt"), (rows, "sft")):
+        train = ready(path, stage=stage, validation={"fraction": 0}, **settings).train
+        read = [train.row(i) for i in range(train.rows_per_epoch)]
+        counts = [[(e.tokens.id, sum(e.tokens.target[1:])) for e in row] for row in read]
+        with monkeypatch.context() as patch:
+            patch.setattr("tunebook.data.store.Store.tokens", None)
+            assert [train.target_counts_of(i) for i in range(len(read))] == counts
+
+
 def test_changing_a_mixture_tokenizes_nothing_again(write, ready, codec, monkeypatch):
     path = write("a.jsonl", qa_rows(80))
     ready(path)
