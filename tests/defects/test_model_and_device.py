@@ -164,8 +164,10 @@ def test_weights_that_the_model_has_no_place_for_are_named(
 
 @pytest.mark.defect(8, "evaluation-dominates", "P")
 def test_evaluation_after_every_step_is_told_its_share(
-    plan_json: Plan, write: Callable[..., Path]
+    plan_json: Plan, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # So short a run evaluates for less than the minute that is never too much.
+    monkeypatch.setattr("tunebook.plan.checks.evaluation_dominates._LEAST_SECONDS", 0.0)
     settings = {"validation": {"fraction": 0.3}, "train": {"max_steps": 50}}
     seldom = write(**settings, evaluate={"every": "50%", "canary": 0})
     assert finding(plan_json(seldom)[1], "evaluation-dominates") is None

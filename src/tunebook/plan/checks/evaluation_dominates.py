@@ -53,11 +53,11 @@ def _way_out(subject: Subject, training: float, whole: float, canary: float) -> 
         # One of them comes before step 1, whatever is set.
         seconds_each = whole / (1 + times_due(subject.horizon, subject.recipe.evaluate.every))
         n = math.floor(room / seconds_each) - 1
-        steps += [f"evaluate less often (evaluate.every: {math.ceil(100 / n)}%)"] if n > 0 else []
-        if n <= 0:
+        if n > 0:
+            steps.append(f"evaluate less often (evaluate.every: {math.ceil(100 / n)}%)")
+        else:
             steps.append("evaluate on fewer held-out examples (validation.sample)")
-            steps += ["only at the end (evaluate.every: 100%)"]
-    return ", and ".join(steps) or "evaluate on fewer held-out examples (validation.sample)"
+    return ", and ".join(steps)
 
 
 def _words(every: int | str) -> str:
