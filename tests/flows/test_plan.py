@@ -179,6 +179,7 @@ def test_what_is_accepted_is_kept_with_the_run_and_the_plan_is_held_against_it(
     plan = read_plan(folder)
     assert plan["steps"] == 4
     assert plan["measured"]["seconds"] > 0
+    assert min(plan["measured"][f"{part}_peak_bytes"] for part in ("loading", "resident")) > 2**27
     assert "## Plan against actual" in folder.notebook_md.read_text(encoding="utf-8")
     out, _ = run(capsys, "plan", "--history", "--json")
     found = json.loads(out)

@@ -181,8 +181,10 @@ def test_what_it_writes_loads_elsewhere(book: Path, tiny_gpt2: Path, method: str
 def test_a_signal_saves_and_pauses_and_resume_ends_bit_equal(
     book: Path, tiny_gpt2: Path, number: signal.Signals, code: int
 ) -> None:
-    assert tunebook(book, "train", write_run(book, "whole", tiny_gpt2)).returncode == 0
-    path = write_run(book, "parted", tiny_gpt2, checkpoint={"every": 1000})
+    # Of 16 rows a plan makes another micro-batch than a run without one would.
+    train = {"effective_batch_size": 16}
+    assert tunebook(book, "train", write_run(book, "whole", tiny_gpt2, train=train)).returncode == 0
+    path = write_run(book, "parted", tiny_gpt2, train=train, checkpoint={"every": 1000})
     process = start(book, "train", path)
     run = RunFolder(book, "parted")
     wait_for_step(run, 3, process)
@@ -192,6 +194,8 @@ def test_a_signal_saves_and_pauses_and_resume_ends_bit_equal(
     assert "tunebook resume parted" in error
     state = json.loads(tunebook(book, "runs", "--json").stdout)[-2:]
     assert {r["name"]: r["state"] for r in state}["parted"] == "paused"
+    # How micro-batches are cut is part of the checkpoint: a plan may get lost.
+    run.plan_json.unlink()
     assert tunebook(book, "resume", "parted").returncode == 0
     assert weights(run) == weights(RunFolder(book, "whole"))
     assert history(run) == history(RunFolder(book, "whole"))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -14,6 +12,7 @@ from tunebook.data.batches import MicroBatch
 from tunebook.models.load import LoadedModel
 from tunebook.step.forward import Scorer, TokenLosses, token_losses
 from tunebook.step.optimization import Optimization
+from tunebook.step.peak import peak_bytes, reset_peak
 from tunebook.step.update import seed_for
 
 _SAMPLED_WEIGHTS = 65536
@@ -67,7 +66,7 @@ def run_probe(
     was_training = loaded.network.training
     loaded.network.train()
     optimization.clear_gradients()
-    measurable = _reset_peak(device)
+    measurable = reset_peak(device)
     n_targets = int(batch.target.sum())
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -78,7 +77,7 @@ def run_probe(
                     optimization.clear_gradients()
                 seconds = min(seconds, _timed_pass(loaded, scorer, batch, seed)[1])
                 _update_by_nothing(optimization)
-        peak = _peak_bytes(device) if measurable else None
+        peak = peak_bytes(device) if measurable else None
     finally:
         optimization.clear_gradients()
         optimization.optimizer.state.clear()
@@ -127,24 +126,3 @@ def _sample(masters: Mapping[str, torch.nn.Parameter]) -> tuple[torch.Tensor, to
     for parameter in masters.values():
         by_type[parameter.dtype] = by_type.get(parameter.dtype, 0) + parameter.numel()
     return torch.cat(taken), max(by_type, key=lambda dtype: by_type[dtype])
-
-
-def _reset_peak(device: torch.device) -> bool:
-    """Begin a new peak; False where the system has none that begins anew."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        return True
-    try:
-        # 5: the peak of resident memory is set to what is resident now (Linux, proc(5)).
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:
-        return False
-    return True
-
-
-def _peak_bytes(device: torch.device) -> int | None:
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-    found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
-    return int(found[1]) * 1024 if found else None

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-
-import torch
 
 from tunebook.data.batches import MicroBatch
 from tunebook.data.order import TrainSet
@@ -20,6 +16,7 @@ from tunebook.step.forward import Scorer
 from tunebook.step.horizon import Horizon, batches_of_step
 from tunebook.step.movement import WeightSample
 from tunebook.step.optimization import Optimization
+from tunebook.step.peak import peak_bytes
 from tunebook.step.schedule import learning_rate_at
 from tunebook.step.score import mean_loss, score_examples
 from tunebook.step.update import StepResult, take_step
@@ -79,14 +76,6 @@ def canary_interval(n_parameters: int) -> int:
     return 1 if n_parameters < _SMALL_MODEL_PARAMETERS else _CANARY_EVERY_ON_LARGE
 
 
-def peak_memory_bytes(device: torch.device) -> int:
-    """Give the most memory used so far: of the device on CUDA, else of this process."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak) if sys.platform == "darwin" else int(peak) * 1024
-
-
 def _record(
     training: Training,
     step: int,
@@ -119,5 +108,5 @@ def _record(
         sources=dict(sources),
         canary_loss=canary_loss,
         seconds=time.monotonic() - started,
-        memory_bytes=peak_memory_bytes(training.loaded.device),
+        memory_bytes=peak_bytes(training.loaded.device),
     )

@@ -28,6 +28,7 @@ from tunebook.recipe.tree import Recipe
 from tunebook.step.forward import Scorer
 from tunebook.step.horizon import batches_of_step, plan_horizon
 from tunebook.step.optimization import Optimization
+from tunebook.step.peak import peak_bytes, reset_peak
 from tunebook.train.loop import Training
 from tunebook.train.state import (
     Position,
@@ -63,6 +64,7 @@ class Run:
         self.optimization: Optimization
         self.micro_batch_size: int | None = None
         self.gradient_checkpointing: bool
+        self.loading_peak_bytes: int
         self.training: Training
         self.begun: float
         self.prompts: list[Prompt]
@@ -147,6 +149,9 @@ def build(run: Run, checkpoint: Path | None, checkpointing: bool) -> None:
     )
     run.optimization = Optimization(run.loaded.trainable(), run.recipe.train)
     run.gradient_checkpointing = checkpointing
+    # What loading takes for a moment is not what training is planned to need.
+    run.loading_peak_bytes = peak_bytes(run.loaded.device)
+    reset_peak(run.loaded.device)
 
 
 def planned_sizes(run: Run, position: Position) -> tuple[int | None, bool]:

@@ -25,8 +25,9 @@ from tunebook.errors import RunEnded
 from tunebook.models.generate import GREEDY, generate_greedy
 from tunebook.models.load import save_weights
 from tunebook.records import Sample, StepRecord, ValidationRecord
+from tunebook.step.peak import peak_bytes
 from tunebook.step.score import score_examples, validation_record
-from tunebook.train.loop import peak_memory_bytes, training_steps
+from tunebook.train.loop import training_steps
 from tunebook.train.state import (
     Position,
     read_position,
@@ -215,14 +216,19 @@ def _finish(run: Run) -> None:
 
 
 def _measured(run: Run) -> dict[str, float | None]:
-    """Give what the run came to, for its plan to be held against; None is not measured."""
+    """Give what the run came to, for its plan to be held against; None is not measured.
+
+    Peaks are of training, from the look at the longest micro-batch on; `loading_peak_bytes` is the
+    one before, when tokens were made and the weights read.
+    """
     device = run.loaded.device
     on_cuda = device.type == "cuda"
-    peak = peak_memory_bytes(device)
+    peak = peak_bytes(device)
     whole = not run.before.steps  # a run that was interrupted was not timed as a whole
     return {
         "train_peak_bytes": peak if on_cuda else None,
         "resident_peak_bytes": None if on_cuda else peak,
+        "loading_peak_bytes": run.loading_peak_bytes,
         "seconds": time.monotonic() - run.begun if whole else None,
         "disk_bytes": sum(p.stat().st_size for p in run.run.path.rglob("*") if p.is_file()),
     }
