@@ -100,5 +100,5 @@ def run_checks(subject: Subject) -> Checked:
 
 
 def _had_its_subject(name: str, subject: Subject) -> bool:
-    look = _OF_MORE_THAN_DATA.get(name, lambda subject: subject.prepared)
-    return look(subject) is not None
+    look = _OF_MORE_THAN_DATA.get(name)
+    return (subject.prepared if look is None else look(subject)) is not None
