@@ -21,6 +21,8 @@ from tunebook.records import Finding
 _LOSS_SHARE = 0.9
 # What random weights spread at a width of 15,000; trained models lie at 2.5 to 4.
 _RANDOM_SPREAD = 2.5
+# The mean of fewer is anywhere, above all in answers of a few digits.
+_LEAST_TARGETS = 50
 _SHOWN = 5
 
 
@@ -32,6 +34,8 @@ def check(subject: Subject) -> Iterator[Finding]:
         return
     if probe.unexpected_weights:
         yield _unexpected(subject, probe)
+    if probe.target_tokens < _LEAST_TARGETS:
+        return
     guess = math.log(vocabulary)
     spread = probe.loss_spread
     if probe.loss < _LOSS_SHARE * guess or (spread is not None and spread > _RANDOM_SPREAD):
