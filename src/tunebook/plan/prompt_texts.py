@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from tunebook.data.codec import TextCodec
 from tunebook.plan.rows import first_exchanges
 from tunebook.plan.subject import Subject, once
 
@@ -38,14 +39,22 @@ class PromptTexts:
 def take_apart(subject: Subject) -> list[PromptTexts]:
     """Take the prompts of every source apart; `own` has each row's own words, block by block."""
     by_source: dict[str, list[list[str]]] = {}
-    codec = subject.codec
-    if codec is None:
+    if subject.codec is None:
         return []
-    specials = sorted(filter(None, codec.special_strings), key=len, reverse=True)
-    ends = re.compile("(" + "|".join([*map(re.escape, specials), "\n"]) + ")")
+    ends = re.compile("(" + "|".join([*_specials(subject.codec), "\n"]) + ")")
     for one in first_exchanges(subject):
         by_source.setdefault(one.row.source, []).append(ends.split(one.prompt))
     return [_of_source(source, prompts) for source, prompts in by_source.items()]
+
+
+def lines_of(prompt: str, codec: TextCodec) -> list[str]:
+    """Give the lines of a prompt, cut at special tokens, without empty ones."""
+    lines = re.split("|".join([*_specials(codec), "\n"]), prompt)
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _specials(codec: TextCodec) -> list[str]:
+    return [re.escape(s) for s in sorted(filter(None, codec.special_strings), key=len)[::-1]]
 
 
 def _of_source(source: str, prompts: Sequence[list[str]]) -> PromptTexts:

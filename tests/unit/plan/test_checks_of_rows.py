@@ -13,7 +13,14 @@ import numpy as np
 import pytest
 
 from tunebook.models.find import find_model
-from tunebook.plan.checks import padding_in_loss, row_count_mismatch, token_id_out_of_range
+from tunebook.plan.checks import (
+    illegal_label,
+    input_equals_output,
+    literal_special_token,
+    padding_in_loss,
+    row_count_mismatch,
+    token_id_out_of_range,
+)
 from tunebook.plan.rows import batch_rows
 from tunebook.plan.subject import Subject
 from tunebook.records import Finding
@@ -102,3 +109,37 @@ def test_a_row_of_another_step_is_not_looked_for_in_the_whole_run(
 
 def edit_json(path: Path, **values: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def test_one_row_that_speaks_of_a_special_token_is_only_told(subject_with: SubjectOf) -> None:
+    rows = answers(*["Yes, that is so."] * 4) * 5
+    rows[7] = {"prompt": "What ends a text?", "completion": "The token <|endoftext|> ends it."}
+    found = finding(literal_special_token.check, subject_with(rows, validation={"fraction": 0}))
+    assert found is not None
+    assert found.level == "warn"
+    rows[7]["completion"] = "Nothing does.<|endoftext|>"
+    found = finding(literal_special_token.check, subject_with(rows, validation={"fraction": 0}))
+    assert found is not None
+    assert found.level == "refuse"
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_inputs_that_share_lines_are_held_against_their_answers(
+    subject_with: SubjectOf, same: bool
+) -> None:
+    rows = []
+    for n in range(60):
+        code = f"def f{n}(x):\n  return x"
+        answer = code if same else f"def g{n * 7}(x):\n  return x"
+        rows.append({"instruction": "Mend this:", "input": code, "output": answer})
+    found = finding(input_equals_output.check, subject_with(rows))
+    assert (found is not None) == same
+
+
+def test_words_behind_the_moves_do_not_keep_a_label_from_being_judged() -> None:
+    pytest.importorskip("chess")
+    asked = "1. e4 e5 2. Nf3 Which move does Black play here?"
+    assert illegal_label.is_legal(asked, "Nc6")
+    assert illegal_label.is_legal(asked, "Ke4") is False
+    assert illegal_label.is_legal("1. e4 {best} e5 2. Nf3", "Bb5") is None
+    assert illegal_label.is_legal("1. Which move is best?", "Nc6") is None

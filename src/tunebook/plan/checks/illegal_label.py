@@ -83,10 +83,14 @@ def _position(prompt: str) -> chess.Board | None:
         if first is None:
             return chess.Board(shown[-1]) if shown else None
         board = chess.Board(start) if start else chess.Board()
-        for word in _NUMBER.sub(" ", _FEN.sub(" ", text)[first.start() :]).split():
-            if not _SAN.fullmatch(word):
-                return None
+        n_moves = len(board.move_stack)
+        words = _NUMBER.sub(" ", _FEN.sub(" ", text)[first.start() :]).split()
+        is_move = [_SAN.fullmatch(word) is not None for word in words]
+        behind = is_move.index(False) if False in is_move else len(words)
+        if any(is_move[behind:]):
+            return None  # moves are masked or spoken of, and the position is not known
+        for word in words[:behind]:
             board.push_san(word)
     except ValueError:
         return None
-    return board
+    return board if len(board.move_stack) > n_moves else None

@@ -12,7 +12,7 @@ from tunebook.plan.rows import Row, sample_rows
 from tunebook.plan.subject import Subject
 from tunebook.records import Finding
 
-_AMBIGUOUS_SHARE = 0.01
+_FEW = 0.01
 # Old corpora write these for rare and left-out words, which teaches nothing about where to stop.
 _SIGNS = {"<unk>", "<mask>", "[UNK]", "[MASK]"}
 _NOT_WORDS = ("INST]", "SYS>>", "_of_turn>")
@@ -21,33 +21,37 @@ _NOT_WORDS = ("INST]", "SYS>>", "_of_turn>")
 def check(subject: Subject) -> Iterator[Finding]:
     """Decode sampled rows, true special tokens left out, and look for the text of any.
 
-    Strings that mean something elsewhere, as `<s>` in HTML, count when they are at the edge of a
-    text in more than a hundredth of the rows.
+    Within a text in few rows they are perhaps what it is about, and only told. Strings that mean
+    something elsewhere, as `<s>` in HTML, count when they are at the edge of a text in more than a
+    hundredth of the rows.
     """
     codec = subject.codec
     if codec is None:
         return
     strings = _strings(subject, codec)
     found: dict[str, list[str]] = {}
+    at_edges: set[str] = set()
     n_rows: dict[str, int] = {}
     for row in sample_rows(subject):
         n_rows[row.source] = n_rows.get(row.source, 0) + 1
-        for text in strings_in(row, codec, strings):
+        for text, at_edge in strings_in(row, codec, strings).items():
             found.setdefault(text, []).append(row.id)
+            at_edges |= {text} if at_edge else set()
     total = sum(n_rows.values())
     counted = {
         text: ids
         for text, ids in found.items()
-        if not _is_ambiguous(text) or len(ids) > _AMBIGUOUS_SHARE * total
+        if not _is_ambiguous(text) or len(ids) > _FEW * total
     }
     if not counted:
         return
-    text, ids = max(counted.items(), key=lambda one: len(one[1]))
+    wrong = [t for t, ids in counted.items() if t in at_edges or len(ids) > _FEW * total]
+    text, ids = max(counted.items(), key=lambda one: (one[0] in wrong, len(one[1])))
     yield Finding(
         "literal-special-token",
-        "refuse",
+        "refuse" if wrong else "warn",
         f"{text!r} stands as plain text in {len(ids)} of {total} sampled rows, first in {ids[0]}, "
-        "so the model learns to write it out instead of to stop",
+        f"so the model {'learns' if wrong else 'may learn'} to write it out instead of to stop",
         {
             "strings": {text: len(ids) for text, ids in counted.items()},
             "sampled_rows": total,
@@ -59,12 +63,15 @@ def check(subject: Subject) -> Iterator[Finding]:
     )
 
 
-def strings_in(row: Row, codec: TextCodec, strings: frozenset[str]) -> set[str]:
-    """Give those of some strings that a row has as plain text; ambiguous ones only at an edge."""
+def strings_in(row: Row, codec: TextCodec, strings: frozenset[str]) -> dict[str, bool]:
+    """Give those of some strings that a row has as plain text, and whether at an edge of a text.
+
+    Ambiguous ones are given only at an edge.
+    """
     ids = np.asarray(row.ids)
     special = np.isin(ids, list(codec.special_ids))
     edges = np.flatnonzero(np.diff(2 * special + row.target)) + 1
-    found: set[str] = set()
+    found: dict[str, bool] = {}
     whole = codec.decode(ids[~special].tolist())
     strings = frozenset(text for text in strings if text in whole)
     if not strings:
@@ -74,7 +81,7 @@ def strings_in(row: Row, codec: TextCodec, strings: frozenset[str]) -> set[str]:
         for one in strings:
             at_edge = text.strip().startswith(one) or text.strip().endswith(one)
             if at_edge or (one in text and not _is_ambiguous(one)):
-                found.add(one)
+                found[one] = at_edge or found.get(one, False)
     return found
 
 
