@@ -12,33 +12,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunebook.data.codec import TextCodec
-from tunebook.plan.ends import End, ends, find_text, squeeze, text_of
+from tunebook.plan.ends import End, ends, find_text, fresh_rows, squeeze, text_of
 from tunebook.plan.subject import Subject, once
 from tunebook.records import Finding
 
 _REACH = 2  # tokens an answer may be short of at an end before it counts as another text
 _TELLING = 16  # characters from which on a prompt is not in an answer by chance
+_WAY_OUT = (
+    "look at the row with `tunebook data show`, and say another `template:` or `train_on:`; if the "
+    "data is right, please report it"
+)
 
 
 @dataclass(slots=True)
 class Answers:
-    """Rows by what is wrong with their answers: wholly or partly untrained, or a prompt trained."""
+    """Rows by what is wrong with their answers: wholly or partly untrained, or a prompt trained.
+
+    Of an answer in `unwritten` the template itself leaves a part out.
+    """
 
     rows: int = 0
     untrained: list[str] = field(default_factory=list)
+    unwritten: list[str] = field(default_factory=list)
     unbegun: list[str] = field(default_factory=list)
     unended: list[str] = field(default_factory=list)
     prompts: list[str] = field(default_factory=list)
 
-    def finding(self, name: str, rows: list[str], what: str) -> Finding:
+    def finding(self, name: str, rows: list[str], what: str, way_out: str = _WAY_OUT) -> Finding:
         """Write what is wrong with some rows as a finding."""
         return Finding(
             name,
             "refuse",
             f"{len(rows)} of {self.rows} rows that were read anew {what}, as {rows[0]}",
             {"rows": len(rows), "rows_read_anew": self.rows, "examples": rows[:5]},
-            "look at the row with `tunebook data show`, and say another `template:` or "
-            "`train_on:`; if the data is right, please report it",
+            way_out,
         )
 
 
@@ -59,10 +66,16 @@ def read_answers(subject: Subject) -> Answers:
             target[0] = target[1]  # nothing predicts the first token of a row
         runs = _runs(target)
         texts = [text_of(codec, end.ids[a:b]) for a, b in runs]
-        _follow(end, codec, runs, texts, seen)
+        written = _written(end, codec, fresh_rows(subject).get(end.id))
+        _follow(end, codec, runs, texts, seen, written)
         if not train_all and _says_prompt(end, texts):
             seen.prompts.append(end.id)
     return seen
+
+
+def _written(end: End, codec: TextCodec, fresh: NDArray[np.int64] | None) -> str | None:
+    """Give what a template writes of a row; None where the row is not just that."""
+    return text_of(codec, fresh) if fresh is not None and np.array_equal(end.ids, fresh) else None
 
 
 def _runs(target: NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -72,7 +85,12 @@ def _runs(target: NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 
 def _follow(
-    end: End, codec: TextCodec, runs: list[tuple[int, int]], texts: list[str], seen: Answers
+    end: End,
+    codec: TextCodec,
+    runs: list[tuple[int, int]],
+    texts: list[str],
+    seen: Answers,
+    written: str | None,
 ) -> None:
     """Find every answer in turn in what carries loss, and note the row when one is not there."""
     which = offset = 0
@@ -93,7 +111,9 @@ def _follow(
         for noted, is_short in zip((seen.unbegun, seen.unended), short_of, strict=True):
             if is_short:
                 noted.append(end.id)
-        if not any(short_of):
+        if written is not None and find_text(codec, written, message.content) is None:
+            seen.unwritten.append(end.id)
+        elif not any(short_of):
             seen.untrained.append(end.id)
         return
 

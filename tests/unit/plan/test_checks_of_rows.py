@@ -13,12 +13,15 @@ import numpy as np
 import pytest
 
 from tunebook.models.find import find_model
+from tunebook.plan import ends
 from tunebook.plan.checks import (
+    answer_not_trained,
     illegal_label,
     input_equals_output,
     literal_special_token,
     padding_in_loss,
     row_count_mismatch,
+    stale_cache,
     token_id_out_of_range,
 )
 from tunebook.plan.rows import batch_rows
@@ -105,6 +108,35 @@ def test_a_row_of_another_step_is_not_looked_for_in_the_whole_run(
     assert found is not None
     assert found.evidence["examples"] == ["rows#999"]
     assert len(n_read) == subject.recipe.train.effective_batch_size
+
+
+def test_a_template_that_leaves_part_of_an_answer_out_is_named(
+    subject_with: SubjectOf, model: Path
+) -> None:
+    said = "{{ m.content.split('</think>')[-1] if m.role == 'assistant' else m.content }}"
+    (model / "chat_template.jinja").write_text(
+        "{% for m in messages %}" + said + "<|endoftext|>{% endfor %}"
+    )
+    rows = answers("I wonder what to say, so I wait.</think>That is so.")
+    subject = subject_with(rows, model=str(model))
+    assert finding(stale_cache.check, subject) is None
+    found = finding(answer_not_trained.check, subject)
+    assert found is not None
+    assert "the chat template leaves a part of it out" in found.message
+    assert "template: chat" in found.way_out
+
+
+def test_checks_look_at_the_same_rows_only_once(
+    subject_with: SubjectOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tunebook.plan.checks import CHECKS
+
+    subject, n_found = subject_with(answers("Yes, that is so.")), []
+    real = ends._end
+    monkeypatch.setattr(ends, "_end", lambda *a: (n_found.append(1), real(*a))[1])
+    for check in CHECKS.values():
+        list(check(subject))
+    assert len(n_found) == len(ends.ends(subject)) > 0
 
 
 def edit_json(path: Path, **values: Any) -> None:

@@ -12,6 +12,13 @@ from tunebook.records import Finding
 def check(subject: Subject) -> Iterator[Finding]:
     """Refuse rows whose answers do not carry loss, and those whose prompts do."""
     seen = read_answers(subject)
+    if seen.unwritten:
+        what = "do not have all of their answer, for the chat template leaves a part of it out"
+        way_out = (
+            "say `template: chat`, which writes answers whole, or take out of the data what the "
+            "model's template leaves out"
+        )
+        yield seen.finding("answer-not-trained", seen.unwritten, what, way_out)
     if seen.untrained:
         what = "do not carry loss on all of their answer"
         yield seen.finding("answer-not-trained", seen.untrained, what)

@@ -83,7 +83,6 @@ def _position(prompt: str) -> chess.Board | None:
         if first is None:
             return chess.Board(shown[-1]) if shown else None
         board = chess.Board(start) if start else chess.Board()
-        n_moves = len(board.move_stack)
         words = _NUMBER.sub(" ", _FEN.sub(" ", text)[first.start() :]).split()
         is_move = [_SAN.fullmatch(word) is not None for word in words]
         behind = is_move.index(False) if False in is_move else len(words)
@@ -93,4 +92,4 @@ def _position(prompt: str) -> chess.Board | None:
             board.push_san(word)
     except ValueError:
         return None
-    return board if len(board.move_stack) > n_moves else None
+    return board if board.move_stack else None
