@@ -37,7 +37,7 @@ demo: $(STAMP)
 	$(BIN)/tunebook demo --book demo-book
 
 test: $(DEV)
-	$(BIN)/pytest -m "not slow and not gpu"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not gpu"
 
 check: $(DEV)
 	$(BIN)/ruff check .
