@@ -26,7 +26,9 @@ _WIDEST = 110
     "--accept", multiple=True, metavar="NAME", help="Take a finding on yourself; may be repeated."
 )
 @click.option("--no-probe", is_flag=True, help="Load no weights: sizes and checks of data only.")
-@click.option("--history", is_flag=True, help="Show how far earlier plans of this book were off.")
+@click.option(
+    "--history", is_flag=True, help="Show how far earlier plans (or RUN's) were off."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, also when refused.")
 def command(
     run_file: str | None,
@@ -46,21 +48,17 @@ def command(
     if history:
         from tunebook.cli.plan_history import print_history
 
-        print_history(as_json)
+        print_history(run_file, as_json)
         return 0
     if run_file is None:
         raise click.UsageError("name a run file or a run, or ask for --history")
+    from tunebook.workflows.to_plan import recipe_to_plan
+
+    asked = recipe_to_plan(run_file, overrides, device=device, devices=devices, accept=accept)
+    # Imported once the run file is found right: torch takes seconds.
     from tunebook.workflows.plan import plan
 
-    found = plan(
-        run_file,
-        overrides,
-        device=device,
-        devices=devices,
-        accept=accept,
-        probe=not no_probe,
-        say=lambda text: click.echo(text, err=True),
-    )
+    found = plan(asked, probe=not no_probe, say=lambda text: click.echo(text, err=True))
     _print(found, as_json)
     if found.refusals:
         from tunebook.errors import PlanRefused

@@ -7,20 +7,22 @@ from collections.abc import Mapping, Sequence
 import click
 
 from tunebook.book.codec import dump_json
-from tunebook.book.places import find_book, list_runs
+from tunebook.book.places import find_book, list_runs, open_run
 from tunebook.book.plans import Errors, PlannedRun, planned_runs, sum_up_errors
 from tunebook.pages.run_plan import FIGURES, error_text, figure_text
 from tunebook.units import format_error, format_percent
 
 
-def print_history(as_json: bool) -> None:
-    """Print planned against measured for every finished run of the book that had a plan."""
-    runs = list(planned_runs(list_runs(find_book())))
+def print_history(name: str | None, as_json: bool) -> None:
+    """Print planned against measured for a run, or every finished run of the book with a plan."""
+    book = find_book()
+    runs = list(planned_runs([open_run(book, name)] if name else list_runs(book)))
     errors = sum_up_errors(runs)
     if as_json:
         click.echo(dump_json(_as_json(runs, errors), indent=True).decode(), nl=False)
     elif not runs:
-        click.echo("no run here has a plan and an end to hold it against", err=True)
+        which = f"run {name} has no" if name else "no run here has a"
+        click.echo(f"{which} plan and an end to hold it against", err=True)
     else:
         click.echo("\n".join(history_lines(runs, errors)))
 

@@ -3,62 +3,37 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tunebook.book.places import RunFolder, find_book
+from tunebook.book.places import RunFolder
 from tunebook.data.build import Say
 from tunebook.data.prepare import prepare
-from tunebook.errors import BookError, DataError, DefectError, ModelError, TunebookError
+from tunebook.errors import DataError, DefectError, ModelError, TunebookError
 from tunebook.models.skeleton import build_skeleton, check_weights, load_config
 from tunebook.models.tokenizer import load_tokenizer
 from tunebook.plan.batch_shapes import Sizes
 from tunebook.plan.devices import parse_device
 from tunebook.plan.probe import Probe
 from tunebook.plan.result import Plan, fault_of
-from tunebook.recipe.load import load_run_file
 from tunebook.recipe.tree import Recipe
 from tunebook.step.optimization import Optimization
 from tunebook.workflows.model import build_model
 from tunebook.workflows.planning import Known, make_plan, try_longest
 from tunebook.workflows.room import TryOut
-from tunebook.workflows.train import accepting, load_recipe, with_run_model
+from tunebook.workflows.to_plan import ToPlan
 
 # A plan is to take seconds: a larger model is looked at when it is trained.
 _MOST_PROBED_PARAMETERS = 2_000_000_000
 
 
-def plan(
-    run_file: str | Path,
-    overrides: Sequence[str] = (),
-    *,
-    device: str | None = None,
-    devices: int | None = None,
-    accept: Sequence[str] = (),
-    probe: bool = True,
-    book: Path | None = None,
-    say: Say = lambda _: None,
-) -> Plan:
-    """Plan a run file, or a new run of a book, for this machine or for a device to be rented.
+def plan(asked: ToPlan, *, probe: bool = True, say: Say = lambda _: None) -> Plan:
+    """Plan a recipe for this machine or for a device to be rented; `probe`: try out its weights.
 
-    Raises what is wrong with the run file, the model's config or the data; everything else that
-    keeps the run from working is among the plan's findings.
+    Raises what is wrong with the model's config or the data; everything else that keeps the run
+    from working is among the plan's findings.
     """
-    if book is None:
-        try:
-            book = find_book()
-        except BookError:
-            book = None
-    extra = [f"device={device}"] if device is not None else []
-    extra += [f"devices={devices}"] if devices is not None else []
-    overrides = (*overrides, *extra)
-    if book is None:
-        recipe = load_run_file(Path(run_file), (*overrides, *_accepted(accept))).recipe
-        environment: dict[str, object] = {}
-    else:
-        overrides = accepting(run_file, overrides, accept, book)
-        recipe, environment = with_run_model(book, load_recipe(run_file, overrides, book).recipe)
+    recipe, book = asked.recipe, asked.book
     where = parse_device(recipe.device, recipe.devices)
     config = load_config(recipe.model)
     weights = check_weights(recipe.model, build_skeleton(config))
@@ -66,7 +41,7 @@ def plan(
         folder = RunFolder(book or Path(aside), recipe.name)
         known = Known(recipe, config, where, folder.path if book else Path.cwd(), weights)
         known = _with_data(replace(known, words=_planned_only(recipe)), folder.cache_dir, say)
-        made = make_plan(known, _try_out(known, environment) if probe else None)
+        made = make_plan(known, _try_out(known, asked.environment) if probe else None)
         return replace(made, faults=known.faults)
 
 
@@ -82,10 +57,6 @@ def _planned_only(recipe: Recipe) -> tuple[str, ...]:
     asked = [f"method: {recipe.method}"] if recipe.method in ("qlora", "relora") else []
     asked += [f"devices: {recipe.devices}"] if recipe.devices > 1 else []
     return tuple(f"`{text}` is planned only: this release does not train it" for text in asked)
-
-
-def _accepted(accept: Sequence[str]) -> list[str]:
-    return [f"accept=[{', '.join(accept)}]"] if accept else []
 
 
 def _with_data(known: Known, cache_dir: Path, say: Say) -> Known:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,31 @@ def test_the_worst_error_keeps_its_sign_and_the_median_has_none(book: Path) -> N
     assert (off.median, off.worst) == (pytest.approx(0.1), pytest.approx(-0.5))
 
 
+def without_torch(words: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command; the exit code is 99 when it imported torch."""
+    code = (
+        "import sys; from tunebook.cli.main import main; code = main(sys.argv[1:]);"
+        "sys.exit(99 if 'torch' in sys.modules else code)"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+    )
+
+
+def test_a_wrong_run_file_is_refused_before_torch_takes_its_seconds(
+    book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(book)
+    (book / "run.yaml").write_text("name: a\nmodel: tunebook/tiny\ndata: [{path: x}]\n")
+    for words in (["run.yaml", "--device", "nonsense"], ["run.yaml", "trian.epochs=2"], ["gone"]):
+        done = without_torch(["plan", *words])
+        assert done.returncode == 2, done.stderr
+
+
 def test_the_history_needs_no_run_file_and_no_torch(
     book: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -60,17 +86,13 @@ def test_the_history_needs_no_run_file_and_no_torch(
     off = found["errors"]["seconds"]
     assert (off["n"], off["run"]) == (1, "a")
     assert (off["median"], off["worst"]) == (pytest.approx(0.1), pytest.approx(-0.1))
-    code = (
-        "import sys; from tunebook.cli.main import main; main(['plan', '--history']);"
-        "sys.exit('torch' in sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(SOURCE)},
-    )
+    make_plan(make_run(book, "b"))
+    assert main(["plan", "b", "--history", "--json"]) == 0
+    assert [run["name"] for run in json.loads(capsys.readouterr().out)["runs"]] == ["b"]
+    assert main(["plan", "c", "--history"]) == 2
+    assert "has no run `c`" in capsys.readouterr().err
+    shutil.rmtree(book / "runs" / "b")
+    done = without_torch(["plan", "--history"])
     assert done.returncode == 0, done.stderr
     assert "median error 10 % of 1 run\nworst error +10.0 % in a\n" in done.stdout
     assert max(map(len, done.stdout.splitlines())) < 80

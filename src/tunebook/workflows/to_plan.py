@@ -1,0 +1,50 @@
+"""What `tunebook plan` is asked to plan, read before torch's seconds of import."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunebook.book.places import find_book
+from tunebook.errors import BookError
+from tunebook.recipe.load import load_run_file
+from tunebook.recipe.tree import Recipe
+from tunebook.workflows.train import accepting, load_recipe, with_run_model
+
+
+@dataclass(frozen=True, slots=True)
+class ToPlan:
+    """A resolved recipe; `book` is None outside of one, `environment` tells of a parent run."""
+
+    recipe: Recipe
+    environment: dict[str, object]
+    book: Path | None
+
+
+def recipe_to_plan(
+    run_file: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    device: str | None = None,
+    devices: int | None = None,
+    accept: Sequence[str] = (),
+    book: Path | None = None,
+) -> ToPlan:
+    """Resolve a run file, or a new run of a book; `device` and `devices` stand above both.
+
+    Raises RunFileError or BookError for what is wrong with it.
+    """
+    if book is None:
+        try:
+            book = find_book()
+        except BookError:
+            book = None
+    extra = [f"device={device}"] if device is not None else []
+    extra += [f"devices={devices}"] if devices is not None else []
+    overrides = (*overrides, *extra)
+    if book is None:
+        accepted = [f"accept=[{', '.join(accept)}]"] if accept else []
+        return ToPlan(load_run_file(Path(run_file), (*overrides, *accepted)).recipe, {}, None)
+    overrides = accepting(run_file, overrides, accept, book)
+    return ToPlan(*with_run_model(book, load_recipe(run_file, overrides, book).recipe), book)
