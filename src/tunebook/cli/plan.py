@@ -26,9 +26,7 @@ _WIDEST = 110
     "--accept", multiple=True, metavar="NAME", help="Take a finding on yourself; may be repeated."
 )
 @click.option("--no-probe", is_flag=True, help="Load no weights: sizes and checks of data only.")
-@click.option(
-    "--history", is_flag=True, help="Show how far earlier plans (or RUN's) were off."
-)
+@click.option("--history", is_flag=True, help="Show how far earlier plans (or RUN's) were off.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, also when refused.")
 def command(
     run_file: str | None,

@@ -7,6 +7,7 @@ import difflib
 FINDING_NAMES = (
     "answer-in-prompt",
     "answer-not-trained",
+    "check-failed",
     "context-lost",
     "disk-too-small",
     "eos-never-trained",

@@ -139,6 +139,22 @@ def test_checks_look_at_the_same_rows_only_once(
     assert len(n_found) == len(ends.ends(subject)) > 0
 
 
+def test_a_check_that_breaks_off_is_said_and_takes_nothing_with_it(
+    subject_with: SubjectOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tunebook.plan.checks import CHECKS, run_checks
+
+    subject = subject_with(answers("Yes, that is so."))
+    whole = run_checks(subject)
+    monkeypatch.setitem(CHECKS, "truncation", lambda _: [][1])
+    checked = run_checks(subject)
+    assert checked.n_passed == whole.n_passed - 1
+    (found,) = (f for f in checked.findings if f.name == "check-failed")
+    assert (found.level, found.evidence["check"]) == ("warn", "truncation")
+    assert "broke off with IndexError" in found.message
+    assert [f for f in checked.findings if f is not found] == list(whole.findings)
+
+
 def edit_json(path: Path, **values: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
+from tunebook.errors import TunebookError
 from tunebook.plan.checks import (
     answer_in_prompt,
     answer_not_trained,
@@ -93,10 +96,30 @@ def run_checks(subject: Subject) -> Checked:
     findings: list[Finding] = []
     n_passed = 0
     for name, check in CHECKS.items():
-        found = list(check(subject))
+        found = _ask(name, check, subject)
         findings += found
         n_passed += not found and _had_its_subject(name, subject)
     return Checked(tuple(findings), n_passed)
+
+
+def _ask(name: str, check: Check, subject: Subject) -> list[Finding]:
+    """Ask one check; its own fault is said, and takes neither the plan nor the run with it."""
+    try:
+        return list(check(subject))
+    except TunebookError:
+        raise
+    except Exception as error:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        return [
+            Finding(
+                "check-failed",
+                "warn",
+                f"the check {name} broke off with {type(error).__name__}, so nobody looked for "
+                "what it finds",
+                {"check": name, "error": str(error), "at": f"{Path(at.filename).name}:{at.lineno}"},
+                "look for it yourself, and report this with `tunebook plan --json`",
+            )
+        ]
 
 
 def _had_its_subject(name: str, subject: Subject) -> bool:
