@@ -56,7 +56,6 @@ LATER = {
     9: "when a spike is explained",
     10: "when runs are compared",
     11: "when runs are compared",
-    18: "when weights are merged and released",
     21: "when a model is asked for what it was taught",
 }
 

@@ -43,6 +43,10 @@ class ModelError(UsageError):
     """A model or its tokenizer cannot be found or loaded."""
 
 
+class ParentMismatch(ModelError):
+    """Weights are not those that a run or an adapter was made with (defect 18)."""
+
+
 class BookError(UsageError):
     """There is no book here, or it has no such run, or the run is in the wrong state."""
 

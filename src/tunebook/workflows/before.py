@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from tunebook.book.checkpoints import (
-    mark_best,
-)
+from tunebook.book.atomic import write_atomically
+from tunebook.book.checkpoints import mark_best
+from tunebook.book.content import weights_hash
 from tunebook.book.events import Events, EventWriter
 from tunebook.book.places import RunFolder
 from tunebook.book.plans import read_plan, write_plan
@@ -16,6 +16,7 @@ from tunebook.data.batches import MicroBatch, validation_batches
 from tunebook.data.build import Progress, Speaker
 from tunebook.data.prepare import Prepared
 from tunebook.errors import CheckpointError, DefectError, PlanRefused, RunEnded
+from tunebook.models.find import find_model
 from tunebook.models.load import LoadedModel, choose_device
 from tunebook.models.skeleton import WeightFiles, load_config
 from tunebook.models.tokenizer import Codec, load_tokenizer
@@ -23,7 +24,7 @@ from tunebook.plan.batch_shapes import Sizes
 from tunebook.plan.devices import parse_device
 from tunebook.plan.probe import Probe
 from tunebook.plan.result import fault_of, plan_json, refusal_reason
-from tunebook.recipe.load import read_resolved
+from tunebook.recipe.load import dump_resolved, read_resolved
 from tunebook.recipe.tree import Recipe
 from tunebook.step.forward import Scorer
 from tunebook.step.horizon import batches_of_step, plan_horizon
@@ -109,6 +110,13 @@ def prepare_data(run: Run, stop_code: Callable[[], int | None], done: int) -> No
             example = validation.example(index)
             run.documents[example.id] = example.document
             run.validation_bytes += example.scored_bytes
+
+
+def record_base(run: Run) -> None:
+    """Write down by content which weights the run begins with."""
+    run.environment["base_weights"] = weights_hash(find_model(run.recipe.model), run.run.book)
+    write_atomically(run.run.resolved_yaml, dump_resolved(run.recipe, run.environment))
+    run.beat()
 
 
 def plan_run(run: Run) -> None:

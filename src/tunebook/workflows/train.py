@@ -20,14 +20,21 @@ from typing import Any
 
 from tunebook import __version__
 from tunebook.book.atomic import write_atomically
-from tunebook.book.checkpoints import manifest_hash
+from tunebook.book.checkpoints import list_checkpoints, manifest_hash
+from tunebook.book.content import refuse_other_weights, verify_weights, weights_hash
 from tunebook.book.events import read_events
 from tunebook.book.liveness import current_state
 from tunebook.book.places import RunFolder, find_book, open_run
 from tunebook.book.predictions import parse_prediction
 from tunebook.book.seal import seal
 from tunebook.book.summary import summarize
-from tunebook.errors import BookError, RunFileError, StorageError, TunebookError
+from tunebook.errors import (
+    BookError,
+    CheckpointError,
+    RunFileError,
+    StorageError,
+    TunebookError,
+)
 from tunebook.recipe.load import (
     LoadedRecipe,
     dump_resolved,
@@ -176,6 +183,7 @@ def start_run(
                 f"with it, `tunebook new NAME --from {recipe.name}` makes another"
             )
         _forget_failed_start(run)
+    environment |= _check_parent(book, loaded.recipe.model, recipe.model)
     try:
         run.path.mkdir(parents=True, exist_ok=True)
         write_atomically(run.run_yaml, loaded.written)
@@ -187,6 +195,43 @@ def start_run(
         ) from None
     seal(run, recipe.notebook.hypothesis, recipe.notebook.predict)
     return run
+
+
+def _check_parent(book: Path, named: str, model: str) -> dict[str, object]:
+    """Refuse weights of a run that are damaged, or an adapter whose base is not what it was.
+
+    `named` is the run as the author named it, `model` what will be loaded of it. Gives what is
+    known of the base already.
+    """
+    if not named.startswith("run:"):
+        return {}
+    parent, folder = find_weights(book, named)
+    try:
+        verify_weights(folder)
+    except CheckpointError as error:
+        raise _unusable(named, parent, error) from None
+    if not (folder / "adapter_config.json").exists():
+        return {}
+    _, then = read_resolved(parent.resolved_yaml.read_text(encoding="utf-8"))
+    if then.get("base_weights") is None:  # made before it was written down
+        return {}
+    # The hub's client takes a while to import, which other runs need not wait for.
+    from tunebook.models.find import find_model
+
+    refuse_other_weights(
+        f"the adapter of run {parent.name}",
+        model,
+        str(then["base_weights"]),
+        weights_hash(find_model(model), book),
+        f"put back what {model} held, or start from another model",
+    )
+    return {"base_weights": then["base_weights"]}
+
+
+def _unusable(named: str, parent: RunFolder, error: CheckpointError) -> RunFileError:
+    there = [path.name for path in list_checkpoints(parent)]
+    other = f"model: run:{parent.name}/{there[-1]}, or " if there else ""
+    return RunFileError(f"model {named!r}: {error}; say {other}another run")
 
 
 def _refuse_planned_only(recipe: Recipe) -> None:
@@ -211,20 +256,28 @@ def with_run_model(book: Path, recipe: Recipe) -> tuple[Recipe, dict[str, object
     """
     if not recipe.model.startswith("run:"):
         return recipe, {}
-    name, _, which = recipe.model[4:].partition("/")
-    parent = open_run(book, name)
-    folder = {"": parent.final, "best": parent.best}.get(which, parent.checkpoints / which)
-    if not folder.is_dir():
-        raise RunFileError(
-            f"model {recipe.model!r}: run {name} has no {which or 'final'} weights; give run:NAME "
-            "of a finished run, run:NAME/best or run:NAME/step-N"
-        )
-    folder = folder.resolve()
-    start: dict[str, object] = {"parent_weights": manifest_hash(folder)}
+    parent, folder = find_weights(book, recipe.model)
+    try:
+        start: dict[str, object] = {"parent_weights": manifest_hash(folder)}
+    except CheckpointError as error:
+        raise _unusable(recipe.model, parent, error) from None
     if not (folder / "adapter_config.json").exists():
         return recipe.model_copy(update={"model": str(folder)}), start
     base = _base_of_adapter(recipe, parent)
     return recipe.model_copy(update={"model": base}), {**start, "adapter": str(folder)}
+
+
+def find_weights(book: Path, model: str) -> tuple[RunFolder, Path]:
+    """Find the run and the folder that `run:NAME[/best|/step-N]` names; RunFileError if gone."""
+    name, _, which = model[4:].partition("/")
+    parent = open_run(book, name)
+    folder = {"": parent.final, "best": parent.best}.get(which, parent.checkpoints / which)
+    if not folder.is_dir():
+        raise RunFileError(
+            f"model {model!r}: run {name} has no {which or 'final'} weights; give run:NAME of a "
+            "finished run, run:NAME/best or run:NAME/step-N"
+        )
+    return parent, folder.resolve()
 
 
 def _base_of_adapter(recipe: Recipe, parent: RunFolder) -> str:

@@ -42,6 +42,7 @@ from tunebook.workflows.before import (
     plan_run,
     planned_sizes,
     prepare_data,
+    record_base,
     take_up,
     validation_batches_of,
 )
@@ -74,6 +75,7 @@ def run_to_end(
         build(run, checkpoint, checkpointing)
         take_up(run, checkpoint, position)
     else:
+        record_base(run)
         plan_run(run)
     make_training(run)
     describe(run)

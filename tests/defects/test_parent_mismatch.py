@@ -1,0 +1,97 @@
+"""An adapter put on another base than it was trained on (18)."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tunebook.book.content import weights_hash
+from tunebook.book.events import EventWriter
+from tunebook.book.places import RunFolder
+from tunebook.errors import ParentMismatch, RunFileError
+from tunebook.models.find import EMBEDDED_FOLDER
+from tunebook.recipe.load import read_resolved
+from tunebook.workflows.train import load_recipe, start_run
+from tunebook.workflows.training import run_to_end
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """A copy of the embedded model in a folder that can be written over."""
+    return Path(shutil.copytree(EMBEDDED_FOLDER, tmp_path / "base"))
+
+
+@pytest.fixture
+def write(
+    base: Path, write_data: Callable[..., Path], write_run: Callable[..., Path]
+) -> Callable[..., Path]:
+    """Give a function that writes a short LoRA run on that base, with changes."""
+    rows = [{"instruction": f"Greet friend {n}.", "output": f"Hello, {n}."} for n in range(40)]
+    data = write_data("friends.json", rows)
+    short = {
+        "method": "lora",
+        "model": str(base),
+        "lora": {"rank": 2},
+        "evaluate": {"canary": 0, "prompts": []},
+        "train": {"max_steps": 2, "effective_batch_size": 4},
+    }
+    return lambda name, **changes: write_run(data, name, **{**short, **changes})
+
+
+def train_here(run_file: Path) -> RunFolder:
+    run = start_run(run_file.parent, load_recipe(run_file, (), run_file.parent))
+    with EventWriter(run, 1) as events:
+        run_to_end(run, events, lambda: None, lambda: None)
+    return run
+
+
+def untrain(base: Path) -> None:
+    """Write another model of the same shape over a model."""
+    weights = base / "model.safetensors"
+    tensors = {k: v + 0.01 * torch.ones_like(v) for k, v in load_file(weights).items()}
+    save_file(tensors, weights, metadata={"format": "pt"})
+
+
+@pytest.mark.defect(18, "parent-mismatch", "training")
+def test_an_adapter_goes_on_only_on_the_base_it_was_trained_on(
+    base: Path, write: Callable[..., Path]
+) -> None:
+    first = train_here(write("first"))
+    trained_on = weights_hash(base)
+    assert read_resolved(first.resolved_yaml.read_text())[1]["base_weights"] == trained_on
+    second = write("second", model="run:first")
+    healthy = start_run(second.parent, load_recipe(second, (), second.parent))
+    assert read_resolved(healthy.resolved_yaml.read_text())[1]["base_weights"] == trained_on
+
+    untrain(base)
+    third = write("third", model="run:first")
+    with pytest.raises(ParentMismatch, match="parent-mismatch: the adapter of run first") as found:
+        start_run(third.parent, load_recipe(third, (), third.parent))
+    for content in (trained_on, weights_hash(base)):
+        assert content[:12] in str(found.value)
+    assert found.value.exit_code == 2
+    assert not RunFolder(third.parent, "third").path.exists()
+
+
+def test_a_parent_that_is_damaged_or_gone_is_refused(write: Callable[..., Path]) -> None:
+    first = train_here(write("first"))
+    weights = first.final / "adapter_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    for named, said in (
+        ("run:first", r"adapter_model\.safetensors is damaged.*say model: run:first/step-2"),
+        ("run:first/step-9", "no step-9 weights; give run:NAME of a finished run"),
+    ):
+        second = write("second", model=named)
+        with pytest.raises(RunFileError, match=said):
+            start_run(second.parent, load_recipe(second, (), second.parent))
+    (first.final / "MANIFEST.json").unlink()
+    second = write("second", model="run:first")
+    with pytest.raises(RunFileError, match="the folder was never completed"):
+        start_run(second.parent, load_recipe(second, (), second.parent))
