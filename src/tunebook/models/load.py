@@ -16,8 +16,9 @@ from transformers.utils.logging import disable_progress_bar
 from tunebook.errors import ModelError
 from tunebook.models.attention import FLAT, register_flat_attention
 from tunebook.models.find import find_model
+from tunebook.models.layers import find_layers, layer_numbers
 from tunebook.models.tokenizer import copy_tokenizer
-from tunebook.recipe.tree import Lora
+from tunebook.recipe.methods import Lora
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -143,7 +144,8 @@ def add_lora(loaded: LoadedModel, lora: Lora, base_name: str, seed: int) -> Load
 def wrap_in_lora(causal: Any, lora: Lora) -> Any:
     """Freeze a model and put a LoRA adapter on it, made on the default device.
 
-    The model's modules are changed in place. Raises ModelError when no module has the given names.
+    The model's modules are changed in place. Raises ModelError when no module has the given names,
+    or no layer the given number.
     """
     # peft costs seconds to import and only adapter runs need it.
     from peft import LoraConfig, get_peft_model
@@ -153,8 +155,15 @@ def wrap_in_lora(causal: Any, lora: Lora) -> Any:
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=lora.target_modules,
+        use_rslora=lora.variant == "rslora",
+        use_dora=lora.variant == "dora",
         task_type="CAUSAL_LM",
     )
+    if lora.layers != "all":
+        path, layers = find_layers(causal)
+        # Set afterwards: peft refuses them beside all-linear, which it turns into names later.
+        config.layers_to_transform = layer_numbers("lora.layers", lora.layers, len(layers))
+        config.layers_pattern = path.rpartition(".")[2]
     try:
         with warnings.catch_warnings():
             # GPT-2's weights are transposed, which peft finds out by itself; ranks for experts are

@@ -28,7 +28,7 @@ from tunebook.errors import ModelError
 from tunebook.models.find import EMBEDDED, find_config, has_pickled_weights
 from tunebook.models.load import quieten_transformers, without_bad_pad, wrap_in_lora
 from tunebook.recipe.home import expand_home
-from tunebook.recipe.tree import Lora
+from tunebook.recipe.methods import Lora
 
 Shape = tuple[int, ...]
 

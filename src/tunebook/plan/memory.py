@@ -5,12 +5,13 @@ What a rehearsal cannot see is added by formulas, each of which is stated in the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from tunebook.allocator import ALLOCATOR, allocator_settings
 from tunebook.errors import TunebookError
+from tunebook.models.layers import find_layers
 from tunebook.plan.batch_shapes import Sizes
 from tunebook.plan.devices import Device
 from tunebook.plan.rehearsal import ADAPTERS, Peak, Rehearsal, Shape, has_like_layers
@@ -125,7 +126,8 @@ class MemoryPlanner:
     @property
     def _is_long(self) -> bool:
         config = self.setting.config
-        return self._rehearsal.n_layers > _SHORT[1] and has_like_layers(config)
+        long = self._rehearsal.n_layers > _SHORT[1] and has_like_layers(config)
+        return long and self._rehearsal.learns_alike()
 
     def _on_all_layers(self, rehearse: Callable[[Rehearsal], Peak]) -> Peak:
         """Rehearse all layers, or a few and take all others to add what one of these adds."""
@@ -255,24 +257,19 @@ class MemoryPlanner:
         return Peak(sum(parts.values()) if peak.parts else peak.n_bytes // n, parts)
 
     def _largest_layer(self) -> int:
-        layers = _layers(self._rehearsal.causal)
+        layers = find_layers(self._rehearsal.causal)[1]
         return max((sum(p.nbytes for p in layer.parameters()) for layer in layers), default=0)
 
     def _outside_layers(self) -> int:
-        within = {id(p) for layer in _layers(self._rehearsal.causal) for p in layer.parameters()}
+        within = {
+            id(p) for layer in find_layers(self._rehearsal.causal)[1] for p in layer.parameters()
+        }
         causal = self._rehearsal.causal
         return sum(p.nbytes for p in causal.parameters() if id(p) not in within)
 
 
 def _with_accumulation(shape: Shape, accumulates: bool) -> tuple[Shape, ...]:
     return (Shape((2,), (1,)), shape) if accumulates else (shape,)
-
-
-def _layers(causal: Any) -> Sequence[Any]:
-    from torch import nn
-
-    found = [list(m) for m in causal.modules() if isinstance(m, nn.ModuleList)]
-    return max(found, key=len, default=[])
 
 
 def _sharding_words(setting: Setting) -> str:

@@ -19,6 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tunebook.data.batches import MicroBatch
 from tunebook.models.attention import FLAT, own_attention, register_flat_attention
+from tunebook.models.layers import find_layers
 from tunebook.models.load import LoadedModel, quieten_transformers, set_checkpointing
 from tunebook.models.packed import pack_linear_layers
 from tunebook.models.skeleton import add_lora_to_skeleton, build_skeleton
@@ -94,6 +95,7 @@ class Rehearsal:
         scorer: Scorer | None = None,
         layers: int | None = None,
     ) -> None:
+        self._recipe = recipe
         config = copy.deepcopy(config)
         if layers is not None:
             _shorten(config, layers)
@@ -127,6 +129,16 @@ class Rehearsal:
             self.optimization = self._optimize(recipe)
             self._sample = WeightSample(self.optimization.masters)
         self.at_rest = self.live.now
+
+    def learns_alike(self) -> bool:
+        """Tell whether every layer learns as every other, and a shorter model can stand for it."""
+        if self._recipe.method in ADAPTERS and self._recipe.lora.layers != "all":
+            return False
+        kinds = [
+            [(p.shape, p.requires_grad) for p in layer.parameters()]
+            for layer in find_layers(self.causal)[1]
+        ]
+        return all(kind == kinds[0] for kind in kinds)
 
     def _optimize(self, recipe: Recipe) -> Optimization:
         """Make the optimizer and its state, which its first update makes."""

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from tunebook.recipe.chess import Chess
 from tunebook.recipe.device_names import device_name
 from tunebook.recipe.finding_names import finding_name
+from tunebook.recipe.methods import Lora, Quantization, Relora
 from tunebook.recipe.section import Section
 
 Percent = Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")]
@@ -109,35 +110,6 @@ class Validation(Section):
         if self.path is not None and self.fraction is not None:
             raise ValueError("give either `fraction` or `path`, not both")
         return self
-
-
-class Lora(Section):
-    """The adapter of method lora (Hu et al. 2021); it is scaled by alpha / rank."""
-
-    rank: int = Field(16, gt=0, description="Rank of the update.")
-    alpha: float = Field(16, gt=0, description="The update is scaled by alpha / rank.")
-    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the adapter's input.")
-    target_modules: str | list[str] = Field(
-        "all-linear", description="Module names, or all-linear (every linear layer but the head)."
-    )
-
-
-class Quantization(Section):
-    """How method qlora stores the frozen weights (Dettmers et al. 2023)."""
-
-    bits: Literal[4] = Field(4, description="Bits per frozen weight.")
-    kind: Literal["nf4"] = Field("nf4", description="The 16 values that 4 bits stand for.")
-    double: bool = Field(True, description="Store the scales of blocks in 8 bits too.")
-
-
-class Relora(Section):
-    """How often method relora adds its adapter to the weights (Lialin et al. 2023)."""
-
-    merge_every: int = Field(150, gt=0, description="Steps between two merges.")
-    warmup_steps: int = Field(10, ge=0, description="Warm-up after each merge.")
-    reset_optimizer: float = Field(
-        0.9, ge=0, le=1, description="Share of the optimizer's state forgotten at each merge."
-    )
 
 
 class Train(Section):

@@ -1,0 +1,77 @@
+"""The sections of a run file that belong to one method of training each."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from tunebook.recipe.section import Section
+
+_LAST = re.compile(r"last:[1-9]\d*")
+
+
+def _names_layers(layers: str | list[int]) -> str | list[int]:
+    whole = all(n >= 0 for n in layers) if isinstance(layers, list) else False
+    named = isinstance(layers, str) and (layers == "all" or _LAST.fullmatch(layers))
+    if not layers or not (whole or named):
+        raise ValueError("must be all, last:N, or a list of layers counted from 0, as [0, 5]")
+    return layers
+
+
+Layers = Annotated[str | list[int], AfterValidator(_names_layers)]
+
+
+class Lora(Section):
+    """The adapter of method lora (Hu et al. 2021)."""
+
+    rank: int = Field(16, gt=0, description="Rank of the update.")
+    alpha: float = Field(
+        16,
+        gt=0,
+        description="The update is scaled by alpha / rank, with variant rslora by alpha / "
+        "sqrt(rank).",
+    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the adapter's input.")
+    target_modules: str | list[str] = Field(
+        "all-linear", description="Module names, or all-linear (every linear layer but the head)."
+    )
+    layers: Layers = Field(
+        "all",
+        description="Layers that get an adapter: all, the last few (last:3), or named ones counted "
+        "from 0 ([0, 5]).",
+    )
+    variant: Literal["lora", "rslora", "dora"] = Field(
+        "lora",
+        description="rslora: scaled so that large ranks learn as fast (Kalajdzievski 2023); dora: "
+        "the length of each weight row is trained apart (Liu et al. 2024).",
+    )
+
+    @model_validator(mode="after")
+    def _layers_of_names(self) -> Lora:
+        regex = isinstance(self.target_modules, str) and self.target_modules != "all-linear"
+        if regex and self.layers != "all":
+            raise ValueError(
+                "`layers` goes with `target_modules: all-linear` or a list of names, not with a "
+                "pattern, which can name layers itself"
+            )
+        return self
+
+
+class Quantization(Section):
+    """How method qlora stores the frozen weights (Dettmers et al. 2023)."""
+
+    bits: Literal[4] = Field(4, description="Bits per frozen weight.")
+    kind: Literal["nf4"] = Field("nf4", description="The 16 values that 4 bits stand for.")
+    double: bool = Field(True, description="Store the scales of blocks in 8 bits too.")
+
+
+class Relora(Section):
+    """How often method relora adds its adapter to the weights (Lialin et al. 2023)."""
+
+    merge_every: int = Field(150, gt=0, description="Steps between two merges.")
+    warmup_steps: int = Field(10, ge=0, description="Warm-up after each merge.")
+    reset_optimizer: float = Field(
+        0.9, ge=0, le=1, description="Share of the optimizer's state forgotten at each merge."
+    )
