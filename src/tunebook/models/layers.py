@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import nn
@@ -33,7 +37,53 @@ def layer_numbers(key: str, wanted: str | list[int], n_layers: int) -> list[int]
             return list(range(n_layers - n_last, n_layers))
     elif max(wanted) < n_layers:
         return sorted(set(wanted))
-    raise ModelError(
+    raise _no_such_layer(key, wanted, n_layers)
+
+
+def freeze_modules(causal: Any, names: Sequence[str]) -> tuple[str, ...]:
+    """Keep modules of a model from learning; gives what else that means, one sentence each.
+
+    A name is a module's path, the end of one (`embed_tokens`), a pattern of either (`*norm*`), or
+    layers counted from 0 (`layers:0-5`). Raises ModelError for a name that no module has, or that
+    leaves nothing to train.
+    """
+    if not names:
+        return ()
+    for name in names:
+        parameters = [p for module in _named(causal, name) for p in module.parameters()]
+        if not parameters:
+            raise ModelError(f"`freeze` names {name!r}, which has no weights; leave it out")
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+    if not any(p.requires_grad for p in causal.parameters()):
+        raise ModelError(f"`freeze: {list(names)}` leaves nothing to train; name fewer modules")
+    embedding, head = causal.get_input_embeddings(), causal.get_output_embeddings()
+    if head is None or head.weight is not embedding.weight or head.weight.requires_grad:
+        return ()
+    return ("freeze: the head is the embedding's own weight here, so both are frozen",)
+
+
+def _named(causal: Any, name: str) -> list[nn.Module]:
+    found = re.fullmatch(r"layers:(\d+)(?:-(\d+))?", name)
+    if found:
+        layers = find_layers(causal)[1]
+        first, last = int(found[1]), int(found[2] or found[1])
+        if not first <= last < len(layers):
+            raise _no_such_layer("freeze", name, len(layers))
+        return layers[first : last + 1]
+    modules = {path: module for path, module in causal.named_modules() if path}
+    wanted = [path for path in modules if any(fnmatchcase(path, n) for n in (name, f"*.{name}"))]
+    if not wanted:
+        ends = {path.rpartition(".")[2]: None for path in modules}
+        known = [end for end in ends if not end.isdigit()]
+        near = difflib.get_close_matches(name, [*known, *modules], n=1)
+        way_out = f"did you mean {near[0]}?" if near else f"there are {', '.join(known[:20])}"
+        raise ModelError(f"`freeze` names {name!r}, which no module of the model is; {way_out}")
+    return [modules[path] for path in wanted]
+
+
+def _no_such_layer(key: str, wanted: object, n_layers: int) -> ModelError:
+    return ModelError(
         f"`{key}` is {wanted!r}, and the model has {n_layers} layers, 0 to {n_layers - 1}; name "
         "some of these"
     )

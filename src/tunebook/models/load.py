@@ -28,7 +28,8 @@ class LoadedModel:
     """A model ready for the step. `network` is what is called; `causal` the model inside it.
 
     They differ only when an adapter wraps the model. `flat` says that rows of several documents
-    may be given at once. `unexpected` are weights in its files that it has no use for.
+    may be given at once. `unexpected` are weights in its files that it has no use for, `notes` what
+    was done to it that its user may not expect.
     """
 
     network: Any
@@ -37,6 +38,7 @@ class LoadedModel:
     flat: bool
     context_length: int | None
     unexpected: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def device(self) -> torch.device:

@@ -54,14 +54,15 @@ class Cost:
     """Floating-point operations of a forward pass, per token; `head` per target token.
 
     `backward` is what the backward pass costs in forward passes: 2, or 1 where the weights are
-    frozen and only activations need a gradient (attention has no weights: always 2).
+    frozen and only activations need a gradient (attention has no weights: always 2). Where some of
+    the weights are frozen it is between, which is too much if these are the lowest.
     """
 
     body: float
     head: float
     attention: float
     adapter: float
-    backward: int
+    backward: float
 
     def forward(self, tokens: float, target_tokens: float) -> float:
         """Count the operations of scoring tokens."""
@@ -102,7 +103,7 @@ def count_cost(
         # Scores and their products with the values, 2 x 2 operations, half of them masked away.
         attention=2.0 * layers * heads * head_dim * context,
         adapter=2.0 * parameters.adapter,
-        backward=2 if method == "full" else 1,
+        backward=1 + parameters.trainable / parameters.total if method == "full" else 1,
     )
 
 

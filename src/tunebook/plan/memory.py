@@ -70,7 +70,7 @@ class MemoryPlanner:
         self.setting = setting
         self._rehearsal = self._rehearse()
         self.parameters = self._rehearsal.parameters
-        self.adapter_words = self._rehearsal.adapter_words
+        self.words = tuple(filter(None, (self._rehearsal.adapter_words, *self._rehearsal.notes)))
         self._trained: dict[tuple[Shape, ...], Peak] = {}
         self._short: list[Rehearsal] | None = None
         self._failed: str | None = None

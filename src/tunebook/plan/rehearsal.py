@@ -19,7 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tunebook.data.batches import MicroBatch
 from tunebook.models.attention import FLAT, own_attention, register_flat_attention
-from tunebook.models.layers import find_layers
+from tunebook.models.layers import find_layers, freeze_modules
 from tunebook.models.load import LoadedModel, quieten_transformers, set_checkpointing
 from tunebook.models.packed import pack_linear_layers
 from tunebook.models.skeleton import add_lora_to_skeleton, build_skeleton
@@ -107,6 +107,7 @@ class Rehearsal:
         register_flat_attention()
         causal = build_skeleton(config).to(_DTYPES[precision])
         flat = _attend(causal, recipe.attention)
+        self.notes = freeze_modules(causal, recipe.freeze)
         adapted = recipe.method in ADAPTERS
         network = add_lora_to_skeleton(causal, recipe.lora) if adapted else causal
         self.network, self.causal = network, causal
@@ -132,7 +133,10 @@ class Rehearsal:
 
     def learns_alike(self) -> bool:
         """Tell whether every layer learns as every other, and a shorter model can stand for it."""
-        if self._recipe.method in ADAPTERS and self._recipe.lora.layers != "all":
+        recipe = self._recipe
+        if any(name.startswith("layers:") for name in recipe.freeze):
+            return False
+        if recipe.method in ADAPTERS and recipe.lora.layers != "all":
             return False
         kinds = [
             [(p.shape, p.requires_grad) for p in layer.parameters()]

@@ -283,6 +283,11 @@ class Recipe(Section):
     lora: Lora = Field(Lora(), description="Used by methods lora, qlora and relora.")
     quantization: Quantization = Field(Quantization(), description="Used by method qlora.")
     relora: Relora = Field(Relora(), description="Used by method relora.")
+    freeze: list[str] = Field(
+        [],
+        description="With method full, what does not learn: modules by name or pattern "
+        "(embed_tokens, *norm*), layers counted from 0 (layers:0-5).",
+    )
     train: Train = Field(Train(), description="Optimizer, batch and schedule.")
     evaluate: Evaluate = Field(Evaluate(), description="What is measured while training.")
     checkpoint: Checkpoint = Field(Checkpoint(), description="When the run is saved.")
@@ -322,6 +327,11 @@ class Recipe(Section):
             object.__setattr__(self, key, value)
         if self.part is not None and self.part > (self.parts or 0):
             raise ValueError(f"`part: {self.part}` needs `parts` of at least that many")
+        if self.freeze and self.method != "full":
+            raise ValueError(
+                f"`freeze` is for method full: with {self.method} all weights but the adapter are "
+                "frozen; say freeze: [], and lora.layers for where the adapter is"
+            )
         if self.overlong == "split" and not text:
             raise ValueError("`overlong: split` is for stage cpt; use drop or cut")
         return self

@@ -157,6 +157,8 @@ def build(run: Run, checkpoint: Path | None, checkpointing: bool) -> None:
     )
     run.optimization = Optimization(run.loaded.trainable(), run.recipe.train)
     run.gradient_checkpointing = checkpointing
+    for note in run.loaded.notes:
+        run.say(note)
     # What loading takes for a moment is not what training is planned to need.
     run.loading_peak_bytes = peak_bytes(run.loaded.device)
     reset_peak(run.loaded.device)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from tunebook.models.layers import freeze_modules
 from tunebook.models.load import (
     LoadedModel,
     add_lora,
@@ -41,6 +42,7 @@ def build_model(
     loaded = load_model(base, device=device, precision=precision, attention=recipe.attention)
     # Its tokenizer is saved with the weights: a checkpoint's folder will be gone by then.
     loaded = replace(loaded, folder=codec.folder)
+    loaded = replace(loaded, notes=freeze_modules(loaded.causal, recipe.freeze))
     # Checked before an adapter is added: a fresh one changes nothing, and the check stays plain.
     scorer = choose_scorer(loaded, codec.vocab_size)
     if recipe.method == "lora":

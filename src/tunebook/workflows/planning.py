@@ -219,7 +219,7 @@ def _plan(
     batch = recipe.train.effective_batch_size
     epochs = horizon.total_rows / horizon.rows_per_epoch if horizon else 0
     probe = subject.probe
-    words = [word for word in (chosen.word, planner.adapter_words) if word]
+    words = [word for word in (chosen.word, *planner.words) if word]
     return Plan(
         model=recipe.model,
         method=recipe.method,

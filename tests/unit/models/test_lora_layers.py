@@ -136,7 +136,7 @@ def test_a_plan_counts_named_layers_and_rehearses_them_all() -> None:
 
     few, kept = planned(Lora(rank=R, layers="last:2"))
     assert few.parameters.trainable == 2 * PER_LAYER["llama"]
-    assert few.adapter_words == f"2 layers x {PER_LAYER['llama']:,}"
+    assert few.words[0] == f"2 layers x {PER_LAYER['llama']:,}"
     # The eight layers below need no gradient, so what they made is not kept.
     assert kept < planned(Lora(rank=R))[1] / 2
     dora, _ = planned(Lora(rank=R, variant="dora"))

@@ -56,6 +56,7 @@ def real_peak(config: Any, run: Recipe) -> int:
     from transformers import AutoModelForCausalLM
 
     from tunebook.models.attention import FLAT, register_flat_attention
+    from tunebook.models.layers import freeze_modules
     from tunebook.models.load import LoadedModel, wrap_in_lora
     from tunebook.step.forward import Scorer
     from tunebook.step.movement import WeightSample
@@ -65,6 +66,7 @@ def real_peak(config: Any, run: Recipe) -> int:
     register_flat_attention()
     causal = AutoModelForCausalLM.from_config(config)
     causal.set_attn_implementation(FLAT)
+    freeze_modules(causal, run.freeze)
     network = wrap_in_lora(causal, run.lora) if run.method == "lora" else causal
     loaded = LoadedModel(network, causal, Path(), True, None)
     optimization = Optimization(loaded.trainable(), run.train)
@@ -100,19 +102,25 @@ def real_peak(config: Any, run: Recipe) -> int:
     return most
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
+FROZEN = {"freeze": ["layers:0", "embed_tokens"]}
+LAST_DORA = {"method": "lora", "lora": {"layers": "last:1", "variant": "dora"}}
+
+
+@pytest.mark.parametrize("changes", [{"method": "full"}, {"method": "lora"}, FROZEN, LAST_DORA])
 @pytest.mark.parametrize("make", [gpt2, llama])
-def test_the_rehearsed_peak_is_that_of_a_real_step(make: Any, method: str) -> None:
-    run = recipe(method=method)
+def test_the_rehearsed_peak_is_that_of_a_real_step(make: Any, changes: Any) -> None:
+    if make is gpt2 and "freeze" in changes:
+        changes = {"freeze": ["layers:0", "wte"]}
+    run = recipe(**changes)
     rehearsed = Rehearsal(make(), run, "fp32", on_cuda=False).train((SHAPE,))
     assert sum(rehearsed.parts.values()) == rehearsed.n_bytes
     assert rehearsed.n_bytes == pytest.approx(real_peak(make(), run), rel=0.02)
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
-def test_layers_that_are_not_rehearsed_are_foretold_exactly(method: str) -> None:
-    planner = MemoryPlanner(setting(llama(12), method=method))
-    whole = Rehearsal(llama(12), recipe(method=method), "fp32", on_cuda=True).train((SHAPE,))
+@pytest.mark.parametrize("changes", [{"method": "full"}, {"method": "lora"}, {"freeze": ["mlp"]}])
+def test_layers_that_are_not_rehearsed_are_foretold_exactly(changes: Any) -> None:
+    planner = MemoryPlanner(setting(llama(12), **changes))
+    whole = Rehearsal(llama(12), recipe(**changes), "fp32", on_cuda=True).train((SHAPE,))
     assert planner.train_peak(SHAPE, accumulates=False).n_bytes == whole.n_bytes
 
 
