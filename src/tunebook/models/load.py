@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,9 @@ from tunebook.errors import ModelError
 from tunebook.models.attention import FLAT, register_flat_attention
 from tunebook.models.find import find_model
 from tunebook.models.layers import find_layers, layer_numbers
+from tunebook.models.quantize import keep_layout, quantizing_config, weight_count
 from tunebook.models.tokenizer import copy_tokenizer
-from tunebook.recipe.methods import Lora
+from tunebook.recipe.methods import Lora, Quantization
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -51,9 +54,12 @@ class LoadedModel:
         return {n: p for n, p in self.network.named_parameters() if p.requires_grad}
 
     def counts(self) -> dict[str, int]:
-        """Count parameters: `total` of the base (tied once), `trainable`, `adapter`."""
+        """Count parameters: `total` of the base (tied once), `trainable`, `adapter`.
+
+        A 4-bit weight counts as one weight, not as the half byte it is stored in.
+        """
         adapter = sum(p.numel() for n, p in self.network.named_parameters() if "lora_" in n)
-        total = sum(p.numel() for p in self.network.parameters()) - adapter
+        total = sum(weight_count(p) for p in self.network.parameters()) - adapter
         return {
             "total": total,
             "trainable": sum(p.numel() for p in self.trainable().values()),
@@ -96,13 +102,25 @@ def quieten_transformers() -> None:
     disable_progress_bar()
 
 
-def load_model(model: str, *, device: str, precision: str, attention: str) -> LoadedModel:
-    """Load weights from safetensors onto a device.
+def load_model(
+    model: str,
+    *,
+    device: str,
+    precision: str,
+    attention: str,
+    quantization: Quantization | None = None,
+) -> LoadedModel:
+    """Load weights from safetensors onto a device, in 4 bits where `quantization` says how.
 
-    Raises ModelError when transformers does not know the architecture, or when a weight of the
-    architecture is missing from the files (it would silently start random).
+    Raises ModelError when transformers does not know the architecture, when a weight of the
+    architecture is missing from the files (it would silently start random), or when this machine
+    cannot quantize.
     """
     folder = find_model(model)
+    dtype = _DTYPES[precision]
+    quantizing = None
+    if quantization is not None:
+        quantizing = quantizing_config(quantization, device, dtype)
     register_flat_attention()
     wanted = FLAT if attention == "auto" else attention
     quieten_transformers()
@@ -111,8 +129,10 @@ def load_model(model: str, *, device: str, precision: str, attention: str) -> Lo
         causal, loading = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
-            dtype=_DTYPES[precision],
+            dtype=dtype,
             attn_implementation=wanted,
+            quantization_config=quantizing,
+            device_map=None if quantizing is None else {"": device},
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
@@ -126,7 +146,10 @@ def load_model(model: str, *, device: str, precision: str, attention: str) -> Lo
             f"model {model!r}: {len(names)} weights are not in its files and would start random, "
             f"the first of them {names[0]}; use a complete model"
         )
-    causal.to(device)
+    if quantizing is None:
+        causal.to(device)
+    else:
+        keep_layout(causal)
     length = getattr(config, "max_position_embeddings", None)
     unexpected = tuple(sorted(loading["unexpected_keys"]))
     return LoadedModel(causal, causal, folder, attention == "auto", length, unexpected)
@@ -167,21 +190,26 @@ def wrap_in_lora(causal: Any, lora: Lora) -> Any:
         config.layers_to_transform = layer_numbers("lora.layers", lora.layers, len(layers))
         config.layers_pattern = path.rpartition(".")[2]
     try:
-        with warnings.catch_warnings():
-            # GPT-2's weights are transposed, which peft finds out by itself; ranks for experts are
-            # peft's own and not ours; an attribute of transformers it knows by its old name.
-            for told in (
-                "fan_in_fan_out is set to",
-                "The following .*_pattern keys",
-                ".*deprecated",
-            ):
-                warnings.filterwarnings("ignore", message=told)
+        with _peft_as_it_is():
             return get_peft_model(causal, config, autocast_adapter_dtype=False)
     except ValueError as error:
         raise ModelError(
             f"lora.target_modules {lora.target_modules!r}: {str(error).splitlines()[0]}; "
             "all-linear adapts every linear layer"
         ) from None
+
+
+@contextmanager
+def _peft_as_it_is() -> Iterator[None]:
+    """Leave out what peft tells and nobody can act on.
+
+    GPT-2's weights are transposed, which it finds out by itself; ranks for experts are its own and
+    not ours; an attribute of transformers it knows by its old name.
+    """
+    with warnings.catch_warnings():
+        for told in ("fan_in_fan_out is set to", "The following .*_pattern keys", ".*deprecated"):
+            warnings.filterwarnings("ignore", message=told)
+        yield
 
 
 def without_bad_pad(config: Any) -> Any:
@@ -211,9 +239,10 @@ def load_adapter(loaded: LoadedModel, folder: Path) -> LoadedModel:
     """Put a saved adapter on its base model, ready to be trained further."""
     from peft import PeftModel
 
-    network = PeftModel.from_pretrained(
-        loaded.causal, str(folder), is_trainable=True, autocast_adapter_dtype=False
-    )
+    with _peft_as_it_is():
+        network = PeftModel.from_pretrained(
+            loaded.causal, str(folder), is_trainable=True, autocast_adapter_dtype=False
+        )
     return replace(loaded, network=network)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
 _BLOCK = 64
@@ -19,17 +20,19 @@ _SCALES = 256
 
 
 class _Product(torch.autograd.Function):
-    """x @ W, where W is there only while it is used."""
+    """x @ W + b, where W is there only while it is used."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, n_in: int, n_out: int) -> torch.Tensor:
+    def forward(
+        ctx: Any, x: torch.Tensor, n_in: int, n_out: int, bias: torch.Tensor | None
+    ) -> torch.Tensor:
         ctx.sizes = (n_in, n_out)
-        return x @ x.new_empty(n_in, n_out)
+        return functional.linear(x, x.new_empty(n_out, n_in), bias)
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
         n_in, n_out = ctx.sizes
-        return grad @ grad.new_empty(n_out, n_in), None, None
+        return grad @ grad.new_empty(n_out, n_in), None, None, None
 
 
 def packed_bytes(n_weights: int, *, double: bool) -> int:
@@ -58,8 +61,7 @@ def pack_linear_layers(causal: nn.Module, *, double: bool) -> None:
 
 def _make_forward(module: nn.Module, n_in: int, n_out: int) -> Any:
     def forward(x: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = _Product.apply(x, n_in, n_out)  # type: ignore[no-untyped-call]
-        bias = module.bias
-        return out if bias is None else out + bias  # type: ignore[operator]
+        # peft copies what a 4-bit layer gives, before it adds to it.
+        return _Product.apply(x, n_in, n_out, module.bias).clone()  # type: ignore[no-untyped-call]
 
     return forward

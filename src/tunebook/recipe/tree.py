@@ -232,8 +232,8 @@ class Recipe(Section):
     )
     method: Literal["full", "lora", "qlora", "relora"] = Field(
         "full",
-        description="full or lora; qlora and relora can be planned, not yet trained by this "
-        "release.",
+        description="full; lora; qlora (lora on a base in 4 bits, extra quant); relora can be "
+        "planned, not yet trained by this release.",
     )
     seed: int = Field(0, ge=0, lt=2**32, description="Decides data order, samples and dropout.")
     device: Annotated[str, AfterValidator(device_name)] = Field(

@@ -217,9 +217,7 @@ def describe(run: Run) -> None:
         {
             "parameters": training.loaded.counts(),
             "device": str(training.loaded.device),
-            "precision": "bf16 with fp32 master weights"
-            if training.optimization.uses_masters
-            else "fp32",
+            "precision": _precision_words(run),
             "attention": "flat rows, per document" if training.scorer.flat else "the model's own",
             "steps": horizon.total_steps,
             "rows_per_epoch": horizon.rows_per_epoch,
@@ -232,6 +230,15 @@ def describe(run: Run) -> None:
             "first_batch": [line for batch in first[:1] for line in _marked(run.codec, batch)][:8],
         },
     )
+
+
+def _precision_words(run: Run) -> str:
+    words = "bf16 with fp32 master weights" if run.optimization.uses_masters else "fp32"
+    if run.recipe.method == "qlora":
+        quantization = run.recipe.quantization
+        double = ", double quantized" if quantization.double else ""
+        return f"frozen weights in {quantization.kind}{double}; the rest in {words}"
+    return words
 
 
 def _marked(codec: Codec, batch: MicroBatch) -> list[dict[str, str]]:

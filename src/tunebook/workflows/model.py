@@ -39,13 +39,19 @@ def build_model(
     device = choose_device(recipe.device)
     precision = choose_precision(recipe.precision, device)
     base = str(checkpoint) if checkpoint and recipe.method == "full" else recipe.model
-    loaded = load_model(base, device=device, precision=precision, attention=recipe.attention)
+    loaded = load_model(
+        base,
+        device=device,
+        precision=precision,
+        attention=recipe.attention,
+        quantization=recipe.quantization if recipe.method == "qlora" else None,
+    )
     # Its tokenizer is saved with the weights: a checkpoint's folder will be gone by then.
     loaded = replace(loaded, folder=codec.folder)
     loaded = replace(loaded, notes=freeze_modules(loaded.causal, recipe.freeze))
     # Checked before an adapter is added: a fresh one changes nothing, and the check stays plain.
     scorer = choose_scorer(loaded, codec.vocab_size)
-    if recipe.method == "lora":
+    if recipe.method in ("lora", "qlora"):
         start = checkpoint or environment.get("adapter")
         loaded = (
             load_adapter(loaded, Path(str(start)))

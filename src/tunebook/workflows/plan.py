@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from tunebook.book.places import RunFolder
@@ -54,9 +55,16 @@ def _not_measured(recipe: Recipe, error: TunebookError) -> str:
 
 def _planned_only(recipe: Recipe) -> tuple[str, ...]:
     """Say what this release plans and does not train."""
-    asked = [f"method: {recipe.method}"] if recipe.method in ("qlora", "relora") else []
+    asked = [f"method: {recipe.method}"] if recipe.method == "relora" else []
     asked += [f"devices: {recipe.devices}"] if recipe.devices > 1 else []
-    return tuple(f"`{text}` is planned only: this release does not train it" for text in asked)
+    words = [f"`{text}` is planned only: this release does not train it" for text in asked]
+    if _lacks_bitsandbytes(recipe):
+        words.append("to train it, and to try it out here: `pip install 'tunebook[quant]'`")
+    return tuple(words)
+
+
+def _lacks_bitsandbytes(recipe: Recipe) -> bool:
+    return recipe.method == "qlora" and find_spec("bitsandbytes") is None
 
 
 def _with_data(known: Known, cache_dir: Path, say: Say) -> Known:
@@ -83,7 +91,9 @@ def _try_out(known: Known, environment: dict[str, object]) -> TryOut | None:
     """Give what goes through the real model, where its weights and its device are here."""
     if known.weights.state != "complete" or not known.device.present:
         return None
-    if known.device.count > 1 or known.recipe.method not in ("full", "lora"):
+    if known.device.count > 1 or known.recipe.method == "relora":
+        return None
+    if _lacks_bitsandbytes(known.recipe):
         return None
     if (known.weights.n_stored or 0) > _MOST_PROBED_PARAMETERS:
         return None

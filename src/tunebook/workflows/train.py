@@ -15,6 +15,7 @@ import os
 import platform
 import shutil
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -235,11 +236,16 @@ def _unusable(named: str, parent: RunFolder, error: CheckpointError) -> RunFileE
 
 
 def _refuse_planned_only(recipe: Recipe) -> None:
-    """Raise RunFileError for what this release plans and does not train."""
-    if recipe.method in ("qlora", "relora"):
+    """Raise RunFileError for what can be planned here and not be trained."""
+    if recipe.method == "relora":
         raise RunFileError(
             f"`method: {recipe.method}` can be planned (`tunebook plan`) but not trained by this "
             "release; say method: lora, or full"
+        )
+    if recipe.method == "qlora" and find_spec("bitsandbytes") is None:
+        raise RunFileError(
+            "`method: qlora` needs bitsandbytes, which is not installed: "
+            "`pip install 'tunebook[quant]'`, or say method: lora"
         )
     if recipe.devices > 1:
         raise RunFileError(
@@ -282,17 +288,19 @@ def find_weights(book: Path, model: str) -> tuple[RunFolder, Path]:
 
 def _base_of_adapter(recipe: Recipe, parent: RunFolder) -> str:
     """Give the model that a run's adapter is for; RunFileError when it cannot be trained on."""
-    if recipe.method != "lora":
-        raise RunFileError(
-            f"model {recipe.model!r}: run {parent.name} trained an adapter, which only method lora "
-            "trains on; say method: lora, or name a run of method full"
-        )
     then = read_resolved(parent.resolved_yaml.read_text(encoding="utf-8"))[0]
-    if then.lora != recipe.lora:
+    if recipe.method != then.method:
         raise RunFileError(
-            f"model {recipe.model!r}: its adapter keeps its form, and `lora` differs from that of "
-            f"run {parent.name}; say lora: {then.lora.model_dump()}"
+            f"model {recipe.model!r}: run {parent.name} trained an adapter, which only method "
+            f"{then.method} trains on; say method: {then.method}, or name a run of method full"
         )
+    for section in ("lora", "quantization") if recipe.method == "qlora" else ("lora",):
+        form = getattr(then, section)
+        if form != getattr(recipe, section):
+            raise RunFileError(
+                f"model {recipe.model!r}: its adapter keeps its form, and `{section}` differs from "
+                f"that of run {parent.name}; say {section}: {form.model_dump()}"
+            )
     return then.model
 
 
@@ -300,6 +308,8 @@ def describe_environment(loaded: LoadedRecipe) -> dict[str, object]:
     """Collect what a later reader needs to know of this machine, without importing torch."""
     versions = {"tunebook": __version__, "python": platform.python_version()}
     versions |= {name: importlib.metadata.version(name) for name in _PACKAGES}
+    if loaded.recipe.method == "qlora":
+        versions["bitsandbytes"] = importlib.metadata.version("bitsandbytes")
     return {
         "versions": versions,
         "platform": platform.platform(),

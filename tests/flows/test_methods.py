@@ -1,0 +1,69 @@
+"""Runs of method qlora and relora, in this process: what they leave behind, and how they go on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+from test_train_flow import history, weights, write_run
+
+from tunebook.book.events import EventWriter, next_attempt, read_events
+from tunebook.book.places import RunFolder
+from tunebook.errors import RunEnded
+from tunebook.workflows.train import load_recipe, start_run
+from tunebook.workflows.training import run_to_end
+
+SHORT = {
+    "train": {"max_steps": 8, "micro_batch_size": 4},
+    "evaluate": {"every": 4, "canary": 0, "prompts": ["red"], "max_new_tokens": 4},
+    "checkpoint": {"every": 4},
+}
+
+
+def train(run: RunFolder, pause_after: int | None = None) -> None:
+    """Train a run to its end, or until it pauses after a step."""
+
+    def stop_code() -> int | None:
+        steps = [s.step for s in read_events(run).steps] if pause_after else []
+        return 143 if pause_after in steps else None
+
+    with EventWriter(run, next_attempt(run)) as events:
+        run_to_end(run, events, stop_code, lambda: None)
+
+
+def start(book: Path, name: str, model: Path, **changes: object) -> RunFolder:
+    return start_run(book, load_recipe(write_run(book, name, model, **changes), (), book))
+
+
+@pytest.mark.parametrize("method", ["qlora"])
+def test_a_run_that_was_resumed_ends_in_the_same_bits(
+    book: Path, tiny_gpt2: Path, method: str
+) -> None:
+    pytest.importorskip("bitsandbytes", reason="the extra `quant` is not installed")
+    changes = {**SHORT, "method": method}
+    whole = start(book, "whole", tiny_gpt2, **changes)
+    train(whole)
+    steps = read_events(whole).steps
+    assert all(0 < (s.changed_fraction or 0) <= 1 for s in steps[:-1])
+    assert read_events(whole).validations[-1].loss < read_events(whole).validations[0].loss
+    parted = start(book, "parted", tiny_gpt2, **changes)
+    with pytest.raises(RunEnded):
+        train(parted, pause_after=3)
+    train(parted)
+    assert weights(parted) == weights(whole)
+    assert history(parted) == history(whole)
+
+
+def test_a_child_of_a_4_bit_run_goes_on_with_its_adapter(book: Path, tiny_model: Path) -> None:
+    pytest.importorskip("bitsandbytes", reason="the extra `quant` is not installed")
+    first = start(book, "first", tiny_model, **SHORT, method="qlora")
+    train(first)
+    child = start(book, "child", Path("run:first"), **SHORT, method="qlora")
+    train(child)
+    before, after = (read_events(run).validations for run in (first, child))
+    assert after[0].loss == pytest.approx(before[-1].loss, abs=1e-6)
+    assert json.loads(child.plan_json.read_text())["probe"]["loss"] > 0
+    names = load_file(child.final / "adapter_model.safetensors")
+    assert names.keys() == load_file(first.final / "adapter_model.safetensors").keys()
