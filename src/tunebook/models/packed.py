@@ -62,6 +62,7 @@ def pack_linear_layers(causal: nn.Module, *, double: bool) -> None:
 def _make_forward(module: nn.Module, n_in: int, n_out: int) -> Any:
     def forward(x: torch.Tensor) -> torch.Tensor:
         # peft copies what a 4-bit layer gives, before it adds to it.
-        return _Product.apply(x, n_in, n_out, module.bias).clone()  # type: ignore[no-untyped-call]
+        out: torch.Tensor = _Product.apply(x, n_in, n_out, module.bias)  # type: ignore[no-untyped-call]
+        return out.clone()
 
     return forward

@@ -1,8 +1,8 @@
 """Frozen weights in 4 bits, as QLoRA has them (Dettmers et al. 2023), made by bitsandbytes.
 
 transformers puts bitsandbytes' layer in the place of every linear layer but the head, whichever way
-round the model's own layer keeps its weight (GPT-2's is transposed), and quantizes each weight as it
-is read. The same files give the same bits again.
+round the model's own layer keeps its weight (GPT-2's is transposed), and quantizes each weight as
+it is read. The same files give the same bits again.
 """
 
 from __future__ import annotations
