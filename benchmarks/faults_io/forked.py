@@ -1,0 +1,199 @@
+"""The real `tunebook` command and the real training process, without seconds of imports each time.
+
+The program that tests imports torch, transformers and tunebook once. `start` forks it and runs the
+command line in the fork; where the launcher would start `python -m tunebook.workflows.trainer` as
+a child, the fork forks again and calls the same `main` with the same pipe, session and log. All
+else, from arguments to exit codes, is the code that a user runs. Linux and macOS only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+TRAINER = "tunebook.workflows.trainer"
+
+
+def prepare() -> None:
+    """Import everything once, on one thread: forks of a process with threads may hang."""
+    os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", OMP_NUM_THREADS="1")
+    import peft  # noqa: F401
+    import torch
+    import transformers.models.auto.modeling_auto
+    import transformers.models.gpt2.modeling_gpt2
+    import transformers.models.gpt2.tokenization_gpt2  # noqa: F401
+
+    import tunebook.cli.live
+    import tunebook.cli.main
+    import tunebook.cli.result
+    import tunebook.cli.resume
+    import tunebook.cli.train
+    import tunebook.workflows.trainer
+    import tunebook.workflows.training  # noqa: F401
+
+    torch.set_num_threads(1)
+
+
+class ForkedProcess:
+    """Stands for `subprocess.Popen` where the launcher starts the training process."""
+
+    inside: Callable[[], None] = staticmethod(lambda: None)  # called first in the training process
+
+    def __init__(
+        self,
+        args: Sequence[str],
+        *,
+        stdin: int,
+        stdout: Any,
+        stderr: Any,
+        env: Mapping[str, str],
+        start_new_session: bool,
+    ) -> None:
+        assert TRAINER in args, args
+        assert stdin == subprocess.PIPE
+        assert start_new_session
+        read, write = os.pipe()
+        out, error = stdout.fileno(), stderr.fileno()
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(write)
+            os.setsid()
+            os.environ.update(env)
+            _run(read, out, error, lambda: _train(args[args.index(TRAINER) + 1 :]))
+        os.close(read)
+        self.stdin = os.fdopen(write, "wb")
+
+    def poll(self) -> int | None:
+        """Reap the process when it ended."""
+        if self.returncode is None:
+            found, status = os.waitpid(self.pid, os.WNOHANG)
+            if found:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it ends."""
+        ends = time.monotonic() + (timeout or 600)
+        while self.poll() is None:
+            if time.monotonic() > ends:
+                raise subprocess.TimeoutExpired(TRAINER, timeout or 600)
+            time.sleep(0.005)
+        assert self.returncode is not None
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Signal it, unless it ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill it."""
+        self.send_signal(signal.SIGKILL)
+
+
+def _train(args: Sequence[str]) -> int:
+    from tunebook.workflows.trainer import main
+
+    ForkedProcess.inside()
+    return main(*args)
+
+
+def _run(read: int, out: int, error: int, work: Callable[[], int]) -> None:
+    """Be a process of its own: streams, signals, exit code; never returns."""
+    code = 1
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        for target, source in ((0, read), (1, out), (2, error)):
+            os.dup2(source, target)
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
+        os.closerange(3, 256)
+        code = work()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
+        os._exit(code)
+
+
+class Command:
+    """A `tunebook` command in a fork, and the training process it started."""
+
+    def __init__(
+        self, book: Path, args: Sequence[str], inside: Callable[[], None] = lambda: None
+    ) -> None:
+        self.book = book
+        self.output = book / ".said"
+        self.returncode: int | None = None
+        opened = os.open(self.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        self.pid = os.fork()
+        if self.pid == 0:
+            _run(nothing, opened, opened, lambda: self._work(args, inside))
+        os.close(opened)
+        os.close(nothing)
+
+    def _work(self, args: Sequence[str], inside: Callable[[], None]) -> int:
+        import tunebook.cli.main
+        import tunebook.workflows.launch as launch
+
+        os.chdir(self.book)
+        ForkedProcess.inside = staticmethod(inside)
+        shim = SimpleNamespace(**vars(subprocess))
+        shim.Popen = ForkedProcess
+        launch.subprocess = shim  # type: ignore[attr-defined]
+        launch._POLL_SECONDS = 0.02
+        return tunebook.cli.main.main(list(args))
+
+    def poll(self) -> int | None:
+        """Reap the command when it ended."""
+        if self.returncode is None:
+            found, status = os.waitpid(self.pid, os.WNOHANG)
+            if found:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self, seconds: float = 120) -> int:
+        """Wait until it ends; a command that takes so long is killed and is an error."""
+        ends = time.monotonic() + seconds
+        while self.poll() is None:
+            if time.monotonic() > ends:
+                os.kill(self.pid, signal.SIGKILL)
+                raise AssertionError(f"nothing ended in {seconds} s: {self.said()}")
+            time.sleep(0.002)
+        assert self.returncode is not None
+        return self.returncode
+
+    def trainer(self) -> int | None:
+        """Look up the training process: the only child that a launcher has."""
+        try:
+            found = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        except OSError:
+            return None
+        return int(found[0]) if found else None
+
+    def said(self) -> str:
+        """Give what the command printed."""
+        return self.output.read_text(encoding="utf-8", errors="replace")
+
+
+def run(book: Path, *args: str, inside: Callable[[], None] = lambda: None) -> Command:
+    """Run a command to its end."""
+    command = Command(book, args, inside)
+    command.wait()
+    return command
