@@ -5,8 +5,8 @@
 Runs of 40 steps that save after every step are killed again and again; each third run trains an
 adapter. A kill's moment is drawn in one of two ways, half of the kills each:
 
-- anywhere: so many seconds after the command was started, uniform up to the duration of a whole
-  attempt, so imports, the plan, the data, saves and the last page are all hit;
+- anywhere: so many seconds after the command was started, uniform up to the duration of the last
+  whole attempt (2.5 s at first, at most 4 s), so plan, data, steps and the last page are hit too;
 - near a save: when the n-th save of the attempt (n up to 4) opens its `.tmp-` folder, after a
   further delay, uniform up to half again a save's duration. Nothing is slowed down.
 
@@ -80,7 +80,7 @@ class Killer:
 
     def __init__(self, rng: random.Random, counts: Counter[str]) -> None:
         self.rng, self.counts = rng, counts
-        self.save_seconds, self.attempt_seconds = 0.03, 3.0
+        self.save_seconds, self.attempt_seconds = 0.03, 2.5
 
     def attempt(self, book: Path, name: str, args: tuple[str, ...]) -> bool:
         """Run one attempt and kill it; False when it was done before."""
@@ -100,7 +100,7 @@ class Killer:
         if command.poll() is not None:
             if command.returncode != 0:
                 raise AssertionError(command.said())
-            self.attempt_seconds = time.monotonic() - started
+            self.attempt_seconds = min(time.monotonic() - started, 4.0)
             return False
         os.kill(victim, signal.SIGKILL)
         code = command.wait()

@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-WORDS = "red green blue cat dog bird sun moon rain snow".split()
+WORDS = ["red", "green", "blue", "cat", "dog", "bird", "sun", "moon", "rain", "snow"]
 
 
 def make_model(folder: Path, *, width: int = 16) -> Path:

@@ -59,6 +59,11 @@ class Optimization:
         grads = [p.grad for p in self.masters.values() if p.grad is not None]
         return torch.nn.utils.get_total_norm(grads)
 
+    def weights_are_finite(self) -> bool:
+        """Tell whether every trained weight is a number: one more pass over the weights."""
+        weights = [p.detach() for p in self.masters.values()]
+        return bool(torch.nn.utils.get_total_norm(weights, float("inf")).isfinite())
+
     def apply(self, learning_rate: float, clip_factor: float) -> None:
         """Scale the gradients by `clip_factor` and update the weights."""
         if clip_factor < 1.0:

@@ -1,4 +1,4 @@
-"""The most memory that was in use since it was last asked to count anew."""
+"""The most memory that was in use since it was last asked to count anew, and its end."""
 
 from __future__ import annotations
 
@@ -24,6 +24,14 @@ def peak_bytes(device: torch.device) -> int:
         return int(found[1]) * 1024
     peak = int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether a device's or the system's memory did not suffice."""
+    return (
+        isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        or "can't allocate memory" in str(error)  # a plain RuntimeError of torch's CPU allocator
+    )
 
 
 def reset_peak(device: torch.device) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from tunebook.records import ExampleLoss
 from tunebook.step.forward import Scorer, sum_per_example, targets_per_example, token_losses
 from tunebook.step.movement import WeightSample
 from tunebook.step.optimization import Optimization
+from tunebook.step.peak import is_out_of_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,17 @@ class StepResult:
     update_ratio: float | None
     changed_fraction: float | None
     examples: tuple[ExampleLoss, ...]
+
+
+class StepOutOfMemory(Exception):
+    """A micro-batch ran out of memory: no weight was moved and no gradient is left.
+
+    It holds no tensor, and no error of torch whose traceback would.
+    """
+
+    def __init__(self, step: int, examples: tuple[str, ...], tokens: int, reason: str) -> None:
+        super().__init__(step, examples, tokens, reason)
+        self.step, self.examples, self.tokens, self.reason = step, examples, tokens, reason
 
 
 def seed_for(seed: int, step: int, micro_batch: int) -> int:
@@ -52,13 +65,19 @@ def take_step(
 
     Each micro-batch contributes its loss sum divided by the target tokens of the *whole* step, so
     the result does not depend on how rows were split into micro-batches. When the loss or the
-    gradient norm is not finite the weights stay untouched and `applied` is False.
+    gradient norm is not finite the weights stay untouched and `applied` is False. An update that
+    makes a weight NaN or infinite, as a broken state of the optimizer does, has a NaN
+    `update_ratio`. Raises StepOutOfMemory when a micro-batch does not fit.
     """
     optimization.clear_gradients()
     target_tokens = sum(int(batch.target.sum()) for batch in micro_batches)
-    losses = back_propagate(
-        loaded, scorer, micro_batches, target_tokens=target_tokens, seed=seed, step=step
-    )
+    try:
+        losses = back_propagate(
+            loaded, scorer, micro_batches, target_tokens=target_tokens, seed=seed, step=step
+        )
+    except StepOutOfMemory:
+        optimization.clear_gradients()
+        raise
     norm = optimization.grad_norm()
     before = sample.take()
     # The one place where a step waits for the device: everything below needs these numbers.
@@ -73,6 +92,8 @@ def take_step(
         factor = max_grad_norm / (grad_norm + 1e-6) if clipped else 1.0
         optimization.apply(learning_rate, factor)
         ratio, changed = (float(x) for x in sample.compare(before, sample.take()))
+        if not optimization.weights_are_finite():
+            ratio = math.nan
     optimization.clear_gradients()
     return StepResult(
         loss_sum=loss_sum,
@@ -103,9 +124,17 @@ def back_propagate(
     losses = []
     for number, batch in enumerate(micro_batches):
         torch.manual_seed(seed_for(seed, step, number))
-        found = token_losses(loaded, scorer, batch)
-        (found.loss_sum / target_tokens).backward()
-        losses.append(found.losses_M)
+        reason = ""
+        try:
+            found = token_losses(loaded, scorer, batch)
+            (found.loss_sum / target_tokens).backward()
+            losses.append(found.losses_M)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if reason:  # outside of the block above, or its error would keep the activations alive
+            raise StepOutOfMemory(step, batch.example_ids, len(batch.ids), reason)
     return losses
 
 

@@ -25,7 +25,13 @@ def find_non_finite(steps: Sequence[StepRecord]) -> Verdict | None:
     blamed = bool(rows)
     ids = list(dict.fromkeys(rows or [e.id for e in first.examples]))
     what = "the loss" if not math.isfinite(first.loss) else "the gradient"
-    if blamed:
+    if _broke_weights(first):
+        cause = (
+            f"the update of step {first.step} made weights NaN or infinite although its loss and "
+            "gradient were finite: the optimizer's state was not"
+        )
+        action = "train on from the last checkpoint before that step, as a new run's model"
+    elif blamed:
         cause = f"{what} became {_word(first)} at step {first.step}, from {len(ids)} row(s)"
         action = "look at the rows named in the evidence, then lower train.learning_rate"
     else:
@@ -56,6 +62,11 @@ def find_non_finite(steps: Sequence[StepRecord]) -> Verdict | None:
 
 
 def _finite(step: StepRecord) -> bool:
+    numbers = (step.loss, step.grad_norm, step.update_ratio or 0.0)
+    return step.applied and all(map(math.isfinite, numbers))
+
+
+def _broke_weights(step: StepRecord) -> bool:
     return step.applied and math.isfinite(step.loss) and math.isfinite(step.grad_norm)
 
 

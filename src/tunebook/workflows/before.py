@@ -140,7 +140,9 @@ def plan_run(run: Run) -> None:
         return try_longest(known, run.loaded, run.scorer, run.optimization, sizes)
 
     plan = make_plan(known, try_out)
-    write_plan(run.run, plan_json(plan))
+    # What an earlier attempt found out stays: the plan was wrong once.
+    kept = {k: v for k, v in read_plan(run.run).items() if k == "out_of_memory"}
+    write_plan(run.run, {**plan_json(plan), **kept})
     for finding in plan.findings:
         run.say(f"{finding.level}: {finding.name}: {finding.message}")
     if plan.refusals:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from tunebook.book.events import read_events
@@ -45,20 +46,32 @@ def _non_finite(run: Run, record: StepRecord) -> str | None:
         return None
     run.non_finite_steps += 1
     ids = ", ".join(e.id for e in record.examples[:8])
-    update = "made all the same" if record.applied else "left out"
-    run.say(
-        f"step {record.step}: loss {record.loss} or gradient norm {record.grad_norm} is not "
-        f"finite; the update was {update} (rows {ids})"
-    )
+    broken = record.applied and math.isnan(record.update_ratio or 0.0)
+    if broken:
+        what = "the update made weights NaN or infinite"
+    else:
+        update = "made all the same" if record.applied else "left out"
+        what = (
+            f"loss {record.loss} or gradient norm {record.grad_norm} is not finite; the update was "
+            f"{update}"
+        )
+    run.say(f"step {record.step}: {what} (rows {ids})")
     verdict = find_non_finite(read_events(run.run).steps)
     if verdict is not None:
         _write_once(run, verdict)
     limit = run.recipe.train.non_finite_limit
-    if "non_finite" not in run.recipe.stop_on or run.non_finite_steps < limit:
+    if "non_finite" not in run.recipe.stop_on:
         return None
+    if broken and verdict is not None:
+        return f"{verdict.cause}; {verdict.next_action}"
+    if run.non_finite_steps < limit:
+        return None
+    kept = "the weights are those of the last finite step"
+    if not run.training.optimization.weights_are_finite():
+        kept = "the weights are not finite either, and only earlier checkpoints are good"
     return (
         f"{run.non_finite_steps} steps had a loss or gradient that was not finite, the limit of "
-        f"train.non_finite_limit; the weights are those of the last finite step"
+        f"train.non_finite_limit; {kept}"
     )
 
 

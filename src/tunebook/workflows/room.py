@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 
-import torch
-
 from tunebook.data.prepare import Prepared
 from tunebook.plan.batch_shapes import Sizes, full_rows, lengths_of_run, sizes_of_run
 from tunebook.plan.batch_size import (
@@ -23,6 +21,7 @@ from tunebook.plan.probe import Probe
 from tunebook.recipe.tree import Recipe
 from tunebook.records import Finding
 from tunebook.step.horizon import divisors, plan_horizon
+from tunebook.step.peak import is_out_of_memory
 
 TryOut = Callable[[Sizes, bool], Probe | None]
 """Goes through the longest micro-batch with the real weights, and gradient checkpointing where that
@@ -56,20 +55,16 @@ def find_room(
         try:
             probe = try_out(sizes_for(size), planner.setting.checkpointing)
             return Room(planner, _confirmed(chosen, probe, planner), probe)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
                 raise
-            reason = str(error).splitlines()[0]
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
         smaller = divisors(batch, at_most=size - 1)
         if setting.recipe.train.micro_batch_size != "auto" or not smaller:
             return Room(planner, chosen, None, (_no_room(setting, size, reason),))
         word = f"micro_batch_size {smaller[-1]}: {size} was tried out and ran out of memory"
         chosen = Chosen(smaller[-1], plan_memory(batch, planner, sizes_for, smaller[-1]), word)
     return Room(planner, chosen)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _sizes_for(recipe: Recipe, prepared: Prepared | None, tokens_per_evaluation: int) -> SizesFor:

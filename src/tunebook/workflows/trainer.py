@@ -98,7 +98,17 @@ def _train(run: RunFolder, stop: StopRequests) -> int:
             )
             return _end(events, "paused", text, 1)
         except Exception as error:
-            return _bug(events, error)
+            from tunebook.step.peak import is_out_of_memory
+
+            if not is_out_of_memory(error):
+                return _bug(events, error)
+            traceback.print_exc()
+            text = (
+                f"out of memory outside of a step's micro-batches ({type(error).__name__}; "
+                f"traceback in train.log); free memory and `tunebook resume {run.name}`, which "
+                "goes on from the newest checkpoint"
+            )
+            return _end(events, "paused", text, 1)
         finally:
             events.close()
     return 0

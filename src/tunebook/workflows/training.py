@@ -6,7 +6,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from tunebook.book.checkpoints import (
     checkpoint_step,
@@ -27,6 +27,7 @@ from tunebook.models.load import save_weights
 from tunebook.records import Sample, StepRecord, ValidationRecord
 from tunebook.step.peak import peak_bytes
 from tunebook.step.score import score_examples, validation_record
+from tunebook.step.update import StepOutOfMemory
 from tunebook.train.loop import training_steps
 from tunebook.train.state import (
     Position,
@@ -47,6 +48,7 @@ from tunebook.workflows.before import (
     validation_batches_of,
 )
 from tunebook.workflows.findings import look_at_step
+from tunebook.workflows.out_of_memory import take_smaller, way_out
 from tunebook.workflows.run_data import write_trained
 
 
@@ -83,7 +85,7 @@ def run_to_end(
     if not any(v.step == 0 for v in run.before.validations):
         _validate(run, 0)
     _sample(run, 0)
-    for record in training_steps(run.training, done + 1):
+    for record in _steps(run, done + 1):
         events.write("step", record)
         beat()
         _after_step(run, record)
@@ -94,6 +96,29 @@ def run_to_end(
             events.write("state", {"state": "paused", "reason": reason, "step": record.step})
             raise RunEnded(reason, code)
     _finish(run)
+
+
+def _steps(run: Run, step: int) -> Iterator[StepRecord]:
+    """Train from a step on, with smaller micro-batches from where one runs out of memory."""
+    while True:
+        try:
+            for record in training_steps(run.training, step):
+                step = record.step + 1
+                yield record
+            return
+        except StepOutOfMemory as error:
+            failed = error.with_traceback(None)  # its frames hold tensors
+        if not take_smaller(run, failed):
+            _pause_without_memory(run, failed)
+
+
+def _pause_without_memory(run: Run, failed: StepOutOfMemory) -> None:
+    step = failed.step - 1
+    if step and not (run.run.checkpoints / f"step-{step}").exists():
+        _save(run, step, "out of memory")
+    reason = way_out(run, failed)
+    run.events.write("state", {"state": "paused", "reason": reason, "step": step})
+    raise RunEnded(reason, 1)
 
 
 def _set_aside_damaged(folder: RunFolder, good_step: int) -> None:
@@ -134,7 +159,9 @@ def _after_step(run: Run, record: StepRecord) -> None:
 
 
 def _stop_by_verdict(run: Run, step: int, reason: str) -> None:
-    _save(run, step, "stopped by a verdict")
+    # Weights that are no numbers would be the newest checkpoint, in place of the last good one.
+    if run.training.optimization.weights_are_finite():
+        _save(run, step, "stopped by a verdict")
     run.events.write("state", {"state": "stopped", "reason": reason, "step": step})
     raise RunEnded(reason, 1)
 
