@@ -61,6 +61,10 @@ class CheckpointError(TunebookError):
     """A checkpoint is missing, incomplete or altered."""
 
 
+class ReleaseRefused(TunebookError):
+    """Exported weights do not say what the trained model says."""
+
+
 class StorageError(TunebookError):
     """A file could not be written: the disk is full or the folder is not writable."""
 

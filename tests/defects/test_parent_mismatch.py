@@ -95,3 +95,69 @@ def test_a_parent_that_is_damaged_or_gone_is_refused(write: Callable[..., Path])
     second = write("second", model="run:first")
     with pytest.raises(RunFileError, match="the folder was never completed"):
         start_run(second.parent, load_recipe(second, (), second.parent))
+
+
+@pytest.fixture
+def adapter_run(base: Path, write: Callable[..., Path]) -> RunFolder:
+    """A LoRA run on the base that moved it well beyond rounding."""
+    train = {"max_steps": 4, "learning_rate": 3e-2}
+    return train_here(write("first", train=train, evaluate={"canary": 4, "prompts": []}))
+
+
+@pytest.mark.defect(18, "parent-mismatch", "release")
+def test_an_adapter_is_released_only_on_the_base_it_was_trained_on(
+    base: Path, adapter_run: RunFolder, tunebook: Callable[..., tuple[int, str, str]]
+) -> None:
+    trained_on = weights_hash(base)
+    assert tunebook("release", "first", "healthy", "--merged")[0] == 0
+    untrain(base)
+    for form in ("--merged", "--adapter"):
+        code, _, err = tunebook("release", "first", "broken", form)
+        assert code == 2
+        assert "parent-mismatch: the adapter of run first" in err
+        assert trained_on[:12] in err
+        assert weights_hash(base)[:12] in err
+        assert not Path("broken").exists()
+    # A run that never wrote its base's content down is told by the loss it recorded.
+    text = adapter_run.resolved_yaml.read_text()
+    adapter_run.resolved_yaml.write_text(text.replace("base_weights", "forgotten"))
+    code, _, err = tunebook("release", "first", "broken", "--merged")
+    assert code == 1
+    assert "are not those that were trained" in err
+    assert not Path("broken").exists()
+
+
+@pytest.mark.defect(18, "parent-mismatch", "release")
+def test_an_adapter_is_never_merged_into_the_untrained_parent_of_its_parent(
+    base: Path, write: Callable[..., Path], tunebook: Callable[..., tuple[int, str, str]]
+) -> None:
+    first = train_here(write("first", method="full"))
+    second = train_here(write("second", model="run:first"))
+    config = second.final / "adapter_config.json"
+    healthy = config.read_text()
+    config.write_text(healthy.replace(str(first.final), str(base)))
+    assert config.read_text() != healthy
+    code, _, err = tunebook("release", "second", "broken", "--merged")
+    assert code == 1
+    assert "adapter_config.json is damaged" in err
+    config.write_text(healthy)
+    text = second.resolved_yaml.read_text()
+    second.resolved_yaml.write_text(text.replace(str(first.final), str(base), 1))
+    code, _, err = tunebook("release", "second", "broken", "--merged")
+    assert code == 2
+    assert "parent-mismatch: the adapter of run second" in err
+    assert not Path("broken").exists()
+
+
+@pytest.mark.defect(18, "parent-mismatch", "release")
+def test_merged_weights_that_lost_the_adapter_are_refused_and_nothing_is_left(
+    adapter_run: RunFolder,
+    tunebook: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tunebook.models.export.merge", lambda network: network.unload())
+    code, _, err = tunebook("release", "first", "broken", "--merged")
+    assert code == 1
+    assert "the exported weights do not say what the trained model says" in err
+    assert not list(Path().glob("*broken*"))
+    assert not (adapter_run.path / "release.json").exists()

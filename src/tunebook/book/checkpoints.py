@@ -270,6 +270,14 @@ def clear_stale_folders(run: RunFolder) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def clear_asides(parent: Path, name: str) -> None:
+    """Delete what dead processes left in a folder while they wrote `name`."""
+    for path in parent.glob(f".tmp-{name}-*"):
+        match = _ASIDE.match(path.name)
+        if match and path.is_dir() and not process_alive(int(match.group(1))):
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def mark_best(run: RunFolder, step: int) -> None:
     """Point `best` at a checkpoint in one step."""
     aside = run.path / f".best-{os.getpid()}"

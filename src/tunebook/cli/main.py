@@ -35,6 +35,7 @@ VERBS: dict[str, str] = {
     "diff": "Show what differs between two runs.",
     "note": "Add a dated note to runs.",
     "notebook": "Write the notebook's pages again.",
+    "release": "Write a run's weights for others, verified against the trained model.",
     "data": "Look at data as the model will see it.",
     "clean": "Delete what no run needs any more.",
     "reindex": "Rebuild the index from the run folders.",

@@ -1,0 +1,75 @@
+"""What was released of a run, and how it was verified: `release.json`, the newest last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import orjson
+
+from tunebook.book.atomic import write_atomically
+from tunebook.book.codec import dump_json, to_record
+from tunebook.book.places import RunFolder
+
+Form = Literal["whole", "adapter", "merged"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """How far a fresh load was from the trained model, in nats of one token's log-probability.
+
+    `adapter_effect` is the mean difference between the trained model and its base, measured where
+    a merge rounds. `loss_recorded` is what training wrote down for these weights over
+    `loss_examples` held-out examples, `loss_again` what they give now; None where the examples are
+    gone or the step was not scored.
+    """
+
+    examples: int
+    tokens: int
+    rows_from: str
+    largest: float
+    mean: float
+    largest_allowed: float | None
+    mean_allowed: float
+    reason: str
+    adapter_effect: float | None = None
+    loss_recorded: float | None = None
+    loss_again: float | None = None
+    loss_examples: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One release: which weights, in which form, where to, and the sha256 of every file.
+
+    `base` is how others know the base (None for a whole model), `base_weights` its content hash.
+    """
+
+    run: str
+    weights: str
+    step: int
+    form: Form
+    to: str
+    precision: str
+    base: str
+    base_weights: str | None
+    files: Mapping[str, str]
+    verification: Verification
+    tunebook: str
+    released: str
+
+
+def read_releases(run: RunFolder) -> list[Release]:
+    """Read what was released of a run; empty when nothing was, or the file is broken."""
+    try:
+        found = orjson.loads((run.path / "release.json").read_bytes())["releases"]
+        return [to_record(Release, each) for each in found]
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return []
+
+
+def add_release(run: RunFolder, release: Release) -> None:
+    """Write a release down in its run; StorageError when it cannot be."""
+    whole = {"format_version": 1, "releases": [*read_releases(run), release]}
+    write_atomically(run.path / "release.json", dump_json(whole, indent=True))

@@ -1,0 +1,125 @@
+"""Trained weights as other tools load them: whole, as an adapter, or merged into their base."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM
+
+from tunebook.errors import ModelError
+from tunebook.models.load import quieten_transformers
+from tunebook.models.tokenizer import copy_tokenizer
+
+ADAPTER_CONFIG = "adapter_config.json"
+_FRESH = Path(__file__).with_name("fresh.py")
+_WHOLE = ("model*.safetensors", "model.safetensors.index.json", "config.json")
+_ADAPTER = ("adapter_model.safetensors",)
+_GENERATION = "generation_config.json"
+
+
+@dataclass(frozen=True, slots=True)
+class FreshScores:
+    """What a fresh load of a folder gave: log-probabilities per row, and its tokenizer's size."""
+
+    log_probs: list[list[float]]
+    tokens: int
+
+
+def stored_precision(folder: Path) -> str:
+    """Read in which precision a folder's weights are stored: fp32, bf16 or fp16.
+
+    The first weight in the files decides; ModelError when there is none, or it is of another kind.
+    """
+    for path in sorted(folder.glob("*model*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 - it is no mapping
+                kind = str(file.get_slice(name).get_dtype())
+                found = {"F32": "fp32", "BF16": "bf16", "F16": "fp16"}.get(kind)
+                if found:
+                    return found
+    raise ModelError(f"{folder} holds no weights as fp32, bf16 or fp16; name another folder")
+
+
+def copy_whole(source: Path, target: Path, put: Callable[[Path, Path], object]) -> None:
+    """Copy a whole model's own files; `put` copies or links one file."""
+    _put_files(source, target, (*_WHOLE, _GENERATION), put)
+    copy_tokenizer(source, target)
+
+
+def copy_adapter(
+    source: Path, target: Path, base: Path, base_name: str, put: Callable[[Path, Path], object]
+) -> None:
+    """Copy an adapter; its config then names the base by `base_name`, a hub id[@revision]."""
+    _put_files(source, target, _ADAPTER, put)
+    config = json.loads((source / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    name, _, revision = base_name.partition("@")
+    config |= {"base_model_name_or_path": name, "revision": revision or None}
+    (target / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    _put_files(base, target, (_GENERATION,), shutil.copyfile)
+    copy_tokenizer(source, target)
+
+
+def write_merged(source: Path, target: Path, base: Path) -> str:
+    """Merge an adapter into its base and save the whole, in the precision the base is stored in.
+
+    The sum is taken in fp32 and rounded once. Gives that precision.
+    """
+    from peft import PeftModel
+
+    quieten_transformers()
+    causal = AutoModelForCausalLM.from_pretrained(base, dtype="auto", trust_remote_code=False)
+    stored = {name: parameter.dtype for name, parameter in causal.named_parameters()}
+    causal.float()
+    merged = merge(PeftModel.from_pretrained(causal, str(source)))
+    for name, parameter in merged.named_parameters():
+        parameter.data = parameter.data.to(stored[name])
+    merged.save_pretrained(target)
+    copy_tokenizer(source, target)
+    return stored_precision(target)
+
+
+def merge(network: Any) -> Any:
+    """Add the adapter of a network to its weights and give the model without it."""
+    return network.merge_and_unload(safe_merge=True)
+
+
+def score_fresh(folder: Path, base: Path | None, rows: Sequence[Sequence[int]]) -> FreshScores:
+    """Load an exported folder in a new process with transformers and peft alone, and score rows.
+
+    `base` is the folder of an adapter's base, None for a whole model. Raises ModelError when it
+    cannot be loaded.
+    """
+    asked = {"folder": str(folder), "base": None if base is None else str(base), "rows": rows}
+    done = subprocess.run(
+        [sys.executable, "-P", str(_FRESH)],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines()
+        reason = said[-1] if said else f"the process ended with {done.returncode}"
+        if done.returncode == -9:
+            reason = "the process was killed, which is what running out of memory looks like"
+        raise ModelError(f"the exported weights cannot be loaded in a fresh process: {reason}")
+    answer = json.loads(done.stdout.strip().splitlines()[-1])
+    return FreshScores(answer["log_probs"], answer["tokens"])
+
+
+def _put_files(
+    source: Path, target: Path, patterns: Sequence[str], put: Callable[[Path, Path], object]
+) -> None:
+    for pattern in patterns:
+        for path in sorted(source.glob(pattern)):
+            put(path, target / path.name)

@@ -1,0 +1,48 @@
+"""Score rows with an exported folder as anybody would load it: transformers and peft, nothing else.
+
+Run as a script in a process of its own: none of this project's code is imported there.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+
+def load(folder: str, base: str | None) -> Any:
+    """Load a whole model, or an adapter on its base, to compute in fp32."""
+    model = AutoModelForCausalLM.from_pretrained(base or folder, dtype=torch.float32)
+    if base is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, folder)
+    return model.eval()
+
+
+@torch.no_grad()
+def log_probs(model: Any, ids: list[int]) -> list[float]:
+    """Give the log-probability of every token of a row but the first, in nats."""
+    ids_1T = torch.tensor([ids])
+    logits_TV = model(input_ids=ids_1T).logits[0, :-1].float()
+    chosen_T = torch.log_softmax(logits_TV, -1).gather(-1, ids_1T[0, 1:, None])[:, 0]
+    found: list[float] = chosen_T.tolist()
+    return found
+
+
+def main() -> None:
+    """Read {folder, base, rows} as JSON from standard input; write the answer as its last line."""
+    asked = json.load(sys.stdin)
+    model = load(asked["folder"], asked["base"])
+    answer = {
+        "log_probs": [log_probs(model, row) for row in asked["rows"]],
+        "tokens": len(AutoTokenizer.from_pretrained(asked["folder"])),
+    }
+    print("\n" + json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,258 @@
+"""The card of a release: what it is, what it was made of, what was measured, and what was not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from huggingface_hub import ModelCard, ModelCardData
+
+from tunebook.book.releases import Release, Verification
+from tunebook.book.run_file import weight_parent
+from tunebook.book.summary import perplexity
+from tunebook.pages.markdown import code, escape, fence, table
+from tunebook.pages.run_page import PageSource
+from tunebook.records import RunSummary, ValidationRecord
+from tunebook.units import format_count, format_number, format_percent, format_seconds
+
+_HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
+_EMBEDDED = "tunebook/tiny"
+_SETTINGS = (
+    "stage",
+    "method",
+    "lora.rank",
+    "lora.alpha",
+    "lora.dropout",
+    "lora.target_modules",
+    "max_seq_len",
+    "train_on",
+    "packing",
+    "train.epochs",
+    "train.max_steps",
+    "train.max_tokens",
+    "train.effective_batch_size",
+    "train.optimizer",
+    "train.learning_rate",
+    "train.schedule",
+    "train.min_lr",
+    "train.warmup_steps",
+    "train.warmup_fraction",
+    "train.weight_decay",
+    "train.max_grad_norm",
+    "seed",
+)
+
+
+def write_card(release: Release, source: PageSource) -> str:
+    """Write the model card of a release, its front matter included; no path of this machine."""
+    base = release.base.partition("@")[0]
+    datasets = [name for name in _source_names(source.data) if _HUB_ID.match(name)]
+    head = ModelCardData(
+        base_model=base if _on_hub(base) else None,
+        library_name="peft" if release.form == "adapter" else "transformers",
+        license="unknown",
+        pipeline_tag="text-generation",
+        datasets=datasets or None,
+        tags=["tunebook", *(["lora"] if release.form != "whole" else [])],
+    )
+    sections = [
+        f"# {release.run}\n",
+        _in_short(release, source),
+        _use(release),
+        _training(release, source),
+        _data(source.data),
+        _results(release, source),
+        _lineage(release, source),
+        _verified(release),
+    ]
+    return str(ModelCard(f"---\n{head.to_yaml()}\n---\n\n" + "\n".join(filter(None, sections))))
+
+
+def verification_words(found: Verification) -> str:
+    """Say in a line what was compared, how far it was off, and how far it might have been."""
+    words = (
+        f"log-probabilities of {format_count(found.tokens)} tokens of {found.examples} "
+        f"{found.rows_from}: mean difference {found.mean:.1e} nats (at most "
+        f"{found.mean_allowed:.1e}), largest {found.largest:.1e}"
+    )
+    if found.largest_allowed is not None:
+        words += f" (at most {found.largest_allowed:.1e})"
+    return f"{words}; {found.reason}"
+
+
+def _on_hub(base: str) -> bool:
+    return base != _EMBEDDED and bool(_HUB_ID.match(base))
+
+
+def _in_short(release: Release, source: PageSource) -> str:
+    what = {
+        "adapter": f"A LoRA adapter for {code(release.base)}",
+        "merged": f"{code(release.base)} with a LoRA adapter merged into it",
+        "whole": f"{code(release.base)}, fine-tuned as a whole",
+    }[release.form]
+    part, parts = (source.summary.config.get(key) for key in ("part", "parts"))
+    progress = ""
+    if part is not None and part != parts:
+        progress = (
+            f"**Work in progress: part {part} of {parts}.** The training set is taken in parts; "
+            "the parts after this one are not in these weights.\n\n"
+        )
+    elif part is not None:
+        progress = f"Part {part} of {parts}: the last one.\n\n"
+    return (
+        f"{progress}{what}. Weights are those after step {release.step} ({release.weights}), as "
+        f"{release.precision}.\n\nLicense: unknown; that of the base and of the data decide. "
+        "Language: not stated.\n"
+    )
+
+
+def _use(release: Release) -> str:
+    lines = ["from transformers import AutoModelForCausalLM, AutoTokenizer", ""]
+    folder = "FOLDER"
+    if release.form == "adapter":
+        name, _, revision = release.base.partition("@")
+        where = f'"{name}"' + (f', revision="{revision}"' if revision else "")
+        note = "" if _on_hub(name) else "  # the folder of the base, see below"
+        lines[1:] = [
+            "from peft import PeftModel",
+            "",
+            f"base = AutoModelForCausalLM.from_pretrained({where}){note}",
+            f'model = PeftModel.from_pretrained(base, "{folder}")',
+        ]
+    else:
+        lines.append(f'model = AutoModelForCausalLM.from_pretrained("{folder}")')
+    lines += [
+        f'tokenizer = AutoTokenizer.from_pretrained("{folder}")',
+        'ids = tokenizer("...", return_tensors="pt", add_special_tokens=False)',
+        "print(tokenizer.decode(model.generate(**ids, max_new_tokens=64)[0]))",
+    ]
+    return "## Use\n\n" + fence("\n".join(lines), "python")
+
+
+def _training(release: Release, source: PageSource) -> str:
+    config, events = source.summary.config, source.events
+    keys = [k for k in _SETTINGS if release.form != "whole" or not k.startswith("lora.")]
+    rows = [[escape(key), code(str(config[key]))] for key in keys if config.get(key) is not None]
+    facts = (
+        ("precision", events.fact("precision")),
+        ("steps", release.step),
+        ("target tokens seen", sum(s.target_tokens for s in events.steps)),
+        ("time in steps", source.summary.seconds),
+    )
+    for name, value in facts:
+        shown = "not measured" if not value else str(value)
+        if isinstance(value, int) and value:
+            shown = format_count(value)
+        if isinstance(value, float):
+            shown = format_seconds(value)
+        rows.append([name, escape(shown)])
+    template = str(source.data.get("template") or "")
+    note = f"\nRows were rendered with this template:\n\n{fence(template, 'text')}" * bool(template)
+    return f"## Training\n\n{table(['setting', 'value'], rows)}{note}"
+
+
+def _source_names(data: Mapping[str, Any]) -> list[str]:
+    """Name sources as others may know them: a hub id, or the bare name of a file."""
+    names = []
+    for source in _sources(data):
+        path = str(source.get("path") or source.get("name") or "")
+        names.append(path if _HUB_ID.match(path) else PurePosixPath(path).name)
+    return names
+
+
+def _sources(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [source for source in data.get("sources") or [] if isinstance(source, Mapping)]
+
+
+def _data(data: Mapping[str, Any]) -> str:
+    rows = []
+    for name, source in zip(_source_names(data), _sources(data), strict=True):
+        dropped = source.get("dropped") or {}
+        reasons = ", ".join(f"{format_count(n)} {escape(str(why))}" for why, n in dropped.items())
+        counts = [_count(source.get(k)) for k in ("rows_out", "train_rows", "target_tokens")]
+        digest = code(str(source.get("content_hash") or "")[:12])
+        rows.append([escape(name), digest, _count(source.get("rows_in")), reasons or "none"])
+        rows[-1] += counts
+    if not rows:
+        return ""
+    header = ["source", "content", "rows in", "dropped", "rows out", "trained on", "target tokens"]
+    return f"## Data\n\n{table(header, rows, right=header[2:3] + header[4:])}"
+
+
+def _count(value: object) -> str:
+    return format_count(value) if isinstance(value, int) else "not measured"
+
+
+def _results(release: Release, source: PageSource) -> str:
+    validations = source.events.validations
+    rows = [
+        _result("before training", next((v for v in validations if v.step == 0), None)),
+        _result("these weights", next((v for v in validations if v.step == release.step), None)),
+    ]
+    header = ["", "held-out loss", "95 % interval", "perplexity", "examples", "target tokens"]
+    return (
+        f"## Results\n\n{table(header, rows, right=header[1:])}\nNot measured: quality as people "
+        "or a judge see it, other tasks and languages, safety, and bias.\n"
+    )
+
+
+def _result(name: str, found: ValidationRecord | None) -> list[str]:
+    if found is None:
+        return [name, *["not measured"] * 5]
+    low_high = found.interval
+    interval = "unknown" if low_high is None else " to ".join(map(format_number, low_high))
+    return [
+        name,
+        format_number(found.loss),
+        interval,
+        format_number(perplexity(found.loss)),
+        format_count(found.examples),
+        format_count(found.target_tokens),
+    ]
+
+
+def _lineage(release: Release, source: PageSource) -> str:
+    chain = _chain(source.summary, source.runs)
+    lines = [f"- {code(name)}" for name in chain]
+    lines.append(f"- {code(release.base)}, the base{_hash(release.base_weights)}")
+    return "## Lineage\n\nFrom these weights back to the base:\n\n" + "\n".join(lines) + "\n"
+
+
+def _chain(summary: RunSummary, runs: Mapping[str, RunSummary]) -> Sequence[str]:
+    names = [summary.name]
+    while (parent := weight_parent(summary.model)) and parent[0] not in names:
+        names.append(parent[0])
+        if parent[0] not in runs:
+            break
+        summary = runs[parent[0]]
+    return names
+
+
+def _hash(content: str | None) -> str:
+    return f" (sha256 of its weights {code(content)})" if content else ""
+
+
+def _verified(release: Release) -> str:
+    found = release.verification
+    lines = [
+        "The files were loaded in a fresh process with transformers"
+        f"{' and peft' if release.form == 'adapter' else ''} alone and held against the trained "
+        f"model, both computing in fp32: {escape(verification_words(found))}."
+    ]
+    if found.adapter_effect:
+        share = format_percent(found.mean / found.adapter_effect)
+        lines.append(
+            f"Training moved the same log-probabilities by {found.adapter_effect:.1e} in the mean; "
+            f"rounding is {share} of that."
+        )
+    if found.loss_recorded is not None and found.loss_again is not None:
+        lines.append(
+            f"Over {found.loss_examples} held-out examples training recorded a loss of "
+            f"{found.loss_recorded:.4f} for these weights; they give {found.loss_again:.4f} now."
+        )
+    lines.append(
+        f"`MANIFEST.json` holds the sha256 of every file. Made with tunebook {release.tunebook}."
+    )
+    return "## How it was verified\n\n" + "\n\n".join(lines) + "\n"

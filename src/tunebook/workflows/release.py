@@ -1,0 +1,295 @@
+"""Write a run's weights for others, and call it done only when a fresh load says the same.
+
+1. The weights are read as they were trained, on the base they were trained on, and asked.
+2. They are written aside: whole, as an adapter, or merged into the base.
+3. A new process loads that folder with transformers and peft alone and is asked the same.
+4. Where both agree the card is written, the folder gets its name, and the run a record of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from tunebook import __version__
+from tunebook.book.atomic import write_text
+from tunebook.book.checkpoints import (
+    checkpoint_step,
+    clear_asides,
+    read_manifest,
+    verify_checkpoint,
+    writing_folder,
+)
+from tunebook.book.content import refuse_other_weights, weights_hash
+from tunebook.book.events import Events, read_events
+from tunebook.book.liveness import current_state
+from tunebook.book.places import RunFolder, open_run
+from tunebook.book.releases import Form, Release, Verification, add_release
+from tunebook.errors import BookError, StorageError, TunebookError, UsageError
+from tunebook.models.export import (
+    ADAPTER_CONFIG,
+    copy_adapter,
+    copy_whole,
+    score_fresh,
+    stored_precision,
+    write_merged,
+)
+from tunebook.models.find import EMBEDDED, find_model
+from tunebook.models.tokenizer import Codec, load_tokenizer
+from tunebook.pages.model_card import write_card
+from tunebook.pages.run_page import read_page_source
+from tunebook.recipe.home import expand_home
+from tunebook.recipe.load import read_resolved
+from tunebook.recipe.tree import Recipe
+from tunebook.units import format_bytes
+from tunebook.workflows.model import build_model
+from tunebook.workflows.release_check import (
+    Probes,
+    Trained,
+    ask_trained,
+    choose_probes,
+    compare,
+    refuse_other_loss,
+)
+
+Say = Callable[[str], None]
+Put = Callable[[Path, Path], object]
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What is released: `folder` holds the weights, `base` those under an adapter, else None."""
+
+    run: RunFolder
+    recipe: Recipe
+    environment: Mapping[str, object]
+    weights: str
+    folder: Path
+    step: int
+    form: Form
+    base: Path | None
+    base_name: str
+    precision: str
+
+
+def release(
+    name: str,
+    out: Path,
+    book: Path,
+    *,
+    form: str | None = None,
+    weights: str = "final",
+    say: Say = lambda _text: None,
+    put: Put = shutil.copyfile,
+) -> Release:
+    """Release the weights of a run into a new folder, verified against the trained model.
+
+    `form` is adapter or merged (None: an adapter stays one), `weights` final, best or step-N, and
+    `put` copies or links a file that stays as it is. Raises UsageError or BookError before anything
+    is written, ParentMismatch when the base is not the one trained on, ReleaseRefused when the
+    exported weights differ from the trained ones; nothing is left at `out` then.
+    """
+    run = open_run(book, name)
+    _refuse_taken(out)
+    subject = _subject(run, weights, form)
+    say(f"reading {weights} of run {run.name} as it was trained")
+    verify_checkpoint(subject.folder)
+    _refuse_other_base(subject, say)
+    _refuse_without_memory(subject)
+    source = read_page_source(run, book)
+    clear_asides(out.parent, out.name)
+    with writing_folder(out) as folder:
+        found = _write_verified(subject, folder, source.events, say, put)
+        draft = _release(subject, out, found, {})
+        write_text(folder / "README.md", write_card(draft, source))
+    files = {path: str(facts["sha256"]) for path, facts in read_manifest(out).items()}
+    done = _release(subject, out, found, files)
+    add_release(run, done)
+    return done
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name where the volume can, so that it takes no room twice."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+# --- what is asked for --------------------------------------------------------------------------
+
+
+def _refuse_taken(out: Path) -> None:
+    if out.is_dir() and not any(out.iterdir()):
+        return
+    if out.exists() or out.is_symlink():
+        raise UsageError(f"{out} exists and is not empty; name a new folder for the release")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot make {out.parent}: {error.strerror}; name another") from None
+
+
+def _subject(run: RunFolder, weights: str, form: str | None) -> _Subject:
+    state = current_state(run)
+    if state == "running":
+        raise BookError(
+            f"run {run.name} is being trained; release it when it is done, or "
+            f"`tunebook stop {run.name}` lets it save and pause"
+        )
+    folder = {"final": run.final, "best": run.best}.get(weights, run.checkpoints / weights)
+    if "/" in weights or not folder.is_dir():
+        raise BookError(
+            f"run {run.name} has no {weights} weights (it is {state}); give --from final, best or "
+            "step-N of those that `tunebook show` lists"
+        )
+    folder = folder.resolve()
+    recipe, environment = read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))
+    is_adapter = (folder / ADAPTER_CONFIG).exists()
+    if form == "adapter" and not is_adapter:
+        raise UsageError(
+            f"run {run.name} trained whole weights (method {recipe.method}), no adapter; leave "
+            "--adapter out"
+        )
+    base = find_model(recipe.model) if is_adapter else None
+    return _Subject(
+        run=run,
+        recipe=recipe,
+        environment=environment,
+        weights=weights,
+        folder=folder,
+        step=_step(run, folder),
+        form="whole" if not is_adapter else "merged" if form == "merged" else "adapter",
+        base=base,
+        base_name=_base_name(run, recipe, environment),
+        precision=stored_precision(folder),
+    )
+
+
+def _step(run: RunFolder, folder: Path) -> int:
+    if folder.parent == run.checkpoints.resolve():
+        return checkpoint_step(folder)
+    return max((step.step for step in read_events(run).steps), default=0)
+
+
+def _base_name(run: RunFolder, recipe: Recipe, environment: Mapping[str, object]) -> str:
+    """Name the base for others: its hub id, or a bare name where it is a folder here."""
+    written = str(environment.get("model_as_written") or recipe.model)
+    folder = expand_home(recipe.model)
+    if recipe.model == EMBEDDED or not folder.is_dir():
+        return recipe.model
+    runs = (run.book / "runs").resolve()
+    with contextlib.suppress(ValueError):
+        return folder.resolve().relative_to(runs).parts[0]
+    return written.partition(":")[2] if written.startswith("run:") else folder.resolve().name
+
+
+def _refuse_other_base(subject: _Subject, say: Say) -> None:
+    """Raise ParentMismatch where the base under an adapter is not the one it was trained on."""
+    if subject.base is None:
+        return
+    then = _text(subject.environment.get("base_weights"))
+    if then is None:
+        say("the base's content was not written down by this run; its loss alone tells it again")
+        return
+    refuse_other_weights(
+        f"the adapter of run {subject.run.name}",
+        subject.recipe.model,
+        then,
+        weights_hash(subject.base, subject.run.book),
+        f"put back what {subject.recipe.model} held, or train again",
+    )
+
+
+def _refuse_without_memory(subject: _Subject) -> None:
+    """Raise TunebookError where fp32 weights do not fit into memory: the kernel would kill us."""
+    weights = subject.base or subject.folder
+    stored = sum(path.stat().st_size for path in weights.glob("*.safetensors"))
+    needs = stored * (1 if stored_precision(weights) == "fp32" else 2)
+    free = psutil.virtual_memory().available
+    if needs > free:
+        raise TunebookError(
+            f"releasing run {subject.run.name} computes in fp32 and needs "
+            f"{format_bytes(needs)} of memory, {format_bytes(free)} are free; free some, or "
+            "release it on a machine that has it"
+        )
+
+
+# --- written and asked --------------------------------------------------------------------------
+
+
+def _write_verified(
+    subject: _Subject, folder: Path, events: Events, say: Say, put: Put
+) -> Verification:
+    codec = load_tokenizer(subject.recipe.model)
+    probes = choose_probes(subject.run, subject.recipe, codec, events, say)
+    trained = _ask_trained(subject, codec, probes, events)
+    refuse_other_loss(subject.run, trained, subject.precision)
+    say(f"writing {subject.form} weights")
+    rounded = _write(subject, folder, put)
+    say(f"loading them in a fresh process, {sum(len(b.ids) for b in probes.batches)} tokens")
+    base = subject.base if subject.form == "adapter" else None
+    fresh = score_fresh(folder, base, probes.rows)
+    return compare(trained, fresh.log_probs, probes, rounded=rounded)
+
+
+def _ask_trained(subject: _Subject, codec: Codec, probes: Probes, events: Events) -> Trained:
+    # On the CPU, where every machine that can load the weights in fp32 gives the same sums.
+    recipe = subject.recipe.model_copy(update={"device": "cpu", "precision": _trained_in(subject)})
+    loaded, scorer = build_model(
+        recipe, subject.environment, codec, subject.folder, checkpointing=False
+    )
+    canary = next((s.canary_loss for s in events.steps if s.step == subject.step), None)
+    return ask_trained(loaded, scorer, probes, canary, with_base=subject.form == "merged")
+
+
+def _trained_in(subject: _Subject) -> str:
+    """Tell the precision of training: that of the weights it saved."""
+    return "bf16" if subject.precision == "bf16" else "fp32"
+
+
+def _write(subject: _Subject, folder: Path, put: Put) -> str | None:
+    """Write the weights; say why they are rounded, None where they are as they were trained."""
+    if subject.base is None:
+        copy_whole(subject.folder, folder, put)
+        return None
+    stored = stored_precision(subject.base)
+    if subject.form == "adapter":
+        copy_adapter(subject.folder, folder, subject.base, subject.base_name, put)
+        if _trained_in(subject) == "bf16" and stored != "bf16":
+            return f"the base is stored as {stored} and was trained on as bf16"
+        return None
+    kept = write_merged(subject.folder, folder, subject.base)
+    return None if kept == "fp32" and _trained_in(subject) == "fp32" else f"rounded once to {kept}"
+
+
+def _release(
+    subject: _Subject, out: Path, found: Verification, files: Mapping[str, str]
+) -> Release:
+    stored = stored_precision(subject.base) if subject.base and subject.form == "merged" else None
+    inside = out.resolve().is_relative_to(subject.run.book.resolve())
+    return Release(
+        run=subject.run.name,
+        weights=subject.weights,
+        step=subject.step,
+        form=subject.form,
+        to=str(out.resolve().relative_to(subject.run.book.resolve())) if inside else out.name,
+        precision=stored or subject.precision,
+        base=subject.base_name,
+        base_weights=_text(subject.environment.get("base_weights")),
+        files=files,
+        verification=found,
+        tunebook=__version__,
+        released=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+    )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
