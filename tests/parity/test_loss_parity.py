@@ -275,4 +275,4 @@ def test_scoring_makes_no_gradient_of_the_head() -> None:
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
         patch.setattr(_ChunkedCrossEntropy, "forward", staticmethod(watched))
         chunked_cross_entropy(torch.randn(3, 4), weight, None, torch.tensor([1, 2, 3]))
-    assert asked == [(False, False, False, False)]
+    assert asked == [(False,) * 5]

@@ -18,7 +18,8 @@ class MicroBatch:
 
     Per token: `ids`, `positions` (from 0 in each example), `target` (it is predicted and scored;
     never the first of an example), `segment` (the example's place in the batch). Per example:
-    `lengths`, `example_ids`, `sources`.
+    `lengths`, `example_ids`, `sources`, and `scales`, how often its gradient counts (empty: all
+    once).
     """
 
     ids: NDArray[np.int64]
@@ -28,6 +29,7 @@ class MicroBatch:
     lengths: tuple[int, ...]
     example_ids: tuple[str, ...]
     sources: tuple[str, ...]
+    scales: tuple[float, ...] = ()
 
 
 def collate(examples: Sequence[SourcedExample]) -> MicroBatch:
@@ -37,6 +39,7 @@ def collate(examples: Sequence[SourcedExample]) -> MicroBatch:
     target = [flag for example in examples for flag in example.tokens.target]
     positions = [place for length in lengths for place in range(length)]
     first = np.array(positions, dtype=np.int64)
+    scales = tuple(example.learning_rate_scale for example in examples)
     return MicroBatch(
         ids=np.array(ids, dtype=np.int64),
         positions=first,
@@ -45,6 +48,7 @@ def collate(examples: Sequence[SourcedExample]) -> MicroBatch:
         lengths=lengths,
         example_ids=tuple(example.tokens.id for example in examples),
         sources=tuple(example.source for example in examples),
+        scales=scales if set(scales) != {1.0} else (),
     )
 
 

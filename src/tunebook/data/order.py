@@ -18,10 +18,11 @@ _PACK, _SHARE, _SHUFFLE = 1, 2, 3
 
 @dataclass(frozen=True, slots=True)
 class SourcedExample:
-    """An example and the name of the source it is from."""
+    """An example, the name of the source it is from, and how often its gradient counts."""
 
     tokens: Tokens
     source: str
+    learning_rate_scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,8 @@ class TrainSet:
     """The training rows of a run, indexed over all its epochs.
 
     A row is one example, or with packing several whole ones of one source up to `max_seq_len`.
-    Weight 4.0 takes each row four times per epoch, 0.1 another tenth of them each epoch.
+    Weight 4.0 takes each row four times per epoch, 0.1 another tenth of them each epoch; `scales`
+    are the learning-rate scales of the sources, 1 by default.
     """
 
     def __init__(
@@ -94,8 +96,10 @@ class TrainSet:
         seed: int,
         packing: bool,
         max_seq_len: int,
+        scales: Sequence[float] = (),
     ) -> None:
         self.sources = tuple(sources)
+        self._scales = tuple(scales) or (1.0,) * len(self.sources)
         self.weights = tuple(weights)
         self._seed = seed
         self._rows = [
@@ -126,7 +130,7 @@ class TrainSet:
         source, row = self.address(index)
         shards = self.sources[source]
         return tuple(
-            SourcedExample(shards.example(int(i)), shards.source_of(int(i)))
+            SourcedExample(shards.example(int(i)), shards.source_of(int(i)), self._scales[source])
             for i in self._rows[source].examples(row)
         )
 

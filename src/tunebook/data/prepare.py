@@ -95,6 +95,7 @@ def prepare(
         seed=recipe.seed,
         packing=bool(recipe.packing),
         max_seq_len=recipe.max_seq_len,
+        scales=[source.learning_rate_scale for source in recipe.data],
     )
     notes = _notes(accounts, validation)
     if parts is not None and parts.by == "piece":

@@ -85,6 +85,14 @@ class Source(Section):
         [], description="Names of filters, or {name: {setting: value}}."
     )
     chess: Chess = Field(Chess(), description="What is asked about games of chess.")
+    learning_rate_scale: float = Field(
+        1.0,
+        gt=0,
+        description="The gradient of this source's tokens counts so many times. With sgd that is "
+        "another learning rate for them; adamw divides by the size of gradients, so there it "
+        "changes the source's share of an update and not the update's length. Losses are reported "
+        "as they are.",
+    )
 
 
 class Validation(Section):
@@ -327,6 +335,12 @@ class Recipe(Section):
             object.__setattr__(self, key, value)
         if self.part is not None and self.part > (self.parts or 0):
             raise ValueError(f"`part: {self.part}` needs `parts` of at least that many")
+        scales = {source.learning_rate_scale for source in self.data}
+        if len(scales) == 1 and scales != {1.0}:
+            raise ValueError(
+                f"`learning_rate_scale` is {scales.pop()} for every source, which sets none apart; "
+                "change train.learning_rate instead"
+            )
         if self.freeze and self.method != "full":
             raise ValueError(
                 f"`freeze` is for method full: with {self.method} all weights but the adapter are "

@@ -19,7 +19,10 @@ from tunebook.step.head import chunked_cross_entropy
 
 @dataclass(frozen=True, slots=True)
 class TokenLosses:
-    """`loss_sum` is differentiable; `losses_M` are nats per target token, in order of the row."""
+    """`loss_sum` is differentiable; `losses_M` are nats per target token, in order of the row.
+
+    In the sum each loss counts as often as its example's gradient is to, in `losses_M` once.
+    """
 
     loss_sum: torch.Tensor
     losses_M: torch.Tensor
@@ -41,9 +44,10 @@ class Scorer:
 def token_losses(loaded: LoadedModel, scorer: Scorer, batch: MicroBatch) -> TokenLosses:
     """Score the target tokens of a micro-batch under the model's weights as they are."""
     if scorer.flat or len(batch.lengths) == 1:
-        return _score_row(loaded, scorer, batch.ids, batch.positions, batch.target, batch.lengths)
+        columns = batch.ids, batch.positions, batch.target
+        return _score_row(loaded, scorer, *columns, batch.lengths, batch.scales)
     parts, start = [], 0
-    for length in batch.lengths:
+    for place, length in enumerate(batch.lengths):
         rows = slice(start, start + length)
         parts.append(
             _score_row(
@@ -53,6 +57,7 @@ def token_losses(loaded: LoadedModel, scorer: Scorer, batch: MicroBatch) -> Toke
                 batch.positions[rows],
                 batch.target[rows],
                 (length,),
+                batch.scales[place : place + 1],
             )
         )
         start += length
@@ -69,11 +74,16 @@ def _score_row(
     positions_N: np.ndarray,
     target_N: np.ndarray,
     lengths: tuple[int, ...],
+    scales: tuple[float, ...],
 ) -> TokenLosses:
     device = loaded.device
     ids_1N = torch.from_numpy(ids_N).to(device)[None]
     targets_M = torch.from_numpy(np.flatnonzero(target_N)).to(device)
     labels_M = ids_1N[0].index_select(0, targets_M)
+    scales_M = None
+    if scales:
+        per_token = np.repeat(np.array(scales, dtype=np.float32), lengths)[target_N]
+        scales_M = torch.from_numpy(per_token).to(device)
     inputs: dict[str, Any] = {
         "input_ids": ids_1N,
         "position_ids": torch.from_numpy(positions_N).to(device)[None],
@@ -87,12 +97,15 @@ def _score_row(
         hidden_1ND = loaded.causal.base_model(**inputs)[0]
         hidden_MD = hidden_1ND[0].index_select(0, targets_M - 1)
         head = loaded.causal.get_output_embeddings()
-        loss_sum, losses_M = chunked_cross_entropy(hidden_MD, head.weight, head.bias, labels_M)
+        loss_sum, losses_M = chunked_cross_entropy(
+            hidden_MD, head.weight, head.bias, labels_M, scales_M
+        )
         return TokenLosses(loss_sum, losses_M)
     logits_1NV = loaded.causal(**inputs).logits
     logits_MV = logits_1NV[0].index_select(0, targets_M - 1).float()
     losses_M = functional.cross_entropy(logits_MV, labels_M, reduction="none")
-    return TokenLosses(losses_M.sum(), losses_M.detach())
+    weighted_M = losses_M if scales_M is None else losses_M * scales_M
+    return TokenLosses(weighted_M.sum(), losses_M.detach())
 
 
 def sum_per_example(batch: MicroBatch, losses_M: torch.Tensor) -> torch.Tensor:

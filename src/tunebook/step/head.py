@@ -16,7 +16,7 @@ _CHUNK_LOGITS = 1 << 24
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
-    """Give (sum of losses, per-token losses); only the sum has a gradient."""
+    """Give (scaled sum of losses, per-token losses); only the sum has a gradient."""
 
     @staticmethod
     def forward(
@@ -25,6 +25,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         weight_VD: torch.Tensor,
         bias_V: torch.Tensor | None,
         labels_N: torch.Tensor,
+        scales_N: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         n_tokens, vocabulary = hidden_ND.shape[0], weight_VD.shape[0]
         losses_N = torch.empty(n_tokens, dtype=torch.float32, device=hidden_ND.device)
@@ -52,6 +53,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             # d loss / d logits = softmax - one-hot.
             grad_CV = exp_CV.div_(sum_C1)
             grad_CV.scatter_add_(1, labels_C, grad_CV.new_full(labels_C.shape, -1.0))
+            if scales_N is not None:
+                grad_CV.mul_(scales_N[rows, None])
             if grad_bias_V is not None:
                 grad_bias_V += grad_CV.sum(0)
             grad_CV = grad_CV.to(weight_VD.dtype)
@@ -62,7 +65,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         ctx.save_for_backward(grad_hidden_ND, grad_weight_VD, grad_bias_V)
         ctx.dtypes = (weight_VD.dtype, None if bias_V is None else bias_V.dtype)
         ctx.mark_non_differentiable(losses_N)
-        return losses_N.sum(dtype=torch.float64).float(), losses_N
+        scaled_N = losses_N if scales_N is None else losses_N * scales_N
+        return scaled_N.sum(dtype=torch.float64).float(), losses_N
 
     @staticmethod
     def backward(
@@ -75,6 +79,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             None if weight_VD is None else (weight_VD * grad_sum).to(weight_dtype),
             None if bias_V is None else (bias_V * grad_sum).to(bias_dtype),
             None,
+            None,
         )
 
 
@@ -83,17 +88,18 @@ def chunked_cross_entropy(
     weight_VD: torch.Tensor,
     bias_V: torch.Tensor | None,
     labels_N: torch.Tensor,
+    scales_N: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Score labels under softmax(hidden @ weight.T + bias).
 
-    Returns the summed loss in nats (differentiable, float32) and the losses per token (float32,
-    without gradient). A frozen head gets no weight gradient.
+    Returns the summed loss in nats (differentiable, float32), each token counted `scales_N` times,
+    and the losses per token (float32, without gradient). A frozen head gets no weight gradient.
     """
     if not torch.is_grad_enabled():
         # Inside a Function grad mode is off already, so scoring has to say here that it needs none.
         weight_VD = weight_VD.detach()
         bias_V = None if bias_V is None else bias_V.detach()
     result: tuple[torch.Tensor, torch.Tensor] = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        hidden_ND, weight_VD, bias_V, labels_N
+        hidden_ND, weight_VD, bias_V, labels_N, scales_N
     )
     return result

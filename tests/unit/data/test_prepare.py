@@ -359,6 +359,17 @@ def test_two_sources_are_mixed_by_weight(write, ready):
     assert train.examples_per_epoch == 35
 
 
+def test_a_batch_carries_the_learning_rate_scale_of_each_source(write, ready):
+    a = str(write("a.jsonl", qa_rows(8)))
+    b = str(write("b.jsonl", [{"prompt": f"p{i}", "completion": "c"} for i in range(8)]))
+    data = [{"path": a}, {"path": b, "learning_rate_scale": 0.5}]
+    train = ready(None, data=data).train
+    batch = collate([e for i in range(len(train)) for e in train.row(i)])
+    assert dict(zip(batch.sources, batch.scales, strict=True)) == {"a": 1.0, "b": 0.5}
+    plain = ready(None, data=[{"path": a}, {"path": b}]).train
+    assert collate([e for i in range(len(plain)) for e in plain.row(i)]).scales == ()
+
+
 def test_packed_rows_hold_whole_examples_within_the_limit(write, ready):
     prepared = ready(
         write("a.jsonl", qa_rows(60)), packing=True, max_seq_len=50, validation={"fraction": 0}
