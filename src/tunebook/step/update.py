@@ -63,12 +63,13 @@ def take_step(
 ) -> StepResult:
     """Back-propagate every micro-batch, check that all is finite, clip and update.
 
-            Each micro-batch contributes its loss sum divided by the target tokens of the *whole* step, so
-        the result does not depend on how rows were split into micro-batches. When the loss or the
-        gradient norm is not finite the weights stay untouched and `applied` is False. An update that
-        makes a weight NaN or infinite, as a broken state of the optimizer does, has a NaN
-        `update_ratio`. Raises StepOutOfMemory when a micro-batch does not fit.
-        """
+    Each micro-batch contributes its loss sum, scaled by source, divided by the target tokens of the
+    *whole* step, which are not scaled, so the result does not depend on how rows were split into
+    micro-batches. When the loss or the gradient norm is not finite the weights stay untouched and
+    `applied` is False. An update that makes a weight NaN or infinite, as a broken state of the
+    optimizer does, has a NaN `update_ratio`. Raises StepOutOfMemory when a micro-batch does not
+    fit.
+    """
     optimization.clear_gradients()
     target_tokens = sum(int(batch.target.sum()) for batch in micro_batches)
     try:
