@@ -1,4 +1,4 @@
-"""Frozen weights in 4 bits, as QLoRA has them (Dettmers et al. 2023), made by bitsandbytes.
+"""What bitsandbytes makes: frozen weights in 4 bits, as QLoRA has them, and AdamW in 8 bits.
 
 transformers puts bitsandbytes' layer in the place of every linear layer but the head, whichever way
 round the model's own layer keeps its weight (GPT-2's is transposed), and quantizes each weight as
@@ -7,7 +7,8 @@ it is read. The same files give the same bits again.
 
 from __future__ import annotations
 
-from math import prod
+from collections.abc import Iterable
+from math import ceil, prod
 from typing import Any
 
 import torch
@@ -44,6 +45,32 @@ def quantizing_config(quantization: Quantization, device: str, dtype: torch.dtyp
         bnb_4bit_use_double_quant=quantization.double,
         bnb_4bit_compute_dtype=dtype,
     )
+
+
+# bitsandbytes' own: below this a tensor's averages stay in 32 bits; above, each block has a scale.
+_SMALL_TENSOR, _BLOCK = 4096, 256
+_TABLE_BYTES = 2 * 256 * 4
+
+
+def adamw_8bit(groups: Iterable[dict[str, Any]], lr: float, betas: tuple[float, float]) -> Any:
+    """Make AdamW with its averages in 8 bits; ModelError where bitsandbytes is not installed."""
+    if not is_bitsandbytes_available():
+        raise ModelError(
+            "train.optimizer adamw_8bit needs bitsandbytes, which is not installed: "
+            "`pip install 'tunebook[quant]'`, or say train.optimizer: adamw"
+        )
+    from bitsandbytes.optim import AdamW8bit
+
+    return AdamW8bit(groups, lr=lr, betas=betas, min_8bit_size=_SMALL_TENSOR)
+
+
+def eight_bit_bytes(n: int) -> int:
+    """Give what `adamw_8bit` keeps of a tensor of `n` elements.
+
+    Two averages of a byte each, two scales of 4 bytes per block of 256, and the tables of the
+    values that 8 bits stand for (2 KiB); below 4,096 elements two averages of 4 bytes each.
+    """
+    return 8 * n if n < _SMALL_TENSOR else 2 * n + 8 * ceil(n / _BLOCK) + _TABLE_BYTES
 
 
 def keep_layout(causal: Any) -> None:

@@ -26,16 +26,18 @@ def plan_disk(
     *,
     tokenizer_folder: Path | None,
     horizon: Horizon | None,
+    eight_bit_bytes: int = 0,
 ) -> Disk:
     """Count what stands on disk at the fullest moment of a run, or of all parts of one.
 
     The newest `checkpoint.keep` stand, the best one, and the one being written; the book's
-    token files are there already. The run's folder need not be. Raises OSError when its volume
-    cannot be asked.
+    token files are there already. The run's folder need not be. `eight_bit_bytes` are those of
+    averages in 8 bits. Raises OSError when its volume cannot be asked.
     """
     copied = 0 if tokenizer_folder is None else tokenizer_bytes(tokenizer_folder)
     final = weight_bytes(recipe, precision, parameters, n_trainable_tensors) + copied
     checkpoint = final + optimizer_bytes(recipe, precision, parameters, n_trainable_tensors)
+    checkpoint += eight_bit_bytes
     lasting, most = _standing(recipe, horizon)
     parts = recipe.parts if recipe.parts is not None and recipe.part is None else 1
     kept = (parts - 1) * lasting + most
@@ -61,11 +63,15 @@ def optimizer_bytes(
 ) -> int:
     """Give the size of the optimizer's state as it is saved, with fp32 masters of 16-bit weights.
 
-    AdamW keeps two averages and a step count per tensor, SGD one average where it has momentum.
+    AdamW keeps two averages and a step count per tensor, SGD one average where it has momentum. Of
+    AdamW in 8 bits only names are counted here, and masters.
     """
     train = recipe.train
-    averages = 2 if train.optimizer == "adamw" else int(train.momentum > 0)
-    tensors = averages + (train.optimizer == "adamw")
+    averages, tensors = {
+        "adamw": (2, 3),
+        "adamw_8bit": (0, 7),
+        "sgd": (int(train.momentum > 0), int(train.momentum > 0)),
+    }[train.optimizer]
     if precision != "fp32":
         averages, tensors = averages + 1, tensors + 1
     headers = n_trainable_tensors * tensors * _HEADER_BYTES

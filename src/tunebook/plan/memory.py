@@ -92,6 +92,11 @@ class MemoryPlanner:
         """How many tensors are trained."""
         return len(self._rehearsal.optimization.parameters)
 
+    @property
+    def eight_bit_bytes(self) -> int:
+        """What averages in 8 bits take, 0 where the optimizer keeps none."""
+        return self._rehearsal.eight_bit_bytes
+
     def train_peak(self, shape: Shape, *, accumulates: bool) -> Peak:
         """Give the peak of a step of this micro-batch, sharded where there are several devices.
 
@@ -182,6 +187,11 @@ class MemoryPlanner:
         ]
         if setting.recipe.method == "qlora":
             stated.append("4-bit weights: half a byte each and their scales, unpacked one by one")
+        if self.eight_bit_bytes:
+            stated.append(
+                f"averages in 8 bits {format_bytes(self.eight_bit_bytes)}: 2 bytes a parameter and "
+                "8 per 256 of them, or 8 bytes a parameter in tensors of less than 4,096"
+            )
         if setting.recipe.method == "relora":
             stated.append("a merge adds one layer's update at a time, which is below the peak")
         if setting.device.count > 1:

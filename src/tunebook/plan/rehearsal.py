@@ -22,6 +22,7 @@ from tunebook.models.attention import FLAT, own_attention, register_flat_attenti
 from tunebook.models.layers import find_layers, freeze_modules
 from tunebook.models.load import LoadedModel, quieten_transformers, set_checkpointing
 from tunebook.models.packed import pack_linear_layers
+from tunebook.models.quantize import eight_bit_bytes
 from tunebook.models.skeleton import add_lora_to_skeleton, build_skeleton
 from tunebook.plan.counts import adapter_words, count_parameters
 from tunebook.plan.live import LiveBytes
@@ -146,9 +147,15 @@ class Rehearsal:
 
     def _optimize(self, recipe: Recipe) -> Optimization:
         """Make the optimizer and its state, which its first update makes."""
-        trainable = self.loaded.trainable()
+        trainable, train = self.loaded.trainable(), recipe.train
+        self.eight_bit_bytes = 0
+        if train.optimizer == "adamw_8bit":
+            # A plan does without bitsandbytes, which updates in place as SGD does.
+            train = train.model_copy(update={"optimizer": "sgd", "momentum": 0.0})
+            self.eight_bit_bytes = sum(eight_bit_bytes(p.numel()) for p in trainable.values())
         with self.live.labelled("optimizer"):
-            made = Optimization(trainable, recipe.train)
+            made = Optimization(trainable, train)
+            self._averages = torch.empty(self.eight_bit_bytes, dtype=torch.uint8)
         for master in made.masters.values():
             master.grad = torch.empty_like(master)
         with self.live.labelled("optimizer"):

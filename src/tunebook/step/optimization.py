@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import torch
 
+from tunebook.models.quantize import adamw_8bit
 from tunebook.recipe.tree import Train
 
 
@@ -38,6 +39,8 @@ class Optimization:
             self.optimizer = torch.optim.AdamW(
                 groups, lr=train.learning_rate, betas=train.betas, fused=_fused(decayed + plain)
             )
+        elif train.optimizer == "adamw_8bit":
+            self.optimizer = adamw_8bit(groups, train.learning_rate, train.betas)
         else:
             self.optimizer = torch.optim.SGD(
                 groups, lr=train.learning_rate, momentum=train.momentum
@@ -84,7 +87,11 @@ class Optimization:
         for name, master in self.masters.items():
             for key, value in self.optimizer.state[master].items():
                 if torch.is_tensor(value):
-                    tensors[f"{name}|{key}"] = value.detach().cpu().contiguous()
+                    # bitsandbytes shares its tables among parameters, files share nothing.
+                    kept = value.clone() if key.startswith("qmap") else value
+                    tensors[f"{name}|{key}"] = kept.detach().cpu().contiguous()
+                elif key == "step":
+                    tensors[f"{name}|{key}"] = torch.tensor(value)
             if master is not self.parameters[name]:
                 tensors[f"{name}|master"] = master.detach().cpu().contiguous()
         return tensors
@@ -102,8 +109,9 @@ class Optimization:
                     master.copy_(values.pop("master"))
             state = self.optimizer.state[master]
             for key, value in values.items():
-                # AdamW's step counter lives where its kernel wants it; the rest on the device.
-                state[key] = value.to(master.device)
+                # torch's AdamW counts steps in a float, bitsandbytes' in a plain number.
+                plain = key == "step" and not value.is_floating_point()
+                state[key] = int(value) if plain else value.to(master.device)
 
 
 def _fused(parameters: list[torch.nn.Parameter]) -> bool:

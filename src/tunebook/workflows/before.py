@@ -40,6 +40,7 @@ from tunebook.workflows.planning import (
     VALIDATION_TOKENS_PER_BATCH,
     Known,
     make_plan,
+    refuse_optimizer,
     try_longest,
 )
 from tunebook.workflows.prompts import Prompt, choose_prompts
@@ -154,6 +155,7 @@ def plan_run(run: Run) -> None:
 
 def build(run: Run, checkpoint: Path | None, checkpointing: bool) -> None:
     """Load the model, from a checkpoint where there is one, and make its optimizer."""
+    refuse_optimizer(run.recipe, choose_device(run.recipe.device))
     run.loaded, run.scorer = build_model(
         run.recipe, run.environment, run.codec, checkpoint, checkpointing=checkpointing
     )

@@ -16,7 +16,7 @@ import psutil
 from tunebook.data.batches import MicroBatch, collate
 from tunebook.data.prepare import Prepared
 from tunebook.data.stats import distribution
-from tunebook.errors import ModelError
+from tunebook.errors import ModelError, RunFileError
 from tunebook.models.load import LoadedModel
 from tunebook.models.skeleton import WeightFiles
 from tunebook.models.tokenizer import Codec
@@ -81,6 +81,7 @@ def make_plan(known: Known, try_out: TryOut | None = None) -> Plan:
     RunFileError for a batch larger than the data or that devices cannot share.
     """
     _refuse_rows_beyond_context(known)
+    refuse_optimizer(known.recipe, known.device.kind)
     recipe, device = known.recipe, known.device
     precision = planned_precision(recipe.precision, device)
     setting = Setting(
@@ -102,6 +103,15 @@ def make_plan(known: Known, try_out: TryOut | None = None) -> Plan:
     checked = run_checks(subject)
     findings = (*known.faults, *room.faults, *checked.findings)
     return _plan(known, subject, chosen, time, findings, checked.n_passed, planner)
+
+
+def refuse_optimizer(recipe: Recipe, device: str) -> None:
+    """Raise RunFileError for an optimizer that is of no use on a kind of device."""
+    if recipe.train.optimizer == "adamw_8bit" and device != "cuda":
+        raise RunFileError(
+            f"train.optimizer adamw_8bit is for CUDA: on {device} each step would take many times "
+            "as long; say train.optimizer: adamw"
+        )
 
 
 def _refuse_rows_beyond_context(known: Known) -> None:
@@ -160,6 +170,7 @@ def _disk(
             planner.n_trainable_tensors,
             tokenizer_folder=known.codec.folder if known.codec is not None else None,
             horizon=horizon,
+            eight_bit_bytes=planner.eight_bit_bytes,
         )
     except OSError:
         return None

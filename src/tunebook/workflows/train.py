@@ -247,6 +247,11 @@ def _refuse_planned_only(recipe: Recipe) -> None:
             "`method: qlora` needs bitsandbytes, which is not installed: "
             "`pip install 'tunebook[quant]'`, or say method: lora"
         )
+    if recipe.train.optimizer == "adamw_8bit" and find_spec("bitsandbytes") is None:
+        raise RunFileError(
+            "`train.optimizer: adamw_8bit` needs bitsandbytes, which is not installed: "
+            "`pip install 'tunebook[quant]'`, or say adamw"
+        )
     if recipe.devices > 1:
         raise RunFileError(
             f"`devices: {recipe.devices}` can be planned (`tunebook plan`) but this release trains "

@@ -14,6 +14,7 @@ from tunebook.book.places import RunFolder
 from tunebook.data.batches import MicroBatch
 from tunebook.errors import StorageError
 from tunebook.models.load import add_lora, load_model
+from tunebook.models.quantize import eight_bit_bytes
 from tunebook.plan.counts import count_parameters
 from tunebook.plan.disk import plan_disk
 from tunebook.plan.result import Parameters
@@ -54,12 +55,15 @@ def two_rows() -> MicroBatch:
         ("full", {"optimizer": "sgd"}),
         ("full", {"optimizer": "sgd", "momentum": 0.9}),
         ("lora", {"optimizer": "adamw"}),
+        ("full", {"optimizer": "adamw_8bit"}),
     ],
-    ids=["adamw", "sgd", "momentum", "lora"],
+    ids=["adamw", "sgd", "momentum", "lora", "8bit"],
 )
 def test_a_planned_checkpoint_is_within_1_percent_of_a_written_one(
     tmp_path: Path, precision: str, method: str, train: dict[str, Any]
 ) -> None:
+    if train["optimizer"] == "adamw_8bit":
+        pytest.importorskip("bitsandbytes")
     recipe = recipe_of(method=method, train=train)
     loaded = load_model("tunebook/tiny", device="cpu", precision=precision, attention="auto")
     if method == "lora":
@@ -86,6 +90,9 @@ def test_a_planned_checkpoint_is_within_1_percent_of_a_written_one(
         len(loaded.trainable()),
         tokenizer_folder=loaded.folder,
         horizon=None,
+        eight_bit_bytes=sum(eight_bit_bytes(p.numel()) for p in loaded.trainable().values())
+        if recipe.train.optimizer == "adamw_8bit"
+        else 0,
     )
     assert planned.checkpoint_bytes == pytest.approx(written, rel=0.01)
     # What is asked before each save leaves out the headers, which are more of a small adapter.

@@ -59,7 +59,7 @@ def typical_update(train: Train, n_weights: int) -> float | None:
 
     None for SGD without clipping, where nothing bounds the gradient.
     """
-    if train.optimizer == "adamw":
+    if train.optimizer != "sgd":
         return train.learning_rate
     if not train.max_grad_norm:
         return None
