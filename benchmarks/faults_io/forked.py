@@ -135,10 +135,14 @@ class Command:
     """A `tunebook` command in a fork, and the training process it started."""
 
     def __init__(
-        self, book: Path, args: Sequence[str], inside: Callable[[], None] = lambda: None
+        self,
+        book: Path,
+        args: Sequence[str],
+        inside: Callable[[], None] = lambda: None,
+        output: Path | None = None,
     ) -> None:
         self.book = book
-        self.output = book / ".said"
+        self.output = output or book / ".said"
         self.returncode: int | None = None
         opened = os.open(self.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         nothing = os.open(os.devnull, os.O_RDONLY)

@@ -30,41 +30,10 @@ from pathlib import Path
 
 import forked
 import toy
+from kept import history, is_finished, newest, weights
 from report import arguments, reported, scratch
 
 MODES = ({}, {}, {"method": "lora", "lora": {"rank": 2}})
-
-
-def weights(book: Path, name: str) -> dict[str, bytes]:
-    """Read the bytes of every tensor of a finished run."""
-    from safetensors.numpy import load_file
-
-    (path,) = (book / "runs" / name / "final").glob("*model.safetensors")
-    return {key: value.tobytes() for key, value in load_file(path).items()}
-
-
-def history(book: Path, name: str) -> list[tuple[object, ...]]:
-    """List what happened in a run, without times and memory."""
-    from tunebook.book.events import read_events
-    from tunebook.book.places import RunFolder
-
-    events = read_events(RunFolder(book, name))
-    return [
-        *[("step", s.step, s.loss, s.grad_norm, s.examples) for s in events.steps],
-        *[("validation", v.step, v.loss, v.examples_hash) for v in events.validations],
-        *[("sample", s.step, s.prompt, s.text) for s in events.samples],
-    ]
-
-
-def newest(book: Path, name: str) -> int:
-    """Give the step of the newest good checkpoint; AssertionError if any is damaged."""
-    from tunebook.book.checkpoints import newest_good_checkpoint
-    from tunebook.book.places import RunFolder
-    from tunebook.train.state import read_position
-
-    found, problems = newest_good_checkpoint(RunFolder(book, name))
-    assert not problems, problems
-    return read_position(found).step if found else 0
 
 
 def alive(pid: int) -> bool:
@@ -177,14 +146,6 @@ def one_run(killer: Killer, book: Path, name: str, whole: str, path: Path, most:
     return n_kills
 
 
-def is_finished(book: Path, name: str) -> bool:
-    """Tell whether the last state is finished: only the launcher's page was cut short then."""
-    from tunebook.book.liveness import current_state
-    from tunebook.book.places import RunFolder
-
-    return current_state(RunFolder(book, name)) == "finished"
-
-
 def median_save(book: Path, name: str) -> float:
     """Measure a save: from its first file to its folder's name."""
     folders = (book / "runs" / name / "checkpoints").glob("step-*")
@@ -220,7 +181,7 @@ def main() -> int:
                 most = min(options.count - done, 40)
                 done += one_run(killer, book, name, wholes[kind], path, most)
                 n_runs += 1
-                if n_runs % 10 == 0:
+                if n_runs % 5 == 0:
                     inside = counts["kills inside a save"]
                     print(f"{done} kills, {inside} inside a save, {n_runs} runs", flush=True)
         except BaseException:
