@@ -12,11 +12,13 @@ STAMP := .venv/.installed
 DEV := .venv/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs
+.PHONY: help demo test slow soak check format docs
 
 help:
 	@echo "make demo    train the embedded model on embedded data, and show what came of it"
 	@echo "make test    run the tests"
+	@echo "make slow    run the tests that take minutes: recipes at length, kills by the dozen"
+	@echo "make soak    kill, damage and fill disks by the thousand (hours; see docs/safety.md)"
 	@echo "make check   lint, format, types, layers, docs in step with the code"
 	@echo "make format  format the code"
 	@echo "make docs    write the generated pages docs/fields.md and docs/commands.md again"
@@ -38,6 +40,17 @@ demo: $(STAMP)
 
 test: $(DEV)
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not gpu"
+
+slow: $(DEV)
+	$(BIN)/pytest -m "slow and not gpu" --timeout 3600
+
+FAULTS := $(BIN)/python benchmarks/faults_io
+soak: slow
+	$(FAULTS)/kills.py --count 1000
+	$(FAULTS)/kill_points.py --by hook
+	if command -v strace > /dev/null; then $(FAULTS)/kill_points.py --by strace; fi
+	$(FAULTS)/damage.py --count 2400 --resumes 100
+	$(FAULTS)/full_disk.py --count 200
 
 check: $(DEV)
 	$(BIN)/ruff check .

@@ -130,8 +130,8 @@ def main() -> int:
         done = 0
         while done < options.count:
             for mode in MODES:
-                cases = _cases(book, mode, rng)
-                for damage in cases[: options.count - done]:
+                some = cases(book, mode, rng)
+                for damage in some[: options.count - done]:
                     check_named(book, mode, damage)
                     counts[f"{damage.kind}: named, the checkpoint before taken"] += 1
                     done += 1
@@ -139,7 +139,7 @@ def main() -> int:
         for number in range(options.resumes):
             mode = rng.choice(list(MODES))
             put_back(book, asides[mode])
-            damage = rng.choice(_one_of_a_kind(_cases(book, mode, rng)))
+            damage = rng.choice(one_of_a_kind(cases(book, mode, rng)))
             everywhere = number % 5 == 4
             check_resume(book, asides[mode], damage, f"whole-{mode}", everywhere)
             counts["resumed to the same weights"] += 1
@@ -147,19 +147,20 @@ def main() -> int:
     return 0
 
 
-def _cases(book: Path, name: str, rng: random.Random) -> list[Damage]:
+def cases(book: Path, name: str, rng: random.Random) -> list[Damage]:
+    """List the damages of a run's newest checkpoint in random order."""
     from tunebook.book.checkpoints import list_checkpoints
     from tunebook.book.places import RunFolder
 
     before, newest = list_checkpoints(RunFolder(book, name))[-2:]
-    cases = list(damages(newest, before, rng))
-    rng.shuffle(cases)
-    return cases
+    found = list(damages(newest, before, rng))
+    rng.shuffle(found)
+    return found
 
 
-def _one_of_a_kind(cases: list[Damage]) -> list[Damage]:
+def one_of_a_kind(found: list[Damage]) -> list[Damage]:
     """Let every kind be as likely as another: nearly all cases are flips."""
-    return list({damage.kind: damage for damage in cases}.values())
+    return list({damage.kind: damage for damage in found}.values())
 
 
 if __name__ == "__main__":

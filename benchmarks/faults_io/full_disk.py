@@ -179,11 +179,11 @@ def main() -> int:
             run = book / "runs" / "full"
             if number % 2:
                 shutil.copytree(kept, run, symlinks=True)
-                pages = rng.randrange(0, max(most // 2, 1))
+                pages = rng.choice([rng.randrange(16), rng.randrange(most // 2)])
                 one_case(book, disk, "full", ("resume", "full"), pages, counts)
             else:
                 shutil.rmtree(cache, ignore_errors=True)
-                pages = rng.randrange(0, most)
+                pages = rng.choice([rng.randrange(32), rng.randrange(most)])
                 path = book / "full.yaml"
                 one_case(book, disk, "full", ("train", str(path)), pages, counts)
             shutil.rmtree(run)

@@ -30,9 +30,10 @@ def plan_disk(
 ) -> Disk:
     """Count what stands on disk at the fullest moment of a run, or of all parts of one.
 
-    The newest `checkpoint.keep` stand, the best one, and the one being written; the book's
-    token files are there already. The run's folder need not be. `eight_bit_bytes` are those of
-    averages in 8 bits. Raises OSError when its volume cannot be asked.
+    The newest `checkpoint.keep` stand, the best one, and the one being written or, in its place at
+    the end, the final weights; the book's token files are there already. The run's folder need not
+    be. `eight_bit_bytes` are those of averages in 8 bits. Raises OSError when its volume cannot be
+    asked.
     """
     copied = 0 if tokenizer_folder is None else tokenizer_bytes(tokenizer_folder)
     final = weight_bytes(recipe, precision, parameters, n_trainable_tensors) + copied
@@ -41,8 +42,10 @@ def plan_disk(
     lasting, most = _standing(recipe, horizon)
     parts = recipe.parts if recipe.parts is not None and recipe.part is None else 1
     kept = (parts - 1) * lasting + most
+    # The final weights come when no checkpoint is being written any more.
+    fullest = max(most * checkpoint, lasting * checkpoint + final)
     return Disk(
-        needed_bytes=kept * checkpoint + parts * final,
+        needed_bytes=(parts - 1) * (lasting * checkpoint + final) + fullest,
         free_bytes=free_bytes(run_folder),
         checkpoint_bytes=checkpoint,
         kept=kept,
