@@ -37,20 +37,23 @@ def start(book: Path, name: str, model: Path, **changes: object) -> RunFolder:
     return start_run(book, load_recipe(write_run(book, name, model, **changes), (), book))
 
 
-@pytest.mark.parametrize("method", ["qlora"])
+@pytest.mark.parametrize("method", ["qlora", "relora"])
 def test_a_run_that_was_resumed_ends_in_the_same_bits(
     book: Path, tiny_gpt2: Path, method: str
 ) -> None:
-    pytest.importorskip("bitsandbytes", reason="the extra `quant` is not installed")
-    changes = {**SHORT, "method": method}
+    if method == "qlora":
+        pytest.importorskip("bitsandbytes", reason="the extra `quant` is not installed")
+    relora = {"merge_every": 3, "warmup_steps": 2}
+    changes = {**SHORT, "method": method, "relora": relora}
     whole = start(book, "whole", tiny_gpt2, **changes)
     train(whole)
     steps = read_events(whole).steps
     assert all(0 < (s.changed_fraction or 0) <= 1 for s in steps[:-1])
     assert read_events(whole).validations[-1].loss < read_events(whole).validations[0].loss
     parted = start(book, "parted", tiny_gpt2, **changes)
-    with pytest.raises(RunEnded):
-        train(parted, pause_after=3)
+    for pause in (3, 4):  # at a merge of relora, and right after it
+        with pytest.raises(RunEnded):
+            train(parted, pause_after=pause)
     train(parted)
     assert weights(parted) == weights(whole)
     assert history(parted) == history(whole)
@@ -67,3 +70,17 @@ def test_a_child_of_a_4_bit_run_goes_on_with_its_adapter(book: Path, tiny_model:
     assert json.loads(child.plan_json.read_text())["probe"]["loss"] > 0
     names = load_file(child.final / "adapter_model.safetensors")
     assert names.keys() == load_file(first.final / "adapter_model.safetensors").keys()
+
+
+def test_a_child_of_a_merging_run_takes_a_plain_model(book: Path, tiny_model: Path) -> None:
+    relora = {"merge_every": 3, "warmup_steps": 1}
+    first = start(book, "first", tiny_model, **SHORT, method="relora", relora=relora)
+    train(first)
+    merges = [s.learning_rate for s in read_events(first).steps]
+    assert merges[2] < merges[1] < merges[0]
+    assert not read_events(first).verdicts
+    for name, model in (("child", "run:first"), ("of-best", "run:first/best")):
+        child = start(book, name, Path(model), **SHORT, method="full")
+        train(child)
+        before, after = (read_events(run).validations for run in (first, child))
+        assert after[0].loss == pytest.approx(before[-1].loss, abs=1e-5)

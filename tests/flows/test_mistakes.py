@@ -92,7 +92,7 @@ def test_filters_that_leave_nothing_are_named(book: Path, tiny_model: Path) -> N
         ("train.learning_rate=-1e-5", ["train.learning_rate", "-1e-05"]),
         ("train.learning_rate=fast", ["train.learning_rate", "fast"]),
         ("train.lerning_rate=1e-5", ["lerning_rate", "learning_rate"]),
-        ("method=relora", ["method: relora", "planned", "method: lora"]),
+        ("method=relora lora.variant=dora", ["relora", "dora", "rslora"]),
         ("devices=2", ["devices: 2", "one device"]),
         ("train.warmup_steps=3 train.warmup_fraction=0.1", ["warmup_steps", "warmup_fraction"]),
         ("notebook.predict=[loss will fall]", ["loss will fall"]),

@@ -20,6 +20,7 @@ from tunebook.models.attention import FLAT, register_flat_attention
 from tunebook.models.find import find_model
 from tunebook.models.layers import find_layers, layer_numbers
 from tunebook.models.quantize import keep_layout, quantizing_config, weight_count
+from tunebook.models.relora import Merger, plain_state
 from tunebook.models.tokenizer import copy_tokenizer
 from tunebook.recipe.methods import Lora, Quantization
 
@@ -32,7 +33,7 @@ class LoadedModel:
 
     They differ only when an adapter wraps the model. `flat` says that rows of several documents
     may be given at once. `unexpected` are weights in its files that it has no use for, `notes` what
-    was done to it that its user may not expect.
+    was done to it that its user may not expect. With method relora, `merger` merges the adapter.
     """
 
     network: Any
@@ -42,6 +43,7 @@ class LoadedModel:
     context_length: int | None
     unexpected: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    merger: Merger | None = None
 
     @property
     def device(self) -> torch.device:
@@ -250,6 +252,8 @@ def save_weights(loaded: LoadedModel, folder: Path) -> None:
     """Write weights, config and tokenizer under Hugging Face or PEFT names, as safetensors."""
     if loaded.network is loaded.causal:
         loaded.causal.save_pretrained(folder)
+    elif loaded.merger is not None:
+        loaded.causal.save_pretrained(folder, state_dict=plain_state(loaded.causal))
     else:
         # "auto" would ask the hub for the base's vocabulary size on every save.
         loaded.network.save_pretrained(folder, save_embedding_layers=False)

@@ -45,6 +45,7 @@ def count_parameters(network: Any, causal: Any, *, quantized: bool) -> Parameter
         adapter=sum(p.numel() for n, p in network.named_parameters() if "lora_" in n),
         groups=dict(groups),
         packed=packed if quantized else None,
+        adapted=sum(m.base_layer.weight.numel() for m in network.modules() if hasattr(m, "lora_A")),
     )
 
 

@@ -39,6 +39,9 @@ def plan_disk(
     final = weight_bytes(recipe, precision, parameters, n_trainable_tensors) + copied
     checkpoint = final + optimizer_bytes(recipe, precision, parameters, n_trainable_tensors)
     checkpoint += eight_bit_bytes
+    if recipe.method == "relora":  # the weights once more, without the adapter, and the adapter
+        checkpoint += _MASTER_BYTES * parameters.adapted
+        checkpoint += parameters.adapter * _WEIGHT_BYTES[precision]
     lasting, most = _standing(recipe, horizon)
     parts = recipe.parts if recipe.parts is not None and recipe.part is None else 1
     kept = (parts - 1) * lasting + most
@@ -57,7 +60,7 @@ def weight_bytes(
     recipe: Recipe, precision: str, parameters: Parameters, n_trainable_tensors: int
 ) -> int:
     """Give the size of the weights as they are saved: all of them, or the adapter alone."""
-    saved = parameters.total if recipe.method == "full" else parameters.adapter
+    saved = parameters.total if recipe.method in ("full", "relora") else parameters.adapter
     return saved * _WEIGHT_BYTES[precision] + n_trainable_tensors * _HEADER_BYTES
 
 

@@ -159,6 +159,8 @@ class MemoryPlanner:
             evaluation = self._scored(sizes.evaluation)
         generation = self._generation_bytes(sizes)
         peaks = [longest.n_bytes, evaluation.n_bytes if evaluation else 0, generation or 0]
+        if setting.recipe.method == "relora":
+            peaks.append(self._rehearsal.at_rest + 4 * self._largest_weight())
         peak = max(peaks)
         return Memory(
             train_peak_bytes=typical.n_bytes,
@@ -193,7 +195,7 @@ class MemoryPlanner:
                 "8 per 256 of them, or 8 bytes a parameter in tensors of less than 4,096"
             )
         if setting.recipe.method == "relora":
-            stated.append("a merge adds one layer's update at a time, which is below the peak")
+            stated.append("a merge computes the update of one weight at a time, in fp32")
         if setting.device.count > 1:
             stated.append(_sharding_words(setting))
         if self._failed is not None:
@@ -265,6 +267,9 @@ class MemoryPlanner:
             parts = {k: v // n if k in _WHOLE else v for k, v in whole.items()}
             parts["communication"] = 2 * self._largest_layer() + self._outside_layers()
         return Peak(sum(parts.values()) if peak.parts else peak.n_bytes // n, parts)
+
+    def _largest_weight(self) -> int:
+        return max(p.numel() for p in self._rehearsal.causal.parameters())
 
     def _largest_layer(self) -> int:
         layers = find_layers(self._rehearsal.causal)[1]

@@ -23,6 +23,7 @@ from tunebook.models.layers import find_layers, freeze_modules
 from tunebook.models.load import LoadedModel, quieten_transformers, set_checkpointing
 from tunebook.models.packed import pack_linear_layers
 from tunebook.models.quantize import eight_bit_bytes
+from tunebook.models.relora import Merger
 from tunebook.models.skeleton import add_lora_to_skeleton, build_skeleton
 from tunebook.plan.counts import adapter_words, count_parameters
 from tunebook.plan.live import LiveBytes
@@ -128,6 +129,10 @@ class Rehearsal:
             _give_fake_weights(self.network, self.live)
             length = getattr(config, "max_position_embeddings", None)
             self.loaded = LoadedModel(self.network, self.causal, Path(), flat, length)
+            if recipe.method == "relora" and not on_cuda:
+                # What bf16 weights are the rounding of; of a GPU's the host has it.
+                with self.live.labelled("weights"):
+                    self._merger = Merger(self.network, recipe.seed)
             self.optimization = self._optimize(recipe)
             self._sample = WeightSample(self.optimization.masters)
         self.at_rest = self.live.now

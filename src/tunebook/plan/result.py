@@ -16,7 +16,8 @@ class Parameters:
 
     Both are the base's; `adapter` parameters stand apart. `groups` adds up to `total`:
     embeddings, attention, mlp, norms, head, other. `packed` is what a count over packed 4-bit
-    tensors would say, None without quantization.
+    tensors would say, None without quantization. `adapted` are those of the base's weights that an
+    adapter stands beside.
     """
 
     total: int
@@ -25,6 +26,7 @@ class Parameters:
     adapter: int
     groups: Mapping[str, int]
     packed: int | None = None
+    adapted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

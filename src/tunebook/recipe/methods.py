@@ -70,8 +70,25 @@ class Quantization(Section):
 class Relora(Section):
     """How often method relora adds its adapter to the weights (Lialin et al. 2023)."""
 
-    merge_every: int = Field(150, gt=0, description="Steps between two merges.")
-    warmup_steps: int = Field(10, ge=0, description="Warm-up after each merge.")
-    reset_optimizer: float = Field(
-        0.9, ge=0, le=1, description="Share of the optimizer's state forgotten at each merge."
+    merge_every: int = Field(
+        150, gt=0, description="Steps between two merges; after each the adapter begins anew."
     )
+    warmup_steps: int = Field(
+        10, ge=0, description="Steps of linear warm-up after each merge, back to the schedule."
+    )
+    reset_optimizer: float = Field(
+        0.9,
+        ge=0,
+        le=1,
+        description="Share of the optimizer's averages set to 0 at each merge, the smallest ones; "
+        "1.0 forgets all of its state.",
+    )
+
+    @model_validator(mode="after")
+    def _warm_in_time(self) -> Relora:
+        if self.warmup_steps > self.merge_every:
+            raise ValueError(
+                f"`warmup_steps` {self.warmup_steps} would never be over: a merge comes every "
+                f"{self.merge_every} steps (`merge_every`)"
+            )
+        return self

@@ -244,8 +244,8 @@ class Recipe(Section):
     )
     method: Literal["full", "lora", "qlora", "relora"] = Field(
         "full",
-        description="full; lora; qlora (lora on a base in 4 bits, extra quant); relora can be "
-        "planned, not yet trained by this release.",
+        description="full: all weights; lora: an adapter; qlora: an adapter on a base in 4 bits "
+        "(extra quant); relora: an adapter that is added to the weights again and again.",
     )
     seed: int = Field(0, ge=0, lt=2**32, description="Decides data order, samples and dropout.")
     device: Annotated[str, AfterValidator(device_name)] = Field(
@@ -349,6 +349,17 @@ class Recipe(Section):
             raise ValueError(
                 f"`freeze` is for method full: with {self.method} all weights but the adapter are "
                 "frozen; say freeze: [], and lora.layers for where the adapter is"
+            )
+        if self.method == "relora" and self.lora.variant == "dora":
+            raise ValueError(
+                "`method: relora` adds up products of matrices, and `lora.variant: dora` is more "
+                "than one; say lora or rslora"
+            )
+        all_forgotten = self.relora.reset_optimizer == 1.0
+        if self.method == "relora" and self.train.optimizer == "adamw_8bit" and not all_forgotten:
+            raise ValueError(
+                "`relora.reset_optimizer` below 1.0 compares averages by size, which adamw_8bit "
+                "keeps as codes; say relora: {reset_optimizer: 1.0}, or train.optimizer: adamw"
             )
         if self.overlong == "split" and not text:
             raise ValueError("`overlong: split` is for stage cpt; use drop or cut")

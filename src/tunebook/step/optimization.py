@@ -81,6 +81,30 @@ class Optimization:
                 if self.masters[name] is not parameter:
                     parameter.copy_(self.masters[name])
 
+    @torch.no_grad()
+    def begin_anew(self, forgotten: float) -> None:
+        """Take over parameters that were set from outside, and forget a share of the averages.
+
+        Where the first average is smallest all become 0 (magnitude pruning, Lialin et al. 2023;
+        together, for AdamW would divide an average of gradients that stayed by a square that went).
+        With 1.0 nothing is left, and the bias correction of AdamW begins anew too.
+        """
+        for name, parameter in self.parameters.items():
+            master = self.masters[name]
+            if master is not parameter:
+                master.copy_(parameter)
+            if forgotten == 1.0:
+                self.optimizer.state.pop(master, None)
+                continue
+            state = self.optimizer.state[master].values()
+            averages = [v for v in state if torch.is_tensor(v) and v.shape == master.shape]
+            n_forgotten = int(forgotten * master.numel())
+            if averages and n_forgotten:
+                sizes = averages[0].abs()
+                kept = sizes > sizes.flatten().kthvalue(n_forgotten).values
+                for average in averages:
+                    average.mul_(kept)
+
     def state_tensors(self) -> dict[str, torch.Tensor]:
         """Give everything a resume needs beside the weights: `<parameter>|<state name>`."""
         tensors = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from tunebook.recipe.tree import Train
+from tunebook.recipe.tree import Recipe, Train
 
 
 def warmup_length(train: Train, total_steps: int) -> int:
@@ -30,3 +30,23 @@ def learning_rate_at(train: Train, step: int, total_steps: int) -> float:
     progress = min((step - first) / max(total_steps - first, 1), 1.0)
     share = 1 - progress if train.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
     return train.min_lr + (train.learning_rate - train.min_lr) * share
+
+
+def merges_after(recipe: Recipe, step: int, total_steps: int) -> bool:
+    """Tell whether method relora merges after a step; after the last one there is no adapter."""
+    due = recipe.method == "relora" and step % recipe.relora.merge_every == 0
+    return due and step < total_steps
+
+
+def rate_of_run(recipe: Recipe, step: int, total_steps: int) -> float:
+    """Give the learning rate of a step, which method relora warms up anew after each merge.
+
+    The warm-up rises linearly to the schedule of the whole run, which it goes on with (the jagged
+    schedule of Lialin et al. 2023, section 3).
+    """
+    rate = learning_rate_at(recipe.train, step, total_steps)
+    relora = recipe.relora
+    if recipe.method != "relora" or step <= relora.merge_every:
+        return rate
+    since_merge = (step - 1) % relora.merge_every + 1
+    return rate * min(1.0, since_merge / max(relora.warmup_steps, 1))

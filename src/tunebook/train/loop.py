@@ -17,7 +17,7 @@ from tunebook.step.horizon import Horizon, batches_of_step
 from tunebook.step.movement import WeightSample
 from tunebook.step.optimization import Optimization
 from tunebook.step.peak import peak_bytes
-from tunebook.step.schedule import learning_rate_at
+from tunebook.step.schedule import merges_after, rate_of_run
 from tunebook.step.score import mean_loss, score_examples
 from tunebook.step.update import StepResult, take_step
 
@@ -52,7 +52,7 @@ def training_steps(training: Training, first_step: int) -> Iterator[StepRecord]:
     for step in range(first_step, horizon.total_steps + 1):
         started = time.monotonic()
         micro_batches = batches_of_step(training.data, horizon, step)
-        learning_rate = learning_rate_at(recipe.train, step, horizon.total_steps)
+        learning_rate = rate_of_run(recipe, step, horizon.total_steps)
         result = take_step(
             training.loaded,
             training.scorer,
@@ -64,6 +64,9 @@ def training_steps(training: Training, first_step: int) -> Iterator[StepRecord]:
             seed=recipe.seed,
             step=step,
         )
+        if training.loaded.merger and merges_after(recipe, step, horizon.total_steps):
+            training.loaded.merger.merge(step)
+            training.optimization.begin_anew(recipe.relora.reset_optimizer)
         canary_loss = None
         if training.canary and step % canary_every == 0:
             scored = score_examples(training.loaded, training.scorer, training.canary)

@@ -7,6 +7,7 @@ the step number is the position of all of them.
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -48,7 +49,8 @@ def write_state(
     folder: Path, loaded: LoadedModel, optimization: Optimization, position: Position
 ) -> None:
     """Write weights, optimizer and position into a folder that the caller makes durable."""
-    save_weights(loaded, folder)
+    with loaded.merger.merged(folder) if loaded.merger is not None else nullcontext():
+        save_weights(loaded, folder)
     save_file(optimization.state_tensors(), folder / "optimizer.safetensors")
     (folder / "state.json").write_text(
         json.dumps(asdict(position), indent=2) + "\n", encoding="utf-8"
@@ -57,12 +59,15 @@ def write_state(
 
 def state_bytes(loaded: LoadedModel, optimization: Optimization) -> int:
     """Give the size of what `write_state` would write now, but for some kilobytes of headers."""
-    full = loaded.network is loaded.causal
-    weights = list(loaded.causal.parameters() if full else loaded.trainable().values())
+    whole = loaded.network is loaded.causal or loaded.merger is not None
+    weights = list(loaded.trainable().values())
+    if whole:
+        weights = [p for n, p in loaded.causal.named_parameters() if "lora_" not in n]
     states = [v for state in optimization.optimizer.state.values() for v in state.values()]
     masters = [m for n, m in optimization.masters.items() if m is not optimization.parameters[n]]
     tensors = [t for t in (*weights, *states, *masters) if torch.is_tensor(t)]
-    return sum(tensor.nbytes for tensor in tensors) + tokenizer_bytes(loaded.folder)
+    apart = 0 if loaded.merger is None else loaded.merger.apart_bytes
+    return sum(tensor.nbytes for tensor in tensors) + apart + tokenizer_bytes(loaded.folder)
 
 
 def read_position(folder: Path) -> Position:

@@ -16,6 +16,7 @@ from tunebook.models.load import (
     load_model,
     set_checkpointing,
 )
+from tunebook.models.relora import Merger
 from tunebook.models.tokenizer import Codec
 from tunebook.recipe.tree import Recipe
 from tunebook.step.check import choose_scorer
@@ -38,7 +39,8 @@ def build_model(
     """
     device = choose_device(recipe.device)
     precision = choose_precision(recipe.precision, device)
-    base = str(checkpoint) if checkpoint and recipe.method == "full" else recipe.model
+    whole = recipe.method in ("full", "relora")  # a checkpoint has all weights, no adapter
+    base = str(checkpoint) if checkpoint and whole else recipe.model
     loaded = load_model(
         base,
         device=device,
@@ -51,13 +53,17 @@ def build_model(
     loaded = replace(loaded, notes=freeze_modules(loaded.causal, recipe.freeze))
     # Checked before an adapter is added: a fresh one changes nothing, and the check stays plain.
     scorer = choose_scorer(loaded, codec.vocab_size)
-    if recipe.method in ("lora", "qlora"):
-        start = checkpoint or environment.get("adapter")
+    if recipe.method != "full":
+        start = None if whole else checkpoint or environment.get("adapter")
         loaded = (
             load_adapter(loaded, Path(str(start)))
             if start
             else add_lora(loaded, recipe.lora, recipe.model, recipe.seed)
         )
+        if recipe.method == "relora":
+            loaded = replace(loaded, merger=Merger(loaded.network, recipe.seed))
+            if checkpoint and loaded.merger:
+                loaded.merger.read(checkpoint)
         if hasattr(loaded.causal.get_output_embeddings(), "base_layer"):
             # The direct head reads the frozen weight and would leave the adapter on it untrained.
             scorer = replace(scorer, direct_head=False)

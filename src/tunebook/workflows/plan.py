@@ -55,9 +55,9 @@ def _not_measured(recipe: Recipe, error: TunebookError) -> str:
 
 def _planned_only(recipe: Recipe) -> tuple[str, ...]:
     """Say what this release plans and does not train."""
-    asked = [f"method: {recipe.method}"] if recipe.method == "relora" else []
-    asked += [f"devices: {recipe.devices}"] if recipe.devices > 1 else []
-    words = [f"`{text}` is planned only: this release does not train it" for text in asked]
+    words = []
+    if recipe.devices > 1:
+        words.append(f"`devices: {recipe.devices}` is planned only: this release does not train it")
     if _lacks_bitsandbytes(recipe):
         words.append("to train it, and to try it out here: `pip install 'tunebook[quant]'`")
     return tuple(words)
@@ -91,9 +91,7 @@ def _try_out(known: Known, environment: dict[str, object]) -> TryOut | None:
     """Give what goes through the real model, where its weights and its device are here."""
     if known.weights.state != "complete" or not known.device.present:
         return None
-    if known.device.count > 1 or known.recipe.method == "relora":
-        return None
-    if _lacks_bitsandbytes(known.recipe):
+    if known.device.count > 1 or _lacks_bitsandbytes(known.recipe):
         return None
     if (known.weights.n_stored or 0) > _MOST_PROBED_PARAMETERS:
         return None

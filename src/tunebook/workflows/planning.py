@@ -231,6 +231,8 @@ def _plan(
     epochs = horizon.total_rows / horizon.rows_per_epoch if horizon else 0
     probe = subject.probe
     words = [word for word in (chosen.word, *planner.words) if word]
+    if recipe.method == "relora" and horizon is not None:
+        words.append(_merge_words(recipe, horizon))
     return Plan(
         model=recipe.model,
         method=recipe.method,
@@ -264,6 +266,18 @@ def _plan(
             **({} if probe.peak_bytes is None else {"peak_bytes": probe.peak_bytes}),
         },
     )
+
+
+def _merge_words(recipe: Recipe, horizon: Horizon) -> str:
+    every, steps = recipe.relora.merge_every, horizon.total_steps
+    n_merges = (steps - 1) // every
+    if not n_merges:
+        return (
+            f"relora.merge_every {every}: nothing is merged within {steps} steps, so this is "
+            "method lora with its adapter merged at the end"
+        )
+    rank = recipe.lora.rank * (n_merges + 1)
+    return f"{n_merges} merges, after every {every} steps: the update may reach rank {rank:,}"
 
 
 def _rows(prepared: Prepared) -> dict[str, int]:

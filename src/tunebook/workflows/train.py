@@ -237,11 +237,6 @@ def _unusable(named: str, parent: RunFolder, error: CheckpointError) -> RunFileE
 
 def _refuse_planned_only(recipe: Recipe) -> None:
     """Raise RunFileError for what can be planned here and not be trained."""
-    if recipe.method == "relora":
-        raise RunFileError(
-            f"`method: {recipe.method}` can be planned (`tunebook plan`) but not trained by this "
-            "release; say method: lora, or full"
-        )
     if recipe.method == "qlora" and find_spec("bitsandbytes") is None:
         raise RunFileError(
             "`method: qlora` needs bitsandbytes, which is not installed: "

@@ -236,6 +236,8 @@ def _sample(run: Run, step: int) -> None:
 def _finish(run: Run) -> None:
     total = run.training.horizon.total_steps
     _sample(run, total)
+    if run.loaded.merger is not None:
+        run.loaded.merger.merge(total)  # what is left is a plain model
     with writing_folder(run.run.final) as folder:
         save_weights(run.loaded, folder)
     write_trained(run.run)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tunebook.data.batches import MicroBatch
 from tunebook.errors import StorageError
 from tunebook.models.load import add_lora, load_model
 from tunebook.models.quantize import eight_bit_bytes
+from tunebook.models.relora import Merger
 from tunebook.plan.counts import count_parameters
 from tunebook.plan.disk import plan_disk
 from tunebook.plan.result import Parameters
@@ -56,8 +58,9 @@ def two_rows() -> MicroBatch:
         ("full", {"optimizer": "sgd", "momentum": 0.9}),
         ("lora", {"optimizer": "adamw"}),
         ("full", {"optimizer": "adamw_8bit"}),
+        ("relora", {"optimizer": "adamw"}),
     ],
-    ids=["adamw", "sgd", "momentum", "lora", "8bit"],
+    ids=["adamw", "sgd", "momentum", "lora", "8bit", "relora"],
 )
 def test_a_planned_checkpoint_is_within_1_percent_of_a_written_one(
     tmp_path: Path, precision: str, method: str, train: dict[str, Any]
@@ -66,8 +69,10 @@ def test_a_planned_checkpoint_is_within_1_percent_of_a_written_one(
         pytest.importorskip("bitsandbytes")
     recipe = recipe_of(method=method, train=train)
     loaded = load_model("tunebook/tiny", device="cpu", precision=precision, attention="auto")
-    if method == "lora":
+    if method != "full":
         loaded = add_lora(loaded, recipe.lora, recipe.model, 0)
+    if method == "relora":
+        loaded = replace(loaded, merger=Merger(loaded.network, 0))
     optimization = Optimization(loaded.trainable(), recipe.train)
     take_step(
         loaded,

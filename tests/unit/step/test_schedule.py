@@ -6,8 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunebook.recipe.tree import Train
-from tunebook.step.schedule import learning_rate_at, warmup_length
+from tunebook.recipe.tree import Recipe, Train
+from tunebook.step.schedule import (
+    learning_rate_at,
+    merges_after,
+    rate_of_run,
+    warmup_length,
+)
 
 
 def test_warmup_reaches_the_peak_at_its_last_step() -> None:
@@ -50,3 +55,19 @@ def test_every_rate_stays_in_bounds(schedule: str, total: int, warmup: float, lo
         rate = learning_rate_at(train, step, total)
         floor = low if step > warmup_length(train, total) else 0
         assert floor - 1e-12 <= rate <= 1.0 + 1e-12
+
+
+def test_relora_warms_up_after_each_merge_and_none_comes_after_the_last_step() -> None:
+    values = {"name": "a", "model": "x", "data": [{"path": "x"}], "method": "relora"}
+    recipe = Recipe.model_validate(
+        {
+            **values,
+            "relora": {"merge_every": 10, "warmup_steps": 4},
+            "train": {"learning_rate": 1.0, "schedule": "linear", "warmup_steps": 2},
+        }
+    )
+    assert [s for s in range(1, 31) if merges_after(recipe, s, 30)] == [10, 20]
+    whole = [learning_rate_at(recipe.train, step, 30) for step in range(1, 31)]
+    shares = [1.0] * 10 + [0.25, 0.5, 0.75, *[1.0] * 7] * 2
+    expected = [rate * share for rate, share in zip(whole, shares, strict=True)]
+    assert [rate_of_run(recipe, step, 30) for step in range(1, 31)] == pytest.approx(expected)
