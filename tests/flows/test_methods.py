@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.numpy import load_file
 from test_train_flow import history, weights, write_run
+from transformers import AutoModelForCausalLM
 
 from tunebook.book.events import EventWriter, next_attempt, read_events
 from tunebook.book.places import RunFolder
@@ -72,15 +74,22 @@ def test_a_child_of_a_4_bit_run_goes_on_with_its_adapter(book: Path, tiny_model:
     assert names.keys() == load_file(first.final / "adapter_model.safetensors").keys()
 
 
-def test_a_child_of_a_merging_run_takes_a_plain_model(book: Path, tiny_model: Path) -> None:
-    relora = {"merge_every": 3, "warmup_steps": 1}
+def test_a_merging_run_leaves_plain_models(book: Path, tiny_model: Path) -> None:
+    relora = {"merge_every": 3, "warmup_steps": 2}
     first = start(book, "first", tiny_model, **SHORT, method="relora", relora=relora)
     train(first)
-    merges = [s.learning_rate for s in read_events(first).steps]
-    assert merges[2] < merges[1] < merges[0]
-    assert not read_events(first).verdicts
-    for name, model in (("child", "run:first"), ("of-best", "run:first/best")):
-        child = start(book, name, Path(model), **SHORT, method="full")
-        train(child)
-        before, after = (read_events(run).validations for run in (first, child))
-        assert after[0].loss == pytest.approx(before[-1].loss, abs=1e-5)
+    events = read_events(first)
+    rates = [step.learning_rate for step in events.steps]
+    assert rates[3] < rates[2]
+    assert rates[3] < rates[4]
+    assert not events.verdicts
+    assert events.validations[-1].loss == min(v.loss for v in events.validations)
+    ids_BT = torch.tensor([[5, 9, 30, 12, 44, 7]])
+    with torch.no_grad():
+        final, best = (
+            AutoModelForCausalLM.from_pretrained(folder)(input_ids=ids_BT).logits
+            for folder in (first.final, first.best)
+        )
+    torch.testing.assert_close(final, best, atol=1e-5, rtol=0)
+    child = start(book, "child", Path("run:first/best"), **SHORT, method="full")
+    assert "adapter" not in child.resolved_yaml.read_text()

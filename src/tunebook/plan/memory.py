@@ -269,7 +269,7 @@ class MemoryPlanner:
         return Peak(sum(parts.values()) if peak.parts else peak.n_bytes // n, parts)
 
     def _largest_weight(self) -> int:
-        return max(p.numel() for p in self._rehearsal.causal.parameters())
+        return max(int(p.numel()) for p in self._rehearsal.causal.parameters())
 
     def _largest_layer(self) -> int:
         layers = find_layers(self._rehearsal.causal)[1]
