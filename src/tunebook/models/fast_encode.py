@@ -74,6 +74,8 @@ class FastEncoder:
             for token in known.get("added_tokens") or []
             if token.get("special")
         ]
+        # A library may not know tokens that were added as text.
+        self._trial = (*_TRIAL, *(f"a{t} b {t}" for t in _added_as_text(known)))
         self._lengths, self._prefix = _byte_lengths(known, self._slow)
         self._composes = "NFC" in json.dumps(known.get("normalizer"))
         self._json = tokenizer_json
@@ -98,12 +100,12 @@ class FastEncoder:
             return
         try:
             fast = ENCODERS[library](self._json)
-            found = fast(_TRIAL)
+            found = fast(self._trial)
         except Exception as error:  # they refuse in ways of their own; there is another
             said = (str(error).splitlines() or [type(error).__name__])[0][:80]
             self.why_not = f"{library} refuses it ({said})"
             return
-        if not _same(found, self._plain(_TRIAL)):
+        if not _same(found, self._plain(self._trial)):
             self.why_not = f"{library} encodes it otherwise than tokenizers does"
             return
         self._fast, self.library, self.why_not = fast, library, None
@@ -220,6 +222,11 @@ class FastEncoder:
             _joined([source[2][part] for source, part in pieces]),
             _joined([source[3][part] for source, part in pieces if source[3] is not None]),
         )
+
+
+def _added_as_text(known: dict[str, Any]) -> list[str]:
+    added = known.get("added_tokens") or []
+    return [str(token["content"]) for token in added if not token.get("special")]
 
 
 def _same(

@@ -9,8 +9,14 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from tunebook.errors import ModelError
+
+
+def of_adapter(name: str) -> bool:
+    """Tell by its name whether a parameter is an adapter's, and none of the model's own."""
+    return "lora_" in name or "trainable_tokens_" in name
 
 
 def find_layers(causal: Any) -> tuple[str, list[nn.Module]]:
@@ -40,12 +46,21 @@ def layer_numbers(key: str, wanted: str | list[int], n_layers: int) -> list[int]
     raise _no_such_layer(key, wanted, n_layers)
 
 
-def freeze_modules(causal: Any, names: Sequence[str]) -> tuple[str, ...]:
+def linear_names(layers: Sequence[nn.Module]) -> list[str]:
+    """Give the paths of linear modules within their layers, such as `mlp.up_proj`."""
+    linear = (nn.Linear, Conv1D)
+    modules = (named for layer in layers for named in layer.named_modules())
+    return sorted({path for path, module in modules if isinstance(module, linear)})
+
+
+def freeze_modules(
+    causal: Any, names: Sequence[str], added_ids: Sequence[int] = ()
+) -> tuple[str, ...]:
     """Keep modules of a model from learning; gives what else that means, one sentence each.
 
     A name is a module's path, the end of one (`embed_tokens`), a pattern of either (`*norm*`), or
     layers counted from 0 (`layers:0-5`). Raises ModelError for a name that no module has, or that
-    leaves nothing to train.
+    leaves nothing to train, or new tokens (`added_ids`) without an embedding of their own.
     """
     if not names:
         return ()
@@ -57,6 +72,11 @@ def freeze_modules(causal: Any, names: Sequence[str]) -> tuple[str, ...]:
             parameter.requires_grad_(False)
     if not any(p.requires_grad for p in causal.parameters()):
         raise ModelError(f"`freeze: {list(names)}` leaves nothing to train; name fewer modules")
+    if added_ids and not causal.get_input_embeddings().weight.requires_grad:
+        raise ModelError(
+            f"`freeze: {list(names)}` keeps the embeddings of `add_tokens` from learning; leave "
+            "one of the two out"
+        )
     embedding, head = causal.get_input_embeddings(), causal.get_output_embeddings()
     if head is None or head.weight is not embedding.weight or head.weight.requires_grad:
         return ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from transformers.utils.logging import disable_progress_bar
 from tunebook.errors import ModelError
 from tunebook.models.attention import FLAT, register_flat_attention
 from tunebook.models.find import find_model
-from tunebook.models.layers import find_layers, layer_numbers
+from tunebook.models.layers import find_layers, layer_numbers, linear_names, of_adapter
 from tunebook.models.quantize import keep_layout, quantizing_config, weight_count
 from tunebook.models.relora import Merger, plain_state
 from tunebook.models.tokenizer import copy_tokenizer
@@ -60,7 +60,7 @@ class LoadedModel:
 
         A 4-bit weight counts as one weight, not as the half byte it is stored in.
         """
-        adapter = sum(p.numel() for n, p in self.network.named_parameters() if "lora_" in n)
+        adapter = sum(p.numel() for n, p in self.network.named_parameters() if of_adapter(n))
         total = sum(weight_count(p) for p in self.network.parameters()) - adapter
         return {
             "total": total,
@@ -157,40 +157,65 @@ def load_model(
     return LoadedModel(causal, causal, folder, attention == "auto", length, unexpected)
 
 
-def add_lora(loaded: LoadedModel, lora: Lora, base_name: str, seed: int) -> LoadedModel:
+def grow_vocabulary(loaded: LoadedModel, added_ids: Sequence[int], seed: int) -> LoadedModel:
+    """Give new tokens their rows of embedding and head, drawn by transformers around the others.
+
+    A model with spare rows keeps them, and it is noted.
+    """
+    if not added_ids:
+        return loaded
+    rows = loaded.causal.get_input_embeddings().weight.shape[0]
+    if max(added_ids) < rows:
+        note = f"add_tokens: the model has {rows:,} embeddings, which are enough"
+        return replace(loaded, notes=(*loaded.notes, note))
+    torch.manual_seed(seed)
+    loaded.causal.resize_token_embeddings(max(added_ids) + 1)
+    return loaded
+
+
+def add_lora(
+    loaded: LoadedModel, lora: Lora, base_name: str, seed: int, added_ids: Sequence[int] = ()
+) -> LoadedModel:
     """Freeze the model and add a fresh LoRA adapter (B = 0, so the first output is the base's).
 
-    Raises ModelError when no module has the given names.
+    The rows of `added_ids` learn with it. Raises ModelError when no module has the given names.
     """
     torch.manual_seed(seed)
-    network = wrap_in_lora(loaded.causal, lora)
+    network = wrap_in_lora(loaded.causal, lora, added_ids)
     network.peft_config["default"].base_model_name_or_path = base_name
     return replace(loaded, network=network)
 
 
-def wrap_in_lora(causal: Any, lora: Lora) -> Any:
+def wrap_in_lora(causal: Any, lora: Lora, added_ids: Sequence[int] = ()) -> Any:
     """Freeze a model and put a LoRA adapter on it, made on the default device.
 
-    The model's modules are changed in place. Raises ModelError when no module has the given names,
-    or no layer the given number.
+    Of embedding and head the rows of `added_ids` learn. The model's modules are changed in place.
+    Raises ModelError when no module has the given names, or no layer the given number.
     """
     # peft costs seconds to import and only adapter runs need it.
     from peft import LoraConfig, get_peft_model
 
+    targets, chosen, pattern = lora.target_modules, None, None
+    if lora.layers != "all":
+        path, layers = find_layers(causal)
+        chosen = layer_numbers("lora.layers", lora.layers, len(layers))
+        pattern = path.rpartition(".")[2]
+        if targets == "all-linear":
+            # peft would name each of them in full, and then take no notice of the layers.
+            targets = linear_names(layers)
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=lora.target_modules,
+        target_modules=targets,
+        layers_to_transform=chosen,
+        layers_pattern=pattern,
         use_rslora=lora.variant == "rslora",
         use_dora=lora.variant == "dora",
         task_type="CAUSAL_LM",
     )
-    if lora.layers != "all":
-        path, layers = find_layers(causal)
-        # Set afterwards: peft refuses them beside all-linear, which it turns into names later.
-        config.layers_to_transform = layer_numbers("lora.layers", lora.layers, len(layers))
-        config.layers_pattern = path.rpartition(".")[2]
+    if added_ids:
+        config.trainable_token_indices = _token_rows(causal, lora, list(added_ids))
     try:
         with _peft_as_it_is():
             return get_peft_model(causal, config, autocast_adapter_dtype=False)
@@ -199,6 +224,27 @@ def wrap_in_lora(causal: Any, lora: Lora) -> Any:
             f"lora.target_modules {lora.target_modules!r}: {str(error).splitlines()[0]}; "
             "all-linear adapts every linear layer"
         ) from None
+
+
+def _token_rows(causal: Any, lora: Lora, ids: list[int]) -> dict[str, list[int]]:
+    """Name the modules that hold a row per token, for peft to train some rows of."""
+    modules = [causal.get_input_embeddings(), causal.get_output_embeddings()]
+    if modules[1] is None or modules[1].weight is modules[0].weight:
+        modules = modules[:1]  # peft follows the tie
+    elif getattr(modules[1], "bias", None) is not None:
+        raise ModelError(
+            "`add_tokens` with an adapter: peft would leave out the bias of this model's head; say "
+            "method: full"
+        )
+    paths = [path for path, module in causal.named_modules() if module in modules]
+    names = {path.rpartition(".")[2] for path in paths}
+    asked = [lora.target_modules] if isinstance(lora.target_modules, str) else lora.target_modules
+    for name in names.intersection(asked):
+        raise ModelError(
+            f"`add_tokens` trains rows of {name}, so lora.target_modules cannot adapt it too; "
+            "leave one out"
+        )
+    return dict.fromkeys(names, ids)
 
 
 @contextmanager

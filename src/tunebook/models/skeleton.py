@@ -5,6 +5,7 @@ Nothing here reads a weight, so a model of any size takes seconds and next to no
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -77,13 +78,21 @@ def build_skeleton(config: Any) -> Any:
         raise _rejected(config.name_or_path, error) from None
 
 
-def add_lora_to_skeleton(causal: Any, lora: Lora) -> Any:
+def with_rows_for(config: Any, added_ids: Sequence[int]) -> Any:
+    """Copy a config with an embedding for each of these tokens."""
+    config = copy.deepcopy(config)
+    text = config.get_text_config()
+    text.vocab_size = max(text.vocab_size, *(number + 1 for number in added_ids))
+    return config
+
+
+def add_lora_to_skeleton(causal: Any, lora: Lora, added_ids: Sequence[int] = ()) -> Any:
     """Put an adapter on a skeleton, on the meta device too; `causal` is changed in place.
 
     Raises ModelError when no module has the given names.
     """
     with torch.device("meta"):
-        return wrap_in_lora(causal, lora)
+        return wrap_in_lora(causal, lora, added_ids)
 
 
 def _rejected(model: str, error: Exception) -> ModelError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -47,6 +48,7 @@ class Codec:
         self.folder = folder
         self.name = name
         self.fingerprint = _fingerprint(folder)
+        self.added_ids: tuple[int, ...] = ()
         self.vocab_size = len(tokenizer)
         self.eos_id: int | None = tokenizer.eos_token_id
         self.pad_id: int | None = tokenizer.pad_token_id
@@ -136,8 +138,45 @@ class Codec:
         )
 
 
-def load_tokenizer(model: str) -> Codec:
-    """Load the tokenizer of a model; ModelError when it is missing or gives no offsets."""
+def load_tokenizer(model: str, add_tokens: Sequence[str] = (), kept_in: Path = Path()) -> Codec:
+    """Load the tokenizer of a model; ModelError when it is missing or gives no offsets.
+
+    With `add_tokens` it grows by these; it is then written into a folder of its own below
+    `kept_in`. ModelError for a token that it has already.
+    """
+    codec = _load_codec(model)
+    return _grown(codec, tuple(add_tokens), kept_in) if add_tokens else codec
+
+
+def _grown(codec: Codec, tokens: tuple[str, ...], kept_in: Path) -> Codec:
+    from tokenizers import AddedToken
+
+    tokenizer, known = codec.tokenizer, codec.tokenizer.get_vocab()
+    for token in tokens:
+        if token in known:
+            raise ModelError(
+                f"`add_tokens`: the tokenizer of {codec.name} has {token!r} already, with its "
+                "embedding; leave it out"
+            )
+    # No special ones: those are split where they stand in the text of a row.
+    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in tokens])
+    key = hashlib.sha256(json.dumps([codec.fingerprint, tokens]).encode()).hexdigest()
+    folder = kept_in / f"tokenizer-{key[:32]}"
+    if not folder.is_dir():
+        aside = kept_in / f".tokenizer-{key[:32]}-{os.getpid()}"
+        aside.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(codec.folder / "config.json", aside / "config.json")
+        tokenizer.save_pretrained(aside)
+        os.replace(aside, folder)
+    grown = Codec(_load(folder), folder, codec.name)
+    # Not of its files: another transformers may write them otherwise.
+    grown.fingerprint = key
+    ids = grown.tokenizer.convert_tokens_to_ids(list(tokens))
+    grown.added_ids = tuple(int(i) for i in ids)
+    return grown
+
+
+def _load_codec(model: str) -> Codec:
     folder = find_tokenizer(model)
     if not has_tokenizer(folder):
         raise ModelError(

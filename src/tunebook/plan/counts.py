@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from tunebook.models.layers import of_adapter
 from tunebook.plan.result import Parameters
 
 GROUPS = ("embeddings", "attention", "mlp", "norms", "head", "other")
@@ -42,7 +43,7 @@ def count_parameters(network: Any, causal: Any, *, quantized: bool) -> Parameter
         total=total,
         total_untied=total + tied,
         trainable=sum(p.numel() for p in network.parameters() if p.requires_grad),
-        adapter=sum(p.numel() for n, p in network.named_parameters() if "lora_" in n),
+        adapter=sum(p.numel() for n, p in network.named_parameters() if of_adapter(n)),
         groups=dict(groups),
         packed=packed if quantized else None,
         adapted=sum(m.base_layer.weight.numel() for m in network.modules() if hasattr(m, "lora_A")),
@@ -58,7 +59,7 @@ def adapter_words(network: Any) -> str | None:
     layers: Counter[int] = Counter()
     outside = 0
     for name, parameter in network.named_parameters():
-        if "lora_" not in name:
+        if not of_adapter(name):
             continue
         if (found := _LAYER.search(name)) is None:
             outside += parameter.numel()
@@ -85,7 +86,7 @@ def _base_parameters(causal: Any) -> Iterator[tuple[str, nn.Module, str, nn.Para
     modules = sorted(causal.named_modules(), key=lambda named: named[1] in head)
     for path, module in modules:
         for name, parameter in module.named_parameters(recurse=False):
-            if "lora_" not in f"{path}.{name}" and id(parameter) not in seen:
+            if not of_adapter(f"{path}.{name}") and id(parameter) not in seen:
                 seen.add(id(parameter))
                 yield path, module, name, parameter
 

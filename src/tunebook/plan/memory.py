@@ -42,7 +42,7 @@ class Setting:
     """What decides the memory of a run beside its batches.
 
     `process_bytes` is what this process holds without any model (CPU), `scorer` what a loaded model
-    was found to allow (None: assumed).
+    was found to allow (None: assumed), `added_ids` tokens that only the config has rows for.
     """
 
     config: Any
@@ -52,6 +52,7 @@ class Setting:
     checkpointing: bool = False
     scorer: Scorer | None = None
     process_bytes: int = 0
+    added_ids: tuple[int, ...] = ()
 
     @property
     def room(self) -> int | None:
@@ -85,6 +86,7 @@ class MemoryPlanner:
             checkpointing=setting.checkpointing,
             scorer=setting.scorer,
             layers=layers,
+            added_ids=setting.added_ids,
         )
 
     @property

@@ -83,7 +83,8 @@ class Peak:
 class Rehearsal:
     """A model with its optimizer as training builds them, of fake tensors.
 
-    `layers` builds so many of its layers only. Raises ModelError for configs that cannot be built.
+    `layers` builds so many of its layers only; `added_ids` are tokens that the config has rows for
+    and the model's files have not. Raises ModelError for configs that cannot be built.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Rehearsal:
         checkpointing: bool = False,
         scorer: Scorer | None = None,
         layers: int | None = None,
+        added_ids: Sequence[int] = (),
     ) -> None:
         self._recipe = recipe
         config = copy.deepcopy(config)
@@ -109,9 +111,9 @@ class Rehearsal:
         register_flat_attention()
         causal = build_skeleton(config).to(_DTYPES[precision])
         flat = _attend(causal, recipe.attention)
-        self.notes = freeze_modules(causal, recipe.freeze)
+        self.notes = freeze_modules(causal, recipe.freeze, added_ids)
         adapted = recipe.method in ADAPTERS
-        network = add_lora_to_skeleton(causal, recipe.lora) if adapted else causal
+        network = add_lora_to_skeleton(causal, recipe.lora, added_ids) if adapted else causal
         self.network, self.causal = network, causal
         # Counted before packing, which leaves bytes in the place of weights.
         self.parameters = count_parameters(network, causal, quantized=recipe.method == "qlora")

@@ -50,11 +50,14 @@ class Lora(Section):
 
     @model_validator(mode="after")
     def _layers_of_names(self) -> Lora:
-        regex = isinstance(self.target_modules, str) and self.target_modules != "all-linear"
-        if regex and self.layers != "all":
+        names = self.target_modules
+        own = (
+            names != "all-linear" if isinstance(names, str) else re.search(r"\.\d", " ".join(names))
+        )
+        if own and self.layers != "all":
             raise ValueError(
                 "`layers` goes with `target_modules: all-linear` or a list of names, not with a "
-                "pattern, which can name layers itself"
+                "pattern or paths, which can name layers themselves"
             )
         return self
 

@@ -264,6 +264,11 @@ class Recipe(Section):
         description="auto: rows laid end to end, attention per document; sdpa and eager: the "
         "model's own attention, one document at a time.",
     )
+    add_tokens: list[str] = Field(
+        [],
+        description="New tokens of the tokenizer, each with an embedding that is trained; their "
+        "text in the data becomes one token. With an adapter only these embeddings are trained.",
+    )
     data: list[Source] = Field(min_length=1, description="The sources of training rows.")
     template: TemplateName = Field(
         "auto", description="The model's chat template (model), else a named plain one."
@@ -339,6 +344,14 @@ class Recipe(Section):
             object.__setattr__(self, key, value)
         if self.part is not None and self.part > (self.parts or 0):
             raise ValueError(f"`part: {self.part}` needs `parts` of at least that many")
+        tokens = self.add_tokens
+        if len(set(tokens)) < len(tokens) or not all(token.strip() for token in tokens):
+            raise ValueError("`add_tokens` names tokens of visible text, each once")
+        if tokens and self.method == "relora":
+            raise ValueError(
+                "`add_tokens` goes with methods full, lora and qlora: relora merges its adapter "
+                "into the base, and the new embeddings would stay behind"
+            )
         scales = {source.learning_rate_scale for source in self.data}
         if len(scales) == 1 and scales != {1.0}:
             raise ValueError(

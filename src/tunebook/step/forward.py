@@ -96,9 +96,10 @@ def _score_row(
     if scorer.direct_head:
         hidden_1ND = loaded.causal.base_model(**inputs)[0]
         hidden_MD = hidden_1ND[0].index_select(0, targets_M - 1)
+        # Where peft trains some rows of it, its weight has them in it, and it has no bias.
         head = loaded.causal.get_output_embeddings()
         loss_sum, losses_M = chunked_cross_entropy(
-            hidden_MD, head.weight, head.bias, labels_M, scales_M
+            hidden_MD, head.weight, getattr(head, "bias", None), labels_M, scales_M
         )
         return TokenLosses(loss_sum, losses_M)
     logits_1NV = loaded.causal(**inputs).logits

@@ -97,7 +97,7 @@ def prepare_data(run: Run, stop_code: Callable[[], int | None], done: int) -> No
             run.events.write("state", {"state": "paused", "reason": reason, "step": done})
             raise RunEnded(reason, code)
 
-    run.codec = load_tokenizer(run.recipe.model)
+    run.codec = load_tokenizer(run.recipe.model, run.recipe.add_tokens, run.run.cache_dir)
     try:
         run.prepared = prepare_run_data(
             run.run, run.recipe, run.environment, run.codec, run.before, run.say, watch

@@ -87,7 +87,7 @@ def prepared_run_file(
         recipe = with_run_model(book, load_recipe(run_file, overrides, book).recipe)[0]
     if whole:
         recipe = recipe.model_copy(update={"part": None})
-    codec = load_tokenizer(recipe.model)
     with tempfile.TemporaryDirectory(prefix="tunebook-mix-") as folder:
         cache = RunFolder(book, recipe.name).cache_dir if book else Path(folder)
+        codec = load_tokenizer(recipe.model, recipe.add_tokens, cache)
         yield Ready(recipe, prepare(recipe, codec, cache, say))

@@ -128,7 +128,7 @@ def _prepared_file(
     }
     recipe = recipe_from_mapping(values, path, Path.cwd(), overrides).recipe
     with tempfile.TemporaryDirectory(prefix="tunebook-split-") as folder:
-        codec = load_tokenizer(recipe.model)
+        codec = load_tokenizer(recipe.model, recipe.add_tokens, Path(folder))
         yield Ready(recipe, prepare(recipe, codec, Path(folder), say))
 
 

@@ -94,12 +94,12 @@ def prepare(
     """
     book = find_book()
     recipe, _ = with_run_model(book, load_recipe(run_file, overrides, book).recipe)
-    codec = load_tokenizer(recipe.model)
+    cache_dir = RunFolder(book, recipe.name).cache_dir
+    codec = load_tokenizer(recipe.model, recipe.add_tokens, cache_dir)
     settings = token_settings(recipe)
     sources = [*recipe.data]
     if recipe.validation.path is not None:
         sources.append(validation_source(recipe))
-    cache_dir = RunFolder(book, recipe.name).cache_dir
     return with_own_names(
         [
             build_source(source, settings, codec, cache_dir, say, workers=workers, watch=watch)

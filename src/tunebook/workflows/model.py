@@ -12,6 +12,7 @@ from tunebook.models.load import (
     add_lora,
     choose_device,
     choose_precision,
+    grow_vocabulary,
     load_adapter,
     load_model,
     set_checkpointing,
@@ -50,7 +51,9 @@ def build_model(
     )
     # Its tokenizer is saved with the weights: a checkpoint's folder will be gone by then.
     loaded = replace(loaded, folder=codec.folder)
-    loaded = replace(loaded, notes=freeze_modules(loaded.causal, recipe.freeze))
+    loaded = grow_vocabulary(loaded, codec.added_ids, recipe.seed)
+    notes = (*loaded.notes, *freeze_modules(loaded.causal, recipe.freeze, codec.added_ids))
+    loaded = replace(loaded, notes=notes)
     # Checked before an adapter is added: a fresh one changes nothing, and the check stays plain.
     scorer = choose_scorer(loaded, codec.vocab_size)
     if recipe.method != "full":
@@ -58,7 +61,7 @@ def build_model(
         loaded = (
             load_adapter(loaded, Path(str(start)))
             if start
-            else add_lora(loaded, recipe.lora, recipe.model, recipe.seed)
+            else add_lora(loaded, recipe.lora, recipe.model, recipe.seed, codec.added_ids)
         )
         if recipe.method == "relora":
             loaded = replace(loaded, merger=Merger(loaded.network, recipe.seed))

@@ -27,7 +27,7 @@ from tunebook.records import RunSummary
 from tunebook.workflows.launch import Watcher
 from tunebook.workflows.train import load_recipe, start_run, train_run
 
-_OWN = ("name", "extends", "model", "part", "notebook.")
+_OWN = ("name", "extends", "model", "part", "add_tokens", "notebook.")
 """Keys in which a part may differ from the one before without a word."""
 
 
@@ -71,6 +71,8 @@ def of_part(loaded: LoadedRecipe, part: int, before: RunFolder | None) -> Loaded
         "parts": recipe.parts,
         "part": part,
     }
+    if before is not None and recipe.method == "full":
+        own["add_tokens"] = []  # the weights of the part before have them
     if not SLUG.match(own["name"]):
         raise RunFileError(f"`{own['name']}` cannot name a run: make the name shorter")
     if before is not None:

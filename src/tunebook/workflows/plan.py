@@ -71,9 +71,9 @@ def _with_data(known: Known, cache_dir: Path, say: Say) -> Known:
     """Prepare the data; without weights a plan goes on without data and says so."""
     recipe = known.recipe
     try:
-        codec = load_tokenizer(recipe.model)
+        codec = load_tokenizer(recipe.model, recipe.add_tokens, cache_dir)
     except ModelError as error:
-        if known.weights.state == "complete":
+        if known.weights.state == "complete" or recipe.add_tokens:
             raise
         return replace(known, words=(*known.words, _not_measured(recipe, error)))
     try:

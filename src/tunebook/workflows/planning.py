@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from tunebook.data.prepare import Prepared
 from tunebook.data.stats import distribution
 from tunebook.errors import ModelError, RunFileError
 from tunebook.models.load import LoadedModel
-from tunebook.models.skeleton import WeightFiles
+from tunebook.models.skeleton import WeightFiles, with_rows_for
 from tunebook.models.tokenizer import Codec
 from tunebook.plan.batch_shapes import Sizes
 from tunebook.plan.batch_size import (
@@ -82,6 +82,9 @@ def make_plan(known: Known, try_out: TryOut | None = None) -> Plan:
     """
     _refuse_rows_beyond_context(known)
     refuse_optimizer(known.recipe, known.device.kind)
+    added_ids = known.codec.added_ids if known.codec is not None else ()
+    if added_ids:
+        known = replace(known, config=with_rows_for(known.config, added_ids))
     recipe, device = known.recipe, known.device
     precision = planned_precision(recipe.precision, device)
     setting = Setting(
@@ -90,6 +93,7 @@ def make_plan(known: Known, try_out: TryOut | None = None) -> Plan:
         precision,
         device,
         process_bytes=psutil.Process().memory_info().rss,
+        added_ids=added_ids,
     )
     room = find_room(setting, known.prepared, VALIDATION_TOKENS_PER_BATCH, try_out)
     planner, chosen, probe = room.planner, room.chosen, room.probe

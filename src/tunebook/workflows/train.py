@@ -301,6 +301,11 @@ def _base_of_adapter(recipe: Recipe, parent: RunFolder) -> str:
                 f"model {recipe.model!r}: its adapter keeps its form, and `{section}` differs from "
                 f"that of run {parent.name}; say {section}: {form.model_dump()}"
             )
+    if then.add_tokens != recipe.add_tokens:
+        raise RunFileError(
+            f"model {recipe.model!r}: its adapter holds the embeddings of its new tokens; say "
+            f"add_tokens: {json.dumps(then.add_tokens)}"
+        )
     return then.model
 
 

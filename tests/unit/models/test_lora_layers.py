@@ -70,9 +70,10 @@ def test_a_layer_that_is_not_there_is_refused_with_those_that_are(layers: Any, s
 
 def test_a_pattern_of_modules_does_not_go_with_layers() -> None:
     values = {"name": "x", "model": "m", "data": [{"path": "x"}], "method": "lora"}
-    lora = {"target_modules": ".*q_proj", "layers": "last:1"}
-    with pytest.raises(RunFileError, match="`lora`: `layers` goes with"):
-        recipe_from_mapping({**values, "lora": lora}, "run", Path())
+    for names in (".*q_proj", ["model.layers.0.self_attn.q_proj"]):
+        lora = {"target_modules": names, "layers": "last:1"}
+        with pytest.raises(RunFileError, match="`lora`: `layers` goes with"):
+            recipe_from_mapping({**values, "lora": lora}, "run", Path())
 
 
 def test_dora_trains_one_length_per_output_beside_the_matrices() -> None:
@@ -111,6 +112,7 @@ def test_a_saved_adapter_on_some_layers_gives_the_same_logits(
     again = load_adapter(base(), tmp_path)
     assert torch.equal(again.network(ids).logits, made.network(ids).logits)
     assert set(again.trainable()) == set(made.trainable())
+    assert all(".layers.1." in name for name in made.trainable())
 
 
 def test_a_plan_counts_named_layers_and_rehearses_them_all() -> None:

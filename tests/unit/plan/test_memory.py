@@ -12,6 +12,7 @@ from transformers import GPT2Config, LlamaConfig, MixtralConfig
 
 from tunebook.errors import RunFileError
 from tunebook.models.packed import packed_bytes
+from tunebook.models.skeleton import with_rows_for
 from tunebook.plan.batch_shapes import full_rows
 from tunebook.plan.batch_size import rows_per_device
 from tunebook.plan.devices import Device, parse_device
@@ -51,7 +52,7 @@ def setting(config: Any, device: str | Device = "t4", **changes: Any) -> Setting
     return Setting(config, recipe(**changes), "fp32", where)
 
 
-def real_peak(config: Any, run: Recipe) -> int:
+def real_peak(config: Any, run: Recipe, added_ids: tuple[int, ...] = ()) -> int:
     """Take a real step of SHAPE, and count what torch's own allocator counted."""
     from transformers import AutoModelForCausalLM
 
@@ -67,7 +68,7 @@ def real_peak(config: Any, run: Recipe) -> int:
     causal = AutoModelForCausalLM.from_config(config)
     causal.set_attn_implementation(FLAT)
     freeze_modules(causal, run.freeze)
-    network = wrap_in_lora(causal, run.lora) if run.method == "lora" else causal
+    network = wrap_in_lora(causal, run.lora, added_ids) if run.method == "lora" else causal
     loaded = LoadedModel(network, causal, Path(), True, None)
     optimization = Optimization(loaded.trainable(), run.train)
     sample = WeightSample(optimization.masters)
@@ -103,18 +104,23 @@ def real_peak(config: Any, run: Recipe) -> int:
 
 
 FROZEN = {"freeze": ["layers:0", "embed_tokens"]}
+NEW_TOKEN = {"method": "lora", "add_tokens": ["<new>"]}
 LAST_DORA = {"method": "lora", "lora": {"layers": "last:1", "variant": "dora"}}
 
 
-@pytest.mark.parametrize("changes", [{"method": "full"}, {"method": "lora"}, FROZEN, LAST_DORA])
+@pytest.mark.parametrize(
+    "changes", [{"method": "full"}, {"method": "lora"}, FROZEN, LAST_DORA, NEW_TOKEN]
+)
 @pytest.mark.parametrize("make", [gpt2, llama])
 def test_the_rehearsed_peak_is_that_of_a_real_step(make: Any, changes: Any) -> None:
     if make is gpt2 and "freeze" in changes:
         changes = {"freeze": ["layers:0", "wte"]}
     run = recipe(**changes)
-    rehearsed = Rehearsal(make(), run, "fp32", on_cuda=False).train((SHAPE,))
+    ids = (320,) if run.add_tokens else ()
+    config = with_rows_for(make(), ids) if ids else make()
+    rehearsed = Rehearsal(config, run, "fp32", on_cuda=False, added_ids=ids).train((SHAPE,))
     assert sum(rehearsed.parts.values()) == rehearsed.n_bytes
-    assert rehearsed.n_bytes == pytest.approx(real_peak(make(), run), rel=0.02)
+    assert rehearsed.n_bytes == pytest.approx(real_peak(config, run, ids), rel=0.02)
 
 
 @pytest.mark.parametrize("changes", [{"method": "full"}, {"method": "lora"}, {"freeze": ["mlp"]}])
