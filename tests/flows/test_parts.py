@@ -14,6 +14,7 @@ from test_train_flow import start, tunebook, wait_for_step, write_run
 from tunebook.book.checkpoints import manifest_hash
 from tunebook.book.events import read_events
 from tunebook.book.places import RunFolder, create_book
+from tunebook.book.releases import read_releases
 from tunebook.recipe.load import read_resolved
 
 
@@ -25,6 +26,7 @@ def book(tmp_path: Path) -> Path:
 def write_big(book: Path, model: Path, epochs: int = 1, **changes: Any) -> Path:
     settings: dict[str, Any] = {
         "parts": 3,
+        "release_parts": False,  # it costs seconds, and has tests of its own
         "train": {"max_steps": None, "epochs": epochs, "effective_batch_size": 4},
         "evaluate": {"every": "epoch", "canary": 0},
     }
@@ -142,6 +144,33 @@ def test_an_adapter_is_trained_on_from_part_to_part(book: Path, tiny_gpt2: Path)
     refused = tunebook(book, "train", child)
     assert refused.returncode == 2
     assert "only method lora" in refused.stderr
+
+
+@pytest.mark.slow
+def test_each_part_is_released_as_work_in_progress_and_a_failure_loses_no_chain(
+    book: Path, tiny_model: Path
+) -> None:
+    path = write_big(book, tiny_model, parts=2, release_parts=True)
+    (book / "releases").touch()  # a file where the folder should be
+    done = tunebook(book, "train", path)
+    assert done.returncode == 1
+    assert "not released, the next part begins all the same: big-part-1: cannot" in done.stderr
+    assert "all 2 parts are trained, and 2 of them not released" in done.stderr
+    parts = parts_of(book, 2)
+    assert [read_events(run).last_state for run in parts] == ["finished", "finished"]
+
+    (book / "releases").unlink()
+    # What a release leaves that is killed between its last two steps: a folder without a record.
+    parts[0].release.mkdir(parents=True)
+    (parts[0].release / "README.md").touch()
+    done = tunebook(book, "train", path)
+    assert done.returncode == 0, done.stderr
+    for run, words in zip(parts, ("Work in progress: part 1 of 2", "the last one"), strict=True):
+        assert words in (run.release / "README.md").read_text(encoding="utf-8")
+        weights = run.release / "model.safetensors"
+        assert weights.samefile(run.final / "model.safetensors"), "it takes no room twice"
+        assert [each.to for each in read_releases(run)] == [f"releases/{run.name}"]
+    assert "releasing" not in tunebook(book, "train", path).stderr
 
 
 def test_parts_that_cannot_be_are_refused_in_a_sentence(book: Path, tiny_model: Path) -> None:

@@ -83,6 +83,16 @@ class RunFolder:
         return self.path / "best"
 
     @property
+    def release_json(self) -> Path:
+        """What was released of the run, and how it was verified."""
+        return self.path / "release.json"
+
+    @property
+    def release(self) -> Path:
+        """Where a part is released as work in progress."""
+        return self.book / "releases" / self.name
+
+    @property
     def notebook_md(self) -> Path:
         """The run's page."""
         return self.path / "notebook.md"

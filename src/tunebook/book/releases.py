@@ -63,7 +63,7 @@ class Release:
 def read_releases(run: RunFolder) -> list[Release]:
     """Read what was released of a run; empty when nothing was, or the file is broken."""
     try:
-        found = orjson.loads((run.path / "release.json").read_bytes())["releases"]
+        found = orjson.loads(run.release_json.read_bytes())["releases"]
         return [to_record(Release, each) for each in found]
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         return []
@@ -72,4 +72,4 @@ def read_releases(run: RunFolder) -> list[Release]:
 def add_release(run: RunFolder, release: Release) -> None:
     """Write a release down in its run; StorageError when it cannot be."""
     whole = {"format_version": 1, "releases": [*read_releases(run), release]}
-    write_atomically(run.path / "release.json", dump_json(whole, indent=True))
+    write_atomically(run.release_json, dump_json(whole, indent=True))

@@ -46,11 +46,13 @@ def _as_json(shown: ShownRun) -> dict[str, Any]:
         },
         "facts": {k: v for k, v in shown.events.facts.items() if k != "first_batch"},
         "checkpoints": shown.checkpoints,
+        "releases": shown.releases,
         "page": str(shown.run.notebook_md),
     }
 
 
 def _lines(shown: ShownRun) -> list[str]:
+    from tunebook.pages.run_setup import verified_in_short
     from tunebook.pages.table import JSON_KEYS, cell_text
 
     summary = shown.summary
@@ -76,6 +78,8 @@ def _lines(shown: ShownRun) -> list[str]:
         lines.append(f"{'checkpoints':<18} {steps}")
     if shown.has_final:
         lines.append(f"{'weights':<18} {shown.run.final}")
+    for each in shown.releases:
+        lines.append(f"{'released':<18} {each.form} to {each.to} ({verified_in_short(each)})")
     lines.append(f"{'page':<18} {shown.run.notebook_md}")
     return lines
 

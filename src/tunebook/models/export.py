@@ -16,8 +16,10 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM
 
 from tunebook.errors import ModelError
-from tunebook.models.load import quieten_transformers
+from tunebook.models.load import load_model, peft_as_it_is, quieten_transformers
+from tunebook.models.quantize import take_quantized_values
 from tunebook.models.tokenizer import copy_tokenizer
+from tunebook.recipe.methods import Quantization
 
 ADAPTER_CONFIG = "adapter_config.json"
 _FRESH = Path(__file__).with_name("fresh.py")
@@ -52,7 +54,7 @@ def stored_precision(folder: Path) -> str:
 def copy_whole(source: Path, target: Path, put: Callable[[Path, Path], object]) -> None:
     """Copy a whole model's own files; `put` copies or links one file."""
     _put_files(source, target, (*_WHOLE, _GENERATION), put)
-    copy_tokenizer(source, target)
+    copy_tokenizer(source, target, put)
 
 
 def copy_adapter(
@@ -65,13 +67,14 @@ def copy_adapter(
     config |= {"base_model_name_or_path": name, "revision": revision or None}
     (target / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     _put_files(base, target, (_GENERATION,), shutil.copyfile)
-    copy_tokenizer(source, target)
+    copy_tokenizer(source, target, put)
 
 
-def write_merged(source: Path, target: Path, base: Path) -> str:
+def write_merged(source: Path, target: Path, base: Path, quantization: Quantization | None) -> str:
     """Merge an adapter into its base and save the whole, in the precision the base is stored in.
 
-    The sum is taken in fp32 and rounded once. Gives that precision.
+    The sum is taken in fp32 and rounded once. An adapter that was trained on a base in 4 bits is
+    merged into the values that those bits stand for. Gives the precision.
     """
     from peft import PeftModel
 
@@ -79,7 +82,14 @@ def write_merged(source: Path, target: Path, base: Path) -> str:
     causal = AutoModelForCausalLM.from_pretrained(base, dtype="auto", trust_remote_code=False)
     stored = {name: parameter.dtype for name, parameter in causal.named_parameters()}
     causal.float()
-    merged = merge(PeftModel.from_pretrained(causal, str(source)))
+    if quantization is not None:
+        twin = load_model(
+            str(base), device="cpu", precision="fp32", attention="auto", quantization=quantization
+        )
+        take_quantized_values(causal, twin.causal)
+        del twin
+    with peft_as_it_is():
+        merged = merge(PeftModel.from_pretrained(causal, str(source)))
     for name, parameter in merged.named_parameters():
         parameter.data = parameter.data.to(stored[name])
     merged.save_pretrained(target)
@@ -92,13 +102,23 @@ def merge(network: Any) -> Any:
     return network.merge_and_unload(safe_merge=True)
 
 
-def score_fresh(folder: Path, base: Path | None, rows: Sequence[Sequence[int]]) -> FreshScores:
+def score_fresh(
+    folder: Path,
+    base: Path | None,
+    quantization: Quantization | None,
+    rows: Sequence[Sequence[int]],
+) -> FreshScores:
     """Load an exported folder in a new process with transformers and peft alone, and score rows.
 
     `base` is the folder of an adapter's base, None for a whole model. Raises ModelError when it
     cannot be loaded.
     """
-    asked = {"folder": str(folder), "base": None if base is None else str(base), "rows": rows}
+    asked = {
+        "folder": str(folder),
+        "base": None if base is None else str(base),
+        "quantization": quantization_options(quantization),
+        "rows": rows,
+    }
     done = subprocess.run(
         [sys.executable, "-P", str(_FRESH)],
         input=json.dumps(asked),
@@ -115,6 +135,17 @@ def score_fresh(folder: Path, base: Path | None, rows: Sequence[Sequence[int]]) 
         raise ModelError(f"the exported weights cannot be loaded in a fresh process: {reason}")
     answer = json.loads(done.stdout.strip().splitlines()[-1])
     return FreshScores(answer["log_probs"], answer["tokens"])
+
+
+def quantization_options(quantization: Quantization | None) -> dict[str, object] | None:
+    """Give what BitsAndBytesConfig takes for a base in 4 bits, None for a plain one."""
+    if quantization is None:
+        return None
+    return {
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": quantization.kind,
+        "bnb_4bit_use_double_quant": quantization.double,
+    }
 
 
 def _put_files(

@@ -10,12 +10,19 @@ import sys
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 
-def load(folder: str, base: str | None) -> Any:
-    """Load a whole model, or an adapter on its base, to compute in fp32."""
-    model = AutoModelForCausalLM.from_pretrained(base or folder, dtype=torch.float32)
+def load(folder: str, base: str | None, quantization: dict[str, Any] | None) -> Any:
+    """Load a whole model, or an adapter on its base (in 4 bits where asked), in fp32."""
+    options: dict[str, Any] = {"dtype": torch.float32}
+    if quantization is not None:
+        config = BitsAndBytesConfig(**quantization, bnb_4bit_compute_dtype=torch.float32)
+        options |= {"quantization_config": config, "device_map": {"": "cpu"}}
+    model = AutoModelForCausalLM.from_pretrained(base or folder, **options)
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):  # it would compute in bf16
+            module.support_avx512bf16_for_cpu = False
     if base is not None:
         from peft import PeftModel
 
@@ -34,9 +41,9 @@ def log_probs(model: Any, ids: list[int]) -> list[float]:
 
 
 def main() -> None:
-    """Read {folder, base, rows} as JSON from standard input; write the answer as its last line."""
+    """Read {folder, base, quantization, rows} as JSON and write the answer as the last line."""
     asked = json.load(sys.stdin)
-    model = load(asked["folder"], asked["base"])
+    model = load(asked["folder"], asked["base"], asked["quantization"])
     answer = {
         "log_probs": [log_probs(model, row) for row in asked["rows"]],
         "tokens": len(AutoTokenizer.from_pretrained(asked["folder"])),

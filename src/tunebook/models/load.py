@@ -217,7 +217,7 @@ def wrap_in_lora(causal: Any, lora: Lora, added_ids: Sequence[int] = ()) -> Any:
     if added_ids:
         config.trainable_token_indices = _token_rows(causal, lora, list(added_ids))
     try:
-        with _peft_as_it_is():
+        with peft_as_it_is():
             return get_peft_model(causal, config, autocast_adapter_dtype=False)
     except ValueError as error:
         raise ModelError(
@@ -248,7 +248,7 @@ def _token_rows(causal: Any, lora: Lora, ids: list[int]) -> dict[str, list[int]]
 
 
 @contextmanager
-def _peft_as_it_is() -> Iterator[None]:
+def peft_as_it_is() -> Iterator[None]:
     """Leave out what peft tells and nobody can act on.
 
     GPT-2's weights are transposed, which it finds out by itself; ranks for experts are its own and
@@ -287,7 +287,7 @@ def load_adapter(loaded: LoadedModel, folder: Path) -> LoadedModel:
     """Put a saved adapter on its base model, ready to be trained further."""
     from peft import PeftModel
 
-    with _peft_as_it_is():
+    with peft_as_it_is():
         network = PeftModel.from_pretrained(
             loaded.causal, str(folder), is_trainable=True, autocast_adapter_dtype=False
         )

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -208,11 +208,16 @@ def _load(folder: Path) -> Any:
     return tokenizer
 
 
-def copy_tokenizer(source: Path, target: Path) -> None:
-    """Copy the tokenizer's own files unchanged, so that what is released is what was used."""
+def copy_tokenizer(
+    source: Path, target: Path, put: Callable[[Path, Path], object] = shutil.copyfile
+) -> None:
+    """Copy the tokenizer's own files unchanged, so that what is released is what was used.
+
+    `put` copies or links one file.
+    """
     for name in _FILES:
         if (source / name).is_file():
-            shutil.copyfile(source / name, target / name)
+            put(source / name, target / name)
 
 
 def tokenizer_bytes(folder: Path) -> int:

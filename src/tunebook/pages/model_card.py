@@ -60,7 +60,7 @@ def write_card(release: Release, source: PageSource) -> str:
     sections = [
         f"# {release.run}\n",
         _in_short(release, source),
-        _use(release),
+        _use(release, source.summary.config),
         _training(release, source),
         _data(source.data),
         _results(release, source),
@@ -108,17 +108,25 @@ def _in_short(release: Release, source: PageSource) -> str:
     )
 
 
-def _use(release: Release) -> str:
+def _use(release: Release, config: Mapping[str, Any]) -> str:
     lines = ["from transformers import AutoModelForCausalLM, AutoTokenizer", ""]
     folder = "FOLDER"
     if release.form == "adapter":
         name, _, revision = release.base.partition("@")
         where = f'"{name}"' + (f', revision="{revision}"' if revision else "")
         note = "" if _on_hub(name) else "  # the folder of the base, see below"
+        four = ""
+        if config.get("method") == "qlora":
+            lines[0] += ", BitsAndBytesConfig"
+            four = ", quantization_config=four_bits"
+            kind, double = (config.get(f"quantization.{key}") for key in ("kind", "double"))
+            made = f'load_in_4bit=True, bnb_4bit_quant_type="{kind}"'
+            made += f", bnb_4bit_use_double_quant={double}"
         lines[1:] = [
             "from peft import PeftModel",
             "",
-            f"base = AutoModelForCausalLM.from_pretrained({where}){note}",
+            *([f"four_bits = BitsAndBytesConfig({made})"] if four else []),
+            f"base = AutoModelForCausalLM.from_pretrained({where}{four}){note}",
             f'model = PeftModel.from_pretrained(base, "{folder}")',
         ]
     else:

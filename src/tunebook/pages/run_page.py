@@ -23,7 +23,12 @@ from tunebook.pages.run_account import write_account, write_first_batch
 from tunebook.pages.run_mixture import write_mixture, write_part
 from tunebook.pages.run_plan import write_plan
 from tunebook.pages.run_result import write_findings, write_loss, write_samples
-from tunebook.pages.run_setup import write_checkpoints, write_machine, write_settings
+from tunebook.pages.run_setup import (
+    write_checkpoints,
+    write_machine,
+    write_releases,
+    write_settings,
+)
 from tunebook.pages.table import changed_columns, markdown_table
 from tunebook.records import VERDICT_KINDS, Outcome, RunSummary
 from tunebook.units import format_number, format_seconds
@@ -101,6 +106,7 @@ def render_run_page(source: PageSource) -> str:
         write_machine(events, source.environment),
         write_settings(summary, _parent(source)),
         write_checkpoints(source.run, summary),
+        write_releases(source.run),
         _reproduce(source),
     ]
     return "\n".join(section for section in sections if section)

@@ -10,6 +10,7 @@ from tunebook.book.atomic import folder_bytes
 from tunebook.book.checkpoints import best_step, checkpoint_step, list_checkpoints
 from tunebook.book.events import Events
 from tunebook.book.places import RunFolder
+from tunebook.book.releases import Release, read_releases
 from tunebook.book.run_file import flatten
 from tunebook.pages.markdown import code, escape, table
 from tunebook.records import RunSummary
@@ -142,6 +143,27 @@ def write_checkpoints(run: RunFolder, summary: RunSummary) -> str:
             f"{summary.best_step}.\n"
         )
     return f"## Weights\n\n{table(['folder', '', 'size'], rows, right=['size'])}{lowest}"
+
+
+def write_releases(run: RunFolder) -> str:
+    """Write what was released of the run, and how far a fresh load was from the trained model."""
+    rows = [
+        [
+            code(r.to),
+            f"{r.form}, {r.precision}",
+            f"{r.weights}, step {r.step}",
+            verified_in_short(r),
+        ]
+        for r in read_releases(run)
+    ]
+    head = ["folder", "form", "weights", "verified"]
+    return f"## Released\n\n{table(head, rows)}" if rows else ""
+
+
+def verified_in_short(release: Release) -> str:
+    """Say how far a release was from the trained model."""
+    found = release.verification
+    return f"{format_count(found.tokens)} tokens, mean difference {found.mean:.1e} nats"
 
 
 def _size(path: Any) -> str:

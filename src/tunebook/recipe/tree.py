@@ -293,6 +293,11 @@ class Recipe(Section):
         "slice of the training rows (by document hash), from the weights of the one before and "
         "with a learning-rate schedule of its own.",
     )
+    release_parts: bool = Field(
+        True,
+        description="Release each part as work in progress when it is trained, into releases/NAME "
+        "of the book; it takes no room twice, and memory for the weights in fp32.",
+    )
     part: int | None = Field(
         None, gt=0, description="The slice that this run trains on, from 1; set by `parts`."
     )

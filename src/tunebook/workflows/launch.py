@@ -42,7 +42,7 @@ def train_in_child(run: RunFolder, watch: Watcher) -> None:
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
-            env=_environment(),
+            env=child_environment(),
             start_new_session=True,  # a terminal's Ctrl-C reaches this process only
         )
     with _passing_signals_to(process, watch) as interrupted:
@@ -56,7 +56,8 @@ def train_in_child(run: RunFolder, watch: Watcher) -> None:
     raise RunEnded(*_how_it_ended(run, process.returncode, interrupted()))
 
 
-def _environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
+    """Give the environment of a process that runs this code, with the allocator of training."""
     env = dict(os.environ) | allocator_settings()
     if sys.platform == "linux":
         env.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)

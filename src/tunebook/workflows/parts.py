@@ -25,6 +25,7 @@ from tunebook.recipe.load import LoadedRecipe, read_resolved
 from tunebook.recipe.tree import SLUG, Recipe
 from tunebook.records import RunSummary
 from tunebook.workflows.launch import Watcher
+from tunebook.workflows.release_part import release_part
 from tunebook.workflows.train import load_recipe, start_run, train_run
 
 _OWN = ("name", "extends", "model", "part", "add_tokens", "notebook.")
@@ -39,25 +40,42 @@ def train_parts(
 ) -> RunSummary:
     """Train the parts of a run file that are not trained yet, and give the last one's summary.
 
-    A finished part is skipped and a paused one resumed. Raises BookError when a part cannot go on,
-    RunFileError when the run file no longer fits the parts before.
+    A finished part is skipped and a paused one resumed. Each is released when it is trained; a
+    release that fails for want of room or memory is said at once and again at the end, and one
+    whose weights are not those that were trained ends the chain, as the next part would start from
+    them. Raises RunEnded for both, BookError when a part cannot go on, RunFileError when the run
+    file no longer fits the parts before.
     """
     before: RunFolder | None = None
     part = parts = 1
+    failed: list[str] = []
     while part <= parts:
         loaded = of_part(load_recipe(run_file, overrides, book), part, before)
         parts = loaded.recipe.parts or 1
         run = RunFolder(book, loaded.recipe.name)
         try:
             _train_part(run, loaded, before, watch)
+            if loaded.recipe.release_parts and (why := release_part(run, watch)):
+                watch("note", {"text": f"not released, the next part begins all the same: {why}"})
+                failed.append(why)
         except RunEnded as ended:
-            shown = "RUN.yaml" if isinstance(run_file, Mapping) else str(run_file)
-            command = shlex.join(["tunebook", "train", shown, *overrides])
+            command = _again(run_file, overrides)
             rest = f"`{command}` goes on with this part and those after it"
             raise RunEnded(f"{ended}; {rest}", ended.exit_code) from None
         before, part = run, part + 1
     assert before is not None
+    if failed:
+        raise RunEnded(
+            f"all {parts} parts are trained, and {len(failed)} of them not released, the first of "
+            f"them {failed[0]}; `{_again(run_file, overrides)}` releases them",
+            1,
+        )
     return summarize(before)
+
+
+def _again(run_file: str | Path | Mapping[str, Any], overrides: Sequence[str]) -> str:
+    shown = "RUN.yaml" if isinstance(run_file, Mapping) else str(run_file)
+    return shlex.join(["tunebook", "train", shown, *overrides])
 
 
 def of_part(loaded: LoadedRecipe, part: int, before: RunFolder | None) -> LoadedRecipe:

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -47,9 +46,11 @@ from tunebook.pages.model_card import write_card
 from tunebook.pages.run_page import read_page_source
 from tunebook.recipe.home import expand_home
 from tunebook.recipe.load import read_resolved
+from tunebook.recipe.methods import Quantization
 from tunebook.recipe.tree import Recipe
 from tunebook.units import format_bytes
 from tunebook.workflows.model import build_model
+from tunebook.workflows.notebook import build_notebook
 from tunebook.workflows.release_check import (
     Probes,
     Trained,
@@ -78,6 +79,12 @@ class _Subject:
     base_name: str
     precision: str
 
+    @property
+    def quantization(self) -> Quantization | None:
+        """How the base under an adapter was quantized, None where it was not."""
+        quantized = self.base is not None and self.recipe.method == "qlora"
+        return self.recipe.quantization if quantized else None
+
 
 def release(
     name: str,
@@ -88,16 +95,18 @@ def release(
     weights: str = "final",
     say: Say = lambda _text: None,
     put: Put = shutil.copyfile,
+    replace: bool = False,
 ) -> Release:
     """Release the weights of a run into a new folder, verified against the trained model.
 
     `form` is adapter or merged (None: an adapter stays one), `weights` final, best or step-N, and
-    `put` copies or links a file that stays as it is. Raises UsageError or BookError before anything
+    `put` copies or links a file that stays as it is; `replace` allows for a folder that is there
+    already. Raises UsageError or BookError before anything
     is written, ParentMismatch when the base is not the one trained on, ReleaseRefused when the
     exported weights differ from the trained ones; nothing is left at `out` then.
     """
     run = open_run(book, name)
-    _refuse_taken(out)
+    _refuse_taken(out, replace)
     subject = _subject(run, weights, form)
     say(f"reading {weights} of run {run.name} as it was trained")
     verify_checkpoint(subject.folder)
@@ -112,22 +121,15 @@ def release(
     files = {path: str(facts["sha256"]) for path, facts in read_manifest(out).items()}
     done = _release(subject, out, found, files)
     add_release(run, done)
+    build_notebook(book)
     return done
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Give a file a second name where the volume can, so that it takes no room twice."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 # --- what is asked for --------------------------------------------------------------------------
 
 
-def _refuse_taken(out: Path) -> None:
-    if out.is_dir() and not any(out.iterdir()):
+def _refuse_taken(out: Path, replace: bool) -> None:
+    if out.is_dir() and (replace or not any(out.iterdir())):
         return
     if out.exists() or out.is_symlink():
         raise UsageError(f"{out} exists and is not empty; name a new folder for the release")
@@ -234,15 +236,19 @@ def _write_verified(
     refuse_other_loss(subject.run, trained, subject.precision)
     say(f"writing {subject.form} weights")
     rounded = _write(subject, folder, put)
-    say(f"loading them in a fresh process, {sum(len(b.ids) for b in probes.batches)} tokens")
-    base = subject.base if subject.form == "adapter" else None
-    fresh = score_fresh(folder, base, probes.rows)
+    say("loading them in a fresh process")
+    on_base = subject.form == "adapter"
+    base, quantization = (subject.base, subject.quantization) if on_base else (None, None)
+    fresh = score_fresh(folder, base, quantization, probes.rows)
     return compare(trained, fresh.log_probs, probes, rounded=rounded)
 
 
 def _ask_trained(subject: _Subject, codec: Codec, probes: Probes, events: Events) -> Trained:
     # On the CPU, where every machine that can load the weights in fp32 gives the same sums.
-    recipe = subject.recipe.model_copy(update={"device": "cpu", "precision": _trained_in(subject)})
+    own: dict[str, object] = {"device": "cpu", "precision": _trained_in(subject)}
+    if subject.base is None:  # relora saves whole weights, with its adapter in them
+        own["method"] = "full"
+    recipe = subject.recipe.model_copy(update=own)
     loaded, scorer = build_model(
         recipe, subject.environment, codec, subject.folder, checkpointing=False
     )
@@ -251,7 +257,9 @@ def _ask_trained(subject: _Subject, codec: Codec, probes: Probes, events: Events
 
 
 def _trained_in(subject: _Subject) -> str:
-    """Tell the precision of training: that of the weights it saved."""
+    """Tell the precision of training: that of the weights it saved; 4 bits are computed in fp32."""
+    if subject.quantization is not None:
+        return "fp32"
     return "bf16" if subject.precision == "bf16" else "fp32"
 
 
@@ -266,7 +274,7 @@ def _write(subject: _Subject, folder: Path, put: Put) -> str | None:
         if _trained_in(subject) == "bf16" and stored != "bf16":
             return f"the base is stored as {stored} and was trained on as bf16"
         return None
-    kept = write_merged(subject.folder, folder, subject.base)
+    kept = write_merged(subject.folder, folder, subject.base, subject.quantization)
     return None if kept == "fp32" and _trained_in(subject) == "fp32" else f"rounded once to {kept}"
 
 

@@ -122,7 +122,9 @@ def ask_trained(
 
     `canary_loss` is what training recorded of these weights.
     """
-    loaded.causal.float()
+    for parameter in loaded.causal.parameters():
+        if parameter.is_floating_point():  # 4-bit weights stay what they are
+            parameter.data = parameter.data.float()
     found = _log_probs(loaded, scorer, probes)
     base = None
     if with_base:

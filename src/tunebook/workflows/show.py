@@ -10,6 +10,7 @@ from typing import Any
 from tunebook.book.checkpoints import best_step, checkpoint_step, list_checkpoints
 from tunebook.book.events import Events
 from tunebook.book.places import RunFolder, open_run
+from tunebook.book.releases import Release, read_releases
 from tunebook.pages.run_page import read_page_source
 from tunebook.records import Outcome, RunSummary
 
@@ -28,6 +29,7 @@ class ShownRun:
     checkpoints: tuple[int, ...]
     best_step: int | None
     has_final: bool
+    releases: tuple[Release, ...]
 
 
 def show_run(book: Path, name: str) -> ShownRun:
@@ -45,4 +47,5 @@ def show_run(book: Path, name: str) -> ShownRun:
         checkpoints=tuple(checkpoint_step(path) for path in list_checkpoints(run)),
         best_step=best_step(run),
         has_final=run.final.is_dir(),
+        releases=tuple(read_releases(run)),
     )

@@ -1,0 +1,156 @@
+"""What `tunebook release` writes, and what it refuses to write."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_train_flow import write_run
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tunebook.book.checkpoints import verify_checkpoint
+from tunebook.book.events import EventWriter
+from tunebook.book.places import RunFolder
+from tunebook.book.releases import read_releases
+from tunebook.cli.main import main
+from tunebook.workflows.release_part import release_part
+from tunebook.workflows.train import load_recipe, start_run
+from tunebook.workflows.training import run_to_end
+
+Train = Callable[..., RunFolder]
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The model is so small that threads wait for each other longer than they work."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    n = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n)
+
+
+@pytest.fixture
+def train(book: Path, tiny_gpt2: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
+    """Give a function that trains a short run in this process; commands are called in its book."""
+    monkeypatch.chdir(book)
+
+    def in_process(name: str, **changes: Any) -> RunFolder:
+        short = {"train": {"max_steps": 6, "learning_rate": 3e-2}, "checkpoint": {"every": 3}}
+        path = write_run(book, name, changes.pop("model", tiny_gpt2), **{**short, **changes})
+        run = start_run(book, load_recipe(path, (), book))
+        with EventWriter(run, 1) as events:
+            run_to_end(run, events, lambda: None, lambda: None)
+        return run
+
+    return in_process
+
+
+def logits(folder: Path) -> torch.Tensor:
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    with torch.no_grad():
+        found: torch.Tensor = model(input_ids=torch.tensor([[5, 9, 30, 12, 44, 7]])).logits
+    return found
+
+
+def test_released_weights_load_anywhere_and_carry_their_account(
+    train: Train, book: Path, tiny_gpt2: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train("run_1", method="lora", lora={"rank": 4})
+    capsys.readouterr()  # training speaks, too
+    assert main(["release", "run_1", "merged", "--merged", "--from", "step-3", "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert (made["form"], made["step"], made["weights"]) == ("merged", 3, "step-3")
+    found = made["verification"]
+    assert found["tokens"] > 100
+    assert 0 <= found["mean"] <= found["largest"] < 1e-3
+    assert found["loss_again"] == pytest.approx(found["loss_recorded"], abs=1e-4)
+    assert main(["release", "run_1", "adapter"]) == 0
+    for out in (book / "merged", book / "adapter"):
+        verify_checkpoint(out)
+        text = "".join(p.read_text("utf-8") for p in out.iterdir() if p.suffix != ".safetensors")
+        for private in (str(book), str(tiny_gpt2), str(tiny_gpt2.parent)):
+            assert private not in text
+        assert len(AutoTokenizer.from_pretrained(out)) == 300
+    assert not torch.allclose(logits(book / "merged"), logits(tiny_gpt2), atol=1e-2)
+    # The adapter names its base by a bare name: whoever has it says where it is.
+    config = json.loads((book / "adapter" / "adapter_config.json").read_text("utf-8"))
+    assert config["base_model_name_or_path"] == tiny_gpt2.name
+    card = (book / "merged" / "README.md").read_text("utf-8")
+    assert "\nlicense: unknown\n" in card
+    assert "language:" not in card
+    assert "rows.json" in card
+    # Nothing was validated at step 3.
+    assert re.search(r"\| these weights +\| +not measured \|", card)
+    assert [r.to for r in read_releases(run)] == ["merged", "adapter"]
+    assert "## Released" in run.notebook_md.read_text("utf-8")
+
+
+def test_whole_weights_are_released_also_when_their_data_is_gone(
+    train: Train, book: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train("run_1")
+    capsys.readouterr()
+    (book / "rows.json").unlink()
+    assert main(["release", "run_1", "out/whole", "--from", "best"]) == 0
+    told = capsys.readouterr()
+    assert "its sampled answers are used" in told.err
+    assert "prompts and answers of the run" in told.out
+    torch.testing.assert_close(logits(book / "out" / "whole"), logits(run.best))
+    for name in ("optimizer.safetensors", "state.json"):
+        assert not (book / "out" / "whole" / name).exists()
+
+
+def test_a_part_is_released_as_work_in_progress_once(train: Train, book: Path) -> None:
+    told: list[str] = []
+
+    def watch(_kind: str, payload: Mapping[str, Any]) -> None:
+        told.append(payload["text"])
+
+    run = train("big-part-1", parts=2, part=1, train={"max_steps": None, "epochs": 1})
+    # What a release leaves that is killed between its last two steps: a folder without a record.
+    run.release.mkdir(parents=True)
+    (run.release / "README.md").touch()
+    assert release_part(run, watch) is None
+    assert told[-1].startswith("released releases/big-part-1, verified: ")
+    assert "Work in progress: part 1 of 2" in (run.release / "README.md").read_text("utf-8")
+    assert (run.release / "model.safetensors").samefile(run.final / "model.safetensors")
+    told.clear()
+    assert release_part(run, watch) is None
+    assert not told
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run_1", "taken"], "taken exists and is not empty"),
+        (["run_1", "out", "--from", "step-9"], "run run_1 has no step-9 weights"),
+        (["run_1", "out", "--from", "../run_2"], "run run_1 has no ../run_2 weights"),
+        (["run_1", "out", "--adapter"], "trained whole weights (method full), no adapter"),
+        (["run_9", "out"], "has no run `run_9`"),
+        (["run_2", "out"], "run run_2 has no final weights (it is new)"),
+    ],
+)
+def test_what_cannot_be_released_is_said_before_anything_is_read(
+    book: Path,
+    tiny_gpt2: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(book)
+    run = start_run(book, load_recipe(write_run(book, "run_1", tiny_gpt2), (), book))
+    run.final.mkdir()
+    RunFolder(book, "run_2").path.mkdir()
+    RunFolder(book, "run_2").run_yaml.write_text("name: run_2\n")
+    (book / "taken").mkdir()
+    (book / "taken" / "file").touch()
+    assert main(["release", *words]) == 2
+    assert said in capsys.readouterr().err
+    assert not (book / "out").exists()
