@@ -140,11 +140,17 @@ class Command:
         args: Sequence[str],
         inside: Callable[[], None] = lambda: None,
         output: Path | None = None,
+        closed_output: bool = False,
     ) -> None:
         self.book = book
         self.output = output or book / ".said"
         self.returncode: int | None = None
-        opened = os.open(self.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        self.output.write_bytes(b"")
+        if closed_output:
+            reader, opened = os.pipe()
+            os.close(reader)
+        else:
+            opened = os.open(self.output, os.O_WRONLY | os.O_APPEND)
         nothing = os.open(os.devnull, os.O_RDONLY)
         self.pid = os.fork()
         if self.pid == 0:

@@ -1,8 +1,8 @@
-"""A few seconds of every fault: kills, kill points, damaged files, a full disk (`make test`).
+"""A few seconds of every fault: kills, signals, damage, a full disk (part of `make test`).
 
     python benchmarks/faults_io/short.py --count 6 --seed 0
 
-`--count` is the number of kills; what the other scripts do at length is done to one run of 16
+`--count` is the number of kills; what the other scripts do at length is done to one run of 20
 steps, set aside at step 6. The book lies on a tmpfs where one can be mounted, and only then is the
 disk filled.
 """
@@ -23,8 +23,9 @@ import toy
 from kept import newest, paused_run, put_back, whole_run
 from kills import Killer, one_run
 from report import arguments, reported, scratch
+from signals import check_signal
 
-LENGTH = {"train": {"max_steps": 16}, "evaluate": {"every": 4}, "checkpoint": {"keep": 2}}
+LENGTH = {"train": {"max_steps": 20}, "evaluate": {"every": 4}, "checkpoint": {"keep": 2}}
 DAMAGES, RESUMES, POINTS = 60, 2, 3
 
 
@@ -59,6 +60,10 @@ def main() -> int:
             case = rng.choice(damage.one_of_a_kind(cases))
             damage.check_resume(book, aside, case, "whole", everywhere=number == 1)
             counts["resumed from a damaged checkpoint"] += 1
+
+        for case in ("SIGHUP", "SIGINT twice", "SIGSTOP and SIGCONT", "a closed output"):
+            check_signal(book, aside, "whole", case, rng, counts)
+            counts["signals"] += 1
 
         put_back(book, aside)
         calls = kill_points.count_by_hook(book, "run")
