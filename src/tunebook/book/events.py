@@ -158,7 +158,7 @@ def read_events(run: RunFolder, *, superseded: bool = False) -> Events:
     With `superseded`, what earlier attempts did and later ones did again is shown as well.
     Raises BookError when a whole line is not an event.
     """
-    rows = sorted(_read_rows(run), key=lambda row: (row["attempt"], row["time"], row["seq"]))
+    rows = sorted(_read_rows(run), key=_order)
     shown = rows if superseded else _hide_superseded(rows)
     facts: dict[str, Any] = {}
     found: dict[str, list[Any]] = {kind: [] for kind in KINDS}
@@ -192,6 +192,11 @@ def _read_rows(run: RunFolder) -> Iterator[dict[str, Any]]:
         for number, line in enumerate(lines[:-1], start=1):
             if line:
                 yield _parse(path, number, line)
+
+
+def _order(row: Mapping[str, Any]) -> tuple[int, int, str]:
+    """Order rows as they were written: an attempt has one writer, whose clock may be set back."""
+    return row["attempt"], row["seq"], row["time"]
 
 
 def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
@@ -295,7 +300,7 @@ class EventTail:
         Numbers that are not finite are numbers again in steps, validations and verdicts.
         """
         rows = [row for path in event_files(self._run) for row in self._new_rows(path)]
-        rows.sort(key=lambda row: (row["attempt"], row["time"], row["seq"]))
+        rows.sort(key=_order)
         return [
             (kind, revive(_payload(row)) if kind in _MEASURED else _payload(row))
             for row in rows

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -37,7 +39,7 @@ class Lease:
             beat = {
                 "host": socket.gethostname(),
                 "pid": os.getpid(),
-                "process_started": _process_started(os.getpid()),
+                "process": _identity(os.getpid()),
                 "time": time.time(),
             }
             write_atomically(self._run.heartbeat_json, orjson.dumps(beat))
@@ -96,9 +98,8 @@ def is_alive(run: RunFolder) -> bool:
         return False
     if beat["host"] != socket.gethostname():
         return bool(time.time() - beat["time"] <= SILENT_SECONDS)
-    started = _process_started(beat["pid"])
-    # A process id is used again sooner or later; the start time tells the two apart.
-    return started is not None and abs(started - beat["process_started"]) < 1.0
+    # A process id is used again sooner or later; its start tells the two apart.
+    return bool(_identity(beat["pid"]) == beat["process"])
 
 
 def _read_heartbeat(run: RunFolder) -> dict[str, Any] | None:
@@ -106,24 +107,35 @@ def _read_heartbeat(run: RunFolder) -> dict[str, Any] | None:
         beat = orjson.loads(run.heartbeat_json.read_bytes())
     except (OSError, orjson.JSONDecodeError):
         return None
-    expected = {"host": str, "pid": int, "process_started": float, "time": float}
+    expected = {"host": str, "pid": int, "process": str, "time": float}
     if isinstance(beat, dict) and all(isinstance(beat.get(k), t) for k, t in expected.items()):
         return beat
     return None
 
 
-def _process_started(pid: int) -> float | None:
+def _identity(pid: int) -> str | None:
+    """Name a living process for as long as it lives; None when there is none, or a zombie."""
+    if sys.platform == "linux":
+        # Counted in ticks since this boot: the clock may jump, and with it every start time.
+        try:
+            after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        boot = ""
+        with suppress(OSError):
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return None if after_name[0] == "Z" else f"{boot} {after_name[19]}"
     import psutil
 
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             return None
-        return float(process.create_time())
+        return str(process.create_time())
     except psutil.Error:
         return None
 
 
 def process_alive(pid: int) -> bool:
     """Tell whether a process of this host lives; a zombie does not."""
-    return _process_started(pid) is not None
+    return _identity(pid) is not None

@@ -14,7 +14,8 @@ from types import FrameType
 from typing import Any
 
 from tunebook.allocator import allocator_settings
-from tunebook.book.events import EventTail, read_events
+from tunebook.book.atomic import free_bytes
+from tunebook.book.events import EventTail, next_attempt, read_events
 from tunebook.book.places import RunFolder
 from tunebook.errors import RunEnded
 
@@ -25,6 +26,7 @@ Watcher = Callable[[str, Mapping[str, Any]], None]
 # soon as anything else runs on the machine: steps beside one busy process were 3 times slower.
 SPIN_COUNT = "2000"
 _POLL_SECONDS = 0.25
+_NO_ROOM_BYTES = 2**20
 
 
 def train_in_child(run: RunFolder, watch: Watcher) -> None:
@@ -36,7 +38,9 @@ def train_in_child(run: RunFolder, watch: Watcher) -> None:
     watch = _surviving(watch)
     tail = EventTail(run)
     tail.poll()  # what earlier attempts wrote is not news
+    attempt = next_attempt(run)
     with run.train_log.open("ab") as log:
+        said_before = log.tell()
         process = subprocess.Popen(
             [sys.executable, "-m", "tunebook.workflows.trainer", str(run.path)],
             stdin=subprocess.PIPE,
@@ -53,7 +57,8 @@ def train_in_child(run: RunFolder, watch: Watcher) -> None:
     _show(tail, watch)
     if process.returncode == 0:
         return
-    raise RunEnded(*_how_it_ended(run, process.returncode, interrupted()))
+    said = run.train_log.read_bytes()[said_before:].decode(errors="replace")
+    raise RunEnded(*_how_it_ended(run, process.returncode, interrupted(), attempt, said))
 
 
 def child_environment() -> dict[str, str]:
@@ -122,8 +127,10 @@ def _passing_signals_to(
             process.stdin.close()
 
 
-def _how_it_ended(run: RunFolder, code: int, interrupted: int | None) -> tuple[str, int]:
-    last = read_events(run).states[-1:]
+def _how_it_ended(
+    run: RunFolder, code: int, interrupted: int | None, attempt: int, said: str
+) -> tuple[str, int]:
+    last = [state for state in read_events(run).states if state["attempt"] >= attempt][-1:]
     if code > 0 and last and last[0].get("reason") and last[0]["state"] != "running":
         return f"run {run.name} {last[0]['state']}: {last[0]['reason']}", code
     again = f"`tunebook resume {run.name}` goes on from the newest checkpoint"
@@ -137,7 +144,14 @@ def _how_it_ended(run: RunFolder, code: int, interrupted: int | None) -> tuple[s
             f"{again}",
             1,
         )
-    tail = run.train_log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    if code > 0 and not last and free_bytes(run.path) < _NO_ROOM_BYTES:
+        # Neither a state nor the whole of a sentence for the log could be written.
+        return (
+            f"run {run.name} paused: the disk is full: cannot write to {run.path}; free space and "
+            f"`tunebook resume {run.name}`",
+            1,
+        )
+    tail = said.strip().splitlines()
     reason = tail[-1] if tail else f"exit code {code}"
     if code > 0:
         return f"run {run.name}: {reason}", code

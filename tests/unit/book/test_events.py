@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import pytest
 
 from made_runs import make_run, make_step, make_validation
+from tunebook.book import events
 from tunebook.book.events import (
     EventTail,
     EventWriter,
@@ -186,3 +188,27 @@ def test_events_of_a_whole_run_are_in_order(book: Path) -> None:
     read = read_events(make_run(book, "a", steps=5))
     assert [s.step for s in read.steps] == [1, 2, 3, 4, 5]
     assert read.last_state == "finished"
+
+
+def test_a_clock_that_jumps_back_leaves_the_order_as_it_was_written(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clock(datetime):
+        hours = 23
+
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            cls.hours -= 5  # an hour earlier each time would do
+            return datetime(2026, 11, 21, cls.hours, tzinfo=tz)
+
+    monkeypatch.setattr(events, "datetime", Clock)
+    tail = EventTail(run)
+    with EventWriter(run, 1) as writer:
+        writer.write("state", {"state": "running", "step": 0})
+        writer.write("step", make_step(1))
+        writer.write("step", make_step(2))
+        writer.write("state", {"state": "finished", "step": 2})
+    read = read_events(run)
+    assert [step.step for step in read.steps] == [1, 2]
+    assert read.last_state == "finished"
+    assert [kind for kind, _ in tail.poll()] == ["state", "step", "step", "state"]

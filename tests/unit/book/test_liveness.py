@@ -47,7 +47,7 @@ def test_a_process_of_another_host_lives_as_long_as_its_heart_beats(
     book: Path, age: float, state: str
 ) -> None:
     run = make_run(book, "a", state=None)
-    beat = {"host": "elsewhere", "pid": 1, "process_started": 1.0, "time": time.time() - age}
+    beat = {"host": "elsewhere", "pid": 1, "process": "1", "time": time.time() - age}
     run.heartbeat_json.write_text(json.dumps(beat))
     assert current_state(run) == state
 
@@ -56,7 +56,7 @@ def test_a_process_id_used_again_is_not_the_trainer(book: Path) -> None:
     run = make_run(book, "a", state=None)
     with acquire_run(run):
         beat = json.loads(run.heartbeat_json.read_text())
-    run.heartbeat_json.write_text(json.dumps(beat | {"process_started": 1.0}))
+    run.heartbeat_json.write_text(json.dumps(beat | {"process": "1"}))
     assert current_state(run) == "paused"
     run.heartbeat_json.write_text("{")
     assert current_state(run) == "paused"
@@ -73,3 +73,24 @@ def test_a_run_file_alone_is_new(book: Path) -> None:
     run.run_yaml.write_text("name: n\n")
     assert current_state(run) == "new"
     assert not run.started()
+
+
+@pytest.mark.parametrize("jump", [-86_400.0, 86_400.0], ids=["back", "forward"])
+def test_a_clock_that_jumps_leaves_a_living_run_running_and_locked(
+    book: Path, jump: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import psutil
+
+    run = make_run(book, "a", state=None)
+    real, started, boot = time.time, psutil.Process.create_time, psutil.boot_time()
+    with acquire_run(run) as lease:
+        # The system's record of when it booted moves with its clock, and so do all start times.
+        monkeypatch.setattr(time, "time", lambda: real() + jump)
+        monkeypatch.setattr(psutil, "boot_time", lambda: boot + jump)
+        monkeypatch.setattr(psutil.Process, "create_time", lambda process: started(process) + jump)
+        assert current_state(run) == "running"
+        lease.beat()
+        assert current_state(run) == "running"
+        with pytest.raises(BookError, match="being trained"), acquire_run(run, wait_seconds=0.1):
+            pass
+    assert current_state(run) == "paused"
