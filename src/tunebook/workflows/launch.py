@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from tunebook.allocator import allocator_settings
-from tunebook.book.atomic import free_bytes
+from tunebook.book.atomic import free_bytes, storage_errors
 from tunebook.book.events import EventTail, next_attempt, read_events
 from tunebook.book.places import RunFolder
 from tunebook.errors import RunEnded
@@ -39,7 +39,7 @@ def train_in_child(run: RunFolder, watch: Watcher) -> None:
     tail = EventTail(run)
     tail.poll()  # what earlier attempts wrote is not news
     attempt = next_attempt(run)
-    with run.train_log.open("ab") as log:
+    with storage_errors(f"write {run.train_log}", run.path), run.train_log.open("ab") as log:
         said_before = log.tell()
         process = subprocess.Popen(
             [sys.executable, "-m", "tunebook.workflows.trainer", str(run.path)],

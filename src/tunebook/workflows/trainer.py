@@ -7,6 +7,7 @@ folder: whoever wants to watch reads the event files.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -70,7 +71,7 @@ def main(folder: str) -> int:
         return _train(run, stop)
     except TunebookError as error:
         # Without the lock nothing may be written but the log, whose last line the launcher shows.
-        print(error, file=sys.stderr)
+        _log(str(error))
         return error.exit_code
 
 
@@ -102,7 +103,7 @@ def _train(run: RunFolder, stop: StopRequests) -> int:
 
             if not is_out_of_memory(error):
                 return _bug(events, error)
-            traceback.print_exc()
+            _log(traceback.format_exc())
             text = (
                 f"out of memory outside of a step's micro-batches ({type(error).__name__}; "
                 f"traceback in train.log); free memory and `tunebook resume {run.name}`, which "
@@ -110,25 +111,32 @@ def _train(run: RunFolder, stop: StopRequests) -> int:
             )
             return _end(events, "paused", text, 1)
         finally:
-            events.close()
+            with contextlib.suppress(OSError):
+                events.close()
     return 0
 
 
 def _bug(events: EventWriter, error: Exception) -> int:
-    traceback.print_exc()
+    _log(traceback.format_exc())
     first = (str(error).strip().splitlines() or [""])[0]
     text = f"training failed with {type(error).__name__}: {first} (traceback in train.log)"
     return _end(events, "failed", text, 1)
 
 
 def _end(events: EventWriter, state: str, reason: str, exit_code: int) -> int:
-    print(f"{state}: {reason}", file=sys.stderr)
+    _log(f"{state}: {reason}")
     try:
         events.write("state", {"state": state, "reason": reason})
     except (OSError, StorageError):
         # On a full disk the state cannot be written; a dead trainer reads as paused all the same.
-        print("the last state could not be written", file=sys.stderr)
+        _log("the last state could not be written")
     return exit_code
+
+
+def _log(text: str) -> None:
+    # The log may lie on the disk that is full, and is no reason to leave out what comes next.
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from tunebook.book.checkpoints import (
     checkpoint_step,
+    clear_stale_folders,
     list_checkpoints,
     mark_best,
     newest_good_checkpoint,
@@ -240,6 +241,7 @@ def _finish(run: Run) -> None:
         run.loaded.merger.merge(total)  # what is left is a plain model
     with writing_folder(run.run.final) as folder:
         save_weights(run.loaded, folder)
+    clear_stale_folders(run.run)
     write_trained(run.run)
     write_plan(run.run, {**read_plan(run.run), "measured": _measured(run)})
     run.events.write("state", {"state": "finished", "step": total})
