@@ -1,6 +1,6 @@
 """Hold the memory that a plan predicts against what training really takes, cell by cell.
 
-    python benchmarks/plan_memory.py [--device cpu|cuda] [--cells N]
+    python benchmarks/plan_memory.py [--device cpu|cuda] [--cells N] [--method qlora]
 
 Every cell is a process of its own, started as training is. It plans first, then takes three real
 optimizer steps of the same shapes with random weights, then one more under the profiler. On a CPU
@@ -17,6 +17,7 @@ import re
 import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 VOCABULARY = {"gpt2": 50257, "llama": 32000}
@@ -36,13 +37,23 @@ CPU_CELLS = [
     ("llama", "lora", "fp32", [256] * 8),
     ("llama", "lora", "fp32", [1024] * 2),
     ("llama", "lora", "fp32", [40, 90, 130, 200, 310, 254]),
+    *(
+        (shape, method, precision, lengths)
+        for method in ("qlora", "relora")
+        for precision, lengths in (
+            ("fp32", [256] * 4),
+            ("fp32", [40, 90, 130, 200, 310, 254]),
+            ("bf16", [256] * 4),
+        )
+        for shape in ("gpt2", "llama")
+    ),
 ]
 LLAMA_7B = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32}
 CUDA_CELLS = [
     *(("gpt2-124m", m, "fp32", s) for m in ("full", "lora") for s in ([1024] * 8, [300] * 16)),
     *(("gpt2-124m", m, "bf16", s) for m in ("full", "lora") for s in ([1024] * 8, [300] * 16)),
     *(("llama-1b", m, "bf16", s) for m in ("full", "lora") for s in ([1024] * 8, [2048] * 2)),
-    *(("llama-7b", "lora", "bf16", s) for s in ([1024] * 2, [2048] * 4)),
+    *(("llama-7b", m, "bf16", s) for m in ("lora", "qlora") for s in ([1024] * 2, [2048] * 4)),
 ]
 
 
@@ -76,7 +87,8 @@ def measure(device: str, shape: str, method: str, precision: str, lengths: list[
     from transformers import AutoModelForCausalLM
 
     from tunebook.models.attention import FLAT, register_flat_attention
-    from tunebook.models.load import LoadedModel, wrap_in_lora
+    from tunebook.models.load import LoadedModel, load_model, wrap_in_lora
+    from tunebook.models.relora import Merger
     from tunebook.plan.batch_shapes import Sizes
     from tunebook.plan.devices import parse_device
     from tunebook.plan.memory import MemoryPlanner, Setting
@@ -94,8 +106,10 @@ def measure(device: str, shape: str, method: str, precision: str, lengths: list[
     on_cuda = device == "cuda"
     shapes = Shape(tuple(lengths), tuple(n // 2 for n in lengths))
     scorer = Scorer(flat=True, direct_head=True)
-    if method == "lora":
+    if method != "full":
         import peft  # noqa: F401  what training has loaded by then, too
+    if method == "qlora":
+        import bitsandbytes  # noqa: F401
     setting = Setting(
         config, recipe, precision, parse_device(device), scorer=scorer,
         process_bytes=psutil.Process().memory_info().rss,
@@ -105,11 +119,22 @@ def measure(device: str, shape: str, method: str, precision: str, lengths: list[
 
     register_flat_attention()
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
-    with torch.device(device):
-        causal = AutoModelForCausalLM.from_config(config, dtype=dtype)
-    causal.set_attn_implementation(FLAT)
-    network = wrap_in_lora(causal, recipe.lora).to(device) if method == "lora" else causal
-    loaded = LoadedModel(network, causal, Path(), True, None)
+    if method == "qlora":  # quantized from files, as in training; another process made them
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run([sys.executable, __file__, "--make", shape, folder], check=True)
+            causal = load_model(
+                folder, device=device, precision=precision, attention="auto",
+                quantization=recipe.quantization,
+            ).causal  # fmt: skip
+    else:
+        with torch.device(device):
+            causal = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        causal.set_attn_implementation(FLAT)
+    network = causal if method == "full" else wrap_in_lora(causal, recipe.lora)
+    if method != "qlora":
+        network = network.to(device)
+    merger = Merger(network, 0) if method == "relora" else None
+    loaded = LoadedModel(network, causal, Path(), True, None, merger=merger)
     optimization = Optimization(loaded.trainable(), recipe.train)
     sample = WeightSample(optimization.masters)
     batch = shapes.batch()
@@ -121,6 +146,9 @@ def measure(device: str, shape: str, method: str, precision: str, lengths: list[
 
     for number in (1, 2, 3):
         step(number)
+        if merger is not None:
+            merger.merge(number)
+            optimization.begin_anew(0.9)
     found = {
         "live_predicted": predicted.longest_batch_bytes,
         "resident_predicted": predicted.resident_bytes,
@@ -135,6 +163,12 @@ def measure(device: str, shape: str, method: str, precision: str, lengths: list[
     found["resident"] = resident("VmHWM")
     kept = [*network.parameters(), *network.buffers()]
     kept += [v for s in optimization.optimizer.state.values() for v in s.values()]
+    kept += optimization.masters.values()
+    kept += [] if merger is None else merger._exact.values()
+    for weight in causal.parameters():
+        if (state := getattr(weight, "quant_state", None)) is not None:
+            kept += [state.absmax, state.code]
+            kept += [state.offset, state.state2.absmax, state.state2.code] if state.nested else []
     storages = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in kept}
     with torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
@@ -153,14 +187,23 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--cells", type=int, default=None)
     parser.add_argument("--cell", help=argparse.SUPPRESS)
+    parser.add_argument("--make", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--method", help="only cells of this method")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     if arguments.cell:
         print(json.dumps(measure(arguments.device, *json.loads(arguments.cell))))
         return
+    if arguments.make:
+        from transformers import AutoModelForCausalLM
+
+        shape, folder = arguments.make
+        AutoModelForCausalLM.from_config(make_config(shape)).save_pretrained(folder)
+        return
     from tunebook.allocator import allocator_settings
 
-    cells = (CPU_CELLS if arguments.device == "cpu" else CUDA_CELLS)[: arguments.cells]
+    cells = CPU_CELLS if arguments.device == "cpu" else CUDA_CELLS
+    cells = [c for c in cells if arguments.method in (None, c[1])][: arguments.cells]
     rows = []
     for cell in cells:
         done = subprocess.run(
