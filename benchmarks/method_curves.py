@@ -4,8 +4,8 @@
     python benchmarks/method_curves.py --large [--steps N]
 
 All models are in one process and take their steps in turn, so that whatever else the machine does
-meets all of them; every method sees the same rows in the same order. `--large` takes a GPT-2 of 124M
-random weights and compares the speed of LoRA and QLoRA alone: its memory is measured by
+meets all of them; every method sees the same rows in the same order. `--large` takes a GPT-2 of
+124M random weights and compares the speed of LoRA and QLoRA alone: its memory is measured by
 `plan_memory.py`, one process each.
 """
 

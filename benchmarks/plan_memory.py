@@ -47,6 +47,7 @@ CPU_CELLS = [
         )
         for shape in ("gpt2", "llama")
     ),
+    *(("gpt2-124m", method, "fp32", [128] * 2) for method in ("lora", "qlora")),
 ]
 LLAMA_7B = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32}
 CUDA_CELLS = [
@@ -189,6 +190,7 @@ def main() -> None:
     parser.add_argument("--cell", help=argparse.SUPPRESS)
     parser.add_argument("--make", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--method", help="only cells of this method")
+    parser.add_argument("--shape", help="only cells of this model")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     if arguments.cell:
@@ -203,7 +205,8 @@ def main() -> None:
     from tunebook.allocator import allocator_settings
 
     cells = CPU_CELLS if arguments.device == "cpu" else CUDA_CELLS
-    cells = [c for c in cells if arguments.method in (None, c[1])][: arguments.cells]
+    cells = [c for c in cells if arguments.method in (None, c[1])]
+    cells = [c for c in cells if arguments.shape in (None, c[0])][: arguments.cells]
     rows = []
     for cell in cells:
         done = subprocess.run(
