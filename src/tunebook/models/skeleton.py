@@ -38,7 +38,8 @@ def load_config(model: str) -> Any:
     """Give the transformers config of a model, fetching no more than config.json.
 
     Raises ModelError when there is none, when transformers does not know the architecture or
-    rejects the values, when the model brings its own code, or when it is no causal language model.
+    rejects the values, when the model brings its own code, when it is no causal language model, or
+    when its weights are stored quantized.
     """
     folder = find_config(model)
     kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
@@ -56,6 +57,11 @@ def load_config(model: str) -> Any:
         value = getattr(config, name, None)
         if value is not None and (not isinstance(value, int) or value < 1):
             raise _rejected(model, ValueError(f"{name} is {value!r}"))
+    if getattr(config, "quantization_config", None) is not None:
+        raise ModelError(
+            f"model {model!r} is stored quantized, and neither all of its weights nor a merge can be "
+            "trained into that; use the model it was made from, with method: qlora for 4 bits"
+        )
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise ModelError(
             f"model {model!r} is of model_type {kind!r}, of which transformers has no causal "

@@ -13,6 +13,7 @@ pytest.importorskip("bitsandbytes", reason="the extra `quant` is not installed")
 from tunebook.errors import ModelError
 from tunebook.models.load import LoadedModel, add_lora, load_adapter, load_model, save_weights
 from tunebook.models.quantize import take_quantized_values
+from tunebook.models.skeleton import load_config
 from tunebook.recipe.methods import Lora, Quantization
 from tunebook.step.check import choose_scorer
 from tunebook.step.forward import Scorer
@@ -92,6 +93,12 @@ def test_the_same_files_give_the_same_bits(folder: Path) -> None:
     first, second = (dict(load(folder, Quantization()).causal.state_dict()) for _ in range(2))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_base_that_is_stored_in_4_bits_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    load(tiny_model, Quantization()).causal.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"stored quantized.*method: qlora"):
+        load_config(str(tmp_path))
 
 
 def test_without_bitsandbytes_a_sentence_says_what_to_install(
