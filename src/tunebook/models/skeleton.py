@@ -59,8 +59,8 @@ def load_config(model: str) -> Any:
             raise _rejected(model, ValueError(f"{name} is {value!r}"))
     if getattr(config, "quantization_config", None) is not None:
         raise ModelError(
-            f"model {model!r} is stored quantized, and neither all of its weights nor a merge can be "
-            "trained into that; use the model it was made from, with method: qlora for 4 bits"
+            f"model {model!r} is stored quantized, and nothing but an adapter could be trained on "
+            "that; use the model it was made from, with method: qlora for 4 bits"
         )
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise ModelError(
