@@ -50,9 +50,9 @@ def damages(newest: Path, before: Path, rng: random.Random) -> Iterator[Damage]:
         size = len(whole)
         yield Damage("missing", (name,), lambda at, n=name: (at / n).unlink())
         yield Damage("empty", (name,), _writing(name, b""))
-        for length in rng.sample(range(1, size), CUTS):
+        for length in rng.sample(range(1, size), min(CUTS, size - 1)):
             yield Damage("cut", (name,), _writing(name, whole[:length]))
-        for bit in rng.sample(range(8 * size), FLIPS):
+        for bit in rng.sample(range(8 * size), min(FLIPS, 8 * size)):
             yield Damage("bit flip", (name,), _writing(name, _flipped(whole, bit)))
         older = (before / name).read_bytes()
         if older != whole:
@@ -161,6 +161,11 @@ def cases(book: Path, name: str, rng: random.Random) -> list[Damage]:
 def one_of_a_kind(found: list[Damage]) -> list[Damage]:
     """Let every kind be as likely as another: nearly all cases are flips."""
     return list({damage.kind: damage for damage in found}.values())
+
+
+def one_of_a_kind_and_file(found: list[Damage]) -> list[Damage]:
+    """Let every file be hit in every way as often as another."""
+    return list({(damage.kind, damage.names): damage for damage in found}.values())
 
 
 if __name__ == "__main__":
