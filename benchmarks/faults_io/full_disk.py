@@ -187,6 +187,8 @@ def main() -> int:
                 path = book / "full.yaml"
                 one_case(book, disk, "full", ("train", str(path)), pages, counts)
             shutil.rmtree(run)
+            if number % 10 == 9:
+                print(f"{number + 1} cases", flush=True)
         counts["cases"] = options.count
         plan_against_need(folder, disk, counts)
     return 0

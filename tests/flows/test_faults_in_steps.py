@@ -11,7 +11,7 @@ import pytest
 
 from tunebook.book.checkpoints import list_checkpoints
 from tunebook.book.events import EventWriter, next_attempt, read_events
-from tunebook.book.places import RunFolder
+from tunebook.book.places import RunFolder, create_book
 from tunebook.book.plans import write_plan
 from tunebook.errors import RunEnded, TunebookError
 from tunebook.workflows import before, training
@@ -197,3 +197,28 @@ def inject(monkeypatch: pytest.MonkeyPatch, where: str, step: int) -> None:
     monkeypatch.setattr(loop, "take_step", take_step)
     monkeypatch.setattr(update, "token_losses", token_losses)
     monkeypatch.setattr(Optimization, "grad_norm", grad_norm)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        'it\'s "a" [book]*? {a,b} 📓',
+        "Мой блокнот ノート ünï",
+        "-r $HOME `x` ~ %41 #1 a:b & back\\slash",
+        "two\nlines\tand a tab ",
+        "long-" + 240 * "x",
+    ],
+    ids=["quotes", "unicode", "shell", "white", "long"],
+)
+def test_a_book_trains_in_a_folder_of_any_name(tmp_path: Path, tiny_model: Path, name: str) -> None:
+    run = start(create_book(tmp_path / name), tiny_model, "run_1", max_steps=2)
+    go_on(run)
+    assert read_events(run).last_state == "finished"
+    assert run.name in build_notebook_of(run)
+
+
+def build_notebook_of(run: RunFolder) -> str:
+    from tunebook.workflows.notebook import build_notebook
+
+    build_notebook(run.book)
+    return run.notebook_md.read_text(encoding="utf-8")
