@@ -88,6 +88,7 @@ def write_merged(source: Path, target: Path, base: Path, quantization: Quantizat
         )
         take_quantized_values(causal, twin.causal)
         del twin
+    _make_room_for_tokens(causal, source)
     with peft_as_it_is():
         merged = merge(PeftModel.from_pretrained(causal, str(source)))
     for name, parameter in merged.named_parameters():
@@ -95,6 +96,15 @@ def write_merged(source: Path, target: Path, base: Path, quantization: Quantizat
     merged.save_pretrained(target)
     copy_tokenizer(source, target)
     return stored_precision(target)
+
+
+def _make_room_for_tokens(causal: Any, adapter: Path) -> None:
+    """Give a base the rows that an adapter has embeddings of new tokens for; it fills them."""
+    config = json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    rows = config.get("trainable_token_indices") or {}
+    needed = 1 + max((number for ids in rows.values() for number in ids), default=-1)
+    if needed > causal.get_input_embeddings().weight.shape[0]:
+        causal.resize_token_embeddings(needed, mean_resizing=False)
 
 
 def merge(network: Any) -> Any:

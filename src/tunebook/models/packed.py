@@ -44,9 +44,10 @@ def packed_bytes(n_weights: int, *, double: bool) -> int:
 
 def pack_linear_layers(causal: nn.Module, *, double: bool) -> None:
     """Give every linear layer but the head the memory of a 4-bit one, in place, on meta."""
-    head = causal.get_output_embeddings()  # type: ignore[operator]
+    # An adapter may stand around it.
+    head = set(causal.get_output_embeddings().modules())  # type: ignore[operator]
     for module in list(causal.modules()):
-        if not isinstance(module, (nn.Linear, Conv1D)) or module is head:
+        if not isinstance(module, (nn.Linear, Conv1D)) or module in head:
             continue
         if module.weight.requires_grad:
             continue  # an adapter's own matrices

@@ -160,6 +160,11 @@ def _subject(run: RunFolder, weights: str, form: str | None) -> _Subject:
             f"run {run.name} trained whole weights (method {recipe.method}), no adapter; leave "
             "--adapter out"
         )
+    if is_adapter and recipe.add_tokens and form != "merged":
+        raise UsageError(
+            f"run {run.name} trained embeddings of new tokens, which the files of its base have no "
+            "rows for; say --merged"
+        )
     base = find_model(recipe.model) if is_adapter else None
     return _Subject(
         run=run,
@@ -230,7 +235,8 @@ def _refuse_without_memory(subject: _Subject) -> None:
 def _write_verified(
     subject: _Subject, folder: Path, events: Events, say: Say, put: Put
 ) -> Verification:
-    codec = load_tokenizer(subject.recipe.model)
+    recipe = subject.recipe
+    codec = load_tokenizer(recipe.model, recipe.add_tokens, subject.run.cache_dir)
     probes = choose_probes(subject.run, subject.recipe, codec, events, say)
     trained = _ask_trained(subject, codec, probes, events)
     refuse_other_loss(subject.run, trained, subject.precision)

@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, GPT2Config, GPTJConfig, LlamaConfig
 
 from tunebook.data.batches import MicroBatch
 from tunebook.errors import ModelError
+from tunebook.models.export import write_merged
 from tunebook.models.layers import freeze_modules
 from tunebook.models.load import (
     LoadedModel,
@@ -198,6 +199,9 @@ def test_saved_rows_and_tokenizer_are_taken_up_again(
     assert set(again.trainable()) == set(made.trainable())
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "adapter")
     assert tokenizer.convert_tokens_to_ids(NEW) == [V, V + 1]
+    write_merged(tmp_path / "adapter", tmp_path / "merged", tiny_model)
+    merged = load(tmp_path / "merged").causal
+    torch.testing.assert_close(merged(ids).logits, made.network(ids).logits)
 
 
 @pytest.mark.parametrize("make", [llama, GPT2Config])
