@@ -199,7 +199,7 @@ def test_saved_rows_and_tokenizer_are_taken_up_again(
     assert set(again.trainable()) == set(made.trainable())
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "adapter")
     assert tokenizer.convert_tokens_to_ids(NEW) == [V, V + 1]
-    write_merged(tmp_path / "adapter", tmp_path / "merged", tiny_model)
+    write_merged(tmp_path / "adapter", tmp_path / "merged", tiny_model, None)
     merged = load(tmp_path / "merged").causal
     torch.testing.assert_close(merged(ids).logits, made.network(ids).logits)
 
