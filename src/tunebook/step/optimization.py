@@ -65,6 +65,9 @@ class Optimization:
     def weights_are_finite(self) -> bool:
         """Tell whether every trained weight is a number: one more pass over the weights."""
         weights = [p.detach() for p in self.masters.values()]
+        if all(type(w) is torch.Tensor and w.device.type == "cpu" for w in weights):
+            # A tenth of the time of a largest value on a CPU; to overflow, weights need be 1e30.
+            return bool(torch.stack([w.sum() for w in weights]).isfinite().all())
         return bool(torch.nn.utils.get_total_norm(weights, float("inf")).isfinite())
 
     def apply(self, learning_rate: float, clip_factor: float) -> None:
