@@ -20,6 +20,7 @@ from tunebook.book.atomic import (
     storage_errors,
     sync_folder,
 )
+from tunebook.book.lineage import steps_started_from
 from tunebook.book.liveness import process_alive
 from tunebook.book.places import RunFolder
 from tunebook.errors import CheckpointError, StorageError
@@ -225,8 +226,11 @@ def best_step(run: RunFolder) -> int | None:
 
 
 def rotate_checkpoints(run: RunFolder, keep: int, protect: set[int]) -> None:
-    """Delete all but the newest checkpoints, the best one and those of the protected steps."""
-    kept = set(protect)
+    """Delete all but the newest checkpoints, the best one and those of the protected steps.
+
+    One that another run of the book started from stays as well.
+    """
+    kept = protect | steps_started_from(run)
     best = best_step(run)
     if best is not None:
         kept.add(best)

@@ -20,8 +20,8 @@ from tunebook.book.checkpoints import (
     stale_folders,
 )
 from tunebook.book.index import run_summaries
+from tunebook.book.lineage import steps_started_from
 from tunebook.book.places import RunFolder
-from tunebook.book.run_file import weight_parent
 from tunebook.records import RunSummary
 
 
@@ -45,7 +45,7 @@ def clean_book(book: Path, *, dry_run: bool = False) -> list[Removal]:
         removal
         for name, summary in summaries.items()
         if summary.state != "running"
-        for removal in _of_run(RunFolder(book, name), summary, summaries)
+        for removal in _of_run(RunFolder(book, name), summary)
     ]
     removals += _caches(book, summaries)
     if not dry_run:
@@ -57,10 +57,8 @@ def clean_book(book: Path, *, dry_run: bool = False) -> list[Removal]:
     return removals
 
 
-def _of_run(
-    run: RunFolder, summary: RunSummary, summaries: Mapping[str, RunSummary]
-) -> Iterator[Removal]:
-    kept = _needed_steps(run, summary, summaries)
+def _of_run(run: RunFolder, summary: RunSummary) -> Iterator[Removal]:
+    kept = _needed_steps(run, summary)
     for path in list_checkpoints(run):
         if checkpoint_step(path) not in kept:
             yield Removal(path, "superseded checkpoint", folder_bytes(path))
@@ -69,9 +67,7 @@ def _of_run(
             yield Removal(path, "left half-written", folder_bytes(path))
 
 
-def _needed_steps(
-    run: RunFolder, summary: RunSummary, summaries: Mapping[str, RunSummary]
-) -> set[int]:
+def _needed_steps(run: RunFolder, summary: RunSummary) -> set[int]:
     checkpoints = list_checkpoints(run)
     every = {checkpoint_step(path) for path in checkpoints}
     kept: set[int] = set()
@@ -82,25 +78,7 @@ def _needed_steps(
         newest, _ = newest_good_checkpoint(run)
         # Without a good one nothing is superseded: a damaged checkpoint may still be mended.
         kept |= {checkpoint_step(newest)} if newest else every
-    for other in summaries.values():
-        if other.name != run.name:
-            kept |= _started_from(run, other, checkpoints)
-    return kept
-
-
-def _started_from(run: RunFolder, other: RunSummary, checkpoints: list[Path]) -> set[int]:
-    steps = set()
-    parent = weight_parent(other.model)
-    model = str(other.config.get("model") or "")
-    for path in checkpoints:
-        named = parent is not None and parent == (run.name, path.name)
-        if named or _same_folder(model, path, RunFolder(run.book, other.name).path):
-            steps.add(checkpoint_step(path))
-    return steps
-
-
-def _same_folder(model: str, path: Path, base: Path) -> bool:
-    return bool(model) and (base / model).resolve() == path.resolve()
+    return kept | steps_started_from(run)
 
 
 def _caches(book: Path, summaries: Mapping[str, RunSummary]) -> Iterator[Removal]:

@@ -149,6 +149,28 @@ def test_rotation_keeps_the_newest_the_best_and_the_protected(run: RunFolder) ->
     assert names(run) == ["step-11"]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "model: run:r/step-1",
+        "recipe: {{model: {book}/runs/r/checkpoints/step-1}}",
+        "environment: {{adapter: {book}/runs/r/checkpoints/step-1}}",
+        "model: ../r/checkpoints/step-1",
+    ],
+)
+def test_rotation_keeps_a_checkpoint_that_another_run_started_from(
+    run: RunFolder, line: str
+) -> None:
+    child = RunFolder(run.book, "child")
+    child.path.mkdir()
+    file = child.resolved_yaml if "book" in line else child.run_yaml
+    file.write_text(line.format(book=run.book))
+    (run.book / "runs" / "other").mkdir()
+    (run.book / "runs" / "other" / "run.yaml").write_text("model: run:ar/step-2")
+    rotate_checkpoints(run, keep=1, protect=set())
+    assert names(run) == ["step-1", "step-10"]
+
+
 def test_what_dead_processes_left_is_cleared_and_what_living_ones_write_is_not(
     run: RunFolder,
 ) -> None:

@@ -1,0 +1,115 @@
+"""Where the runs of a book come from: weights, settings, and runs that went on as others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tunebook.book.places import RunFolder, list_runs
+from tunebook.book.run_file import config_parent, read_config, read_yaml, weight_parent
+
+EdgeKind = Literal["weights", "config", "resume"]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A run, or a model that no run of this book made (`kind` base, or missing for a lost run)."""
+
+    name: str
+    kind: Literal["run", "base", "missing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """How a run comes from a node: its weights, its settings, or going on with it as a fork.
+
+    `which` is the part of a run's weights: best, step-600; None for its final ones. `of_base` tells
+    that the parent is a model and no run.
+    """
+
+    parent: str
+    child: str
+    kind: EdgeKind
+    which: str | None = None
+    of_base: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """All runs of a book with what they come from."""
+
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+
+    def parents(self, name: str) -> list[Edge]:
+        """List the edges that lead to a run."""
+        return [edge for edge in self.edges if edge.child == name]
+
+    def around(self, name: str) -> Lineage:
+        """Keep a run with all it comes from and all that comes from it."""
+        kept = self._reach({name}, up=True) | self._reach({name}, up=False)
+        edges = tuple(e for e in self.edges if e.parent in kept and e.child in kept)
+        return Lineage(tuple(n for n in self.nodes if n.name in kept), edges)
+
+    def _reach(self, found: set[str], *, up: bool) -> set[str]:
+        ends = [(e.child, e.parent) if up else (e.parent, e.child) for e in self.edges]
+        while new := {there for here, there in ends if here in found} - found:
+            found = found | new
+        return found
+
+
+def read_lineage(book: Path) -> Lineage:
+    """Build the lineage of a book from its run folders."""
+    runs = list_runs(book)
+    nodes = {run.name: Node(run.name, "run") for run in runs}
+    edges = [edge for run in runs for edge in edges_to(run)]
+    for edge in edges:
+        nodes.setdefault(edge.parent, Node(edge.parent, "base" if edge.of_base else "missing"))
+    return Lineage(tuple(nodes.values()), tuple(edges))
+
+
+def edges_to(run: RunFolder) -> list[Edge]:
+    """List what a run comes from, as its own files say."""
+    config, model = read_config(run)
+    own = read_yaml(run.run_yaml)
+    resumed = resumed_from(read_yaml(run.resolved_yaml).get("environment"))
+    edges = []
+    if resumed is not None:
+        edges.append(Edge(resumed[0], run.name, "resume", f"step-{resumed[1]}"))
+    elif parent := weight_parent(model):
+        edges.append(Edge(parent[0], run.name, "weights", parent[1]))
+    elif isinstance(model, str):
+        edges.append(Edge(model, run.name, "weights", of_base=True))
+    settings = config_parent(config) or config_parent(own)
+    if settings is not None and settings != run.name:
+        edges.append(Edge(settings, run.name, "config"))
+    return edges
+
+
+def resumed_from(environment: object) -> tuple[str, int] | None:
+    """Read from which run and step a fork went on, off a run's environment."""
+    found = environment.get("resumed_from") if isinstance(environment, Mapping) else None
+    if not isinstance(found, Mapping) or not isinstance(found.get("step"), int):
+        return None
+    return str(found.get("run")), int(found["step"])
+
+
+def steps_started_from(run: RunFolder) -> set[int]:
+    """Find the checkpoints of a run that other runs of its book started from.
+
+    Read as text, so that no file is too broken to protect the weights it names.
+    """
+    name = re.escape(run.name)
+    named = re.compile(rf"(?:run:{name}|(?<![\w.-]){name}/checkpoints)/step-(\d+)")
+    steps: set[int] = set()
+    for other in list_runs(run.book):
+        for path in (other.run_yaml, other.resolved_yaml) if other != run else ():
+            try:
+                text = path.read_text(encoding="utf-8", errors="replace")
+            except OSError:
+                continue
+            steps |= {int(found) for found in named.findall(text)}
+    return steps
