@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tunebook.book.content import weights_hash
-from tunebook.book.events import EventWriter
+from tunebook.book.events import EventWriter, read_events
 from tunebook.book.places import RunFolder
-from tunebook.errors import ParentMismatch, RunFileError
+from tunebook.errors import ParentMismatch, RunEnded, RunFileError
 from tunebook.models.find import EMBEDDED_FOLDER
 from tunebook.recipe.load import read_resolved
+from tunebook.workflows.changes import refuse_changes
+from tunebook.workflows.resume import resume
 from tunebook.workflows.train import load_recipe, start_run
 from tunebook.workflows.training import run_to_end
 
@@ -43,10 +46,11 @@ def write(
     return lambda name, **changes: write_run(data, name, **{**short, **changes})
 
 
-def train_here(run_file: Path) -> RunFolder:
+def train_here(run_file: Path, stop: int | None = None) -> RunFolder:
+    """Train in this process; `stop` is the exit code of a run that is asked to stop at once."""
     run = start_run(run_file.parent, load_recipe(run_file, (), run_file.parent))
-    with EventWriter(run, 1) as events:
-        run_to_end(run, events, lambda: None, lambda: None)
+    with EventWriter(run, 1) as events, suppress(RunEnded):
+        run_to_end(run, events, lambda: stop if run.checkpoints.exists() else None, lambda: None)
     return run
 
 
@@ -76,6 +80,23 @@ def test_an_adapter_goes_on_only_on_the_base_it_was_trained_on(
         assert content[:12] in str(found.value)
     assert found.value.exit_code == 2
     assert not RunFolder(third.parent, "third").path.exists()
+
+
+@pytest.mark.defect(18, "parent-mismatch", "resume")
+def test_an_adapter_is_resumed_only_on_the_base_it_began_with(
+    base: Path, write: Callable[..., Path]
+) -> None:
+    run = train_here(write("first", train={"max_steps": 4}), stop=143)
+    assert read_events(run).last_state == "paused"
+    refuse_changes(run, lambda _kind, _payload: None)
+    began_with = weights_hash(base)
+    untrain(base)
+    with pytest.raises(ParentMismatch) as found:
+        resume("first", book=run.book)
+    now = weights_hash(base)
+    assert f"the weights of {base}: {began_with[:12]} -> {now[:12]}" in str(found.value)
+    with pytest.raises(ParentMismatch, match="would put its adapter on another base"):
+        resume("first", fork="other", book=run.book)
 
 
 def test_a_parent_that_is_damaged_or_gone_is_refused(write: Callable[..., Path]) -> None:

@@ -111,7 +111,7 @@ def test_the_data_of_a_later_part_may_change_and_it_is_said(book: Path, tiny_mod
     path.write_text(json.dumps(values), encoding="utf-8")
     done = tunebook(book, "train", path)
     assert done.returncode == 0, done.stderr
-    assert "changed since big-part-1: train.learning_rate 0.001 -> 0.0005" in done.stderr
+    assert "changed since big-part-1: train.learning_rate: 0.001 -> 0.0005" in done.stderr
     one, two = parts_of(book, 2)
     (change, held_out) = data_of(two)["notes"][-2:]
     assert change.endswith("rows.json: changed since big-part-1, 60 rows then, 80 rows now")

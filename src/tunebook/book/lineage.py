@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from tunebook.book.places import RunFolder, list_runs
-from tunebook.book.run_file import config_parent, read_config, read_yaml, weight_parent
+from tunebook.book.run_file import config_parent, read_yaml, resumed_from, weight_parent
+from tunebook.records import RunSummary
 
 EdgeKind = Literal["weights", "config", "resume"]
 
@@ -61,40 +62,31 @@ class Lineage:
         return found
 
 
-def read_lineage(book: Path) -> Lineage:
-    """Build the lineage of a book from its run folders."""
-    runs = list_runs(book)
+def build_lineage(book: Path, runs: Iterable[RunSummary]) -> Lineage:
+    """Build the lineage of a book from the summaries of its runs."""
+    runs = list(runs)
     nodes = {run.name: Node(run.name, "run") for run in runs}
-    edges = [edge for run in runs for edge in edges_to(run)]
+    edges = [edge for run in runs for edge in _edges_to(book, run)]
     for edge in edges:
         nodes.setdefault(edge.parent, Node(edge.parent, "base" if edge.of_base else "missing"))
     return Lineage(tuple(nodes.values()), tuple(edges))
 
 
-def edges_to(run: RunFolder) -> list[Edge]:
-    """List what a run comes from, as its own files say."""
-    config, model = read_config(run)
-    own = read_yaml(run.run_yaml)
-    resumed = resumed_from(read_yaml(run.resolved_yaml).get("environment"))
+def _edges_to(book: Path, run: RunSummary) -> list[Edge]:
     edges = []
-    if resumed is not None:
-        edges.append(Edge(resumed[0], run.name, "resume", f"step-{resumed[1]}"))
-    elif parent := weight_parent(model):
-        edges.append(Edge(parent[0], run.name, "weights", parent[1]))
-    elif isinstance(model, str):
-        edges.append(Edge(model, run.name, "weights", of_base=True))
-    settings = config_parent(config) or config_parent(own)
+    parent = weight_parent(run.model)
+    if parent is not None:
+        kind: EdgeKind = "weights"
+        if parent[1] and parent[1].startswith("step-"):
+            environment = read_yaml(RunFolder(book, run.name).resolved_yaml).get("environment")
+            kind = "resume" if resumed_from(environment) else "weights"
+        edges.append(Edge(parent[0], run.name, kind, parent[1]))
+    elif run.model is not None:
+        edges.append(Edge(run.model, run.name, "weights", of_base=True))
+    settings = config_parent(run.config)
     if settings is not None and settings != run.name:
         edges.append(Edge(settings, run.name, "config"))
     return edges
-
-
-def resumed_from(environment: object) -> tuple[str, int] | None:
-    """Read from which run and step a fork went on, off a run's environment."""
-    found = environment.get("resumed_from") if isinstance(environment, Mapping) else None
-    if not isinstance(found, Mapping) or not isinstance(found.get("step"), int):
-        return None
-    return str(found.get("run")), int(found["step"])
 
 
 def steps_started_from(run: RunFolder) -> set[int]:

@@ -32,7 +32,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def read_config(run: RunFolder) -> tuple[dict[str, Any], object]:
     """Read the resolved recipe of a started run, or the run file's own keys of a new one.
 
-    The second value is the model as its author named it: a resolved `run:NAME` is a folder.
+    The second value is the model as its author named it: a resolved `run:NAME` is a folder. That of
+    a fork is the checkpoint it went on from.
     """
     resolved = read_yaml(run.resolved_yaml)
     recipe = resolved.get("recipe")
@@ -40,8 +41,18 @@ def read_config(run: RunFolder) -> tuple[dict[str, Any], object]:
         own = read_yaml(run.run_yaml)
         return own, own.get("model")
     environment = resolved.get("environment")
+    if fork := resumed_from(environment):
+        return recipe, f"run:{fork[0]}/step-{fork[1]}"
     named = environment.get("model_as_written") if isinstance(environment, dict) else None
     return recipe, named or recipe.get("model")
+
+
+def resumed_from(environment: object) -> tuple[str, int] | None:
+    """Read from which run and step a fork went on, off a run's environment."""
+    found = environment.get("resumed_from") if isinstance(environment, Mapping) else None
+    if not isinstance(found, Mapping) or not isinstance(found.get("step"), int):
+        return None
+    return str(found.get("run")), int(found["step"])
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

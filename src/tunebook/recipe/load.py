@@ -87,6 +87,11 @@ def read_resolved(text: str) -> tuple[Recipe, dict[str, object]]:
     return recipe, dict(values["environment"])
 
 
+def recipe_from_values(values: Mapping[str, Any], origin: str) -> Recipe:
+    """Make a recipe of stored values, with defaults for keys that are newer than they are."""
+    return _validate(values, lambda key: f"{origin}, {key}")
+
+
 def _own_layer(text: YamlText, source: str) -> Layer:
     if text.values is None:
         raise RunFileError(f"{text.origin}: the run file is empty; it needs name, model and data")

@@ -7,6 +7,7 @@ the step number is the position of all of them.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,7 +28,8 @@ class Position:
     """Where a run stands after a step.
 
     `next_row` counts rows over the whole run; `non_finite_steps` counts steps that were left out;
-    `best_step` and `best_loss` are of the best validation so far. `micro_batch_size` and
+    `best_step` and `best_loss` are of the best validation so far. `recipe` is what the weights were
+    trained by, to be held against the run's by value. `micro_batch_size` and
     `gradient_checkpointing` are what the plan chose: others would round differently. Checkpoints of
     earlier releases have None.
     """
@@ -36,7 +38,7 @@ class Position:
     total_steps: int
     next_row: int
     seed: int
-    recipe_hash: str
+    recipe: Mapping[str, object]
     non_finite_steps: int
     best_step: int | None
     best_loss: float | None

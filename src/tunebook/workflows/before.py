@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,12 +11,13 @@ from tunebook.book.content import weights_hash
 from tunebook.book.events import Events, EventWriter
 from tunebook.book.places import RunFolder
 from tunebook.book.plans import read_plan, write_plan
+from tunebook.book.run_file import resumed_from
 from tunebook.data.batches import MicroBatch, validation_batches
 from tunebook.data.build import Progress, Speaker
 from tunebook.data.prepare import Prepared
-from tunebook.errors import CheckpointError, DefectError, PlanRefused, RunEnded
+from tunebook.errors import DefectError, PlanRefused, ResumeRefused, RunEnded
 from tunebook.models.find import find_model
-from tunebook.models.load import LoadedModel, choose_device
+from tunebook.models.load import LoadedModel, choose_device, choose_precision
 from tunebook.models.skeleton import WeightFiles, load_config
 from tunebook.models.tokenizer import Codec, load_tokenizer
 from tunebook.plan.batch_shapes import Sizes
@@ -35,6 +35,7 @@ from tunebook.train.state import (
     Position,
     read_optimizer,
 )
+from tunebook.workflows.changes import words
 from tunebook.workflows.model import build_model
 from tunebook.workflows.planning import (
     VALIDATION_TOKENS_PER_BATCH,
@@ -56,7 +57,6 @@ class Run:
         self.recipe: Recipe
         self.recipe, self.environment = read_resolved(text)
         self.before: Events  # read once this attempt has begun: what it will repeat is hidden
-        self.recipe_hash = hashlib.sha256(self.recipe.model_dump_json().encode()).hexdigest()
         self.non_finite_steps = 0
         self.best: tuple[int, float] | None = None
         self.codec: Codec
@@ -78,6 +78,48 @@ class Run:
         print(text, flush=True)
         self.events.write("note", {"text": text})
         self.beat()
+
+
+def refuse_other_start(run: Run, checkpoint: Path | None) -> int:
+    """Give the step a run begins with: 0, or that of the checkpoint that a fork went on from.
+
+    Raises ResumeRefused where it began on another kind of device or in another precision, or where
+    a fork has lost what it began with.
+    """
+    now = _device(run.recipe)
+    changed = {k: [run.environment[k], v] for k, v in now.items() if run.environment.get(k, v) != v}
+    name = run.run.name
+    if changed:
+        raise ResumeRefused(
+            f"run {name} cannot go on as it began: {'; '.join(words(changed))}; go on where it "
+            f"began, or `tunebook resume {name} --fork NEW` goes on on another device, in the same "
+            "precision"
+        )
+    fork = resumed_from(run.environment)
+    if fork is None:
+        return 0
+    if checkpoint is None:
+        raise ResumeRefused(
+            f"run {name} has no whole checkpoint left, and went on from step {fork[1]} of run "
+            f"{fork[0]}; `tunebook resume {fork[0]} --fork NEW` does so again"
+        )
+    return fork[1]
+
+
+def record_start(run: Run, checkpoint: Path | None) -> None:
+    """Write down what the run begins with, as far as it is not known: device and weights."""
+    found: dict[str, object] = dict(_device(run.recipe))
+    if checkpoint is None and "base_weights" not in run.environment:
+        found["base_weights"] = weights_hash(find_model(run.recipe.model), run.run.book)
+    if found.keys() - run.environment.keys():
+        run.environment |= found
+        write_atomically(run.run.resolved_yaml, dump_resolved(run.recipe, run.environment))
+        run.beat()
+
+
+def _device(recipe: Recipe) -> dict[str, str]:
+    device = choose_device(recipe.device)
+    return {"device": device, "precision": choose_precision(recipe.precision, device)}
 
 
 def prepare_data(run: Run, stop_code: Callable[[], int | None], done: int) -> None:
@@ -111,13 +153,6 @@ def prepare_data(run: Run, stop_code: Callable[[], int | None], done: int) -> No
             example = validation.example(index)
             run.documents[example.id] = example.document
             run.validation_bytes += example.scored_bytes
-
-
-def record_base(run: Run) -> None:
-    """Write down by content which weights the run begins with."""
-    run.environment["base_weights"] = weights_hash(find_model(run.recipe.model), run.run.book)
-    write_atomically(run.run.resolved_yaml, dump_resolved(run.recipe, run.environment))
-    run.beat()
 
 
 def plan_run(run: Run) -> None:
@@ -186,11 +221,6 @@ def planned_sizes(run: Run, position: Position) -> tuple[int | None, bool]:
 
 def take_up(run: Run, folder: Path, position: Position) -> None:
     """Put the state of a checkpoint back."""
-    if position.recipe_hash != run.recipe_hash:
-        raise CheckpointError(
-            f"run {run.run.name}: resolved.yaml changed since {folder.name} was written; put "
-            "it back, or start a new run with `extends`"
-        )
     read_optimizer(folder, run.optimization)
     run.non_finite_steps = position.non_finite_steps
     best, loss = position.best_step, position.best_loss

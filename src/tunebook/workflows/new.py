@@ -62,16 +62,16 @@ def _start(book: Path, run: RunFolder, overrides: Sequence[str]) -> str:
     from tunebook.recipe.yaml_text import parse_yaml
 
     values = parse_yaml(text, "the starting file").values
-    return _dump(_stated(book, run, values, overrides))
+    return write_values(state_overrides(book, run, values, overrides))
 
 
 def _child(book: Path, run: RunFolder, parent: str, overrides: Sequence[str]) -> str:
     extends, prediction = _extends(book, run, parent)
     # The run's folder is made only once all is valid: until then a relative path leads nowhere.
     whole = extends if extends == parent else str(Path(parent).resolve())
-    stated = _stated(book, run, {"extends": whole, "name": run.name}, overrides)
+    stated = state_overrides(book, run, {"extends": whole, "name": run.name}, overrides)
     stated["extends"] = extends
-    text = _dump(stated)
+    text = write_values(stated)
     return text if "notebook" in stated else text + _PREDICT_HINT.format(prediction=prediction)
 
 
@@ -95,10 +95,10 @@ def _extends(book: Path, run: RunFolder, parent: str) -> tuple[str, str]:
     raise AssertionError("open_run names the nearest run")
 
 
-def _stated(
+def state_overrides(
     book: Path, run: RunFolder, values: dict[str, Any], overrides: Sequence[str]
 ) -> dict[str, Any]:
-    """Lay the overrides over what the file states, as the recipe reads them.
+    """Lay overrides over what a run file states, as the recipe reads them.
 
     An entry of a list cannot be stated alone, so changing one states the whole list.
     """
@@ -127,7 +127,8 @@ def _put(stated: dict[str, Any], parts: Sequence[str], whole: Mapping[str, Any])
     holder[parts[-1]] = value
 
 
-def _dump(values: Mapping[str, Any]) -> str:
+def write_values(values: Mapping[str, Any]) -> str:
+    """Write the values of a run file as YAML, in the order given."""
     from ruamel.yaml import YAML
 
     yaml = YAML(typ="safe", pure=True)

@@ -18,12 +18,12 @@ from ruamel.yaml import YAML
 from tunebook.book.events import read_events
 from tunebook.book.liveness import current_state
 from tunebook.book.places import RunFolder
-from tunebook.book.run_file import flatten
 from tunebook.book.summary import summarize
 from tunebook.errors import BookError, RunEnded, RunFileError
 from tunebook.recipe.load import LoadedRecipe, read_resolved
 from tunebook.recipe.tree import SLUG, Recipe
 from tunebook.records import RunSummary
+from tunebook.workflows.changes import changed_settings, refuse_changes, words
 from tunebook.workflows.launch import Watcher
 from tunebook.workflows.release_part import release_part
 from tunebook.workflows.train import load_recipe, start_run, train_run
@@ -103,16 +103,6 @@ def of_part(loaded: LoadedRecipe, part: int, before: RunFolder | None) -> Loaded
     )
 
 
-def changed_settings(then: Recipe, now: Recipe) -> dict[str, list[object]]:
-    """List the settings of a part that differ from those of the part before: [then, now]."""
-    old, new = (flatten(one.model_dump(mode="json")) for one in (then, now))
-    return {
-        key: [old.get(key), new.get(key)]
-        for key in sorted({*old, *new})
-        if not key.startswith(_OWN) and old.get(key) != new.get(key)
-    }
-
-
 def _train_part(
     run: RunFolder, loaded: LoadedRecipe, before: RunFolder | None, watch: Watcher
 ) -> None:
@@ -134,8 +124,9 @@ def _train_part(
             f"the cause, move {run.path} aside and train again"
         )
     if run.started() and _has_trained(run):
+        refuse_changes(run, watch)
         watch("note", {"text": f"{place}: {run.name} goes on"})
-        for text in _words(changed_settings(_recipe_of(run), recipe)):
+        for text in words(changed_settings(_recipe_of(run), recipe, _OWN)):
             watch("note", {"text": f"not taken over, {run.name} has begun without it: {text}"})
     else:
         _start(run, loaded, before, watch, place)
@@ -177,10 +168,10 @@ def _start(
             f"{place} would be called {run.name}, and there is another run file of that name; "
             "rename one of the two"
         )
-    changed = changed_settings(_recipe_of(before), loaded.recipe) if before else {}
+    changed = changed_settings(_recipe_of(before), loaded.recipe, _OWN) if before else {}
     origin = "" if before is None else f" from the weights of {before.name}"
     watch("note", {"text": f"{place}: {run.name} starts{origin}"})
-    for text in _words(changed):
+    for text in words(changed):
         watch("note", {"text": f"changed since {before.name if before else ''}: {text}"})
     start_run(run.book, loaded, {"changed": changed} if before else {})
 
@@ -188,10 +179,6 @@ def _start(
 def _has_trained(run: RunFolder) -> bool:
     events = read_events(run, superseded=True)
     return bool(events.steps or events.checkpoints or run.final.exists())
-
-
-def _words(changed: Mapping[str, Sequence[object]]) -> list[str]:
-    return [f"{key} {old} -> {new}" for key, (old, new) in changed.items()]
 
 
 def _recipe_of(run: RunFolder) -> Recipe:

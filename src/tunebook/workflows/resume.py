@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tunebook.book.places import find_book, open_run
 from tunebook.book.summary import summarize
-from tunebook.errors import BookError
+from tunebook.errors import BookError, UsageError
 from tunebook.records import RunSummary
+from tunebook.workflows.changes import TAKEN_OVER, refuse_changes, words
+from tunebook.workflows.fork import fork_run
 from tunebook.workflows.launch import Watcher
 from tunebook.workflows.train import train_run
 
 
 def resume(
     name: str,
+    overrides: Sequence[str] = (),
     *,
+    fork: str | None = None,
     book: Path | None = None,
     watch: Watcher = lambda _kind, _payload: None,
 ) -> RunSummary:
     """Train a paused or failed run from its newest good checkpoint, or from step 0 without one.
 
-    Raises BookError when there is no such run, or nothing is left of it to train.
+    With `fork`, a new run of that name goes on instead, with what changed since and `overrides`.
+    Raises BookError when there is no such run, nothing is left of it to train, or something changed
+    since it began.
     """
     book = find_book() if book is None else book
     run = open_run(book, name)
     summary = summarize(run)
+    other = [text for text in overrides if text.partition("=")[0].strip() not in TAKEN_OVER]
+    if other and fork is None:
+        raise UsageError(
+            f"{other[0]} would change run {name}; `tunebook resume {name} --fork NEW "
+            f"{' '.join(overrides)}` goes on with it as a new run"
+        )
+    if fork is not None and summary.state not in ("new", "running"):
+        child, changes = fork_run(run, fork, overrides)
+        for text in words(changes):
+            watch("note", {"text": f"changed since {name}: {text}"})
+        return train_run(child, watch)
     if summary.state == "finished":
         raise BookError(
             f"run {name} is finished; `model: run:{name}` in a new run file trains on from its "
@@ -42,4 +60,5 @@ def resume(
             f"run {name} was stopped by a verdict; `tunebook new NAME --from {name} key=value` "
             "makes a run that mends the cause"
         )
+    refuse_changes(run, watch, overrides)
     return train_run(run, watch)

@@ -9,6 +9,7 @@ from typing import Any
 
 from tunebook.book.atomic import write_atomically
 from tunebook.book.by_source import tally_sources
+from tunebook.book.content import short
 from tunebook.book.data_account import describe_changes, read_data
 from tunebook.book.events import Events, read_events
 from tunebook.book.places import RunFolder
@@ -16,7 +17,7 @@ from tunebook.book.run_file import weight_parent
 from tunebook.data.build import Progress, Say
 from tunebook.data.codec import TextCodec
 from tunebook.data.prepare import Prepared, prepare
-from tunebook.errors import DataError
+from tunebook.errors import DataError, ResumeRefused
 from tunebook.recipe.tree import Recipe
 from tunebook.records import PartsAccount, Slice
 
@@ -32,8 +33,8 @@ def prepare_run_data(
 ) -> Prepared:
     """Prepare a run's data and write `data.json`.
 
-    Raises DataError when the run has taken a step and its data changed since; a part may have other
-    data than the part before it, and what changed is said and written down.
+    Raises ResumeRefused when the run has taken a step and its data changed since; a part may have
+    other data than the part before it, and what changed is said and written down.
     """
     prepared = prepare(recipe, codec, run.cache_dir, say, watch=watch)
     found = describe_data(prepared)
@@ -103,16 +104,21 @@ def _parts(account: PartsAccount) -> dict[str, Any]:
 def _refuse_changed_data(
     run: RunFolder, earlier: Mapping[str, Any], now: Mapping[str, Any]
 ) -> None:
-    def hashes(found: Mapping[str, Any]) -> list[object]:
-        return [
-            *((s["path"], s["content_hash"]) for s in found["sources"]),
-            found["validation_hash"],
-        ]
+    def hashes(found: Mapping[str, Any]) -> dict[str, str]:
+        held_out = {"the held-out examples": str(found["validation_hash"])}
+        return {s["path"]: s["content_hash"] for s in found["sources"]} | held_out
 
-    if hashes(earlier) != hashes(now):
-        raise DataError(
-            f"run {run.name} cannot go on: its data changed since it was started; put the old "
-            f"files back, or start a new run with `tunebook new NAME --from {run.name}`"
+    then, here = hashes(earlier), hashes(now)
+    changed = [
+        f"{path}: {short(then.get(path, 'none'))} -> {short(here.get(path, 'none'))}"
+        for path in {**then, **here}
+        if then.get(path) != here.get(path)
+    ]
+    if changed:
+        raise ResumeRefused(
+            f"run {run.name} cannot go on as it began: its data changed since, "
+            f"{'; '.join(changed)}; put the old files back, or `tunebook resume {run.name} --fork "
+            "NEW` goes on with these as a new run"
         )
 
 

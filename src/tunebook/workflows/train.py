@@ -121,15 +121,15 @@ def load_recipe(
         if not path.is_file():
             if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
                 raise RunFileError(f"run file {str(run_file)!r}: there is no such file")
-            path = _started_from(open_run(book, str(run_file)))
+            path = origin_of(open_run(book, str(run_file)))
         loaded = load_run_file(path, overrides, find_run=find_run)
     for text in loaded.recipe.notebook.predict:
         parse_prediction(text)
     return loaded
 
 
-def _started_from(run: RunFolder) -> Path:
-    """Find the run file of a run: its own, or the one elsewhere that a failed start was made of.
+def origin_of(run: RunFolder) -> Path:
+    """Find the run file of a run: its own, or the one elsewhere that it was started from.
 
     The copy in the run's folder is no run file to start from: relative paths count from where the
     original stands.
@@ -311,18 +311,21 @@ def _base_of_adapter(recipe: Recipe, parent: RunFolder) -> str:
 
 def describe_environment(loaded: LoadedRecipe) -> dict[str, object]:
     """Collect what a later reader needs to know of this machine, without importing torch."""
-    versions = {"tunebook": __version__, "python": platform.python_version()}
-    versions |= {name: importlib.metadata.version(name) for name in _PACKAGES}
-    if loaded.recipe.method == "qlora":
-        versions["bitsandbytes"] = importlib.metadata.version("bitsandbytes")
     return {
-        "versions": versions,
+        "versions": library_versions(loaded.recipe),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "parents": list(loaded.chain),
         "model_as_written": loaded.recipe.model,
         "inherited": dict(loaded.inherited),
     }
+
+
+def library_versions(recipe: Recipe) -> dict[str, str]:
+    """Give the releases of what a recipe would be trained with."""
+    versions = {"tunebook": __version__, "python": platform.python_version()}
+    more = ("bitsandbytes",) if recipe.method == "qlora" else ()
+    return versions | {name: importlib.metadata.version(name) for name in (*_PACKAGES, *more)}
 
 
 def _forget_failed_start(run: RunFolder) -> None:

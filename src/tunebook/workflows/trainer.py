@@ -20,7 +20,7 @@ from types import FrameType
 from tunebook.book.events import EventWriter, cut_torn_lines, next_attempt
 from tunebook.book.liveness import acquire_run
 from tunebook.book.places import RunFolder
-from tunebook.errors import RunEnded, StorageError, TunebookError
+from tunebook.errors import ResumeRefused, RunEnded, StorageError, TunebookError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -86,7 +86,7 @@ def _train(run: RunFolder, stop: StopRequests) -> int:
             run_to_end(run, events, stop.exit_code, lease.beat)
         except RunEnded as ended:
             return ended.exit_code
-        except StorageError as error:
+        except (StorageError, ResumeRefused) as error:
             return _end(events, "paused", str(error), error.exit_code)
         except TunebookError as error:
             return _end(events, "failed", str(error), error.exit_code)

@@ -44,7 +44,8 @@ from tunebook.workflows.before import (
     plan_run,
     planned_sizes,
     prepare_data,
-    record_base,
+    record_start,
+    refuse_other_start,
     take_up,
     validation_batches_of,
 )
@@ -67,25 +68,26 @@ def run_to_end(
     checkpoint, bad = newest_good_checkpoint(folder)
     position = read_position(checkpoint) if checkpoint else None
     done = position.step if position else 0
+    start = refuse_other_start(run, checkpoint)
     events.write("state", {"state": "running", "step": done})
     run.before = read_events(folder)
     for sentence in bad:
         run.say(f"set aside: {sentence}")
     _set_aside_damaged(folder, done)
+    record_start(run, checkpoint)
     prepare_data(run, stop_code, done)
     if checkpoint is not None and position is not None:
         run.micro_batch_size, checkpointing = planned_sizes(run, position)
         build(run, checkpoint, checkpointing)
         take_up(run, checkpoint, position)
     else:
-        record_base(run)
         plan_run(run)
     make_training(run)
     describe(run)
     run.begun = time.monotonic()
-    if not any(v.step == 0 for v in run.before.validations):
-        _validate(run, 0)
-    _sample(run, 0)
+    if not any(v.step == start for v in run.before.validations):
+        _validate(run, start)
+    _sample(run, start)
     for record in _steps(run, done + 1):
         events.write("step", record)
         beat()
@@ -174,7 +176,7 @@ def _save(run: Run, step: int, reason: str) -> None:
         total_steps=horizon.total_steps,
         next_row=horizon.rows_of_step(step).stop,
         seed=run.recipe.seed,
-        recipe_hash=run.recipe_hash,
+        recipe=run.recipe.model_dump(mode="json"),
         non_finite_steps=run.non_finite_steps,
         best_step=run.best[0] if run.best else None,
         best_loss=run.best[1] if run.best else None,
