@@ -38,7 +38,7 @@ class Position:
     total_steps: int
     next_row: int
     seed: int
-    recipe: Mapping[str, object]
+    recipe: Mapping[str, object] | None
     non_finite_steps: int
     best_step: int | None
     best_loss: float | None
@@ -80,7 +80,9 @@ def read_position(folder: Path) -> Position:
             f"checkpoint {folder} has format {values.get('format_version')!r}, this tunebook reads "
             f"format {FORMAT_VERSION}; resume it with the release that wrote it"
         )
-    return Position(**values)
+    # Checkpoints before 0.1.0 had a hash of the recipe instead of its values.
+    values.pop("recipe_hash", None)
+    return Position(**{"recipe": None, **values})
 
 
 def read_optimizer(folder: Path, optimization: Optimization) -> None:

@@ -185,7 +185,7 @@ def find_changes(run: RunFolder) -> Changes:
     changes |= edited_settings(resolved, environment, run_file_now(run, resolved, environment))
     then = environment.get("versions")
     changes |= changed_versions(
-        then if isinstance(then, dict) else {}, library_versions(), resolved
+        then if isinstance(then, dict) else {}, library_versions(resolved), resolved
     )
     changes |= changed_weights(run, resolved, environment)
     if changes.keys() - set(TAKEN_OVER):
