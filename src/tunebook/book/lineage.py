@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from tunebook.book.places import RunFolder, list_runs
-from tunebook.book.run_file import config_parent, read_yaml, resumed_from, weight_parent
+from tunebook.book.run_file import config_parent, weight_parent
 from tunebook.records import RunSummary
 
 EdgeKind = Literal["weights", "config", "resume"]
@@ -78,8 +78,7 @@ def _edges_to(book: Path, run: RunSummary) -> list[Edge]:
     if parent is not None:
         kind: EdgeKind = "weights"
         if parent[1] and parent[1].startswith("step-"):
-            environment = read_yaml(RunFolder(book, run.name).resolved_yaml).get("environment")
-            kind = "resume" if resumed_from(environment) else "weights"
+            kind = "resume" if _is_fork(RunFolder(book, run.name)) else "weights"
         edges.append(Edge(parent[0], run.name, kind, parent[1]))
     elif run.model is not None:
         edges.append(Edge(run.model, run.name, "weights", of_base=True))
@@ -87,6 +86,15 @@ def _edges_to(book: Path, run: RunSummary) -> list[Edge]:
     if settings is not None and settings != run.name:
         edges.append(Edge(settings, run.name, "config"))
     return edges
+
+
+def _is_fork(run: RunFolder) -> bool:
+    # As text: every page of a book asks for all forks, and YAML takes its time.
+    try:
+        text = run.resolved_yaml.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return "\n  resumed_from:\n" in text
 
 
 def steps_started_from(run: RunFolder) -> set[int]:

@@ -32,6 +32,7 @@ VERBS: dict[str, str] = {
     "watch": "Show a run live in the terminal.",
     "runs": "List the runs as a table, Markdown, CSV or JSON.",
     "show": "Show one run: result, data, predictions, findings.",
+    "lineage": "Show which run comes from which.",
     "diff": "Show what differs between two runs.",
     "note": "Add a dated note to runs.",
     "notebook": "Write the notebook's pages again.",

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 @click.command("show")
 @click.argument("name", metavar="RUN")
+@click.option("--settings", is_flag=True, help="List every value, and where it comes from.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def command(name: str, as_json: bool) -> None:
+def command(name: str, settings: bool, as_json: bool) -> None:
     """Show one run: result, data, predictions, findings."""
     from tunebook.book.places import find_book
     from tunebook.workflows.show import show_run
@@ -24,7 +25,8 @@ def command(name: str, as_json: bool) -> None:
 
         click.echo(dump_json(_as_json(shown), indent=True).decode(), nl=False)
     else:
-        click.echo("\n".join(_lines(shown)))
+        lines = _settings(shown) if settings else _lines(shown)
+        click.echo("\n".join(lines))
 
 
 def _as_json(shown: ShownRun) -> dict[str, Any]:
@@ -34,6 +36,8 @@ def _as_json(shown: ShownRun) -> dict[str, Any]:
     row: dict[str, Any] = {key: getattr(shown.summary, key) for key in JSON_KEYS}
     return row | {
         "config": shown.summary.config,
+        "inherited": shown.inherited,
+        "lineage": shown.lineage,
         "predictions": shown.outcomes,
         "seal_intact": shown.seal_intact,
         "verdicts": shown.events.verdicts,
@@ -61,6 +65,7 @@ def _lines(shown: ShownRun) -> list[str]:
         text = cell_text(key, getattr(summary, key))
         if text and key not in ("examples_hash", "verdicts"):
             lines.append(f"{key:<18} {text}")
+    lines += [f"{'lineage':<18} {text}" for text in shown.lineage]
     if shown.seal_intact is False:
         lines.append(f"{'seal':<18} broken: seal.json was changed after it was written")
     for outcome in shown.outcomes:
@@ -82,6 +87,18 @@ def _lines(shown: ShownRun) -> list[str]:
         lines.append(f"{'released':<18} {each.form} to {each.to} ({verified_in_short(each)})")
     lines.append(f"{'page':<18} {shown.run.notebook_md}")
     return lines
+
+
+def _settings(shown: ShownRun) -> list[str]:
+    from tunebook.pages.table import cell_text
+
+    config = {k: v for k, v in shown.summary.config.items() if not k.startswith("notebook.")}
+    rows = [(key, cell_text(key, value) or "–") for key, value in config.items()]
+    widths = [max(len(row[i]) for row in rows) for i in range(2)]
+    return [
+        f"{key:<{widths[0]}}  {value:<{widths[1]}}  {shown.inherited.get(key, '')}".rstrip()
+        for key, value in rows
+    ]
 
 
 def _plan(shown: ShownRun) -> list[str]:

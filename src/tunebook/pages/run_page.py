@@ -12,12 +12,14 @@ import orjson
 from tunebook.book.data_account import read_data
 from tunebook.book.events import Events, read_events
 from tunebook.book.index import run_summaries
+from tunebook.book.lineage import Lineage, build_lineage
 from tunebook.book.places import RunFolder
 from tunebook.book.plans import read_plan
 from tunebook.book.predictions import count_outcomes
 from tunebook.book.run_file import config_parent, read_yaml, weight_parent
 from tunebook.book.seal import Seal, read_seal
 from tunebook.book.summary import OVER, bring_to_life, measure, score_all
+from tunebook.pages.lineage import write_lineage
 from tunebook.pages.markdown import code, escape, fence, table
 from tunebook.pages.run_account import write_account, write_first_batch
 from tunebook.pages.run_mixture import write_mixture, write_part
@@ -50,6 +52,7 @@ class PageSource:
     data: Mapping[str, Any]
     plan: Mapping[str, Any]
     runs: Mapping[str, RunSummary]
+    lineage: Lineage
 
 
 def build_run_page(run: RunFolder, book: Path, runs: Mapping[str, RunSummary] | None = None) -> str:
@@ -83,6 +86,7 @@ def read_page_source(
         data=read_data(run),
         plan=read_plan(run),
         runs=known,
+        lineage=build_lineage(book, known.values()),
     )
 
 
@@ -95,6 +99,7 @@ def render_run_page(source: PageSource) -> str:
         _hypothesis(source),
         _predictions(source),
         _family(source),
+        write_lineage(summary.name, source.lineage, source.runs),
         write_findings(events, summary, VERDICT_KINDS),
         write_loss(events),
         write_mixture(events, source.data),

@@ -11,6 +11,7 @@ from tunebook.book.checkpoints import best_step, checkpoint_step, list_checkpoin
 from tunebook.book.events import Events
 from tunebook.book.places import RunFolder, open_run
 from tunebook.book.releases import Release, read_releases
+from tunebook.pages.lineage import edge_words
 from tunebook.pages.run_page import read_page_source
 from tunebook.records import Outcome, RunSummary
 
@@ -30,6 +31,8 @@ class ShownRun:
     best_step: int | None
     has_final: bool
     releases: tuple[Release, ...]
+    inherited: Mapping[str, str]
+    lineage: tuple[str, ...]
 
 
 def show_run(book: Path, name: str) -> ShownRun:
@@ -48,4 +51,6 @@ def show_run(book: Path, name: str) -> ShownRun:
         best_step=best_step(run),
         has_final=run.final.is_dir(),
         releases=tuple(read_releases(run)),
+        inherited=source.environment.get("inherited") or {},
+        lineage=tuple(edge_words(edge, source.runs) for edge in source.lineage.parents(name)),
     )
