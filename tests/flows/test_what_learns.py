@@ -78,15 +78,18 @@ def test_an_adapter_with_new_tokens_goes_through_a_pause_and_into_a_child(
     book: Path, tiny_model: Path, rows: list[dict[str, Any]]
 ) -> None:
     lora = {"rank": 4, "layers": "last:1", "variant": "rslora"}
-    changes = {**SHORT, "data": rows, "method": "lora", "lora": lora, "add_tokens": [TOKEN]}
+    changes = {**SHORT, "data": rows, "method": "lora", "lora": lora}
+    changes["add_tokens"] = [TOKEN, "<|never|>"]
     run = interrupted(book, "whole", tiny_model, **changes)
+    unread = [note for note in read_events(run).notes if "stands in no row" in note]
+    assert [note.split("'")[1] for note in unread] == ["<|never|>"]
     saved = load_file(run.final / "adapter_model.safetensors")
     assert sum(v.size for v in saved.values()) == read_plan(run)["parameters"]["trainable"]
     assert {k for k in saved if "layers" in k} == {k for k in saved if ".layers.1." in k}
     child = start(book, "child", "run:whole", **changes)
     train(child)
     assert read_events(child).validations[0].loss == read_events(run).validations[-1].loss
-    with pytest.raises(RunFileError, match=r'say add_tokens: \["<\|knowledge\|>"\]'):
+    with pytest.raises(RunFileError, match=r'say add_tokens: \["<\|knowledge\|>", "<\|never\|>"\]'):
         start(book, "bare", "run:whole", **{**changes, "add_tokens": []})
 
 

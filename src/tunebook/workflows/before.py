@@ -45,7 +45,7 @@ from tunebook.workflows.planning import (
     try_longest,
 )
 from tunebook.workflows.prompts import Prompt, choose_prompts
-from tunebook.workflows.run_data import prepare_run_data
+from tunebook.workflows.run_data import prepare_run_data, unread_tokens
 
 
 class Run:
@@ -147,6 +147,8 @@ def prepare_data(run: Run, stop_code: Callable[[], int | None], done: int) -> No
     except DefectError as error:
         fault = (fault_of(error),)
         raise PlanRefused(refusal_reason("it", fault, fault)) from None
+    for sentence in unread_tokens(run.prepared, run.codec):
+        run.say(sentence)
     validation = run.prepared.validation
     if validation is not None:
         for index in range(len(validation)):

@@ -22,6 +22,7 @@ from tunebook.step.optimization import Optimization
 from tunebook.workflows.model import build_model
 from tunebook.workflows.planning import Known, make_plan, try_longest
 from tunebook.workflows.room import TryOut
+from tunebook.workflows.run_data import unread_tokens
 from tunebook.workflows.to_plan import ToPlan
 
 # A plan is to take seconds: a larger model is looked at when it is trained.
@@ -84,7 +85,8 @@ def _with_data(known: Known, cache_dir: Path, say: Say) -> Known:
         if known.weights.state == "complete":
             raise
         return replace(known, codec=codec, words=(*known.words, _not_measured(recipe, error)))
-    return replace(known, codec=codec, prepared=prepared)
+    words = (*known.words, *unread_tokens(prepared, codec))
+    return replace(known, codec=codec, prepared=prepared, words=words)
 
 
 def _try_out(known: Known, environment: dict[str, object]) -> TryOut | None:

@@ -18,6 +18,8 @@ from tunebook.data.build import Progress, Say
 from tunebook.data.codec import TextCodec
 from tunebook.data.prepare import Prepared, prepare
 from tunebook.errors import DataError, ResumeRefused
+from tunebook.errors import DataError
+from tunebook.models.tokenizer import Codec
 from tunebook.recipe.tree import Recipe
 from tunebook.records import PartsAccount, Slice
 
@@ -46,6 +48,21 @@ def prepare_run_data(
     found["notes"] += changes
     _write(run, found)
     return prepared
+
+
+def unread_tokens(prepared: Prepared, codec: Codec) -> list[str]:
+    """Say of each new token that stands in no row of the sources that it learns nothing."""
+    unread = set(codec.added_ids)
+    for shards in prepared.train.sources:
+        for part in shards.parts:
+            for ids in part.store.segment_ids():
+                if not unread:
+                    return []
+                unread -= {number for number in unread if bool((ids == number).any())}
+    return [
+        f"add_tokens: {codec.decode([number])!r} stands in no row, so its embedding learns nothing"
+        for number in sorted(unread)
+    ]
 
 
 def describe_data(prepared: Prepared) -> dict[str, Any]:
