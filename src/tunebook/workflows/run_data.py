@@ -18,7 +18,6 @@ from tunebook.data.build import Progress, Say
 from tunebook.data.codec import TextCodec
 from tunebook.data.prepare import Prepared, prepare
 from tunebook.errors import DataError, ResumeRefused
-from tunebook.errors import DataError
 from tunebook.models.tokenizer import Codec
 from tunebook.recipe.tree import Recipe
 from tunebook.records import PartsAccount, Slice
