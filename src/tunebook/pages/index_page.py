@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date
 
+from tunebook.book.lineage import Lineage
 from tunebook.book.run_file import config_parent
 from tunebook.book.summary import OVER
-from tunebook.pages.markdown import code, escape, table
+from tunebook.pages.lineage import mermaid
+from tunebook.pages.markdown import code, escape, fence, table
 from tunebook.pages.run_page import outcome_word
 from tunebook.pages.table import cell_text, changed_columns, column_value
 from tunebook.records import Outcome, RunSummary
@@ -16,7 +18,11 @@ from tunebook.units import format_number
 _CHANGES_SHOWN = 4
 
 
-def build_index_page(runs: Sequence[RunSummary], outcomes: Mapping[str, Sequence[Outcome]]) -> str:
+def build_index_page(
+    runs: Sequence[RunSummary],
+    outcomes: Mapping[str, Sequence[Outcome]],
+    lineage: Lineage | None = None,
+) -> str:
     """Write the generated part of the index page; `outcomes` are those of every run by name."""
     by_name = {run.name: run for run in runs}
     started = sorted((r for r in runs if r.started), key=lambda r: (r.started or "", r.name))
@@ -28,6 +34,7 @@ def build_index_page(runs: Sequence[RunSummary], outcomes: Mapping[str, Sequence
         parts.append("")
     elif not waiting:
         parts.append("No run yet; `tunebook new NAME` starts one.\n")
+    parts += _lineage(lineage)
     parts += _open_predictions(runs, outcomes)
     if waiting:
         parts.append("## To try\n")
@@ -84,6 +91,13 @@ def _result(run: RunSummary) -> str:
     if run.outcome:
         words.append(run.outcome)
     return ", ".join(words)
+
+
+def _lineage(lineage: Lineage | None) -> list[str]:
+    # A book in which every run stands alone needs no graph.
+    if lineage is None or all(edge.of_base for edge in lineage.edges):
+        return []
+    return ["## Lineage\n", fence(mermaid(lineage), "mermaid")]
 
 
 def _open_predictions(

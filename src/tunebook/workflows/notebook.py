@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tunebook.book.atomic import write_text
 from tunebook.book.index import run_summaries
+from tunebook.book.lineage import build_lineage
 from tunebook.book.places import RunFolder, list_runs
 from tunebook.book.summary import book_lookup, measure, score_all, summarize
 from tunebook.errors import TunebookError
@@ -33,7 +34,9 @@ def build_notebook(book: Path, say: Callable[[str], None] = lambda _text: None) 
             continue
         outcomes[run.name] = source.outcomes
         changed += write_page(run.notebook_md, render_run_page(source))
-    changed += write_page(book / "notebook.md", build_index_page(runs, outcomes))
+    changed += write_page(
+        book / "notebook.md", build_index_page(runs, outcomes, build_lineage(book, runs))
+    )
     return changed
 
 
