@@ -34,6 +34,7 @@ import toy
 from report import arguments, reported, scratch
 
 STEPS = 40
+HUNG_SECONDS = 60
 
 
 def train(folder: Path, model: Path, then: Callable[[int], None] = lambda _step: None) -> None:
@@ -93,7 +94,16 @@ def start(folder: Path, model: Path, then: Callable[[int], None] = lambda _step:
 
 
 def wait(pid: int) -> int:
-    """Give the exit code of a fork, negative for a signal."""
+    """Give the exit code of a fork, negative for a signal: -SIGKILL where it hung for a minute.
+
+    Its libraries start threads as they are imported, and a fork of those may hang; that is none of
+    the Trainer's faults.
+    """
+    ends = time.monotonic() + HUNG_SECONDS
+    while not ended(pid):
+        if time.monotonic() > ends:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.002)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
@@ -126,7 +136,8 @@ def await_moment(pid: int, folder: Path, rng: random.Random, seconds: float) -> 
     known = {path.name for path in folder.glob("checkpoint-*")}
     seen: set[str] = set()
     wanted = rng.randint(1, 4)
-    while not ended(pid) and len(seen) < wanted:
+    ends = time.monotonic() + HUNG_SECONDS
+    while not ended(pid) and len(seen) < wanted and time.monotonic() < ends:
         with contextlib.suppress(FileNotFoundError):
             seen |= {n for n in os.listdir(folder) if n.startswith("checkpoint-")} - known
         time.sleep(0.0003)
@@ -140,6 +151,7 @@ def main() -> int:
     parser.add_argument("--damages", type=int, default=60)
     options = parser.parse_args()
     forked.prepare()
+    os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # jemalloc has a thread of its own
     import accelerate  # noqa: F401
     import transformers.trainer  # noqa: F401
 
@@ -170,8 +182,12 @@ def main() -> int:
                         done += 1
                         counts["kills near a save" if near else "kills anywhere"] += 1
                         continue
-                if wait(pid) == 0:
+                code = wait(pid)
+                if code == 0:
                     break
+                if code == -signal.SIGKILL:
+                    counts["attempts left out: the fork hung"] += 1
+                    continue
                 counts["attempts that could not resume until a checkpoint was deleted"] += 1
                 print(run.with_suffix(".said").read_text().strip().splitlines()[-1][:150])
                 shutil.rmtree(checkpoints(run)[-1])
@@ -190,6 +206,10 @@ def main() -> int:
             case = rng.choice(cases)
             case.spoil(newest)
             code = wait(start(run, model))
+            if code == -signal.SIGKILL:
+                counts["damages left out: the fork hung"] += 1
+                shutil.rmtree(run)
+                continue
             what = f"{case.kind}, {case.names[0]}"
             if code != 0:
                 counts["damaged: the resume failed"] += 1
