@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -96,6 +97,10 @@ def test_whole_weights_are_released_also_when_their_data_is_gone(
 ) -> None:
     run = train("run_1")
     capsys.readouterr()
+    with pytest.MonkeyPatch.context() as small:
+        small.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=1000))
+        assert main(["release", "run_1", "out/whole"]) == 1
+    assert "172 KiB of memory, 1000 B are free" in capsys.readouterr().err
     (book / "rows.json").unlink()
     assert main(["release", "run_1", "out/whole", "--from", "best"]) == 0
     told = capsys.readouterr()
@@ -104,6 +109,37 @@ def test_whole_weights_are_released_also_when_their_data_is_gone(
     torch.testing.assert_close(logits(book / "out" / "whole"), logits(run.best))
     for name in ("optimizer.safetensors", "state.json"):
         assert not (book / "out" / "whole" / name).exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changes", "form", "kind"),
+    [
+        ({"method": "qlora"}, [], "adapter"),
+        ({"method": "qlora"}, ["--merged"], "merged"),
+        ({"method": "relora", "relora": {"merge_every": 3, "warmup_steps": 1}}, [], "whole"),
+        ({"method": "lora", "lora": {"variant": "dora"}}, ["--merged"], "merged"),
+        ({"method": "lora", "add_tokens": ["<move>"]}, [], "adapter"),
+        ({"method": "lora", "add_tokens": ["<move>"]}, ["--merged"], "merged"),
+    ],
+)
+def test_every_method_is_released_as_trained(
+    train: Train,
+    tiny_model: Path,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    form: list[str],
+    kind: str,
+) -> None:
+    if changes["method"] == "qlora":
+        pytest.importorskip("bitsandbytes")
+    train("run_1", model=tiny_model, **changes)
+    capsys.readouterr()
+    assert main(["release", "run_1", "out", "--json", *form]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["form"] == kind
+    assert made["verification"]["largest"] < 1e-3
+    assert made["verification"]["loss_examples"] == 4
 
 
 def test_a_part_is_released_as_work_in_progress_once(train: Train, book: Path) -> None:

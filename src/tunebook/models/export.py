@@ -29,6 +29,15 @@ _GENERATION = "generation_config.json"
 
 
 @dataclass(frozen=True, slots=True)
+class Under:
+    """What is under an adapter; None: it is not quantized, or has embeddings enough."""
+
+    folder: Path
+    quantization: Quantization | None
+    embeddings: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class FreshScores:
     """What a fresh load of a folder gave: log-probabilities per row, and its tokenizer's size."""
 
@@ -70,7 +79,7 @@ def copy_adapter(
     copy_tokenizer(source, target, put)
 
 
-def write_merged(source: Path, target: Path, base: Path, quantization: Quantization | None) -> str:
+def write_merged(source: Path, target: Path, base: Under) -> str:
     """Merge an adapter into its base and save the whole, in the precision the base is stored in.
 
     The sum is taken in fp32 and rounded once. An adapter that was trained on a base in 4 bits is
@@ -79,16 +88,23 @@ def write_merged(source: Path, target: Path, base: Path, quantization: Quantizat
     from peft import PeftModel
 
     quieten_transformers()
-    causal = AutoModelForCausalLM.from_pretrained(base, dtype="auto", trust_remote_code=False)
+    causal = AutoModelForCausalLM.from_pretrained(
+        base.folder, dtype="auto", trust_remote_code=False
+    )
     stored = {name: parameter.dtype for name, parameter in causal.named_parameters()}
     causal.float()
-    if quantization is not None:
+    if base.quantization is not None:
         twin = load_model(
-            str(base), device="cpu", precision="fp32", attention="auto", quantization=quantization
+            str(base.folder),
+            device="cpu",
+            precision="fp32",
+            attention="auto",
+            quantization=base.quantization,
         )
         take_quantized_values(causal, twin.causal)
         del twin
-    _make_room_for_tokens(causal, source)
+    if base.embeddings is not None:
+        causal.resize_token_embeddings(base.embeddings, mean_resizing=False)
     with peft_as_it_is():
         merged = merge(PeftModel.from_pretrained(causal, str(source)))
     for name, parameter in merged.named_parameters():
@@ -98,35 +114,22 @@ def write_merged(source: Path, target: Path, base: Path, quantization: Quantizat
     return stored_precision(target)
 
 
-def _make_room_for_tokens(causal: Any, adapter: Path) -> None:
-    """Give a base the rows that an adapter has embeddings of new tokens for; it fills them."""
-    config = json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-    rows = config.get("trainable_token_indices") or {}
-    needed = 1 + max((number for ids in rows.values() for number in ids), default=-1)
-    if needed > causal.get_input_embeddings().weight.shape[0]:
-        causal.resize_token_embeddings(needed, mean_resizing=False)
-
-
 def merge(network: Any) -> Any:
     """Add the adapter of a network to its weights and give the model without it."""
     return network.merge_and_unload(safe_merge=True)
 
 
-def score_fresh(
-    folder: Path,
-    base: Path | None,
-    quantization: Quantization | None,
-    rows: Sequence[Sequence[int]],
-) -> FreshScores:
+def score_fresh(folder: Path, base: Under | None, rows: Sequence[Sequence[int]]) -> FreshScores:
     """Load an exported folder in a new process with transformers and peft alone, and score rows.
 
-    `base` is the folder of an adapter's base, None for a whole model. Raises ModelError when it
-    cannot be loaded.
+    `base` is what is under an adapter, None for a whole model. Raises ModelError when it cannot be
+    loaded.
     """
     asked = {
         "folder": str(folder),
-        "base": None if base is None else str(base),
-        "quantization": quantization_options(quantization),
+        "base": None if base is None else str(base.folder),
+        "quantization": None if base is None else quantization_options(base.quantization),
+        "embeddings": None if base is None else base.embeddings,
         "rows": rows,
     }
     done = subprocess.run(

@@ -13,8 +13,13 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 
-def load(folder: str, base: str | None, quantization: dict[str, Any] | None) -> Any:
-    """Load a whole model, or an adapter on its base (in 4 bits where asked), in fp32."""
+def load(
+    folder: str, base: str | None, quantization: dict[str, Any] | None, rows: int | None
+) -> Any:
+    """Load a whole model, or an adapter on its base, in fp32.
+
+    The base is put into 4 bits, or given so many rows of embedding, where that is asked for.
+    """
     options: dict[str, Any] = {"dtype": torch.float32}
     if quantization is not None:
         config = BitsAndBytesConfig(**quantization, bnb_4bit_compute_dtype=torch.float32)
@@ -23,6 +28,8 @@ def load(folder: str, base: str | None, quantization: dict[str, Any] | None) -> 
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):  # it would compute in bf16
             module.support_avx512bf16_for_cpu = False
+    if rows is not None:
+        model.resize_token_embeddings(rows)
     if base is not None:
         from peft import PeftModel
 
@@ -41,9 +48,9 @@ def log_probs(model: Any, ids: list[int]) -> list[float]:
 
 
 def main() -> None:
-    """Read {folder, base, quantization, rows} as JSON and write the answer as the last line."""
+    """Read what is asked as JSON and write the answer, as JSON too, as the last line."""
     asked = json.load(sys.stdin)
-    model = load(asked["folder"], asked["base"], asked["quantization"])
+    model = load(asked["folder"], asked["base"], asked["quantization"], asked["embeddings"])
     answer = {
         "log_probs": [log_probs(model, row) for row in asked["rows"]],
         "tokens": len(AutoTokenizer.from_pretrained(asked["folder"])),

@@ -127,12 +127,13 @@ def _use(release: Release, config: Mapping[str, Any]) -> str:
             "",
             *([f"four_bits = BitsAndBytesConfig({made})"] if four else []),
             f"base = AutoModelForCausalLM.from_pretrained({where}{four}){note}",
+            *(["base.resize_token_embeddings(len(tokenizer))"] if config.get("add_tokens") else []),
             f'model = PeftModel.from_pretrained(base, "{folder}")',
         ]
     else:
         lines.append(f'model = AutoModelForCausalLM.from_pretrained("{folder}")')
+    lines.insert(lines.index("") + 1, f'tokenizer = AutoTokenizer.from_pretrained("{folder}")')
     lines += [
-        f'tokenizer = AutoTokenizer.from_pretrained("{folder}")',
         'ids = tokenizer("...", return_tensors="pt", add_special_tokens=False)',
         "print(tokenizer.decode(model.generate(**ids, max_new_tokens=64)[0]))",
     ]

@@ -31,9 +31,10 @@ from tunebook.book.events import Events, read_events
 from tunebook.book.liveness import current_state
 from tunebook.book.places import RunFolder, open_run
 from tunebook.book.releases import Form, Release, Verification, add_release
-from tunebook.errors import BookError, StorageError, TunebookError, UsageError
+from tunebook.errors import BookError, ReleaseRefused, StorageError, TunebookError, UsageError
 from tunebook.models.export import (
     ADAPTER_CONFIG,
+    Under,
     copy_adapter,
     copy_whole,
     score_fresh,
@@ -160,11 +161,6 @@ def _subject(run: RunFolder, weights: str, form: str | None) -> _Subject:
             f"run {run.name} trained whole weights (method {recipe.method}), no adapter; leave "
             "--adapter out"
         )
-    if is_adapter and recipe.add_tokens and form != "merged":
-        raise UsageError(
-            f"run {run.name} trained embeddings of new tokens, which the files of its base have no "
-            "rows for; say --merged"
-        )
     base = find_model(recipe.model) if is_adapter else None
     return _Subject(
         run=run,
@@ -238,20 +234,25 @@ def _write_verified(
     recipe = subject.recipe
     codec = load_tokenizer(recipe.model, recipe.add_tokens, subject.run.cache_dir)
     probes = choose_probes(subject.run, subject.recipe, codec, events, say)
-    trained = _ask_trained(subject, codec, probes, events)
+    trained, under = _ask_trained(subject, codec, probes, events)
     refuse_other_loss(subject.run, trained, subject.precision)
     say(f"writing {subject.form} weights")
-    rounded = _write(subject, folder, put)
+    rounded = _write(subject, under, folder, put)
     say("loading them in a fresh process")
-    on_base = subject.form == "adapter"
-    base, quantization = (subject.base, subject.quantization) if on_base else (None, None)
-    fresh = score_fresh(folder, base, quantization, probes.rows)
+    fresh = score_fresh(folder, under if subject.form == "adapter" else None, probes.rows)
+    if fresh.tokens != codec.vocab_size:
+        raise ReleaseRefused(
+            f"the exported tokenizer has {fresh.tokens} tokens, the one trained with has "
+            f"{codec.vocab_size}; nothing was released"
+        )
     return compare(trained, fresh.log_probs, probes, rounded=rounded)
 
 
-def _ask_trained(subject: _Subject, codec: Codec, probes: Probes, events: Events) -> Trained:
+def _ask_trained(
+    subject: _Subject, codec: Codec, probes: Probes, events: Events
+) -> tuple[Trained, Under | None]:
     # On the CPU, where every machine that can load the weights in fp32 gives the same sums.
-    own: dict[str, object] = {"device": "cpu", "precision": _trained_in(subject)}
+    own: dict[str, object] = {"device": "cpu", "devices": 1, "precision": _trained_in(subject)}
     if subject.base is None:  # relora saves whole weights, with its adapter in them
         own["method"] = "full"
     recipe = subject.recipe.model_copy(update=own)
@@ -259,7 +260,12 @@ def _ask_trained(subject: _Subject, codec: Codec, probes: Probes, events: Events
         recipe, subject.environment, codec, subject.folder, checkpointing=False
     )
     canary = next((s.canary_loss for s in events.steps if s.step == subject.step), None)
-    return ask_trained(loaded, scorer, probes, canary, with_base=subject.form == "merged")
+    trained = ask_trained(loaded, scorer, probes, canary, with_base=subject.form == "merged")
+    if subject.base is None:
+        return trained, None
+    rows = loaded.causal.get_input_embeddings().weight.shape[0]
+    grown = codec.added_ids and max(codec.added_ids) + 1 == rows
+    return trained, Under(subject.base, subject.quantization, rows if grown else None)
 
 
 def _trained_in(subject: _Subject) -> str:
@@ -269,9 +275,9 @@ def _trained_in(subject: _Subject) -> str:
     return "bf16" if subject.precision == "bf16" else "fp32"
 
 
-def _write(subject: _Subject, folder: Path, put: Put) -> str | None:
+def _write(subject: _Subject, under: Under | None, folder: Path, put: Put) -> str | None:
     """Write the weights; say why they are rounded, None where they are as they were trained."""
-    if subject.base is None:
+    if subject.base is None or under is None:
         copy_whole(subject.folder, folder, put)
         return None
     stored = stored_precision(subject.base)
@@ -280,7 +286,7 @@ def _write(subject: _Subject, folder: Path, put: Put) -> str | None:
         if _trained_in(subject) == "bf16" and stored != "bf16":
             return f"the base is stored as {stored} and was trained on as bf16"
         return None
-    kept = write_merged(subject.folder, folder, subject.base, subject.quantization)
+    kept = write_merged(subject.folder, folder, under)
     return None if kept == "fp32" and _trained_in(subject) == "fp32" else f"rounded once to {kept}"
 
 

@@ -34,6 +34,7 @@ _SHARE_OF_EFFECT = 0.5
 _SAME_LOSS = {"fp32": 2e-3, "bf16": 0.05}
 _TOKENS = 2048
 _EXAMPLES = 16
+_QUICK_TOKENS = 5_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,9 @@ def choose_probes(
 
     BookError when there is none of the three.
     """
+    if _cleaned_away(run):
+        say("the run's tokens were cleaned away; its sampled answers are used")
+        return _sampled(run, codec, events)
     try:
         prepared = prepare(recipe, codec, run.cache_dir, lambda _text: None)
     except (DataError, StorageError) as error:
@@ -84,6 +88,14 @@ def choose_probes(
     same = held_out is not None and _same_held_out(run, prepared)
     words = "held-out examples" if held_out is not None else "training rows"
     return Probes(tuple(batches), words, min(n_canary, len(batches)) if same else 0)
+
+
+def _cleaned_away(run: RunFolder) -> bool:
+    """Tell whether the run's tokens would have to be made anew, and that would take long."""
+    return any(
+        source["tokens"] > _QUICK_TOKENS and not (run.cache_dir / source["cache_key"]).is_dir()
+        for source in read_data(run).get("sources", [])
+    )
 
 
 def _same_held_out(run: RunFolder, prepared: Prepared) -> bool:

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, GPT2Config, GPTJConfig, LlamaConfig
 
 from tunebook.data.batches import MicroBatch
 from tunebook.errors import ModelError
-from tunebook.models.export import write_merged
+from tunebook.models.export import Under, write_merged
 from tunebook.models.layers import freeze_modules
 from tunebook.models.load import (
     LoadedModel,
@@ -199,7 +199,7 @@ def test_saved_rows_and_tokenizer_are_taken_up_again(
     assert set(again.trainable()) == set(made.trainable())
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "adapter")
     assert tokenizer.convert_tokens_to_ids(NEW) == [V, V + 1]
-    write_merged(tmp_path / "adapter", tmp_path / "merged", tiny_model, None)
+    write_merged(tmp_path / "adapter", tmp_path / "merged", Under(tiny_model, None, V + 2))
     merged = load(tmp_path / "merged").causal
     torch.testing.assert_close(merged(ids).logits, made.network(ids).logits)
 
