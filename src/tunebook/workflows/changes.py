@@ -8,19 +8,20 @@ new keys goes on with the runs of an older one.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tunebook.book.atomic import write_atomically
-from tunebook.book.checkpoints import list_checkpoints, manifest_hash
+from tunebook.book.checkpoints import list_checkpoints, manifest_hash, read_manifest
 from tunebook.book.content import short, weights_hash
 from tunebook.book.data_account import read_data
 from tunebook.book.events import read_events
 from tunebook.book.places import RunFolder
 from tunebook.book.run_file import flatten
-from tunebook.errors import BookError, ParentMismatch, RunFileError, TunebookError
+from tunebook.errors import BookError, CheckpointError, ParentMismatch, RunFileError, TunebookError
 from tunebook.recipe.extend import Layer
 from tunebook.recipe.load import (
     DEFAULT,
@@ -79,10 +80,12 @@ def words(changes: Mapping[str, list[object]]) -> list[str]:
 def trained_recipe(run: RunFolder, resolved: Recipe) -> Recipe:
     """Give the recipe that a run's newest checkpoint was trained by, or the resolved one."""
     for folder in reversed(list_checkpoints(run)):
-        # A file that is damaged is named when the checkpoint is read as a whole.
-        with contextlib.suppress(OSError, ValueError, KeyError, RunFileError):
-            values = json.loads((folder / "state.json").read_text(encoding="utf-8"))["recipe"]
-            if isinstance(values, dict):
+        # One that is damaged says nothing; it is named when the checkpoint is read as a whole.
+        with contextlib.suppress(CheckpointError, OSError, ValueError, KeyError, RunFileError):
+            text = (folder / "state.json").read_bytes()
+            whole = read_manifest(folder)["state.json"]["sha256"]
+            values = json.loads(text)["recipe"]
+            if isinstance(values, dict) and hashlib.sha256(text).hexdigest() == whole:
                 return recipe_from_values(values, f"{folder.name}/state.json")
     return resolved
 

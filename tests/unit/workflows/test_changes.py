@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
+from tunebook.book.checkpoints import writing_checkpoint
 from tunebook.book.places import RunFolder
 from tunebook.errors import BookError, ParentMismatch, UsageError
 from tunebook.recipe.load import dump_resolved, read_resolved
@@ -89,8 +91,6 @@ def edit(path: Path, key: str, value: object) -> None:
 
 def begin(book: Path, file: Path, *overrides: str) -> RunFolder:
     """Start a run and give it a checkpoint as its trainer would, without training."""
-    from tunebook.book.checkpoints import writing_checkpoint
-
     run = start_run(book, load_recipe(file, overrides, book))
     recipe, _ = read_resolved(run.resolved_yaml.read_text())
     with writing_checkpoint(run, 3) as folder:
@@ -164,7 +164,18 @@ def test_a_release_with_new_keys_goes_on_with_older_runs(book: Path, file: Path)
         del recipe["data"][0]["separator"]
     run.resolved_yaml.write_text(json.dumps(resolved))
     assert find_changes(run) == {}
-    state_json.write_text(json.dumps(state))
+    shutil.rmtree(run.checkpoints)
+    with writing_checkpoint(run, 3) as folder:
+        (folder / "state.json").write_text(json.dumps(state))
+    assert find_changes(run) == {}
+
+
+def test_a_damaged_checkpoint_says_nothing_of_what_changed(book: Path, file: Path) -> None:
+    run = begin(book, file)
+    state_json = run.checkpoints / "step-3" / "state.json"
+    flipped = state_json.read_text().replace('"seed": 0', '"seed": 1')
+    state_json.write_text(flipped)
+    assert '"seed": 1' in flipped
     assert find_changes(run) == {}
 
 
