@@ -2,7 +2,7 @@
 
 The program that tests imports torch, transformers and tunebook once. `start` forks it and runs the
 command line in the fork; where the launcher would start `python -m tunebook.workflows.trainer` as
-a child, the fork forks again and calls the same `main` with the same pipe, session and log. All
+a child, the fork forks again and runs that module, with the same pipe, session and log. All
 else, from arguments to exit codes, is the code that a user runs. Linux and macOS only.
 """
 
@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -102,10 +104,15 @@ class ForkedProcess:
 
 
 def _train(args: Sequence[str]) -> int:
-    from tunebook.workflows.trainer import main
-
+    sys.argv = [TRAINER, *args]
     ForkedProcess.inside()
-    return main(*args)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # it was imported before
+            runpy.run_module(TRAINER, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
 
 
 def _run(read: int, out: int, error: int, work: Callable[[], int]) -> None:
