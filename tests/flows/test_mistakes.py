@@ -93,7 +93,7 @@ def test_filters_that_leave_nothing_are_named(book: Path, tiny_model: Path) -> N
         ("train.learning_rate=fast", ["train.learning_rate", "fast"]),
         ("train.lerning_rate=1e-5", ["lerning_rate", "learning_rate"]),
         ("method=relora lora.variant=dora", ["relora", "dora", "rslora"]),
-        ("devices=2", ["devices: 2", "one device"]),
+        ("devices=2 method=qlora", ["devices: 2", "qlora", "one device"]),
         ("train.warmup_steps=3 train.warmup_fraction=0.1", ["warmup_steps", "warmup_fraction"]),
         ("notebook.predict=[loss will fall]", ["loss will fall"]),
         ("model=org/nothing", ["org/nothing", "HF_TOKEN", "HF_HUB_OFFLINE"]),

@@ -102,6 +102,12 @@ def is_alive(run: RunFolder) -> bool:
     return bool(_identity(beat["pid"]) == beat["process"])
 
 
+def trainer_here(run: RunFolder) -> int | None:
+    """Give the id of the process of this host that trains a run."""
+    beat = _read_heartbeat(run)
+    return beat["pid"] if beat is not None and is_alive(run) else None
+
+
 def _read_heartbeat(run: RunFolder) -> dict[str, Any] | None:
     try:
         beat = orjson.loads(run.heartbeat_json.read_bytes())

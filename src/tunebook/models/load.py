@@ -34,6 +34,7 @@ class LoadedModel:
     They differ only when an adapter wraps the model. `flat` says that rows of several documents
     may be given at once. `unexpected` are weights in its files that it has no use for, `notes` what
     was done to it that its user may not expect. With method relora, `merger` merges the adapter.
+    `root` is there when the weights are spread over several devices: see `step.sharding`.
     """
 
     network: Any
@@ -44,6 +45,7 @@ class LoadedModel:
     unexpected: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     merger: Merger | None = None
+    root: Any | None = None
 
     @property
     def device(self) -> torch.device:
@@ -294,10 +296,15 @@ def load_adapter(loaded: LoadedModel, folder: Path) -> LoadedModel:
     return replace(loaded, network=network)
 
 
-def save_weights(loaded: LoadedModel, folder: Path) -> None:
-    """Write weights, config and tokenizer under Hugging Face or PEFT names, as safetensors."""
+def save_weights(
+    loaded: LoadedModel, folder: Path, weights: dict[str, torch.Tensor] | None = None
+) -> None:
+    """Write weights, config and tokenizer under Hugging Face or PEFT names, as safetensors.
+
+    `weights` are those of a model whose own are spread over several devices.
+    """
     if loaded.network is loaded.causal:
-        loaded.causal.save_pretrained(folder)
+        loaded.causal.save_pretrained(folder, state_dict=weights)
     elif loaded.merger is not None:
         loaded.causal.save_pretrained(folder, state_dict=plain_state(loaded.causal))
     else:

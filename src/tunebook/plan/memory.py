@@ -60,8 +60,10 @@ class Setting:
         total, free = self.device.total_bytes, self.device.free_bytes
         if total is None or free is None or not self.device.present:
             return total
-        own = self.process_bytes if self.device.kind != "cuda" else 0
-        return min(total, free + own)
+        if self.device.kind == "cuda":
+            return min(total, free)
+        # The processes of several devices share the machine's memory.
+        return min(total, free + self.process_bytes) // self.device.count
 
 
 class MemoryPlanner:

@@ -15,6 +15,7 @@ from torch.nn import functional
 from tunebook.data.batches import MicroBatch
 from tunebook.models.load import LoadedModel
 from tunebook.step.head import chunked_cross_entropy
+from tunebook.step.sharding import with_root
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,12 @@ class Scorer:
 
 def token_losses(loaded: LoadedModel, scorer: Scorer, batch: MicroBatch) -> TokenLosses:
     """Score the target tokens of a micro-batch under the model's weights as they are."""
+    return TokenLosses(*with_root(loaded, lambda: _score(loaded, scorer, batch)))
+
+
+def _score(
+    loaded: LoadedModel, scorer: Scorer, batch: MicroBatch
+) -> tuple[torch.Tensor, torch.Tensor]:
     if scorer.flat or len(batch.lengths) == 1:
         columns = batch.ids, batch.positions, batch.target
         return _score_row(loaded, scorer, *columns, batch.lengths, batch.scales)
@@ -61,10 +68,8 @@ def token_losses(loaded: LoadedModel, scorer: Scorer, batch: MicroBatch) -> Toke
             )
         )
         start += length
-    return TokenLosses(
-        torch.stack([part.loss_sum for part in parts]).sum(),
-        torch.cat([part.losses_M for part in parts]),
-    )
+    losses = torch.stack([loss_sum for loss_sum, _ in parts])
+    return losses.sum(), torch.cat([losses_M for _, losses_M in parts])
 
 
 def _score_row(
@@ -75,7 +80,7 @@ def _score_row(
     target_N: np.ndarray,
     lengths: tuple[int, ...],
     scales: tuple[float, ...],
-) -> TokenLosses:
+) -> tuple[torch.Tensor, torch.Tensor]:
     device = loaded.device
     ids_1N = torch.from_numpy(ids_N).to(device)[None]
     targets_M = torch.from_numpy(np.flatnonzero(target_N)).to(device)
@@ -98,15 +103,13 @@ def _score_row(
         hidden_MD = hidden_1ND[0].index_select(0, targets_M - 1)
         # Where peft trains some rows of it, its weight has them in it, and it has no bias.
         head = loaded.causal.get_output_embeddings()
-        loss_sum, losses_M = chunked_cross_entropy(
-            hidden_MD, head.weight, getattr(head, "bias", None), labels_M, scales_M
-        )
-        return TokenLosses(loss_sum, losses_M)
+        bias = getattr(head, "bias", None)
+        return chunked_cross_entropy(hidden_MD, head.weight, bias, labels_M, scales_M)
     logits_1NV = loaded.causal(**inputs).logits
     logits_MV = logits_1NV[0].index_select(0, targets_M - 1).float()
     losses_M = functional.cross_entropy(logits_MV, labels_M, reduction="none")
     weighted_M = losses_M if scales_M is None else losses_M * scales_M
-    return TokenLosses(weighted_M.sum(), losses_M.detach())
+    return weighted_M.sum(), losses_M.detach()
 
 
 def sum_per_example(batch: MicroBatch, losses_M: torch.Tensor) -> torch.Tensor:

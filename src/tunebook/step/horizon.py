@@ -78,6 +78,15 @@ def divisors(batch: int, at_most: int) -> list[int]:
     return [size for size in range(1, min(batch, at_most) + 1) if batch % size == 0]
 
 
+def shared_size(batch: int, at_most: int, ranks: int) -> int:
+    """Give the largest micro-batch size that gives every rank as many micro-batches of a step.
+
+    Where none does, the largest that gives each at least one.
+    """
+    sizes = [n for n in divisors(batch, at_most) if batch // n >= ranks] or [1]
+    return max([n for n in sizes if batch // n % ranks == 0] or sizes)
+
+
 def batches_of_step(data: TrainSet, horizon: Horizon, step: int) -> list[MicroBatch]:
     """Read the rows of a step and lay them out as micro-batches."""
     rows = [data.row(index) for index in horizon.rows_of_step(step)]

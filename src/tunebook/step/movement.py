@@ -6,29 +6,43 @@ from collections.abc import Mapping
 
 import torch
 
+from tunebook.step.sharding import is_sharded, local_part
+from tunebook.step.team import ALONE, Team
+
 _SAMPLED_PER_TENSOR = 1024
 
 
 class WeightSample:
-    """Up to 1,024 evenly spaced weights of every trained tensor, compared before and after."""
+    """Up to 1,024 evenly spaced weights of every trained tensor, compared before and after.
 
-    def __init__(self, parameters: Mapping[str, torch.nn.Parameter]) -> None:
+    Of tensors that are spread over a team each rank takes those that it holds.
+    """
+
+    def __init__(self, parameters: Mapping[str, torch.nn.Parameter], team: Team = ALONE) -> None:
         self._parameters = list(parameters.values())
         self._strides = [max(1, p.numel() // _SAMPLED_PER_TENSOR) for p in self._parameters]
+        self._rank, self._size = team.rank, team.size
+        self._team = team if any(map(is_sharded, self._parameters)) else ALONE
 
     @torch.no_grad()
     def take(self) -> torch.Tensor:
         """Copy the sampled weights as one fp32 vector on their device."""
-        return torch.cat(
-            [
-                p.detach().reshape(-1)[::stride].float()
-                for p, stride in zip(self._parameters, self._strides, strict=True)
-            ]
-        )
+        taken = []
+        for parameter, stride in zip(self._parameters, self._strides, strict=True):
+            part, before = local_part(parameter.detach(), self._rank, self._size)
+            taken.append(part[-before % stride :: stride].float())
+        return torch.cat(taken)
 
-    @staticmethod
-    def compare(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+    def compare(self, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
         """Give (|change| / |weights|, share of weights whose stored value changed)."""
         change = after - before
-        ratio = change.norm() / before.norm().clamp_min(1e-30)
-        return torch.stack([ratio, (change != 0).float().mean()])
+        sums = torch.stack(
+            [
+                change.norm() ** 2,
+                before.norm() ** 2,
+                (change != 0).float().sum(),
+                torch.tensor(float(len(change)), device=change.device),
+            ]
+        )
+        moved, weights, changed, n = self._team.add_up(sums)
+        return torch.stack([(moved / weights.clamp_min(1e-38)).sqrt(), changed / n])

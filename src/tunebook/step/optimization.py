@@ -13,13 +13,24 @@ import torch
 
 from tunebook.models.quantize import adamw_8bit
 from tunebook.recipe.tree import Train
+from tunebook.step.sharding import is_sharded, whole
+from tunebook.step.team import Team
 
 
 class Optimization:
     """The trained parameters with their optimizer; its state is named tensors, never a pickle."""
 
-    def __init__(self, parameters: Mapping[str, torch.nn.Parameter], train: Train) -> None:
+    def __init__(
+        self,
+        parameters: Mapping[str, torch.nn.Parameter],
+        train: Train,
+        *,
+        keeps_rounded: bool = False,
+    ) -> None:
+        """`keeps_rounded`: the parameters are masters themselves, and saved weights rounded."""
         self.parameters = dict(parameters)
+        self.keeps_rounded = keeps_rounded
+        self.sharded = any(map(is_sharded, self.parameters.values()))
         self.masters: dict[str, torch.nn.Parameter] = {}
         for name, parameter in self.parameters.items():
             if parameter.dtype == torch.float32:
@@ -49,7 +60,9 @@ class Optimization:
     @property
     def uses_masters(self) -> bool:
         """Tell whether weights are stored at lower precision than they are updated."""
-        return any(self.masters[n] is not p for n, p in self.parameters.items())
+        return self.keeps_rounded or any(
+            self.masters[n] is not p for n, p in self.parameters.items()
+        )
 
     def clear_gradients(self) -> None:
         """Forget the gradients of the last step."""
@@ -57,10 +70,26 @@ class Optimization:
             parameter.grad = None
             self.masters[name].grad = None
 
+    @torch.no_grad()
+    def add_up_gradients(self, team: Team) -> None:
+        """Add gradients up over a team whose ranks each hold all weights, in one go.
+
+        Sharded ones were added up in the backward pass.
+        """
+        if team.alone or self.sharded:
+            return
+        masters = list(self.masters.values())
+        flat = torch.cat(
+            [(m.grad if m.grad is not None else torch.zeros_like(m)).reshape(-1) for m in masters]
+        )
+        parts = team.add_up(flat).split([m.numel() for m in masters])
+        for master, part in zip(masters, parts, strict=True):
+            master.grad = part.view_as(master)
+
     def grad_norm(self) -> torch.Tensor:
         """Give the norm of all gradients before clipping, as a scalar tensor on the device."""
         grads = [p.grad for p in self.masters.values() if p.grad is not None]
-        return torch.nn.utils.get_total_norm(grads)
+        return whole(torch.nn.utils.get_total_norm(grads))
 
     def weights_are_finite(self) -> bool:
         """Tell whether every trained weight is a number: one more pass over the weights."""
@@ -68,7 +97,7 @@ class Optimization:
         if all(type(w) is torch.Tensor and w.device.type == "cpu" for w in weights):
             # A tenth of the time of a largest value on a CPU; to overflow, weights need be 1e30.
             return bool(torch.stack([w.sum() for w in weights]).isfinite().all())
-        return bool(torch.nn.utils.get_total_norm(weights, float("inf")).isfinite())
+        return bool(whole(torch.nn.utils.get_total_norm(weights, float("inf"))).isfinite())
 
     def apply(self, learning_rate: float, clip_factor: float) -> None:
         """Scale the gradients by `clip_factor` and update the weights."""
@@ -110,17 +139,21 @@ class Optimization:
 
     def state_tensors(self) -> dict[str, torch.Tensor]:
         """Give everything a resume needs beside the weights: `<parameter>|<state name>`."""
+        return {name: tensor.cpu().contiguous() for name, tensor in self.state_on_device().items()}
+
+    def state_on_device(self) -> dict[str, torch.Tensor]:
+        """Give what `state_tensors` gives without moving it; sharded tensors stay so."""
         tensors = {}
         for name, master in self.masters.items():
             for key, value in self.optimizer.state[master].items():
                 if torch.is_tensor(value):
                     # bitsandbytes shares its tables among parameters, files share nothing.
                     kept = value.clone() if key.startswith("qmap") else value
-                    tensors[f"{name}|{key}"] = kept.detach().cpu().contiguous()
+                    tensors[f"{name}|{key}"] = kept.detach()
                 elif key == "step":
                     tensors[f"{name}|{key}"] = torch.tensor(value)
-            if master is not self.parameters[name]:
-                tensors[f"{name}|master"] = master.detach().cpu().contiguous()
+            if master is not self.parameters[name] or self.keeps_rounded:
+                tensors[f"{name}|master"] = master.detach()
         return tensors
 
     def load_state_tensors(self, tensors: Mapping[str, torch.Tensor]) -> None:

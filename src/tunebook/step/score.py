@@ -19,6 +19,8 @@ from tunebook.data.batches import MicroBatch
 from tunebook.models.load import LoadedModel
 from tunebook.records import ValidationRecord
 from tunebook.step.forward import Scorer, sum_per_example, targets_per_example, token_losses
+from tunebook.step.share import gather_sums, laid_out, shared_out
+from tunebook.step.team import ALONE, Team
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +35,33 @@ class ScoredExample:
 
 @torch.no_grad()
 def score_examples(
-    loaded: LoadedModel, scorer: Scorer, batches: Iterable[MicroBatch]
+    loaded: LoadedModel, scorer: Scorer, batches: Iterable[MicroBatch], team: Team = ALONE
 ) -> list[ScoredExample]:
-    """Score every example of the batches without dropout; the model's mode is put back."""
+    """Score every example of the batches without dropout; the model's mode is put back.
+
+    The ranks of a team share the work, and each has all of the answer.
+    """
     was_training = loaded.network.training
     loaded.network.eval()
-    scored: list[ScoredExample] = []
+    batches = laid_out(loaded, scorer, list(batches))
     try:
-        for batch in batches:
-            sums = sum_per_example(batch, token_losses(loaded, scorer, batch).losses_M).tolist()
-            counts = targets_per_example(batch)
-            scored.extend(
-                ScoredExample(*line)
-                for line in zip(batch.example_ids, batch.sources, sums, counts, strict=True)
-            )
+        sums = [
+            sum_per_example(batch, token_losses(loaded, scorer, batch).losses_M)
+            for batch in shared_out(loaded, batches, team)
+        ]
     finally:
         loaded.network.train(was_training)
-    return scored
+    return [
+        ScoredExample(*line)
+        for batch, found in zip(batches, gather_sums(batches, sums, team), strict=True)
+        for line in zip(
+            batch.example_ids,
+            batch.sources,
+            found.tolist(),
+            targets_per_example(batch),
+            strict=True,
+        )
+    ]
 
 
 def mean_loss(scored: Sequence[ScoredExample]) -> float:

@@ -16,6 +16,8 @@ from tunebook.step.forward import Scorer, sum_per_example, targets_per_example, 
 from tunebook.step.movement import WeightSample
 from tunebook.step.optimization import Optimization
 from tunebook.step.peak import is_out_of_memory
+from tunebook.step.share import gather_sums, laid_out, shared_out
+from tunebook.step.team import ALONE, Team
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,30 +62,38 @@ def take_step(
     max_grad_norm: float,
     seed: int,
     step: int,
+    team: Team = ALONE,
 ) -> StepResult:
     """Back-propagate every micro-batch, check that all is finite, clip and update.
 
     Each micro-batch contributes its loss sum, scaled by source, divided by the target tokens of the
     *whole* step, which are not scaled, so the result does not depend on how rows were split into
-    micro-batches. When the loss or the gradient norm is not finite the weights stay untouched and
-    `applied` is False. An update that makes a weight NaN or infinite, as a broken state of the
-    optimizer does, has a NaN `update_ratio`. Raises StepOutOfMemory when a micro-batch does not
-    fit.
+    micro-batches, or micro-batches over the ranks of a team, and every rank gets it. When the loss
+    or the gradient norm is not finite the weights stay untouched and `applied` is False. An update
+    that makes a weight NaN or infinite, as a broken state of the optimizer does, has a NaN
+    `update_ratio`. Raises StepOutOfMemory when a micro-batch does not fit.
     """
     optimization.clear_gradients()
+    micro_batches = laid_out(loaded, scorer, micro_batches)
     target_tokens = sum(int(batch.target.sum()) for batch in micro_batches)
+    mine = shared_out(loaded, micro_batches, team)
     try:
         losses = back_propagate(
-            loaded, scorer, micro_batches, target_tokens=target_tokens, seed=seed, step=step
+            loaded, scorer, mine, target_tokens=target_tokens, seed=seed, step=step, team=team
         )
     except StepOutOfMemory:
         optimization.clear_gradients()
         raise
+    optimization.add_up_gradients(team)
     norm = optimization.grad_norm()
     before = sample.take()
     # The one place where a step waits for the device: everything below needs these numbers.
-    grad_norm = float(norm)
-    sums = [sum_per_example(b, found) for b, found in zip(micro_batches, losses, strict=True)]
+    grad_norm = team.first(float(norm))
+    sums = gather_sums(
+        micro_batches,
+        [sum_per_example(b, found) for b, found in zip(mine, losses, strict=True)],
+        team,
+    )
     loss_sum = float(sum(float(part.sum()) for part in sums))
     applied = _finite(grad_norm) and _finite(loss_sum)
     clipped = bool(max_grad_norm) and applied and grad_norm > max_grad_norm
@@ -116,6 +126,7 @@ def back_propagate(
     target_tokens: int,
     seed: int,
     step: int,
+    team: Team = ALONE,
 ) -> list[torch.Tensor]:
     """Add up the gradients of micro-batches; gives the loss of each target token, per micro-batch.
 
@@ -123,8 +134,9 @@ def back_propagate(
     """
     loaded.network.train()
     losses = []
-    for number, batch in enumerate(micro_batches):
-        torch.manual_seed(seed_for(seed, step, number))
+    for place, batch in enumerate(micro_batches):
+        # The number that the micro-batch has in the whole step.
+        torch.manual_seed(seed_for(seed, step, team.rank + place * team.size))
         reason = ""
         try:
             found = token_losses(loaded, scorer, batch)

@@ -19,6 +19,7 @@ from tunebook.step.optimization import Optimization
 from tunebook.step.peak import peak_bytes
 from tunebook.step.schedule import merges_after, rate_of_run
 from tunebook.step.score import mean_loss, score_examples
+from tunebook.step.team import ALONE, Team
 from tunebook.step.update import StepResult, take_step
 
 # Above this many parameters the canary would cost a noticeable share of every step.
@@ -37,17 +38,19 @@ class Training:
     data: TrainSet
     horizon: Horizon
     canary: tuple[MicroBatch, ...]
+    team: Team = ALONE
 
 
 def training_steps(training: Training, first_step: int) -> Iterator[StepRecord]:
     """Train from `first_step` (counted from 1) to the end, yielding after every step.
 
     The caller may evaluate, save or stop between two steps: all state is in `training`, and what
-    a step does depends only on it and on the step's number.
+    a step does depends only on it and on the step's number. The ranks of a team all call this and
+    get the same records.
     """
     recipe, horizon = training.recipe, training.horizon
     # Of the masters: an update that they take shows in a bf16 copy only now and then.
-    sample = WeightSample(training.optimization.masters)
+    sample = WeightSample(training.optimization.masters, training.team)
     canary_every = canary_interval(training.loaded.counts()["total"])
     for step in range(first_step, horizon.total_steps + 1):
         started = time.monotonic()
@@ -63,13 +66,16 @@ def training_steps(training: Training, first_step: int) -> Iterator[StepRecord]:
             max_grad_norm=recipe.train.max_grad_norm,
             seed=recipe.seed,
             step=step,
+            team=training.team,
         )
         if training.loaded.merger and merges_after(recipe, step, horizon.total_steps):
             training.loaded.merger.merge(step)
             training.optimization.begin_anew(recipe.relora.reset_optimizer)
         canary_loss = None
         if training.canary and step % canary_every == 0:
-            scored = score_examples(training.loaded, training.scorer, training.canary)
+            scored = score_examples(
+                training.loaded, training.scorer, training.canary, training.team
+            )
             canary_loss = mean_loss(scored)
         yield _record(training, step, micro_batches, result, learning_rate, canary_loss, started)
 

@@ -19,6 +19,9 @@ from tunebook.errors import CheckpointError
 from tunebook.models.load import LoadedModel, save_weights
 from tunebook.models.tokenizer import tokenizer_bytes
 from tunebook.step.optimization import Optimization
+from tunebook.step.sharding import whole_weights
+from tunebook.step.team import Team
+from tunebook.train.shards import SHARDS, read_shards, write_shards
 
 FORMAT_VERSION = 1
 
@@ -30,8 +33,8 @@ class Position:
     `next_row` counts rows over the whole run; `non_finite_steps` counts steps that were left out;
     `best_step` and `best_loss` are of the best validation so far. `recipe` is what the weights were
     trained by, to be held against the run's by value. `micro_batch_size` and
-    `gradient_checkpointing` are what the plan chose: others would round differently. Checkpoints of
-    earlier releases have None.
+    `gradient_checkpointing` are what the plan chose: others would round differently, and so does
+    another number of `devices`. Checkpoints of earlier releases have None.
     """
 
     step: int
@@ -44,19 +47,45 @@ class Position:
     best_loss: float | None
     micro_batch_size: int | None = None
     gradient_checkpointing: bool | None = None
+    devices: int = 1
     format_version: int = FORMAT_VERSION
 
 
 def write_state(
-    folder: Path, loaded: LoadedModel, optimization: Optimization, position: Position
+    folder: Path,
+    loaded: LoadedModel,
+    optimization: Optimization,
+    position: Position | None,
+    team: Team,
 ) -> None:
-    """Write weights, optimizer and position into a folder that the caller makes durable."""
+    """Write weights, optimizer and position into a folder that the caller makes durable.
+
+    Every rank writes what it holds of a sharded optimizer; rank 0, the only one to call this where
+    nothing is sharded, writes all else and is the one that gives the position.
+    """
     with loaded.merger.merged(folder) if loaded.merger is not None else nullcontext():
-        save_weights(loaded, folder)
-    save_file(optimization.state_tensors(), folder / "optimizer.safetensors")
+        write_weights(folder, loaded, optimization, team)
+    if optimization.sharded:
+        write_shards(folder / SHARDS, optimization.state_on_device(), team)
+    else:
+        save_file(optimization.state_tensors(), folder / "optimizer.safetensors")
+    if position is None:
+        return
     (folder / "state.json").write_text(
         json.dumps(asdict(position), indent=2) + "\n", encoding="utf-8"
     )
+
+
+def write_weights(
+    folder: Path, loaded: LoadedModel, optimization: Optimization, team: Team
+) -> None:
+    """Write a model folder that anything can load; of sharded weights, all ranks together."""
+    weights = None
+    if loaded.root is not None:
+        rounded = torch.bfloat16 if optimization.keeps_rounded else torch.float32
+        weights = whole_weights(loaded, team, rounded)
+    if team.rank == 0:
+        save_weights(loaded, folder, weights)
 
 
 def state_bytes(loaded: LoadedModel, optimization: Optimization) -> int:
@@ -86,6 +115,10 @@ def read_position(folder: Path) -> Position:
 
 
 def read_optimizer(folder: Path, optimization: Optimization) -> None:
-    """Put a checkpoint's optimizer state back."""
-    tensors: dict[str, torch.Tensor] = load_file(folder / "optimizer.safetensors")
+    """Put a checkpoint's optimizer state back, whatever number of devices it was written on."""
+    if optimization.sharded or (folder / SHARDS).is_dir():
+        shards = folder / SHARDS
+        tensors = read_shards(shards if shards.is_dir() else folder, optimization)
+    else:
+        tensors = load_file(folder / "optimizer.safetensors")
     optimization.load_state_tensors(tensors)

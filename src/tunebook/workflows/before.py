@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from tunebook.book.atomic import write_atomically
 from tunebook.book.checkpoints import mark_best
 from tunebook.book.content import weights_hash
-from tunebook.book.events import Events, EventWriter
+from tunebook.book.events import Events
 from tunebook.book.places import RunFolder
 from tunebook.book.plans import read_plan, write_plan
 from tunebook.book.run_file import resumed_from
@@ -17,6 +19,7 @@ from tunebook.data.build import Progress, Speaker
 from tunebook.data.prepare import Prepared
 from tunebook.errors import DefectError, PlanRefused, ResumeRefused, RunEnded
 from tunebook.models.find import find_model
+from tunebook.models.generate import generate_greedy
 from tunebook.models.load import LoadedModel, choose_device, choose_precision
 from tunebook.models.skeleton import WeightFiles, load_config
 from tunebook.models.tokenizer import Codec, load_tokenizer
@@ -27,9 +30,11 @@ from tunebook.plan.result import fault_of, plan_json, refusal_reason
 from tunebook.recipe.load import dump_resolved, read_resolved
 from tunebook.recipe.tree import Recipe
 from tunebook.step.forward import Scorer
-from tunebook.step.horizon import batches_of_step, plan_horizon
+from tunebook.step.horizon import batches_of_step, plan_horizon, shared_size
 from tunebook.step.optimization import Optimization
 from tunebook.step.peak import peak_bytes, reset_peak
+from tunebook.step.sharding import with_root
+from tunebook.step.team import ALONE, Team
 from tunebook.train.loop import Training
 from tunebook.train.state import (
     Position,
@@ -48,11 +53,19 @@ from tunebook.workflows.prompts import Prompt, choose_prompts
 from tunebook.workflows.run_data import prepare_run_data, unread_tokens
 
 
+class Recorder(Protocol):
+    """Takes down what happens in a run; the ranks of a team beside the first have none to."""
+
+    def write(self, kind: str, payload: object) -> None:
+        """Take down one event."""
+
+
 class Run:
     """One run while it trains: the parts that meet in it, and what it has seen so far."""
 
-    def __init__(self, run: RunFolder, events: EventWriter, beat: Callable[[], None]) -> None:
+    def __init__(self, run: RunFolder, events: Recorder, beat: Callable[[], None]) -> None:
         self.run, self.events, self.beat = run, events, beat
+        self.team = ALONE
         text = run.resolved_yaml.read_text(encoding="utf-8")
         self.recipe: Recipe
         self.recipe, self.environment = read_resolved(text)
@@ -72,6 +85,11 @@ class Run:
         self.prompts: list[Prompt]
         self.documents: dict[str, str] = {}
         self.validation_bytes = 0
+
+    @property
+    def holders(self) -> Team:
+        """Those who must come together to read the weights: this process alone, if it has all."""
+        return self.team if self.optimization.sharded else ALONE
 
     def say(self, text: str) -> None:
         """Tell whoever watches what is going on."""
@@ -164,7 +182,7 @@ def plan_run(run: Run) -> None:
     known = Known(
         recipe,
         config,
-        parse_device(choose_device(recipe.device)),
+        parse_device(choose_device(recipe.device), run.team.size),
         run.run.path,
         WeightFiles("complete"),
         run.codec,
@@ -177,7 +195,9 @@ def plan_run(run: Run) -> None:
             build(run, None, checkpointing)
         return try_longest(known, run.loaded, run.scorer, run.optimization, sizes)
 
-    plan = make_plan(known, try_out)
+    if not run.team.alone:
+        run.say("on several devices the longest micro-batch is not tried out before step 1")
+    plan = make_plan(known, try_out if run.team.alone else None)
     # What an earlier attempt found out stays: the plan was wrong once.
     kept = {k: v for k, v in read_plan(run.run).items() if k == "out_of_memory"}
     write_plan(run.run, {**plan_json(plan), **kept})
@@ -191,18 +211,40 @@ def plan_run(run: Run) -> None:
 
 
 def build(run: Run, checkpoint: Path | None, checkpointing: bool) -> None:
-    """Load the model, from a checkpoint where there is one, and make its optimizer."""
+    """Load the model and its optimizer, from a checkpoint where there is one, on every rank."""
     refuse_optimizer(run.recipe, choose_device(run.recipe.device))
-    run.loaded, run.scorer = build_model(
-        run.recipe, run.environment, run.codec, checkpoint, checkpointing=checkpointing
-    )
-    run.optimization = Optimization(run.loaded.trainable(), run.recipe.train)
+    orders = {
+        "checkpoint": None if checkpoint is None else str(checkpoint),
+        "micro_batch_size": run.micro_batch_size,
+        "checkpointing": checkpointing,
+    }
+    with run.team.together("build", **orders):
+        run.loaded, run.scorer = build_model(
+            run.recipe,
+            run.environment,
+            run.codec,
+            checkpoint,
+            checkpointing=checkpointing,
+            team=run.team,
+        )
+        run.optimization = Optimization(
+            run.loaded.trainable(),
+            run.recipe.train,
+            keeps_rounded=run.loaded.root is not None and precision_of(run) == "bf16",
+        )
+        if checkpoint is not None:
+            read_optimizer(checkpoint, run.optimization)
     run.gradient_checkpointing = checkpointing
     for note in run.loaded.notes:
         run.say(note)
     # What loading takes for a moment is not what training is planned to need.
     run.loading_peak_bytes = peak_bytes(run.loaded.device)
     reset_peak(run.loaded.device)
+
+
+def precision_of(run: Run) -> str:
+    """Tell what the run computes in."""
+    return choose_precision(run.recipe.precision, choose_device(run.recipe.device))
 
 
 def planned_sizes(run: Run, position: Position) -> tuple[int | None, bool]:
@@ -216,6 +258,12 @@ def planned_sizes(run: Run, position: Position) -> tuple[int | None, bool]:
             "plan.json is gone, so micro-batches may have another size than before and the "
             "weights may differ in their last digits"
         )
+    if size is not None and position.devices != run.team.size:
+        size = shared_size(train.effective_batch_size, size, run.team.size)
+        run.say(
+            f"goes on with devices: {run.team.size} where it had {position.devices}, so the "
+            "weights may differ in their last digits from those of an uninterrupted run"
+        )
     if checkpointing is None:
         checkpointing = train.gradient_checkpointing is True or plan.get("gradient_checkpointing")
     return size, bool(checkpointing)
@@ -223,7 +271,6 @@ def planned_sizes(run: Run, position: Position) -> tuple[int | None, bool]:
 
 def take_up(run: Run, folder: Path, position: Position) -> None:
     """Put the state of a checkpoint back."""
-    read_optimizer(folder, run.optimization)
     run.non_finite_steps = position.non_finite_steps
     best, loss = position.best_step, position.best_loss
     # A best that was damaged and set aside is gone; the next evaluation makes a new one.
@@ -239,7 +286,14 @@ def make_training(run: Run) -> None:
     horizon = plan_horizon(run.recipe, run.prepared.train, run.micro_batch_size)
     canary = tuple(validation_batches_of(run, limit=run.recipe.evaluate.canary))
     run.training = Training(
-        run.recipe, run.loaded, run.scorer, run.optimization, run.prepared.train, horizon, canary
+        run.recipe,
+        run.loaded,
+        run.scorer,
+        run.optimization,
+        run.prepared.train,
+        horizon,
+        canary,
+        run.team,
     )
     run.prompts = choose_prompts(run.recipe, run.codec, run.prepared)
 
@@ -253,13 +307,16 @@ def describe(run: Run) -> None:
         {
             "parameters": training.loaded.counts(),
             "device": str(training.loaded.device),
+            "devices": run.team.size,
             "precision": _precision_words(run),
             "attention": "flat rows, per document" if training.scorer.flat else "the model's own",
             "steps": horizon.total_steps,
             "rows_per_epoch": horizon.rows_per_epoch,
             "effective_batch_size": horizon.effective_batch_size,
             "micro_batch_size": horizon.micro_batch_size,
-            "gradient_accumulation_steps": horizon.effective_batch_size // horizon.micro_batch_size,
+            "gradient_accumulation_steps": math.ceil(
+                horizon.effective_batch_size / horizon.micro_batch_size / run.team.size
+            ),
             "tokens_per_epoch": run.prepared.train.tokens_per_epoch,
             "target_tokens_per_epoch": run.prepared.train.target_tokens_per_epoch,
             "context_length": training.loaded.context_length,
@@ -301,3 +358,9 @@ def validation_batches_of(run: Run, limit: int | None = None) -> list[MicroBatch
         return []
     batches = validation_batches(validation, VALIDATION_TOKENS_PER_BATCH, limit=limit)
     return list(batches)
+
+
+def answer(run: Run, number: int) -> list[int]:
+    """Let the model answer one of the run's prompts; gives the new tokens."""
+    ids, most = run.prompts[number].ids, run.recipe.evaluate.max_new_tokens
+    return with_root(run.loaded, lambda: generate_greedy(run.loaded, ids, most, run.codec.eos_id))

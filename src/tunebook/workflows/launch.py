@@ -18,6 +18,7 @@ from tunebook.book.atomic import free_bytes, storage_errors
 from tunebook.book.events import EventTail, next_attempt, read_events
 from tunebook.book.places import RunFolder
 from tunebook.errors import RunEnded
+from tunebook.recipe.load import read_resolved
 
 Watcher = Callable[[str, Mapping[str, Any]], None]
 """Called with the kind and content of every event, and with ("tick", {}) while waiting."""
@@ -30,7 +31,7 @@ _NO_ROOM_BYTES = 2**20
 
 
 def train_in_child(run: RunFolder, watch: Watcher) -> None:
-    """Run the training process of a run until it ends.
+    """Run the training process of a run until it ends, or one for each of several devices.
 
     The process dies with this one. The first Ctrl-C, or a SIGTERM, lets it save and pause; a
     second Ctrl-C stops it at once. Raises RunEnded with the exit code when the run did not finish.
@@ -42,7 +43,7 @@ def train_in_child(run: RunFolder, watch: Watcher) -> None:
     with storage_errors(f"write {run.train_log}", run.path), run.train_log.open("ab") as log:
         said_before = log.tell()
         process = subprocess.Popen(
-            [sys.executable, "-m", "tunebook.workflows.trainer", str(run.path)],
+            _command(run),
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
@@ -59,6 +60,12 @@ def train_in_child(run: RunFolder, watch: Watcher) -> None:
         return
     said = run.train_log.read_bytes()[said_before:].decode(errors="replace")
     raise RunEnded(*_how_it_ended(run, process.returncode, interrupted(), attempt, said))
+
+
+def _command(run: RunFolder) -> list[str]:
+    devices = read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))[0].devices
+    module, more = ("trainer", []) if devices == 1 else ("ranks", [str(devices)])
+    return [sys.executable, "-m", f"tunebook.workflows.{module}", str(run.path), *more]
 
 
 def child_environment() -> dict[str, str]:

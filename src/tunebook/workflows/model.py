@@ -22,6 +22,8 @@ from tunebook.models.tokenizer import Codec
 from tunebook.recipe.tree import Recipe
 from tunebook.step.check import choose_scorer
 from tunebook.step.forward import Scorer
+from tunebook.step.sharding import shard_model
+from tunebook.step.team import ALONE, Team
 
 
 def build_model(
@@ -31,10 +33,12 @@ def build_model(
     checkpoint: Path | None,
     *,
     checkpointing: bool,
+    team: Team = ALONE,
 ) -> tuple[LoadedModel, Scorer]:
     """Load a run's model, from a checkpoint where there is one, and find its fast paths.
 
-    `checkpointing` is of activations: what is not kept is computed again.
+    `checkpointing` is of activations: what is not kept is computed again. A team spreads the
+    weights of method full over its devices; of adapters and their base each rank has all.
 
     Raises ModelError for what cannot be loaded.
     """
@@ -42,9 +46,11 @@ def build_model(
     precision = choose_precision(recipe.precision, device)
     whole = recipe.method in ("full", "relora")  # a checkpoint has all weights, no adapter
     base = str(checkpoint) if checkpoint and whole else recipe.model
+    spread = not team.alone and recipe.method == "full"
     loaded = load_model(
         base,
-        device=device,
+        # No device need have room for all of a model that is spread: the host takes it first.
+        device="cpu" if spread else device,
         precision=precision,
         attention=recipe.attention,
         quantization=recipe.quantization if recipe.method == "qlora" else None,
@@ -72,4 +78,6 @@ def build_model(
             scorer = replace(scorer, direct_head=False)
     if checkpointing:
         set_checkpointing(loaded.causal)
+    if spread:
+        loaded = shard_model(loaded, team, device, precision)
     return loaded, scorer

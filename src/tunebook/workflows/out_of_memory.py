@@ -28,7 +28,7 @@ def take_smaller(run: Run, failed: StepOutOfMemory) -> bool:
     _record(run, failed, size)
     smaller = divisors(horizon.effective_batch_size, at_most=size - 1)
     # Of several processes only this one knows; the others wait for it in the middle of a step.
-    if train.micro_batch_size != "auto" or not smaller or run.recipe.devices > 1:
+    if train.micro_batch_size != "auto" or not smaller or not run.team.alone:
         return False
     if run.training.loaded.device.type == "cuda":
         torch.cuda.empty_cache()

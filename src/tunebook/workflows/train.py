@@ -237,6 +237,7 @@ def _unusable(named: str, parent: RunFolder, error: CheckpointError) -> RunFileE
 
 def _refuse_planned_only(recipe: Recipe) -> None:
     """Raise RunFileError for what can be planned here and not be trained."""
+    refuse_on_several(recipe, recipe.devices)
     if recipe.method == "qlora" and find_spec("bitsandbytes") is None:
         raise RunFileError(
             "`method: qlora` needs bitsandbytes, which is not installed: "
@@ -247,10 +248,21 @@ def _refuse_planned_only(recipe: Recipe) -> None:
             "`train.optimizer: adamw_8bit` needs bitsandbytes, which is not installed: "
             "`pip install 'tunebook[quant]'`, or say adamw"
         )
-    if recipe.devices > 1:
+
+
+def refuse_on_several(recipe: Recipe, devices: int) -> None:
+    """Raise RunFileError for what trains on one device only."""
+    if devices == 1:
+        return
+    if recipe.method not in ("full", "lora"):
         raise RunFileError(
-            f"`devices: {recipe.devices}` can be planned (`tunebook plan`) but this release trains "
-            "on one device; say devices: 1, and train.effective_batch_size stays what it is"
+            f"`devices: {devices}`: method {recipe.method} trains on one device; say devices: 1, "
+            "or method: lora"
+        )
+    if recipe.method == "full" and recipe.train.optimizer == "adamw_8bit":
+        raise RunFileError(
+            f"`devices: {devices}`: adamw_8bit cannot be spread over them; say "
+            "train.optimizer: adamw, or devices: 1"
         )
 
 

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from pathlib import Path
 from types import FrameType
@@ -22,15 +23,18 @@ from tunebook.book.liveness import acquire_run
 from tunebook.book.places import RunFolder
 from tunebook.errors import ResumeRefused, RunEnded, StorageError, TunebookError
 
+# How long a rank that broke off waits to be ended for another one's fault.
+_LAST_WORDS_SECONDS = 5.0
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class StopRequests:
     """Whether somebody asked this run to save and pause: a signal, or `tunebook stop`."""
 
-    def __init__(self, run: RunFolder) -> None:
-        self._file = run.stop_requested
-        self._file.unlink(missing_ok=True)
+    def __init__(self, run: RunFolder, rank: int = 0) -> None:
+        self._file = run.stop_requested if rank == 0 else None
+        if self._file is not None:
+            self._file.unlink(missing_ok=True)
         self._signal: int | None = None
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._note)
@@ -42,9 +46,17 @@ class StopRequests:
         """Give 130 or 143 when the run should pause after this step, else None."""
         if self._signal == signal.SIGINT:
             return 130
-        if self._signal is not None or self._file.exists():
+        if self._signal is not None or (self._file is not None and self._file.exists()):
             return 143
         return None
+
+    def wait_to_be_ended(self, seconds: float) -> None:
+        """Wait for a SIGTERM, and go with it."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self._signal == signal.SIGTERM:
+                os._exit(1)
+            time.sleep(0.05)
 
 
 def die_with_launcher() -> None:
@@ -61,21 +73,42 @@ def die_with_launcher() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def main(folder: str) -> int:
-    """Train the run in a folder; every way it can end is written down as its last state."""
+def main(folder: str, *, many: bool) -> int:
+    """Train the run in a folder; every way it can end is written down as its last state.
+
+    `many`: this is one of several processes that `workflows.ranks` started. Rank 0 is the trainer.
+    """
     path = Path(folder)
     run = RunFolder(path.parent.parent, path.name)
     die_with_launcher()
-    stop = StopRequests(run)
+    rank = int(os.environ["RANK"]) if many else 0
+    stop = StopRequests(run, rank)
+    if rank:
+        return _follow(run, stop, rank)
     try:
-        return _train(run, stop)
+        return _train(run, stop, many=many)
     except TunebookError as error:
         # Without the lock nothing may be written but the log, whose last line the launcher shows.
         _log(str(error))
         return error.exit_code
 
 
-def _train(run: RunFolder, stop: StopRequests) -> int:
+def _follow(run: RunFolder, stop: StopRequests, rank: int) -> int:
+    from tunebook.workflows.follow import follow
+
+    try:
+        follow(run, stop.exit_code)
+    except Exception as error:
+        if not isinstance(error, TunebookError):
+            traceback.print_exc()
+        # Mostly rank 0 meets the same and says it, or has ended, which is why this rank broke off.
+        stop.wait_to_be_ended(_LAST_WORDS_SECONDS)
+        print(f"rank {rank}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _train(run: RunFolder, stop: StopRequests, *, many: bool) -> int:
     with acquire_run(run) as lease:
         cut_torn_lines(run)
         events = EventWriter(run, next_attempt(run))
@@ -83,7 +116,7 @@ def _train(run: RunFolder, stop: StopRequests) -> int:
             # Imported here so that the run folder shows a state before torch's seconds of import.
             from tunebook.workflows.training import run_to_end
 
-            run_to_end(run, events, stop.exit_code, lease.beat)
+            run_to_end(run, events, stop.exit_code, lease.beat, many=many)
         except RunEnded as ended:
             return ended.exit_code
         except (StorageError, ResumeRefused) as error:
@@ -102,6 +135,9 @@ def _train(run: RunFolder, stop: StopRequests) -> int:
             from tunebook.step.peak import is_out_of_memory
 
             if not is_out_of_memory(error):
+                if many:
+                    # Where another rank died, what broke here is no cause: the supervisor knows.
+                    stop.wait_to_be_ended(_LAST_WORDS_SECONDS)
                 return _bug(events, error)
             _log(traceback.format_exc())
             text = (
@@ -140,4 +176,10 @@ def _log(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    code = main(sys.argv[1], many="--many" in sys.argv)
+    if "--many" in sys.argv:
+        # Process groups that are torn down while another rank still sends abort the process.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -23,11 +23,12 @@ from tunebook.book.events import EventWriter, read_events
 from tunebook.book.places import RunFolder
 from tunebook.book.plans import read_plan, write_plan
 from tunebook.errors import RunEnded
-from tunebook.models.generate import GREEDY, generate_greedy
-from tunebook.models.load import save_weights
+from tunebook.models.generate import GREEDY
+from tunebook.models.load import choose_device
 from tunebook.records import Sample, StepRecord, ValidationRecord
 from tunebook.step.peak import peak_bytes
 from tunebook.step.score import score_examples, validation_record
+from tunebook.step.team import join_team
 from tunebook.step.update import StepOutOfMemory
 from tunebook.train.loop import training_steps
 from tunebook.train.state import (
@@ -35,9 +36,11 @@ from tunebook.train.state import (
     read_position,
     state_bytes,
     write_state,
+    write_weights,
 )
 from tunebook.workflows.before import (
     Run,
+    answer,
     build,
     describe,
     make_training,
@@ -59,12 +62,24 @@ def run_to_end(
     events: EventWriter,
     stop_code: Callable[[], int | None],
     beat: Callable[[], None],
+    *,
+    many: bool = False,
 ) -> None:
     """Train a run from its newest good checkpoint, or from the start, to its end.
 
     Raises RunEnded when it pauses or a verdict stops it, any other TunebookError when it fails.
     """
     run = Run(folder, events, beat)
+    if many:
+        run.team = join_team(choose_device(run.recipe.device))
+    try:
+        _run_to_end(run, stop_code)
+    finally:
+        run.team.close()
+
+
+def _run_to_end(run: Run, stop_code: Callable[[], int | None]) -> None:
+    folder, events = run.run, run.events
     checkpoint, bad = newest_good_checkpoint(folder)
     position = read_position(checkpoint) if checkpoint else None
     done = position.step if position else 0
@@ -90,10 +105,11 @@ def run_to_end(
     _sample(run, start)
     for record in _steps(run, done + 1):
         events.write("step", record)
-        beat()
+        run.beat()
         _after_step(run, record)
-        code = stop_code()
-        if code is not None and record.step < run.training.horizon.total_steps:
+        run.team.tell("stop?")
+        code = run.team.most(stop_code() or 0)
+        if code and record.step < run.training.horizon.total_steps:
             _save(run, record.step, "stop requested")
             reason = f"stopped after step {record.step}; `tunebook resume {folder.name}` goes on"
             events.write("state", {"state": "paused", "reason": reason, "step": record.step})
@@ -105,7 +121,8 @@ def _steps(run: Run, step: int) -> Iterator[StepRecord]:
     """Train from a step on, with smaller micro-batches from where one runs out of memory."""
     while True:
         try:
-            for record in training_steps(run.training, step):
+            steps = training_steps(run.training, step)
+            while (record := _next(run, steps, step)) is not None:
                 step = record.step + 1
                 yield record
             return
@@ -115,9 +132,16 @@ def _steps(run: Run, step: int) -> Iterator[StepRecord]:
             _pause_without_memory(run, failed)
 
 
+def _next(run: Run, steps: Iterator[StepRecord], step: int) -> StepRecord | None:
+    """Take a step with all ranks of the team."""
+    with run.team.together("step", step=step):
+        return next(steps, None)
+
+
 def _pause_without_memory(run: Run, failed: StepOutOfMemory) -> None:
     step = failed.step - 1
-    if step and not (run.run.checkpoints / f"step-{step}").exists():
+    # Of a team the others stand in the middle of the step and would not save with this rank.
+    if step and run.team.alone and not (run.run.checkpoints / f"step-{step}").exists():
         _save(run, step, "out of memory")
     reason = way_out(run, failed)
     run.events.write("state", {"state": "paused", "reason": reason, "step": step})
@@ -182,11 +206,15 @@ def _save(run: Run, step: int, reason: str) -> None:
         best_loss=run.best[1] if run.best else None,
         micro_batch_size=horizon.micro_batch_size,
         gradient_checkpointing=run.gradient_checkpointing,
+        devices=run.team.size,
     )
     run.beat()
     refuse_without_room(run.run, step, state_bytes(run.loaded, run.training.optimization))
-    with writing_checkpoint(run.run, step) as folder:
-        write_state(folder, run.loaded, run.training.optimization, position)
+    with (
+        writing_checkpoint(run.run, step) as folder,
+        run.holders.together("save", folder=str(folder)),
+    ):
+        write_state(folder, run.loaded, run.optimization, position, run.holders)
     run.events.write("checkpoint", {"step": step, "reason": reason})
 
 
@@ -199,7 +227,10 @@ def _validate(run: Run, step: int) -> ValidationRecord | None:
     if run.prepared.validation is None or run.prepared.validation_hash is None:
         return None
     started = time.monotonic()
-    scored = score_examples(run.loaded, run.training.scorer, validation_batches_of(run))
+    with run.team.together("validate"):
+        scored = score_examples(
+            run.loaded, run.training.scorer, validation_batches_of(run), run.team
+        )
     record = validation_record(
         scored,
         step=step,
@@ -214,12 +245,11 @@ def _validate(run: Run, step: int) -> ValidationRecord | None:
 
 def _sample(run: Run, step: int) -> None:
     asked = {(s.step, s.prompt) for s in run.before.samples}
-    for prompt in run.prompts:
+    for number, prompt in enumerate(run.prompts):
         if (step, prompt.text) in asked:
             continue
-        new = generate_greedy(
-            run.loaded, prompt.ids, run.recipe.evaluate.max_new_tokens, run.codec.eos_id
-        )
+        with run.holders.together("answer", prompt=number):
+            new = answer(run, number)
         run.events.write(
             "sample",
             Sample(
@@ -241,8 +271,11 @@ def _finish(run: Run) -> None:
     _sample(run, total)
     if run.loaded.merger is not None:
         run.loaded.merger.merge(total)  # what is left is a plain model
-    with writing_folder(run.run.final) as folder:
-        save_weights(run.loaded, folder)
+    with (
+        writing_folder(run.run.final) as folder,
+        run.holders.together("final", folder=str(folder)),
+    ):
+        write_weights(folder, run.loaded, run.optimization, run.holders)
     clear_stale_folders(run.run)
     write_trained(run.run)
     write_plan(run.run, {**read_plan(run.run), "measured": _measured(run)})

@@ -1,0 +1,200 @@
+"""Supervise the processes that train one run on several devices of this machine.
+
+Started by `workflows.launch` as `python -m tunebook.workflows.ranks RUN_FOLDER N`. The ranks are
+trainers, started by `torch.distributed.run`; rank 0 is the one that has the run's lock and writes.
+When one of them dies or stands still the others would wait for it: all are ended, and the run is
+left paused with a word that names it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import psutil
+
+from tunebook.book.events import EventWriter, cut_torn_lines, next_attempt, read_events
+from tunebook.book.liveness import acquire_run, trainer_here
+from tunebook.book.places import RunFolder
+from tunebook.errors import TunebookError
+
+STOPPED_SECONDS = 30.0
+"""A rank that is stopped for so long, while others are not, is given up."""
+_POLL_SECONDS = 0.25
+
+
+@dataclass
+class _Ranks:
+    """The processes of a run, as far as they have started, and what is known of their end."""
+
+    size: int
+    failed: Mapping[int, Any] | None = None
+    bug: BaseException | None = None
+    stopped_since: dict[int, float] = field(default_factory=dict)
+
+    def living(self) -> dict[int, psutil.Process]:
+        """Find the ranks that run now."""
+        found = {}
+        for process in psutil.Process().children():
+            try:
+                rank = process.environ().get("RANK")
+                if rank is not None and process.status() != psutil.STATUS_ZOMBIE:
+                    found[int(rank)] = process
+            except psutil.Error:
+                continue
+        return found
+
+    def kill(self) -> None:
+        """End them at once, stopped ones too."""
+        for process in self.living().values():
+            try:
+                process.kill()
+            except psutil.Error:
+                continue
+
+    def standing_still(self, seconds: float) -> int | None:
+        """Find a rank that has been stopped for so long while another was not."""
+        living = self.living()
+        stopped = {r for r, p in living.items() if _status(p) == psutil.STATUS_STOPPED}
+        now = time.monotonic()
+        # All of them stopped is somebody's wish: a pause of the whole machine, say.
+        if len(stopped) == len(living):
+            stopped = set()
+        self.stopped_since = {r: self.stopped_since.get(r, now) for r in stopped}
+        return next((r for r, t in self.stopped_since.items() if now - t >= seconds), None)
+
+
+def _status(process: psutil.Process) -> str:
+    try:
+        return str(process.status())
+    except psutil.Error:
+        return ""
+
+
+def main(folder: str, size: int, stopped_seconds: float = STOPPED_SECONDS) -> int:
+    """Train the run in a folder on so many devices; gives the exit code that the run ended with."""
+    path = Path(folder)
+    run = RunFolder(path.parent.parent, path.name)
+    ranks = _Ranks(size)
+    _die_with_launcher(ranks)
+    send = _noting_signals(run, ranks)
+    starting = threading.Thread(target=_run_ranks, args=(folder, ranks), daemon=True)
+    starting.start()
+    word = None
+    while starting.is_alive():
+        starting.join(_POLL_SECONDS)
+        send()
+        still = ranks.standing_still(stopped_seconds)
+        if still is not None and word is None:
+            word = f"stood still for {stopped_seconds:g} s (stopped by a signal) and was ended"
+            word = f"rank {still} of {size} {word}"
+        if word is not None:
+            ranks.kill()
+    if ranks.bug is not None:
+        raise ranks.bug
+    if ranks.failed is None:
+        return 0
+    return _end(run, ranks, word)
+
+
+def _run_ranks(folder: str, ranks: _Ranks) -> None:
+    _set_environment(ranks.size)
+    # Seconds of import that the launcher shall not wait for.
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import main as torchrun
+
+    count = ["--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", str(ranks.size)]
+    try:
+        torchrun([*count, "-m", "tunebook.workflows.trainer", folder, "--many"])
+    except ChildFailedError as error:
+        ranks.failed = error.failures
+    except BaseException as error:  # raised again where it ends the process
+        ranks.bug = error
+
+
+def _set_environment(size: int) -> None:
+    """Set what the ranks begin with; what the user has set stays."""
+    loopback = "lo0" if sys.platform == "darwin" else "lo"
+    for name, value in {
+        "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // size)),
+        # One host: nothing is offered to others, and no host name needs to be known.
+        "GLOO_SOCKET_IFNAME": loopback,
+        # A store of torchrun's own, that dies with the ranks: with a shared one a run that was
+        # killed could not be started again.
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+        # How long the others are given when one has died: they only wait for it.
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "3",
+    }.items():
+        os.environ.setdefault(name, value)
+
+
+def _die_with_launcher(ranks: _Ranks) -> None:
+    """End all as soon as standard input closes; each rank reads the same pipe for itself."""
+
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        ranks.kill()
+        os._exit(137)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _noting_signals(run: RunFolder, ranks: _Ranks) -> Callable[[], None]:
+    """Take signals; gives a function that passes them on to rank 0 once it trains the run."""
+    pending: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        pending.append(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, note)
+
+    def send() -> None:
+        first = ranks.living().get(0)
+        if pending and first is not None and trainer_here(run) == first.pid:
+            first.send_signal(pending.pop(0))
+
+    return send
+
+
+def _end(run: RunFolder, ranks: _Ranks, word: str | None) -> int:
+    """Say how the ranks ended, and write it down where rank 0 could not."""
+    # In the order in which they ended; those after the first were ended on its account.
+    rank, failure = next(iter((ranks.failed or {}).items()))
+    code = int(failure.exitcode)
+    if word is None and rank == 0 and code > 0:
+        return code  # the trainer has said why
+    state = "paused" if word or code < 0 else "failed"
+    word = word or f"rank {rank} of {ranks.size} {_how(code)}"
+    reason = f"{word}; `tunebook resume {run.name}` goes on from the newest checkpoint"
+    print(f"{state}: {reason}", file=sys.stderr)
+    try:
+        with acquire_run(run):
+            cut_torn_lines(run)
+            if read_events(run).last_state == "running":
+                with EventWriter(run, max(next_attempt(run) - 1, 1)) as events:
+                    events.write("state", {"state": state, "reason": reason})
+    except (TunebookError, OSError) as error:
+        print(f"the last state could not be written: {error}", file=sys.stderr)
+    return 1
+
+
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"broke off with exit code {code} (its last words are in train.log)"
+    name = signal.Signals(-code).name
+    more = ": out of memory, if nobody did it" if -code == signal.SIGKILL else ""
+    return f"was killed ({name}{more})"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], int(sys.argv[2]), *map(float, sys.argv[3:])))

@@ -1,0 +1,141 @@
+"""A run on two devices: it stops as one, a dead rank is named, and any number goes on with it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from test_train_flow import history, tunebook, weights, write_run
+
+from tunebook.book.checkpoints import newest_good_checkpoint
+from tunebook.book.events import read_events
+from tunebook.book.places import RunFolder, create_book
+
+STEPS = 8
+CHANGES = {
+    "devices": 2,
+    "train": {"max_steps": STEPS, "effective_batch_size": 6},
+    "evaluate": {"every": 4, "max_new_tokens": 4},
+    "checkpoint": {"every": 1, "keep": 2},
+}
+
+
+def ranks_of(process: subprocess.Popen[bytes]) -> dict[int, psutil.Process]:
+    found = {}
+    for child in psutil.Process(process.pid).children(recursive=True):
+        try:
+            rank = child.environ().get("RANK")
+        except psutil.Error:
+            continue
+        if rank is not None:
+            found[int(rank)] = child
+    return found
+
+
+def send_at_step(book: Path, name: str, rank: int, number: int, step: int = 3) -> tuple[int, str]:
+    """Go on with a run, signal a rank once a step is saved; gives exit code and last words."""
+    # Beside the command itself nothing waits as long as it does in life.
+    supervise = "import sys; from tunebook.workflows import ranks; sys.exit(ranks.main(*{}))"
+    run = RunFolder(book, name)
+    command = supervise.format((str(run.path), 2, 2.0))
+    process = subprocess.Popen(
+        [sys.executable, "-c", command],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )
+    deadline = time.monotonic() + 200
+    while not (run.checkpoints / f"step-{step}").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    ranks = ranks_of(process)
+    ranks[rank].send_signal(number)
+    words = process.communicate(timeout=100)[1].decode()
+    assert not any(p.is_running() and p.status() != "zombie" for p in ranks.values())
+    return process.returncode, words
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Path:
+    return create_book(tmp_path / "book")
+
+
+def test_a_run_on_two_devices_stops_as_one_and_ends_the_same(book: Path, tiny_gpt2: Path) -> None:
+    done = tunebook(book, "train", write_run(book, "whole", tiny_gpt2, **CHANGES))
+    assert done.returncode == 0, done.stderr
+    whole = RunFolder(book, "whole")
+    assert read_events(whole).fact("devices") == 2
+    shards = whole.checkpoints / f"step-{STEPS}" / "optimizer"
+    assert sorted(p.suffix for p in shards.iterdir()) == [".safetensors"] * 2
+
+    # The same run, ended by its own words after a few steps: a copy that has yet to begin.
+    broken = RunFolder(book, "broken")
+    broken.path.mkdir()
+    for name in ("run.yaml", "resolved.yaml"):
+        shutil.copy(whole.path / name, broken.path / name)
+    code, words = send_at_step(book, "broken", rank=1, number=signal.SIGKILL)
+    assert code == 1
+    assert "rank 1 of 2 was killed (SIGKILL" in words
+    assert read_events(broken).last_state == "paused"
+    checkpoint, bad = newest_good_checkpoint(broken)
+    assert checkpoint is not None
+    assert not bad
+    # A signal to a rank that is not the first stops all of them, after the same step.
+    before = int(checkpoint.name.removeprefix("step-"))
+    shutil.copytree(broken.path, book / "runs" / "other")
+    code, words = send_at_step(book, "broken", rank=1, number=signal.SIGTERM, step=before + 1)
+    assert code == 143, words
+    assert read_events(broken).last_state == "paused"
+    resumed = tunebook(book, "resume", "broken")
+    assert resumed.returncode == 0, resumed.stderr
+    assert weights(broken) == weights(whole)
+    assert history(broken) == history(whole)
+
+    # The other copy goes on with one device: the same but for rounding.
+    resumed = tunebook(book, "resume", "other", "--devices", "1")
+    assert resumed.returncode == 0, resumed.stderr
+    other = RunFolder(book, "other")
+    assert "goes on with devices: 1 where it had 2" in " ".join(read_events(other).notes)
+    for mine, same in zip(read_events(other).steps, read_events(whole).steps, strict=True):
+        assert mine.loss == pytest.approx(same.loss, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_rank_that_stands_still_is_named_and_one_device_becomes_two(
+    book: Path, tiny_gpt2: Path
+) -> None:
+    changes = {**CHANGES, "devices": 1}
+    done = tunebook(book, "train", write_run(book, "whole", tiny_gpt2, **changes))
+    assert done.returncode == 0, done.stderr
+    whole, half = RunFolder(book, "whole"), RunFolder(book, "half")
+    shutil.copytree(whole.path, half.path)
+    # As it was after the step before the last.
+    shutil.rmtree(half.final)
+    shutil.rmtree(half.checkpoints / f"step-{STEPS}")
+    half.best.unlink()
+    resumed = tunebook(book, "resume", "half", "--devices", "2")
+    assert resumed.returncode == 2  # its events say that it is finished
+    shutil.rmtree(half.events)
+    resumed = tunebook(book, "resume", "half", "--devices", "2")
+    assert resumed.returncode == 0, resumed.stderr
+    ours, theirs = read_events(half).steps[-1], read_events(whole).steps[-1]
+    assert ours.loss == pytest.approx(theirs.loss, rel=1e-5)
+
+    frozen = RunFolder(book, "frozen")
+    frozen.path.mkdir()
+    for name in ("run.yaml", "resolved.yaml"):
+        shutil.copy(whole.path / name, frozen.path / name)
+    started = time.monotonic()
+    code, words = send_at_step(book, "frozen", rank=1, number=signal.SIGSTOP)
+    assert code == 1
+    assert "rank 1 of 2 stood still for 2 s" in words
+    assert time.monotonic() - started < 200
