@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -45,23 +44,26 @@ def send_at_step(book: Path, name: str, rank: int, number: int, step: int = 3) -
     supervise = "import sys; from tunebook.workflows import ranks; sys.exit(ranks.main(*{}))"
     run = RunFolder(book, name)
     command = supervise.format((str(run.path), 2, 2.0))
-    process = subprocess.Popen(
-        [sys.executable, "-c", command],
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-    )
+    log = book / f"{name}.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-c", command],
+            stdin=subprocess.PIPE,  # kept open: when it closes, the launcher has died
+            stderr=file,
+            stdout=file,
+        )
     deadline = time.monotonic() + 200
     while not (run.checkpoints / f"step-{step}").exists():
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline
         time.sleep(0.02)
     ranks = ranks_of(process)
     ranks[rank].send_signal(number)
-    words = process.communicate(timeout=100)[1].decode()
-    assert not any(p.is_running() and p.status() != "zombie" for p in ranks.values())
-    return process.returncode, words
+    code = process.wait(100)
+    assert not any(p.is_running() for p in ranks.values())
+    assert process.stdin is not None
+    process.stdin.close()
+    return code, log.read_text(encoding="utf-8")
 
 
 @pytest.fixture
