@@ -103,7 +103,7 @@ def test_a_run_on_two_devices_stops_as_one_and_ends_the_same(book: Path, tiny_gp
     assert history(broken) == history(whole)
 
     # The other copy goes on with one device: the same but for rounding.
-    resumed = tunebook(book, "resume", "other", "--devices", "1")
+    resumed = tunebook(book, "resume", "other", "devices=1")
     assert resumed.returncode == 0, resumed.stderr
     other = RunFolder(book, "other")
     assert "goes on with devices: 1 where it had 2" in " ".join(read_events(other).notes)
@@ -124,10 +124,10 @@ def test_a_rank_that_stands_still_is_named_and_one_device_becomes_two(
     shutil.rmtree(half.final)
     shutil.rmtree(half.checkpoints / f"step-{STEPS}")
     half.best.unlink()
-    resumed = tunebook(book, "resume", "half", "--devices", "2")
+    resumed = tunebook(book, "resume", "half", "devices=2")
     assert resumed.returncode == 2  # its events say that it is finished
     shutil.rmtree(half.events)
-    resumed = tunebook(book, "resume", "half", "--devices", "2")
+    resumed = tunebook(book, "resume", "half", "devices=2")
     assert resumed.returncode == 0, resumed.stderr
     ours, theirs = read_events(half).steps[-1], read_events(whole).steps[-1]
     assert ours.loss == pytest.approx(theirs.loss, rel=1e-5)
