@@ -36,12 +36,14 @@ class WeightSample:
     def compare(self, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
         """Give (|change| / |weights|, share of weights whose stored value changed)."""
         change = after - before
+        if change.device.type != "mps":  # squares of weights of 1e30 are beyond fp32
+            before, change = before.double(), change.double()
         sums = torch.stack(
             [
                 change.norm() ** 2,
                 before.norm() ** 2,
-                (change != 0).float().sum(),
-                torch.tensor(float(len(change)), device=change.device),
+                (change != 0).to(change.dtype).sum(),
+                change.new_tensor(len(change)),
             ]
         )
         moved, weights, changed, n = self._team.add_up(sums)

@@ -28,7 +28,7 @@ def find_non_finite(steps: Sequence[StepRecord]) -> Verdict | None:
     if _broke_weights(first):
         cause = (
             f"the update of step {first.step} made weights NaN or infinite although its loss and "
-            "gradient were finite: the optimizer's state was not"
+            "gradient were finite: the optimizer's state was not, or train.learning_rate too high"
         )
         action = "train on from the last checkpoint before that step, as a new run's model"
     elif blamed:
@@ -62,8 +62,9 @@ def find_non_finite(steps: Sequence[StepRecord]) -> Verdict | None:
 
 
 def _finite(step: StepRecord) -> bool:
-    numbers = (step.loss, step.grad_norm, step.update_ratio or 0.0)
-    return step.applied and all(map(math.isfinite, numbers))
+    # Of weights that are no numbers the ratio is NaN; large ones may overflow it.
+    broke = math.isnan(step.update_ratio or 0.0)
+    return step.applied and not broke and math.isfinite(step.loss + step.grad_norm)
 
 
 def _broke_weights(step: StepRecord) -> bool:

@@ -42,7 +42,8 @@ def _rows_of(run: Run, step: int) -> list[tuple[str, int]]:
 
 
 def _non_finite(run: Run, record: StepRecord) -> str | None:
-    if find_non_finite([record]) is None:
+    of_step = find_non_finite([record])
+    if of_step is None:
         return None
     run.non_finite_steps += 1
     ids = ", ".join(e.id for e in record.examples[:8])
@@ -62,8 +63,8 @@ def _non_finite(run: Run, record: StepRecord) -> str | None:
     limit = run.recipe.train.non_finite_limit
     if "non_finite" not in run.recipe.stop_on:
         return None
-    if broken and verdict is not None:
-        return f"{verdict.cause}; {verdict.next_action}"
+    if broken:
+        return f"{of_step.cause}; {of_step.next_action}"
     if run.non_finite_steps < limit:
         return None
     kept = "the weights are those of the last finite step"
