@@ -2,7 +2,7 @@
 
     python benchmarks/faults_io/damage.py --count 2000 --resumes 40 --seed 0
 
-Of a full and a LoRA run with three checkpoints each, every file of the newest one is in turn
+Of a full, a LoRA and a ReLoRA run with three checkpoints each, every file of the newest one is in turn
 missing, empty, cut ten times at random lengths, hit by 64 random bit flips one at a time, swapped
 with every other file, and replaced by the same file of the checkpoint before, until there are so
 many cases as asked. In each, `newest_good_checkpoint` (what a resume asks) must name the damaged
@@ -27,9 +27,14 @@ import forked
 import toy
 from kept import finish, paused_run, put_back, whole_run
 from report import arguments, reported, scratch
+from toy import RELORA
 
 CUTS, FLIPS = 10, 64
-MODES = {"full": {}, "lora": {"method": "lora", "lora": {"rank": 2}}}
+MODES = {
+    "full": {},
+    "lora": {"method": "lora", "lora": {"rank": 2}},
+    "relora": RELORA,
+}
 LENGTH = {"train": {"max_steps": 8}, "evaluate": {"every": 4}}
 
 
@@ -44,7 +49,7 @@ class Damage:
 
 def damages(newest: Path, before: Path, rng: random.Random) -> Iterator[Damage]:
     """List what can happen to one checkpoint, each file in turn."""
-    names = sorted(path.name for path in newest.iterdir())
+    names = sorted(str(p.relative_to(newest)) for p in newest.rglob("*") if p.is_file())
     for name in names:
         whole = (newest / name).read_bytes()
         size = len(whole)

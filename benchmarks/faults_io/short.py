@@ -37,8 +37,10 @@ def main() -> int:
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(scratch())
         disk = None
-        with contextlib.suppress(PermissionError, FileNotFoundError):
+        try:
             disk = stack.enter_context(full_disk.small_disk(folder / "disk"))
+        except (PermissionError, FileNotFoundError) as error:
+            print(f"short: no disk filled, no tmpfs can be mounted here ({error})")
         counts = stack.enter_context(reported("short", options))
         book = toy.make_book(disk or folder)
         shutil.move(book / "toy", folder / "toy")

@@ -9,6 +9,13 @@ from typing import Any
 
 WORDS = ["red", "green", "blue", "cat", "dog", "bird", "sun", "moon", "rain", "snow"]
 
+RELORA = {
+    "method": "relora",
+    "lora": {"rank": 2},
+    "relora": {"merge_every": 3, "warmup_steps": 1},
+}
+"""A run whose base changes too: merged at steps 3, 6 and so on."""
+
 
 def make_model(folder: Path, *, width: int = 16) -> Path:
     """Save a random two-layer GPT-2 with dropout 0.1 and a byte-level tokenizer (no downloads)."""

@@ -37,8 +37,8 @@ def test_kills_damage_and_a_full_disk_lose_nothing() -> None:
     assert count(said, "resumed from a damaged checkpoint") == 2
     assert count(said, "killed at a call of a save") == 3
     assert count(said, "signals") == 4
-    if sys.platform == "linux" and os.geteuid() == 0:
-        assert count(said, "disks filled") in (0, 1)  # a container may not mount
+    if "no tmpfs can be mounted here" not in said:
+        assert count(said, "disks filled") == 1
 
 
 @pytest.mark.slow
