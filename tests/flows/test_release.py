@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,14 +14,17 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from test_train_flow import write_run
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tunebook.book.checkpoints import verify_checkpoint
 from tunebook.book.events import EventWriter
-from tunebook.book.places import RunFolder
+from tunebook.book.places import RunFolder, create_book
 from tunebook.book.releases import read_releases
 from tunebook.cli.main import main
+from tunebook.models import fresh
+from tunebook.models.export import copy_adapter
 from tunebook.workflows.release_part import release_part
 from tunebook.workflows.train import load_recipe, start_run
 from tunebook.workflows.training import run_to_end
@@ -36,20 +42,46 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(n)
 
 
+def train_in(book: Path, name: str, model: Path, **changes: Any) -> RunFolder:
+    """Train a short run in this process."""
+    short = {
+        "train": {"max_steps": 6, "learning_rate": 3e-2},
+        "checkpoint": {"every": 3},
+        "evaluate": {"every": 6, "max_new_tokens": 4},
+    }
+    run = start_run(book, load_recipe(write_run(book, name, model, **short | changes), (), book))
+    with EventWriter(run, 1) as events:
+        run_to_end(run, events, lambda: None, lambda: None)
+    return run
+
+
 @pytest.fixture
 def train(book: Path, tiny_gpt2: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
-    """Give a function that trains a short run in this process; commands are called in its book."""
+    """Give a function that trains a short run; commands are called in its book."""
     monkeypatch.chdir(book)
+    return lambda name, model=tiny_gpt2, **changes: train_in(book, name, model, **changes)
 
-    def in_process(name: str, **changes: Any) -> RunFolder:
-        short = {"train": {"max_steps": 6, "learning_rate": 3e-2}, "checkpoint": {"every": 3}}
-        path = write_run(book, name, changes.pop("model", tiny_gpt2), **{**short, **changes})
-        run = start_run(book, load_recipe(path, (), book))
-        with EventWriter(run, 1) as events:
-            run_to_end(run, events, lambda: None, lambda: None)
-        return run
 
-    return in_process
+@pytest.fixture(scope="module")
+def bf16_run(tmp_path_factory: pytest.TempPathFactory, tiny_gpt2: Path) -> RunFolder:
+    """An adapter that was trained in bf16, on a base that is stored in fp32."""
+    book = create_book(tmp_path_factory.mktemp("bf16") / "book")
+    few = {"max_steps": 3, "learning_rate": 3e-2}
+    return train_in(book, "run_1", tiny_gpt2, method="lora", precision="bf16", train=few)
+
+
+@pytest.fixture
+def fresh_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do in this process what a fresh one is asked: importing torch takes longer than the work."""
+
+    def run(_command: Any, **given: Any) -> SimpleNamespace:
+        said = io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+            patch.setattr(sys, "stdin", io.StringIO(given["input"]))
+            fresh.main()
+        return SimpleNamespace(returncode=0, stdout=said.getvalue(), stderr="")
+
+    monkeypatch.setattr("tunebook.models.export.subprocess", SimpleNamespace(run=run))
 
 
 def logits(folder: Path) -> torch.Tensor:
@@ -92,6 +124,57 @@ def test_released_weights_load_anywhere_and_carry_their_account(
     assert "## Released" in run.notebook_md.read_text("utf-8")
 
 
+@pytest.mark.usefixtures("fresh_is_here")
+def test_an_adapter_trained_in_bf16_is_exact_on_its_base_rounded_so(
+    bf16_run: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(bf16_run.book)
+    assert main(["release", "run_1", "out", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["verification"]
+    assert found["largest"] < found["largest_allowed"] == 1e-3
+    assert found["adapter_effect"] > 2e-3
+    assert found["reason"].endswith("on the base rounded to bf16 as in training")
+
+
+def without_adapter(folder: Path) -> None:
+    path = folder / "adapter_model.safetensors"
+    save_file({name: torch.zeros_like(value) for name, value in load_file(path).items()}, path)
+
+
+def other_tokenizer(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    whole = json.loads(path.read_text("utf-8"))
+    whole["pre_tokenizer"]["add_prefix_space"] = True
+    path.write_text(json.dumps(whole), encoding="utf-8")
+
+
+@pytest.mark.usefixtures("fresh_is_here")
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (without_adapter, "the exported weights do not say what the trained model says"),
+        (other_tokenizer, "the exported tokenizer makes "),
+    ],
+)
+def test_an_export_that_is_not_what_was_trained_is_refused(
+    bf16_run: RunFolder,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    spoil: Callable[[Path], None],
+    said: str,
+) -> None:
+    def spoiled(source: Path, target: Path, *rest: Any) -> None:
+        copy_adapter(source, target, *rest)
+        spoil(target)
+
+    monkeypatch.chdir(bf16_run.book)
+    monkeypatch.setattr("tunebook.workflows.release.copy_adapter", spoiled)
+    assert main(["release", "run_1", "spoiled"]) == 1
+    assert said in capsys.readouterr().err
+    assert not (bf16_run.book / "spoiled").exists()
+
+
+@pytest.mark.usefixtures("fresh_is_here")
 def test_whole_weights_are_released_also_when_their_data_is_gone(
     train: Train, book: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,6 +225,7 @@ def test_every_method_is_released_as_trained(
     assert made["verification"]["loss_examples"] == 4
 
 
+@pytest.mark.usefixtures("fresh_is_here")
 def test_a_part_is_released_as_work_in_progress_once(train: Train, book: Path) -> None:
     told: list[str] = []
 

@@ -19,10 +19,10 @@ Form = Literal["whole", "adapter", "merged"]
 class Verification:
     """How far a fresh load was from the trained model, in nats of one token's log-probability.
 
-    `adapter_effect` is the mean difference between the trained model and its base, measured where
-    a merge rounds. `loss_recorded` is what training wrote down for these weights over
-    `loss_examples` held-out examples, `loss_again` what they give now; None where the examples are
-    gone or the step was not scored.
+    `adapter_effect` is the mean difference between the trained model and its base, None for a
+    whole model. `loss_recorded` is what training wrote down for these weights over `loss_examples`
+    held-out examples, `loss_again` what they give now; None where they could not be compared, and
+    then `loss_not_compared` says why.
     """
 
     examples: int
@@ -37,6 +37,7 @@ class Verification:
     loss_recorded: float | None = None
     loss_again: float | None = None
     loss_examples: int | None = None
+    loss_not_compared: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,19 +30,23 @@ _GENERATION = "generation_config.json"
 
 @dataclass(frozen=True, slots=True)
 class Under:
-    """What is under an adapter; None: it is not quantized, or has embeddings enough."""
+    """What is under an adapter; None: it is not quantized, or has embeddings enough.
+
+    `rounded`: it was trained on rounded to bf16, whatever it is stored as.
+    """
 
     folder: Path
+    rounded: bool
     quantization: Quantization | None
     embeddings: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class FreshScores:
-    """What a fresh load of a folder gave: log-probabilities per row, and its tokenizer's size."""
+    """What a fresh load of a folder gave: log-probabilities per row, token ids per text."""
 
     log_probs: list[list[float]]
-    tokens: int
+    encoded: list[list[int]]
 
 
 def stored_precision(folder: Path) -> str:
@@ -119,18 +123,23 @@ def merge(network: Any) -> Any:
     return network.merge_and_unload(safe_merge=True)
 
 
-def score_fresh(folder: Path, base: Under | None, rows: Sequence[Sequence[int]]) -> FreshScores:
-    """Load an exported folder in a new process with transformers and peft alone, and score rows.
+def score_fresh(
+    folder: Path, base: Under | None, rows: Sequence[Sequence[int]], texts: Sequence[str]
+) -> FreshScores:
+    """Load an exported folder in a new process with transformers and peft alone, and ask it.
 
+    Its model scores `rows` of token ids, its tokenizer encodes `texts` as it does by itself.
     `base` is what is under an adapter, None for a whole model. Raises ModelError when it cannot be
     loaded.
     """
     asked = {
         "folder": str(folder),
         "base": None if base is None else str(base.folder),
+        "rounded": base is not None and base.rounded,
         "quantization": None if base is None else quantization_options(base.quantization),
         "embeddings": None if base is None else base.embeddings,
         "rows": rows,
+        "texts": texts,
     }
     done = subprocess.run(
         [sys.executable, "-P", str(_FRESH)],
@@ -147,7 +156,7 @@ def score_fresh(folder: Path, base: Under | None, rows: Sequence[Sequence[int]])
             reason = "the process was killed, which is what running out of memory looks like"
         raise ModelError(f"the exported weights cannot be loaded in a fresh process: {reason}")
     answer = json.loads(done.stdout.strip().splitlines()[-1])
-    return FreshScores(answer["log_probs"], answer["tokens"])
+    return FreshScores(answer["log_probs"], answer["encoded"])
 
 
 def quantization_options(quantization: Quantization | None) -> dict[str, object] | None:

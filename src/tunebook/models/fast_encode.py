@@ -29,7 +29,8 @@ _WATCHED = 4  # texts that are encoded by both libraries,
 _WATCH_EVERY_BYTES = 16 * 1024 * 1024  # once in so many
 # gigatoken remembers every word it has met, without a bound; a fresh one costs a tenth of a second.
 _FORGET_EVERY_BYTES = 512 * 1024 * 1024
-_TRIAL = (
+# Texts that show how one tokenizer differs from another.
+TRIAL = (
     "The quick brown fox jumps over 13 lazy dogs.",
     "  two spaces,\ttabs\t\tand\r\nline ends\n\n\n   indented\u00a0text  ",
     "naïve café — “quotes” … İstanbul ß ﬁ Å e\u0301 \u200d\u200b\ufeff",
@@ -75,7 +76,7 @@ class FastEncoder:
             if token.get("special")
         ]
         # A library may not know tokens that were added as text.
-        self._trial = (*_TRIAL, *(f"a{t} b {t}" for t in _added_as_text(known)))
+        self._trial = (*TRIAL, *(f"a{t} b {t}" for t in _added_as_text(known)))
         self._lengths, self._prefix = _byte_lengths(known, self._slow)
         self._composes = "NFC" in json.dumps(known.get("normalizer"))
         self._json = tokenizer_json

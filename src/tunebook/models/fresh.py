@@ -1,4 +1,4 @@
-"""Score rows with an exported folder as anybody would load it: transformers and peft, nothing else.
+"""Ask an exported folder as anybody would load it: with transformers and peft, nothing else.
 
 Run as a script in a process of its own: none of this project's code is imported there.
 """
@@ -14,13 +14,18 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 
 def load(
-    folder: str, base: str | None, quantization: dict[str, Any] | None, rows: int | None
+    folder: str,
+    base: str | None,
+    quantization: dict[str, Any] | None,
+    rows: int | None,
+    rounded: bool,
 ) -> Any:
     """Load a whole model, or an adapter on its base, in fp32.
 
-    The base is put into 4 bits, or given so many rows of embedding, where that is asked for.
+    The base is put into 4 bits, or given so many rows of embedding, or `rounded` to bf16, where
+    that is asked for.
     """
-    options: dict[str, Any] = {"dtype": torch.float32}
+    options: dict[str, Any] = {"dtype": torch.bfloat16 if rounded else torch.float32}
     if quantization is not None:
         config = BitsAndBytesConfig(**quantization, bnb_4bit_compute_dtype=torch.float32)
         options |= {"quantization_config": config, "device_map": {"": "cpu"}}
@@ -28,6 +33,9 @@ def load(
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):  # it would compute in bf16
             module.support_avx512bf16_for_cpu = False
+    if rounded:
+        for parameter in model.parameters():
+            parameter.data = parameter.data.float()
     if rows is not None:
         model.resize_token_embeddings(rows)
     if base is not None:
@@ -50,10 +58,12 @@ def log_probs(model: Any, ids: list[int]) -> list[float]:
 def main() -> None:
     """Read what is asked as JSON and write the answer, as JSON too, as the last line."""
     asked = json.load(sys.stdin)
-    model = load(asked["folder"], asked["base"], asked["quantization"], asked["embeddings"])
+    base = [asked[key] for key in ("base", "quantization", "embeddings", "rounded")]
+    model = load(asked["folder"], *base)
+    tokenizer = AutoTokenizer.from_pretrained(asked["folder"])
     answer = {
         "log_probs": [log_probs(model, row) for row in asked["rows"]],
-        "tokens": len(AutoTokenizer.from_pretrained(asked["folder"])),
+        "encoded": [tokenizer(text)["input_ids"] for text in asked["texts"]],
     }
     print("\n" + json.dumps(answer))
 

@@ -79,7 +79,10 @@ def verification_words(found: Verification) -> str:
     )
     if found.largest_allowed is not None:
         words += f" (at most {found.largest_allowed:.1e})"
-    return f"{words}; {found.reason}"
+    words += f"; {found.reason}"
+    if found.loss_not_compared:
+        words += f"; the loss of training was not compared: {found.loss_not_compared}"
+    return words
 
 
 def _on_hub(base: str) -> bool:
@@ -254,7 +257,7 @@ def _verified(release: Release) -> str:
         share = format_percent(found.mean / found.adapter_effect)
         lines.append(
             f"Training moved the same log-probabilities by {found.adapter_effect:.1e} in the mean; "
-            f"rounding is {share} of that."
+            f"the difference above is {share} of that."
         )
     if found.loss_recorded is not None and found.loss_again is not None:
         lines.append(

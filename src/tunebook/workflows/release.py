@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from tunebook.book.events import Events, read_events
 from tunebook.book.liveness import current_state
 from tunebook.book.places import RunFolder, open_run
 from tunebook.book.releases import Form, Release, Verification, add_release
-from tunebook.errors import BookError, ReleaseRefused, StorageError, TunebookError, UsageError
+from tunebook.errors import BookError, StorageError, TunebookError, UsageError
 from tunebook.models.export import (
     ADAPTER_CONFIG,
     Under,
@@ -58,7 +58,9 @@ from tunebook.workflows.release_check import (
     ask_trained,
     choose_probes,
     compare,
+    probe_texts,
     refuse_other_loss,
+    refuse_other_tokens,
 )
 
 Say = Callable[[str], None]
@@ -239,13 +241,15 @@ def _write_verified(
     say(f"writing {subject.form} weights")
     rounded = _write(subject, under, folder, put)
     say("loading them in a fresh process")
-    fresh = score_fresh(folder, under if subject.form == "adapter" else None, probes.rows)
-    if fresh.tokens != codec.vocab_size:
-        raise ReleaseRefused(
-            f"the exported tokenizer has {fresh.tokens} tokens, the one trained with has "
-            f"{codec.vocab_size}; nothing was released"
-        )
-    return compare(trained, fresh.log_probs, probes, rounded=rounded)
+    texts = probe_texts(codec, probes)
+    base = under if subject.form == "adapter" else None
+    fresh = score_fresh(folder, base, probes.rows, texts)
+    refuse_other_tokens(codec, texts, fresh.encoded)
+    found = compare(trained, fresh.log_probs, probes, rounded=rounded)
+    if subject.form == "adapter" and under and under.rounded:
+        words = f"{found.reason}, on the base rounded to bf16 as in training"
+        found = replace(found, reason=words)
+    return found
 
 
 def _ask_trained(
@@ -260,12 +264,13 @@ def _ask_trained(
         recipe, subject.environment, codec, subject.folder, checkpointing=False
     )
     canary = next((s.canary_loss for s in events.steps if s.step == subject.step), None)
-    trained = ask_trained(loaded, scorer, probes, canary, with_base=subject.form == "merged")
+    trained = ask_trained(loaded, scorer, probes, canary, with_base=subject.base is not None)
     if subject.base is None:
         return trained, None
     rows = loaded.causal.get_input_embeddings().weight.shape[0]
     grown = codec.added_ids and max(codec.added_ids) + 1 == rows
-    return trained, Under(subject.base, subject.quantization, rows if grown else None)
+    rounded = _trained_in(subject) == "bf16"
+    return trained, Under(subject.base, rounded, subject.quantization, rows if grown else None)
 
 
 def _trained_in(subject: _Subject) -> str:
@@ -280,11 +285,8 @@ def _write(subject: _Subject, under: Under | None, folder: Path, put: Put) -> st
     if subject.base is None or under is None:
         copy_whole(subject.folder, folder, put)
         return None
-    stored = stored_precision(subject.base)
     if subject.form == "adapter":
         copy_adapter(subject.folder, folder, subject.base, subject.base_name, put)
-        if _trained_in(subject) == "bf16" and stored != "bf16":
-            return f"the base is stored as {stored} and was trained on as bf16"
         return None
     kept = write_merged(subject.folder, folder, under)
     return None if kept == "fp32" and _trained_in(subject) == "fp32" else f"rounded once to {kept}"

@@ -19,6 +19,7 @@ from tunebook.data.batches import MicroBatch, collate
 from tunebook.data.order import SourcedExample
 from tunebook.data.prepare import Prepared, prepare
 from tunebook.errors import BookError, DataError, ReleaseRefused, StorageError
+from tunebook.models.fast_encode import TRIAL
 from tunebook.models.load import LoadedModel
 from tunebook.models.tokenizer import Codec
 from tunebook.recipe.tree import Recipe
@@ -30,6 +31,8 @@ EXACT = 1e-3
 # Weights rounded to 16 bits: see docs/decisions/0015.
 ROUNDED = 0.05
 _SHARE_OF_EFFECT = 0.5
+# Ten times what the order of sums does: what training moved less cannot be told from the base.
+_MEASURABLE = 1e-4
 # A loss measured in training was summed in the precision of training.
 _SAME_LOSS = {"fp32": 2e-3, "bf16": 0.05}
 _TOKENS = 2048
@@ -180,6 +183,25 @@ def refuse_other_loss(run: RunFolder, trained: Trained, precision: str) -> None:
         )
 
 
+def probe_texts(codec: Codec, probes: Probes) -> list[str]:
+    """Give texts that tell one tokenizer from another: odd ones, its own tokens, and the probes."""
+    known = codec.tokenizer.get_added_vocab()
+    return [*TRIAL, *(f"a{token} b" for token in known), *map(codec.decode, probes.rows)]
+
+
+def refuse_other_tokens(
+    codec: Codec, texts: Sequence[str], encoded: Sequence[Sequence[int]]
+) -> None:
+    """Raise ReleaseRefused where an exported tokenizer encodes texts otherwise than the run's."""
+    for text, found in zip(texts, encoded, strict=True):
+        own = codec.tokenizer(text)["input_ids"]
+        if list(found) != own:
+            raise ReleaseRefused(
+                f"the exported tokenizer makes {list(found)[:12]} of {text[:40]!r}, the one "
+                f"trained with makes {own[:12]}; nothing was released"
+            )
+
+
 def compare(
     trained: Trained, exported: Sequence[Sequence[float]], probes: Probes, *, rounded: str | None
 ) -> Verification:
@@ -191,14 +213,10 @@ def compare(
     differences = [abs(a - b) for a, b in pairs]
     mean, largest = fmean(differences), max(differences)
     effect = None
-    allowed = EXACT
-    reason = "the weights are the same, and fp32 sums are taken in another order"
-    if rounded is not None:
-        allowed = ROUNDED
-        reason = rounded
-        if trained.base_log_probs is not None:
-            effect = fmean(abs(a - b) for a, b in _pairs(trained.log_probs, trained.base_log_probs))
-            allowed = min(ROUNDED, max(_SHARE_OF_EFFECT * effect, EXACT))
+    allowed = EXACT if rounded is None else ROUNDED
+    if trained.base_log_probs is not None:
+        effect = fmean(abs(a - b) for a, b in _pairs(trained.log_probs, trained.base_log_probs))
+        allowed = min(allowed, _SHARE_OF_EFFECT * effect)
     found = Verification(
         examples=len(probes.batches),
         tokens=len(pairs),
@@ -207,25 +225,46 @@ def compare(
         mean=mean,
         largest_allowed=EXACT if rounded is None else None,
         mean_allowed=allowed,
-        reason=reason,
+        reason=rounded or "the weights are the same, and fp32 sums are taken in another order",
         adapter_effect=effect,
         loss_recorded=trained.loss_recorded,
         loss_again=trained.loss_again,
         loss_examples=probes.n_canary if trained.loss_again is not None else None,
+        loss_not_compared=_why_not_compared(trained, probes),
     )
-    if not (mean <= allowed and (rounded is not None or largest <= EXACT)):
+    close = mean <= allowed and (rounded is not None or largest <= EXACT)
+    if not close or _unmeasurable(effect):
         raise ReleaseRefused(_refusal(found, rounded))
     return found
 
 
+def _why_not_compared(trained: Trained, probes: Probes) -> str | None:
+    if trained.loss_again is not None:
+        return None
+    if probes.n_canary:
+        return "not scored at this step"
+    return "the examples it was measured on are not there"
+
+
+def _unmeasurable(effect: float | None) -> bool:
+    return effect is not None and effect < _MEASURABLE
+
+
 def _refusal(found: Verification, rounded: str | None) -> str:
+    if _unmeasurable(found.adapter_effect):
+        return (
+            f"training moved the log-probabilities of {found.tokens} tokens by "
+            f"{found.adapter_effect:.2g} in the mean (at least {_MEASURABLE:.2g} is needed): too "
+            "little to tell the exported weights from the base; nothing was released; train "
+            "longer, or release a later step"
+        )
     words = (
         "the exported weights do not say what the trained model says: over "
         f"{found.tokens} tokens the log-probabilities differ by {found.mean:.2g} in the mean (at "
         f"most {found.mean_allowed:.2g}) and {found.largest:.2g} at most"
     )
     if found.adapter_effect is not None:
-        words += f", {rounded}, where training moved them by {found.adapter_effect:.2g}"
+        words += f", {found.reason}, where training moved them by {found.adapter_effect:.2g}"
     way_out = "; release the adapter instead" if rounded else ""
     return f"{words}; nothing was released{way_out}"
 
