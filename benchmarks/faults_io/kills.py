@@ -2,8 +2,8 @@
 
     python benchmarks/faults_io/kills.py --count 1000 --seed 0
 
-Runs of 40 steps that save after every step are killed again and again; full, LoRA and
-ReLoRA (merged every 3 steps) in turn. A kill's moment is drawn in one of two ways, half of the kills each:
+Runs of 40 steps that save after every step are killed again and again: full, LoRA and ReLoRA
+(merged every 3 steps) in turn. A kill's moment is drawn in one of two ways, half of the kills each:
 
 - anywhere: so many seconds after the command was started, uniform up to the duration of the last
   whole attempt (2.5 s at first, at most 4 s), so plan, data, steps and the last page are hit too;
