@@ -8,9 +8,33 @@ from pathlib import Path
 import pytest
 from test_train_flow import STEPS, start, tunebook, wait_for_step, weights, write_run
 
-from tunebook.book.events import read_events
+from tunebook.book.events import EventWriter, next_attempt, read_events
 from tunebook.book.places import RunFolder, create_book
+from tunebook.errors import ResumeRefused
 from tunebook.recipe.load import read_resolved
+from tunebook.workflows.fork import fork_run
+from tunebook.workflows.train import load_recipe, start_run
+from tunebook.workflows.training import run_to_end
+
+
+def test_a_fork_whose_data_makes_fewer_steps_than_were_taken_never_finishes(
+    book: Path, tiny_gpt2: Path
+) -> None:
+    plain = {"evaluate": {"prompts": [], "canary": 0}, "validation": {"fraction": 0.0}}
+    path = write_run(book, "run_1", tiny_gpt2, **plain, train={"max_steps": 3})
+    run = start_run(book, load_recipe(path, (), book))
+    train_here(run)
+    child, _ = fork_run(run, "child", ["train.max_tokens=50"])
+    with pytest.raises(
+        ResumeRefused, match=r"child stands at step 3, and its settings make \d steps"
+    ):
+        train_here(child)
+    assert not child.final.exists()
+
+
+def train_here(run: RunFolder) -> None:
+    with EventWriter(run, next_attempt(run)) as events:
+        run_to_end(run, events, lambda: None, lambda: None)
 
 
 @pytest.fixture

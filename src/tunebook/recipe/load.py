@@ -30,9 +30,10 @@ FindRun = Callable[[str], Path]
 class LoadedRecipe:
     """A valid recipe with where it comes from.
 
-    `written` is the text as its author wrote it. `inherited` tells for every dotted key of the
-    recipe the file or run it came from, `this file`, `command line` or `default`. `chain` names
-    the parents by `extends`, the nearest first. `path` is the run file, None for a mapping.
+    `written` is the text as its author wrote it; of a mapping, with absolute paths. `inherited`
+    tells for every dotted key of the recipe the file or run it came from, `this file`, `command
+    line` or `default`. `chain` names the parents by `extends`, the nearest first. `path` is the run
+    file, None for a mapping.
     """
 
     recipe: Recipe
@@ -65,11 +66,14 @@ def recipe_from_mapping(
     find_run: FindRun | None = None,
 ) -> LoadedRecipe:
     """Make a recipe of a mapping as a run file would hold it; `origin` is its name in messages."""
-    written = _dump(_plain(values, origin))
     text = YamlText(_plain(values, origin), {}, origin)
-    layer = _own_layer(text, THIS_FILE)
-    layer, chain = _with_parents(layer, text, base_dir.absolute(), (), find_run)
-    return _finish(layer, origin, written, chain, overrides)
+    own = _own_layer(text, THIS_FILE)
+    layer, chain = _with_parents(own, text, base_dir.absolute(), (), find_run)
+    # What is written is kept in the run's folder, where relative paths would lead elsewhere.
+    values = dict(own.values)
+    if chain and (parent := base_dir.absolute() / expand_home(chain[0])).exists():
+        values["extends"] = str(parent)
+    return _finish(layer, origin, _dump(values), chain, overrides)
 
 
 def dump_resolved(recipe: Recipe, environment: Mapping[str, object]) -> str:

@@ -298,6 +298,16 @@ def make_training(run: Run) -> None:
     run.prompts = choose_prompts(run.recipe, run.codec, run.prepared)
 
 
+def refuse_fewer_steps(run: Run, done: int) -> None:
+    """Raise ResumeRefused when a run has more steps behind it than its settings make."""
+    total, name = run.training.horizon.total_steps, run.run.name
+    if total < done:
+        raise ResumeRefused(
+            f"run {name} stands at step {done}, and its settings make {total} steps; `tunebook "
+            f"resume {name} --fork NEW` with more train.epochs, max_steps or max_tokens trains on"
+        )
+
+
 def describe(run: Run) -> None:
     """Record what is about to be trained: counts, sizes, the first batch as the model sees it."""
     training, horizon = run.training, run.training.horizon

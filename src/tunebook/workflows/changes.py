@@ -33,7 +33,7 @@ from tunebook.recipe.load import (
 from tunebook.recipe.overrides import COMMAND_LINE, apply_overrides
 from tunebook.recipe.tree import Recipe
 from tunebook.workflows.launch import Watcher
-from tunebook.workflows.train import library_versions, load_recipe, origin_of
+from tunebook.workflows.train import library_versions, load_recipe, origin_of, refuse_on_several
 
 Changes = dict[str, list[object]]
 """What changed, by key: [then, now]."""
@@ -59,15 +59,17 @@ def changed_settings(then: Recipe, now: Recipe, own: tuple[str, ...] = _OWN) -> 
     }
 
 
-def changed_versions(then: Mapping[str, Any], now: Mapping[str, str], recipe: Recipe) -> Changes:
-    """List the libraries whose release differs and that this run computes with."""
+def changed_versions(
+    then: Mapping[str, Any], now: Mapping[str, str | None], recipe: Recipe
+) -> Changes:
+    """List the libraries whose release differs and that this run computes with; None is gone."""
     changed: Changes = {}
     for name, here in now.items():
         before = then.get(name)
         if before is None or name in _NOT_COMPARED or (name == "peft" and recipe.method == "full"):
             continue
         digits = 2 if name in _BY_MINOR_RELEASE else None
-        if str(before).split(".")[:digits] != here.split(".")[:digits]:
+        if here is None or str(before).split(".")[:digits] != here.split(".")[:digits]:
             changed[name] = [before, here]
     return changed
 
@@ -218,6 +220,7 @@ def refuse_changes(run: RunFolder, watch: Watcher, overrides: Sequence[str] = ()
     recipe = recipe_from_values(layer.values, "resolved.yaml")
     taken = changed_settings(resolved, recipe)
     if taken:
+        refuse_on_several(recipe, recipe.devices)
         if overrides:
             environment["inherited"] = {**_inherited(environment), **layer.source}
         write_atomically(run.resolved_yaml, dump_resolved(recipe, environment))

@@ -13,8 +13,11 @@ from typing import Any
 
 from tunebook.book.checkpoints import MANIFEST, newest_good_checkpoint, writing_checkpoint
 from tunebook.book.content import weights_hash
+from tunebook.book.events import read_events
+from tunebook.book.liveness import current_state
 from tunebook.book.places import RunFolder, run_file_of
-from tunebook.errors import BookError, ParentMismatch
+from tunebook.book.run_file import resumed_from
+from tunebook.errors import BookError, ParentMismatch, RunFileError
 from tunebook.recipe.load import read_resolved, recipe_from_mapping
 from tunebook.recipe.tree import Recipe
 from tunebook.workflows.changes import (
@@ -60,7 +63,7 @@ def fork_run(run: RunFolder, name: str, overrides: Sequence[str]) -> tuple[RunFo
     or a change does not fit it; nothing is written then.
     """
     child = RunFolder(run.book, name)
-    if child.path.exists():
+    if child.path.exists() and not _never_began(child, run):
         raise BookError(f"the name {name} is taken: {child.path} exists; choose another name")
     resolved, environment = read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))
     checkpoint, _ = newest_good_checkpoint(run)
@@ -87,6 +90,12 @@ def fork_run(run: RunFolder, name: str, overrides: Sequence[str]) -> tuple[RunFo
     changed = changed_settings(trained, recipe)
     _refuse_unfit(run, resolved, environment, changed)
     position = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+    most = recipe.train.max_steps
+    if most is not None and most < position["step"]:
+        raise BookError(
+            f"a fork of {run.name} goes on from step {position['step']}, after train.max_steps "
+            f"{most}; give train.max_steps=N with more steps"
+        )
     resumed = {
         "run": run.name,
         "step": position["step"],
@@ -96,9 +105,22 @@ def fork_run(run: RunFolder, name: str, overrides: Sequence[str]) -> tuple[RunFo
     kept = ("model_as_written", "base_weights", "parent_weights", "adapter", "precision")
     remarks = {key: environment[key] for key in kept if key in environment}
     loaded = replace(loaded, recipe=recipe, written=write_values(values))
+    shutil.rmtree(child.checkpoints, ignore_errors=True)  # of one that never began
     start_run(run.book, loaded, {**remarks, "resumed_from": resumed})
     _take_checkpoint(checkpoint, child, _moved(position, recipe, changed))
     return child, resumed["changed"]
+
+
+def _never_began(child: RunFolder, run: RunFolder) -> bool:
+    """Tell whether a fork of a run ended before its first step: it holds nothing of its own."""
+    try:
+        text = child.resolved_yaml.read_text(encoding="utf-8")
+        fork = resumed_from(read_resolved(text)[1])
+    except (OSError, RunFileError):
+        return False
+    events = read_events(child, superseded=True)
+    ended = current_state(child, events) in ("paused", "failed")
+    return fork is not None and fork[0] == run.name and ended and not events.steps
 
 
 def _override(key: str, value: object, whole: dict[str, Any]) -> str:

@@ -8,12 +8,11 @@ from pathlib import Path
 from tunebook.book.places import find_book, open_run
 from tunebook.book.summary import summarize
 from tunebook.errors import BookError, UsageError
-from tunebook.recipe.load import read_resolved
 from tunebook.records import RunSummary
 from tunebook.workflows.changes import TAKEN_OVER, refuse_changes, words
 from tunebook.workflows.fork import fork_run
 from tunebook.workflows.launch import Watcher
-from tunebook.workflows.train import refuse_on_several, train_run
+from tunebook.workflows.train import train_run
 
 
 def resume(
@@ -62,6 +61,4 @@ def resume(
             "makes a run that mends the cause"
         )
     refuse_changes(run, watch, overrides)
-    recipe = read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))[0]
-    refuse_on_several(recipe, recipe.devices)
     return train_run(run, watch)

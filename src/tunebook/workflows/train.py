@@ -27,6 +27,7 @@ from tunebook.book.events import read_events
 from tunebook.book.liveness import current_state
 from tunebook.book.places import RunFolder, find_book, open_run
 from tunebook.book.predictions import parse_prediction
+from tunebook.book.run_file import resumed_from
 from tunebook.book.seal import seal
 from tunebook.book.summary import summarize
 from tunebook.errors import (
@@ -178,6 +179,7 @@ def start_run(
                 f"run {recipe.name} {ended}; `tunebook new NAME --from {recipe.name}` makes "
                 f"another{more}"
             )
+        _refuse_to_forget_fork(run, remarks or {})
         if events.steps or events.checkpoints or run.final.exists():
             raise BookError(
                 f"run {recipe.name} was started before; `tunebook resume {recipe.name}` goes on "
@@ -187,8 +189,9 @@ def start_run(
     environment |= _check_parent(book, loaded.recipe.model, recipe.model)
     try:
         run.path.mkdir(parents=True, exist_ok=True)
-        write_atomically(run.run_yaml, loaded.written)
+        # Once there is a run file its folder can be trained, so that what a fork is comes first.
         write_atomically(run.resolved_yaml, dump_resolved(recipe, environment))
+        write_atomically(run.run_yaml, loaded.written)
     except OSError as error:
         raise StorageError(
             f"cannot write the run folder {run.path}: {error.strerror}; give a book in a folder "
@@ -196,6 +199,18 @@ def start_run(
         ) from None
     seal(run, recipe.notebook.hypothesis, recipe.notebook.predict)
     return run
+
+
+def _refuse_to_forget_fork(run: RunFolder, remarks: Mapping[str, object]) -> None:
+    if "resumed_from" in remarks or not run.resolved_yaml.exists():
+        return
+    fork = resumed_from(read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))[1])
+    if fork is not None:
+        raise BookError(
+            f"run {run.name} goes on from step {fork[1]} of run {fork[0]}, and would begin anew; "
+            f"`tunebook resume {run.name}` goes on with it, `tunebook resume {fork[0]} --fork "
+            f"{run.name}` makes it once more if it never began"
+        )
 
 
 def _check_parent(book: Path, named: str, model: str) -> dict[str, object]:
@@ -333,11 +348,19 @@ def describe_environment(loaded: LoadedRecipe) -> dict[str, object]:
     }
 
 
-def library_versions(recipe: Recipe) -> dict[str, str]:
-    """Give the releases of what a recipe would be trained with."""
-    versions = {"tunebook": __version__, "python": platform.python_version()}
-    more = ("bitsandbytes",) if recipe.method == "qlora" else ()
-    return versions | {name: importlib.metadata.version(name) for name in (*_PACKAGES, *more)}
+def library_versions(recipe: Recipe) -> dict[str, str | None]:
+    """Give the releases of what a recipe would be trained with; None is not installed."""
+    versions: dict[str, str | None] = {
+        "tunebook": __version__,
+        "python": platform.python_version(),
+    }
+    uses_bits = recipe.method == "qlora" or recipe.train.optimizer == "adamw_8bit"
+    for name in (*_PACKAGES, *(("bitsandbytes",) if uses_bits else ())):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    return versions
 
 
 def _forget_failed_start(run: RunFolder) -> None:

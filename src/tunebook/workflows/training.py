@@ -48,6 +48,7 @@ from tunebook.workflows.before import (
     planned_sizes,
     prepare_data,
     record_start,
+    refuse_fewer_steps,
     refuse_other_start,
     take_up,
     validation_batches_of,
@@ -98,6 +99,7 @@ def _run_to_end(run: Run, stop_code: Callable[[], int | None]) -> None:
     else:
         plan_run(run)
     make_training(run)
+    refuse_fewer_steps(run, done)
     describe(run)
     run.begun = time.monotonic()
     if not any(v.step == start for v in run.before.validations):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import shutil
 from pathlib import Path
@@ -11,11 +12,22 @@ import pytest
 from ruamel.yaml import YAML
 
 from tunebook.book.checkpoints import writing_checkpoint
-from tunebook.book.places import RunFolder
-from tunebook.errors import BookError, ParentMismatch, UsageError
+from tunebook.book.lineage import build_lineage
+from tunebook.book.places import RunFolder, create_book, list_runs
+from tunebook.book.summary import summarize
+from tunebook.errors import BookError, ParentMismatch, RunFileError, UsageError
 from tunebook.recipe.load import dump_resolved, read_resolved
 from tunebook.workflows import changes as module
-from tunebook.workflows.changes import changed_versions, find_changes, refuse_changes
+from tunebook.workflows import fork as fork_module
+from tunebook.workflows.changes import (
+    changed_settings,
+    changed_versions,
+    edited_settings,
+    find_changes,
+    refuse_changes,
+    run_file_now,
+    words,
+)
 from tunebook.workflows.fork import fork_run
 from tunebook.workflows.resume import resume
 from tunebook.workflows.train import library_versions, load_recipe, start_run
@@ -62,7 +74,11 @@ def put(values: dict[str, Any], key: str, value: object) -> None:
 
 @pytest.fixture
 def file(book: Path) -> Path:
-    """A run file in which all of these settings are written out."""
+    return write_file(book)
+
+
+def write_file(book: Path) -> Path:
+    """Write a run file in which all of these settings are written out."""
     (book / "rows.json").write_text('[{"instruction": "a", "output": "b"}]')
     values: dict[str, Any] = {
         "name": "r",
@@ -78,6 +94,14 @@ def file(book: Path) -> Path:
     return rewrite(book / "r.yaml", values)
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunFolder]:
+    """A run file and the run that was started from it; tests put the file back."""
+    book = create_book(tmp_path_factory.mktemp("begun") / "book")
+    file = write_file(book)
+    return file, begin(book, file)
+
+
 def rewrite(path: Path, values: dict[str, Any]) -> Path:
     path.write_text(json.dumps(values))
     return path
@@ -89,7 +113,7 @@ def edit(path: Path, key: str, value: object) -> None:
     rewrite(path, values)
 
 
-def begin(book: Path, file: Path, *overrides: str) -> RunFolder:
+def begin(book: Path, file: Path | dict[str, Any], *overrides: str) -> RunFolder:
     """Start a run and give it a checkpoint as its trainer would, without training."""
     run = start_run(book, load_recipe(file, overrides, book))
     recipe, _ = read_resolved(run.resolved_yaml.read_text())
@@ -104,42 +128,131 @@ def quiet(_kind: str, _payload: object) -> None:
     pass
 
 
-@pytest.mark.parametrize(("key", "then", "now", "forks"), SETTINGS)
-def test_a_changed_setting_is_listed_and_refused_and_a_fork_takes_it_or_names_it(
-    book: Path, file: Path, key: str, then: object, now: object, forks: bool
+def depend_on_stage(file: Path) -> None:
+    edit(file, "overlong", "drop")
+    edit(file, "train_on", "response")
+
+
+@pytest.mark.parametrize(("key", "then", "now"), [setting[:3] for setting in SETTINGS])
+def test_each_changed_setting_is_listed(
+    begun: tuple[Path, RunFolder], key: str, then: object, now: object
 ) -> None:
-    run = begin(book, file)
-    assert find_changes(run) == {}
+    file, run = begun
+    whole = file.read_text()
     edit(file, key, now)
     if key == "stage":  # what depends on the stage is written out too
-        edit(file, "overlong", "drop")
-        edit(file, "train_on", "response")
-    changed = find_changes(run)
-    assert changed == {key: [then, now]}
+        depend_on_stage(file)
+    resolved, environment = read_resolved(run.resolved_yaml.read_text())
+    try:
+        found = edited_settings(resolved, environment, run_file_now(run, resolved, environment))
+    finally:
+        file.write_text(whole)
+    assert found == {key: [then, now]}
+
+
+def test_an_unchanged_run_file_is_no_change(begun: tuple[Path, RunFolder]) -> None:
+    assert find_changes(begun[1]) == {}
+
+
+def test_changed_settings_are_refused_and_a_fork_takes_them(book: Path, file: Path) -> None:
+    run = begin(book, file)
+    changed = {key: [then, now] for key, then, now, forks in SETTINGS if forks}
+    for key, (_, now) in changed.items():
+        edit(file, key, now)
+    assert find_changes(run) == changed
     with pytest.raises(BookError) as refused:
         refuse_changes(run, quiet)
-    assert f"{key}: {'none' if then is None else then} -> {now};" in str(refused.value)
+    for key, (then, now) in changed.items():
+        assert f"{key}: {'none' if then is None else then} -> {now};" in str(refused.value)
     assert "`tunebook resume r --fork NEW`" in str(refused.value)
     assert refused.value.exit_code == 2
-    if not forks:
-        with pytest.raises(BookError, match=f"a fork of r cannot have {key}: "):
-            fork_run(run, "child", ())
-        assert not RunFolder(book, "child").path.exists()
-        return
     child, told = fork_run(run, "child", ())
     assert told == changed
     recipe, environment = read_resolved(child.resolved_yaml.read_text())
-    value: Any = recipe.model_dump(mode="json")
-    for part in key.split("."):
-        value = value[int(part)] if part.isdigit() else value[part]
-    assert value == now
+    resolved, _ = read_resolved(run.resolved_yaml.read_text())
+    assert changed_settings(resolved, recipe) == changed
     resumed: Any = environment["resumed_from"]
     assert (resumed["run"], resumed["step"], resumed["changed"]) == ("r", 3, changed)
     state = json.loads((child.checkpoints / "step-3" / "state.json").read_text())
     assert state["recipe"] == recipe.model_dump(mode="json")
     assert state["best_step"] is None
-    assert state["micro_batch_size"] == (None if key == "train.micro_batch_size" else 2)
+    assert state["micro_batch_size"] is None
     assert find_changes(child) == {}
+
+
+def test_a_fork_names_what_its_checkpoint_was_not_made_for(book: Path, file: Path) -> None:
+    run = begin(book, file)
+    unfit = [(key, then, now) for key, then, now, forks in SETTINGS if not forks]
+    for key, _, now in unfit:
+        edit(file, key, now)
+    depend_on_stage(file)
+    with pytest.raises(BookError, match="a fork of r cannot have ") as refused:
+        fork_run(run, "child", ())
+    for key, then, now in unfit:
+        assert f"{key}: {then} -> {now}" in str(refused.value)
+    assert not RunFolder(book, "child").path.exists()
+
+
+@pytest.mark.parametrize("more", [{}, {"extends": "base.yaml"}])
+def test_a_run_started_from_a_mapping_is_unchanged_wherever_it_is_read_again(
+    book: Path, file: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, str]
+) -> None:
+    monkeypatch.chdir(book)
+    values = json.loads(file.read_text()) | more
+    (book / "base.yaml").write_text("overlong: drop\n")
+    run = begin(book, values)
+    monkeypatch.chdir(book.parent)
+    assert find_changes(run) == {}
+    child, _ = fork_run(run, "child", ())
+    recipe, _ = read_resolved(child.resolved_yaml.read_text())
+    assert recipe.data[0].path == str(book / "rows.json")
+    edited = run.run_yaml.read_text().replace("seed: 0", "seed: 4")
+    run.run_yaml.write_text(edited)
+    assert find_changes(run) == {"seed": [0, 4]}
+
+
+def test_a_fork_that_died_while_it_was_made_is_made_again_and_never_begun_anew(
+    book: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begin(book, file)
+    with monkeypatch.context() as patch:
+
+        def dies(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(fork_module, "_take_checkpoint", dies)
+        with pytest.raises(KeyboardInterrupt):
+            fork_run(run, "child", ())
+    with pytest.raises(BookError, match=r"goes on from step 3 of run r, .*resume r --fork child`"):
+        start_run(book, load_recipe("child", (), book))
+    child, _ = fork_run(run, "child", ["seed=7"])
+    assert [path.name for path in child.checkpoints.iterdir()] == ["step-3"]
+    resolved, environment = read_resolved(child.resolved_yaml.read_text())
+    assert resolved.seed == 7
+    assert "resumed_from" in environment
+    with pytest.raises(BookError, match="the name r is taken"):
+        fork_run(run, "r", ())
+
+
+def test_a_fork_of_fewer_steps_than_were_taken_is_refused(book: Path, file: Path) -> None:
+    run = begin(book, file)
+    with pytest.raises(BookError, match=r"from step 3, after train\.max_steps 2; give "):
+        fork_run(run, "child", ["train.max_steps=2"])
+    assert not RunFolder(book, "child").path.exists()
+    fork_run(run, "child", ["train.max_steps=3"])
+
+
+def test_lineage_knows_a_fork_from_a_run_that_begins_with_a_checkpoint(
+    book: Path, file: Path
+) -> None:
+    edit(file, "notebook", {"hypothesis": "So:\nresumed_from:\n  run: r"})
+    run = begin(book, file)
+    fork_run(run, "child", ())
+    values = {**json.loads(file.read_text()), "name": "other", "model": "run:r/step-3"}
+    start_run(book, load_recipe(values, (), book))
+    lineage = build_lineage(book, [summarize(each) for each in list_runs(book)])
+    kinds = {(e.child, e.kind) for e in lineage.edges if e.parent == "r"}
+    assert kinds == {("child", "resume"), ("child", "config"), ("other", "weights")}
 
 
 def test_a_resolved_file_altered_by_hand_is_held_against_the_checkpoint(
@@ -203,6 +316,15 @@ def test_another_number_of_devices_is_taken_over_and_said(book: Path, file: Path
         resume("r", ["seed=3"], book=book)
 
 
+def test_a_method_of_one_device_is_not_taken_over_to_several(book: Path, file: Path) -> None:
+    edit(file, "method", "relora")
+    run = begin(book, file)
+    before = run.resolved_yaml.read_text()
+    with pytest.raises(RunFileError, match="`devices: 2`: method relora trains on one device"):
+        refuse_changes(run, quiet, ["devices=2"])
+    assert run.resolved_yaml.read_text() == before
+
+
 def test_libraries_are_compared_as_far_as_they_decide_the_result(book: Path, file: Path) -> None:
     recipe = load_recipe(file, (), book).recipe
     now = {"torch": "2.13.1+cpu", "peft": "0.21.0", "numpy": "2.4.6", "tunebook": "0.1.3"}
@@ -218,6 +340,28 @@ def test_libraries_are_compared_as_far_as_they_decide_the_result(book: Path, fil
         "tunebook",
     }
     assert changed_versions({}, now, recipe) == {}
+    assert words(changed_versions(then, {**then, "torch": None}, recipe)) == [
+        "torch: 2.13.0+cpu -> none"
+    ]
+
+
+def test_bitsandbytes_is_recorded_where_the_optimizer_is_its_own(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load_recipe(file, (), file.parent).recipe
+    monkeypatch.setattr("importlib.metadata.version", release_of_torch_alone)
+    eight = recipe.model_copy(
+        update={"train": recipe.train.model_copy(update={"optimizer": "adamw_8bit"})}
+    )
+    assert "bitsandbytes" not in library_versions(recipe)
+    assert library_versions(eight)["bitsandbytes"] is None
+    assert library_versions(eight)["torch"] == "2.0"
+
+
+def release_of_torch_alone(name: str) -> str:
+    if name != "torch":
+        raise importlib.metadata.PackageNotFoundError(name)
+    return "2.0"
 
 
 def test_another_release_of_torch_is_refused_with_everything_else(
