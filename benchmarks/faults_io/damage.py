@@ -4,9 +4,10 @@
 
 Of a full, a LoRA and a ReLoRA run with three checkpoints each, every file of the newest one is in
 turn missing, empty, cut ten times at random lengths, hit by 64 random bit flips one at a time,
-swapped with every other file, and replaced by the same file of the checkpoint before, until there are so
-many cases as asked. In each, `newest_good_checkpoint` (what a resume asks) must name the damaged
-file and give the checkpoint before. Files with the same bytes in both checkpoints are no case.
+swapped with every other file, and replaced by the same file of the checkpoint before, until there
+are so many cases as asked. In each, `newest_good_checkpoint` (what a resume asks) must name the
+damaged file and give the checkpoint before. Files with the same bytes in both checkpoints are no
+case.
 
 Some cases, drawn at random, then go through the real `tunebook resume`: exit code 0, the file
 named, no traceback, and the weights of a run that nothing happened to. In some of these, all
