@@ -8,6 +8,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,9 @@ from tunebook.book.releases import read_releases
 from tunebook.cli.main import main
 from tunebook.models import fresh
 from tunebook.models.export import copy_adapter
+from tunebook.pages.model_card import write_card
+from tunebook.pages.run_page import read_page_source
+from tunebook.units import format_count
 from tunebook.workflows.release_part import release_part
 from tunebook.workflows.train import load_recipe, start_run
 from tunebook.workflows.training import run_to_end
@@ -66,8 +70,14 @@ def train(book: Path, tiny_gpt2: Path, monkeypatch: pytest.MonkeyPatch) -> Train
 def bf16_run(tmp_path_factory: pytest.TempPathFactory, tiny_gpt2: Path) -> RunFolder:
     """An adapter that was trained in bf16, on a base that is stored in fp32."""
     book = create_book(tmp_path_factory.mktemp("bf16") / "book")
-    few = {"max_steps": 3, "learning_rate": 3e-2}
-    return train_in(book, "run_1", tiny_gpt2, method="lora", precision="bf16", train=few)
+    few = {
+        "train": {"max_steps": 3, "learning_rate": 3e-2},
+        "checkpoint": {"every": 2},
+        "evaluate": {"max_new_tokens": 4},
+    }
+    with pytest.MonkeyPatch.context() as patch:  # scored as seldom as a large model
+        patch.setattr("tunebook.train.loop._SMALL_MODEL_PARAMETERS", 0)
+        return train_in(book, "run_1", tiny_gpt2, method="lora", precision="bf16", **few)
 
 
 @pytest.fixture
@@ -121,6 +131,12 @@ def test_released_weights_load_anywhere_and_carry_their_account(
     # Nothing was validated at step 3.
     assert re.search(r"\| these weights +\| +not measured \|", card)
     assert [r.to for r in read_releases(run)] == ["merged", "adapter"]
+    source = read_page_source(run, book)
+    seen = sum(step.target_tokens for step in source.events.steps[:3])
+    assert len(source.events.steps) == 6
+    assert re.search(rf"\| target tokens seen +\| +{format_count(seen)} +\|", card)
+    forked = replace(source, environment={"resumed_from": {"run": "first", "step": 1}})
+    assert "Steps 1 to 1 were those of run `first`" in write_card(read_releases(run)[0], forked)
     assert "## Released" in run.notebook_md.read_text("utf-8")
 
 
@@ -134,6 +150,12 @@ def test_an_adapter_trained_in_bf16_is_exact_on_its_base_rounded_so(
     assert found["largest"] < found["largest_allowed"] == 1e-3
     assert found["adapter_effect"] > 2e-3
     assert found["reason"].endswith("on the base rounded to bf16 as in training")
+    # The canary is scored after the last step, however seldom else.
+    assert found["loss_again"] == pytest.approx(found["loss_recorded"], abs=0.05)
+    assert main(["release", "run_1", "early", "--from", "step-2"]) == 0
+    said = "the loss of training was not compared: not scored at this step"
+    assert said in capsys.readouterr().out
+    assert said in (bf16_run.book / "early" / "README.md").read_text("utf-8")
 
 
 def without_adapter(folder: Path) -> None:

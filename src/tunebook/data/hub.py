@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tunebook.errors import DataError
+from tunebook.errors import DataError, first_line
 from tunebook.recipe.hub_path import HUB_PREFIX
 
 _ID = re.compile(r"(?P<id>[^@:]+)(@(?P<revision>[^:]+))?(:(?P<split>.+))?")
@@ -55,16 +55,11 @@ def _load(path: str, name: str, revision: str | None, split: str) -> Any:
         return datasets.load_dataset(name, revision=revision, split=split)
     except ConnectionError as error:
         raise DataError(
-            f"{path}: {start}the hub cannot be reached ({_first_line(error)}); check the network, "
+            f"{path}: {start}the hub cannot be reached ({first_line(error).rstrip('.')}); check the network, "
             "unset HF_HUB_OFFLINE if it is set, or give a file or folder"
         ) from None
     except Exception as error:  # datasets passes on what any of its readers raises
         raise DataError(
-            f"{path}: {start}the hub's data set cannot be read: {_first_line(error)}; check its "
+            f"{path}: {start}the hub's data set cannot be read: {first_line(error).rstrip('.')}; check its "
             "name, revision and split, or set HF_TOKEN if it is private"
         ) from None
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].rstrip(".")

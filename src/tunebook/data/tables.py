@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tunebook.data.sources import MAX_ROW_BYTES, SourceFile, read_lines
-from tunebook.errors import DataError
+from tunebook.errors import DataError, first_line
 
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 _BATCH_ROWS = 256
@@ -133,7 +133,6 @@ def _explained(file: SourceFile) -> Iterator[None]:
     except DataError:
         raise
     except (pyarrow.ArrowException, OSError) as error:
-        said = (str(error).strip().splitlines() or ["no reason given"])[0]
         raise DataError(
-            f"{file.path} is damaged or no {file.kind} file ({said}); copy it again"
+            f"{file.path} is damaged or no {file.kind} file ({first_line(error)}); copy it again"
         ) from None

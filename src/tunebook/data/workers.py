@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from tunebook.data.pieces import Piece, Span, count_lines_before, piece_bytes
 from tunebook.data.segment import Job, facts_path, make_segment
-from tunebook.errors import StorageError, TunebookError, UsageError
+from tunebook.errors import StorageError, TunebookError, UsageError, first_line
 
 _IN_FLIGHT = 2
 _WORTH_PROCESSES = 1.5  # pieces: below, a process takes longer to start than to work
@@ -189,7 +189,7 @@ def _connect(ray: Any, address: str) -> None:
             configure_logging=False,
         )
     except Exception as error:  # Ray raises its own, builtin and gRPC errors here
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        first = first_line(error)
         raise UsageError(
             f"--on {address}: no Ray cluster answers there ({first}); start one with `ray start "
             "--head`, or say `--on local`"

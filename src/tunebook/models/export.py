@@ -36,9 +36,9 @@ class Under:
     """
 
     folder: Path
-    rounded: bool
     quantization: Quantization | None
     embeddings: int | None
+    rounded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

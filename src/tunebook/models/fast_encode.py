@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from tunebook.errors import LibraryFault
+from tunebook.errors import LibraryFault, first_line
 from tunebook.models.encoders import ENCODERS, Encode
 
 FlatTokens = tuple[
@@ -103,7 +103,7 @@ class FastEncoder:
             fast = ENCODERS[library](self._json)
             found = fast(self._trial)
         except Exception as error:  # they refuse in ways of their own; there is another
-            said = (str(error).splitlines() or [type(error).__name__])[0][:80]
+            said = first_line(error)[:80]
             self.why_not = f"{library} refuses it ({said})"
             return
         if not _same(found, self._plain(self._trial)):

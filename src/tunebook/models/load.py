@@ -15,7 +15,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
-from tunebook.errors import ModelError
+from tunebook.errors import ModelError, first_line
 from tunebook.models.attention import FLAT, register_flat_attention
 from tunebook.models.find import find_model
 from tunebook.models.layers import find_layers, layer_numbers, linear_names, of_adapter
@@ -142,8 +142,8 @@ def load_model(
             output_loading_info=True,
         )
     except Exception as error:  # a damaged file or unknown architecture surfaces as many types
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelError(f"model {model!r} in {folder} cannot be loaded: {lines[0]}") from None
+        said = first_line(error)
+        raise ModelError(f"model {model!r} in {folder} cannot be loaded: {said}") from None
     if loading["missing_keys"]:
         names = sorted(loading["missing_keys"])
         raise ModelError(
@@ -220,12 +220,30 @@ def wrap_in_lora(causal: Any, lora: Lora, added_ids: Sequence[int] = ()) -> Any:
         config.trainable_token_indices = _token_rows(causal, lora, list(added_ids))
     try:
         with peft_as_it_is():
-            return get_peft_model(causal, config, autocast_adapter_dtype=False)
+            network = get_peft_model(causal, config, autocast_adapter_dtype=False)
     except ValueError as error:
         raise ModelError(
-            f"lora.target_modules {lora.target_modules!r}: {str(error).splitlines()[0]}; "
+            f"lora.target_modules {lora.target_modules!r}: {first_line(error)}; "
             "all-linear adapts every linear layer"
         ) from None
+    _refuse_unused(lora, causal, network.base_model.targeted_module_names)
+    return network
+
+
+def _refuse_unused(lora: Lora, causal: Any, adapted: Sequence[str]) -> None:
+    """Raise ModelError for a name that adapted nothing: peft passes over it without a word."""
+    names = lora.target_modules if isinstance(lora.target_modules, list) else []
+    for name in names:
+        if any(f".{path}".endswith(f".{name}") for path in adapted):
+            continue
+        there = any(f".{path}".endswith(f".{name}") for path, _ in causal.named_modules())
+        why = "no module of the model is; leave it out"
+        if there:
+            why = (
+                f"is in none of the layers that lora.layers {lora.layers!r} names; leave it out, "
+                "or say `layers: all`"
+            )
+        raise ModelError(f"lora.target_modules names {name!r}, which {why}")
 
 
 def _token_rows(causal: Any, lora: Lora, ids: list[int]) -> dict[str, list[int]]:

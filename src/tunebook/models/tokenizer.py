@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunebook.errors import ModelError
+from tunebook.errors import ModelError, first_line
 from tunebook.models.encoders import ENCODERS
 from tunebook.models.fast_encode import FastEncoder, FlatTokens
 from tunebook.models.find import find_tokenizer, has_tokenizer
@@ -186,10 +186,9 @@ def _load_codec(model: str) -> Codec:
     try:
         tokenizer = _load(folder)
     except Exception as error:  # a damaged file surfaces as many types
-        first_line = str(error).strip().splitlines()[:1]
+        said = first_line(error)
         raise ModelError(
-            f"model {model!r}: its tokenizer in {folder} cannot be loaded: "
-            f"{first_line[0] if first_line else type(error).__name__}"
+            f"model {model!r}: its tokenizer in {folder} cannot be loaded: {said}"
         ) from None
     if not tokenizer.is_fast:
         raise ModelError(

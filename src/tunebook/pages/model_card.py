@@ -10,7 +10,7 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 from tunebook.book.releases import Release, Verification
-from tunebook.book.run_file import weight_parent
+from tunebook.book.run_file import resumed_from, weight_parent
 from tunebook.book.summary import perplexity
 from tunebook.pages.markdown import code, escape, fence, table
 from tunebook.pages.run_page import PageSource
@@ -147,11 +147,12 @@ def _training(release: Release, source: PageSource) -> str:
     config, events = source.summary.config, source.events
     keys = [k for k in _SETTINGS if release.form != "whole" or not k.startswith("lora.")]
     rows = [[escape(key), code(str(config[key]))] for key in keys if config.get(key) is not None]
+    steps = [s for s in events.steps if s.step <= release.step]
     facts = (
         ("precision", events.fact("precision")),
         ("steps", release.step),
-        ("target tokens seen", sum(s.target_tokens for s in events.steps)),
-        ("time in steps", source.summary.seconds),
+        ("target tokens seen", sum(s.target_tokens for s in steps)),
+        ("time in steps", sum(s.seconds for s in steps)),
     )
     for name, value in facts:
         shown = "not measured" if not value else str(value)
@@ -162,6 +163,11 @@ def _training(release: Release, source: PageSource) -> str:
         rows.append([name, escape(shown)])
     template = str(source.data.get("template") or "")
     note = f"\nRows were rendered with this template:\n\n{fence(template, 'text')}" * bool(template)
+    if fork := resumed_from(source.environment):
+        note = (
+            f"\nSteps 1 to {fork[1]} were those of run {code(fork[0])}; tokens and time are of the "
+            f"later steps alone.\n{note}"
+        )
     return f"## Training\n\n{table(['setting', 'value'], rows)}{note}"
 
 

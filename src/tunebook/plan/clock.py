@@ -123,7 +123,7 @@ def count_work(recipe: Recipe, horizon: Horizon, prepared: Prepared, canary_ever
         canary_tokens, canary_targets = int(lengths[first].sum()), int(counts[first].sum())
     # Once before step 1, too.
     times = 1 + times_due(horizon, recipe.evaluate.every)
-    canaries = horizon.total_steps // canary_every
+    canaries = math.ceil(horizon.total_steps / canary_every)  # after the last step, too
     return Work(
         tokens=epochs * prepared.train.tokens_per_epoch,
         target_tokens=epochs * prepared.train.target_tokens_per_epoch,

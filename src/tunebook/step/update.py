@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from tunebook.data.batches import MicroBatch
+from tunebook.errors import first_line
 from tunebook.models.load import LoadedModel
 from tunebook.records import ExampleLoss
 from tunebook.step.forward import Scorer, sum_per_example, targets_per_example, token_losses
@@ -145,7 +146,7 @@ def back_propagate(
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
         if reason:  # outside of the block above, or its error would keep the activations alive
             raise StepOutOfMemory(step, batch.example_ids, len(batch.ids), reason)
     return losses

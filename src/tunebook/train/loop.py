@@ -72,7 +72,8 @@ def training_steps(training: Training, first_step: int) -> Iterator[StepRecord]:
             training.loaded.merger.merge(step)
             training.optimization.begin_anew(recipe.relora.reset_optimizer)
         canary_loss = None
-        if training.canary and step % canary_every == 0:
+        due = step % canary_every == 0 or step == horizon.total_steps
+        if training.canary and due:
             scored = score_examples(
                 training.loaded, training.scorer, training.canary, training.team
             )
@@ -81,7 +82,10 @@ def training_steps(training: Training, first_step: int) -> Iterator[StepRecord]:
 
 
 def canary_interval(n_parameters: int) -> int:
-    """Give how many steps apart the canary is scored, for a model of so many parameters."""
+    """Give how many steps apart the canary is scored, for a model of so many parameters.
+
+    It is scored after the last step, too: the loss of the final weights is what a release compares.
+    """
     return 1 if n_parameters < _SMALL_MODEL_PARAMETERS else _CANARY_EVERY_ON_LARGE
 
 

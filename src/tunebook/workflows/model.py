@@ -57,7 +57,9 @@ def build_model(
     )
     # Its tokenizer is saved with the weights: a checkpoint's folder will be gone by then.
     loaded = replace(loaded, folder=codec.folder)
-    loaded = grow_vocabulary(loaded, codec.added_ids, recipe.seed)
+    grown = grow_vocabulary(loaded, codec.added_ids, recipe.seed)
+    # Whole weights of a checkpoint have the rows that this run gave them: nothing to note.
+    loaded = replace(grown, notes=loaded.notes) if checkpoint and whole else grown
     notes = (*loaded.notes, *freeze_modules(loaded.causal, recipe.freeze, codec.added_ids))
     loaded = replace(loaded, notes=notes)
     # Checked before an adapter is added: a fresh one changes nothing, and the check stays plain.

@@ -270,7 +270,7 @@ def _ask_trained(
     rows = loaded.causal.get_input_embeddings().weight.shape[0]
     grown = codec.added_ids and max(codec.added_ids) + 1 == rows
     rounded = _trained_in(subject) == "bf16"
-    return trained, Under(subject.base, rounded, subject.quantization, rows if grown else None)
+    return trained, Under(subject.base, subject.quantization, rows if grown else None, rounded)
 
 
 def _trained_in(subject: _Subject) -> str:

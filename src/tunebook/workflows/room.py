@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from tunebook.data.prepare import Prepared
+from tunebook.errors import first_line
 from tunebook.plan.batch_shapes import Sizes, full_rows, lengths_of_run, sizes_of_run
 from tunebook.plan.batch_size import (
     Chosen,
@@ -58,7 +59,7 @@ def find_room(
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
         smaller = divisors(batch, at_most=size - 1)
         if setting.recipe.train.micro_batch_size != "auto" or not smaller:
             return Room(planner, chosen, None, (_no_room(setting, size, reason),))

@@ -21,7 +21,7 @@ from types import FrameType
 from tunebook.book.events import EventWriter, cut_torn_lines, next_attempt
 from tunebook.book.liveness import acquire_run
 from tunebook.book.places import RunFolder
-from tunebook.errors import ResumeRefused, RunEnded, StorageError, TunebookError
+from tunebook.errors import ResumeRefused, RunEnded, StorageError, TunebookError, first_line
 
 # How long a rank that broke off waits to be ended for another one's fault.
 _LAST_WORDS_SECONDS = 5.0
@@ -154,8 +154,9 @@ def _train(run: RunFolder, stop: StopRequests, *, many: bool) -> int:
 
 def _bug(events: EventWriter, error: Exception) -> int:
     _log(traceback.format_exc())
-    first = (str(error).strip().splitlines() or [""])[0]
-    text = f"training failed with {type(error).__name__}: {first} (traceback in train.log)"
+    text = (
+        f"training failed with {type(error).__name__}: {first_line(error)} (traceback in train.log)"
+    )
     return _end(events, "failed", text, 1)
 
 

@@ -31,6 +31,7 @@ from tunebook.plan.memory import MemoryPlanner, Setting
 from tunebook.recipe.methods import Lora
 from tunebook.recipe.tree import Recipe
 from tunebook.step.forward import Scorer, token_losses
+from tunebook.workflows.model import build_model
 
 NEW = ["<|knowledge|>", "<|fact|>"]
 V, D, R = 300, 32, 4
@@ -114,6 +115,19 @@ def test_a_model_with_spare_rows_is_not_cut_down_to_its_tokenizer(tiny_model: Pa
     assert same.causal.get_input_embeddings().weight.shape[0] == V + 20
     assert same.notes == ("add_tokens: the model has 320 embeddings, which are enough",)
     assert with_rows_for(llama(tied=True, rows=V + 20), (V, V + 1)).vocab_size == V + 20
+
+
+def test_rows_that_a_run_made_are_no_news_to_its_own_checkpoint(
+    tiny_model: Path, grown: Codec, tmp_path: Path
+) -> None:
+    recipe = Recipe.model_validate(
+        {"name": "a", "model": str(tiny_model), "data": [{"path": "x"}], "add_tokens": NEW}
+        | {"device": "cpu", "precision": "fp32"}
+    )
+    first, _ = build_model(recipe, {}, grown, None, checkpointing=False)
+    save_weights(first, tmp_path / "step-1")
+    again, _ = build_model(recipe, {}, grown, tmp_path / "step-1", checkpointing=False)
+    assert first.notes == again.notes == ()
 
 
 def test_only_the_new_rows_learn_beside_an_adapter() -> None:

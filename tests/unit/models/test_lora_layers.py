@@ -62,6 +62,21 @@ def test_layers_of_a_mixture_of_experts_are_not_its_experts() -> None:
     assert adapted(MIXTRAL, layers="last:1", target_modules=["q_proj"]) == ({2}, R * 2 * D)
 
 
+@pytest.mark.parametrize(
+    ("lora", "said"),
+    [
+        (
+            {"target_modules": ["q_proj", "embed_tokens"], "layers": "last:2"},
+            "'embed_tokens', which is in none of the layers that lora.layers 'last:2' names",
+        ),
+        ({"target_modules": ["q_proj", "c_attn"]}, "'c_attn', which no module of the model is"),
+    ],
+)
+def test_a_name_that_adapts_nothing_is_refused(lora: dict[str, Any], said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        adapted(LLAMA, **lora)
+
+
 @pytest.mark.parametrize(("layers", "shown"), [([0, 6], r"\[0, 6\]"), ("last:7", "'last:7'")])
 def test_a_layer_that_is_not_there_is_refused_with_those_that_are(layers: Any, shown: str) -> None:
     with pytest.raises(ModelError, match=f"`lora.layers` is {shown}.* 6 layers, 0 to 5"):
