@@ -55,11 +55,11 @@ def _load(path: str, name: str, revision: str | None, split: str) -> Any:
         return datasets.load_dataset(name, revision=revision, split=split)
     except ConnectionError as error:
         raise DataError(
-            f"{path}: {start}the hub cannot be reached ({first_line(error).rstrip('.')}); check the network, "
-            "unset HF_HUB_OFFLINE if it is set, or give a file or folder"
+            f"{path}: {start}the hub cannot be reached ({first_line(error).rstrip('.')}); "
+            "check the network, unset HF_HUB_OFFLINE if it is set, or give a file or folder"
         ) from None
     except Exception as error:  # datasets passes on what any of its readers raises
         raise DataError(
-            f"{path}: {start}the hub's data set cannot be read: {first_line(error).rstrip('.')}; check its "
-            "name, revision and split, or set HF_TOKEN if it is private"
+            f"{path}: {start}the hub's data set cannot be read: {first_line(error).rstrip('.')}; "
+            "check its name, revision and split, or set HF_TOKEN if it is private"
         ) from None
