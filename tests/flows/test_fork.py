@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-from test_train_flow import STEPS, start, tunebook, wait_for_step, weights, write_run
+from test_train_flow import weights, write_run
 
 from tunebook.book.events import EventWriter, next_attempt, read_events
 from tunebook.book.places import RunFolder, create_book
-from tunebook.errors import ResumeRefused
+from tunebook.book.summary import summarize
+from tunebook.cli.main import main
+from tunebook.errors import BookError, ResumeRefused, RunEnded, TunebookError
 from tunebook.recipe.load import read_resolved
+from tunebook.records import RunSummary
+from tunebook.workflows import resume as resume_module
 from tunebook.workflows.fork import fork_run
+from tunebook.workflows.resume import resume
 from tunebook.workflows.train import load_recipe, start_run
 from tunebook.workflows.training import run_to_end
 
@@ -32,59 +38,74 @@ def test_a_fork_whose_data_makes_fewer_steps_than_were_taken_never_finishes(
     assert not child.final.exists()
 
 
-def train_here(run: RunFolder) -> None:
-    with EventWriter(run, next_attempt(run)) as events:
-        run_to_end(run, events, lambda: None, lambda: None)
-
-
 @pytest.fixture
 def book(tmp_path: Path) -> Path:
     return create_book(tmp_path / "book")
 
 
 def test_a_changed_run_is_refused_and_its_fork_goes_on_where_it_was(
-    book: Path, tiny_gpt2: Path
+    book: Path,
+    tiny_gpt2: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert tunebook(book, "train", write_run(book, "whole", tiny_gpt2)).returncode == 0
-    path = write_run(book, "parted", tiny_gpt2)
-    process = start(book, "train", path)
-    run = RunFolder(book, "parted")
-    wait_for_step(run, 6, process)
-    process.terminate()
-    process.communicate(timeout=60)
-    assert process.returncode == 143
+    monkeypatch.chdir(book)
+    short: dict[str, Any] = {"evaluate": {"every": 5, "prompts": []}}
+    of_8: dict[str, Any] = {"train": {"max_steps": 8}, **short}
+    faster = {**of_8, "train": {"max_steps": 8, "learning_rate": 2e-3}}
+    whole = start_run(book, load_recipe(write_run(book, "whole", tiny_gpt2, **of_8), (), book))
+    train_here(whole)
+    path = write_run(book, "parted", tiny_gpt2, **of_8)
+    run = start_run(book, load_recipe(path, (), book))
+    with pytest.raises(RunEnded, match="stopped after step 3"):
+        train_here(run, stop_after=3)
 
-    write_run(book, "parted", tiny_gpt2, train={"learning_rate": 2e-3})
-    refused = tunebook(book, "resume", "parted")
-    assert refused.returncode == 2
-    assert "train.learning_rate: 0.001 -> 0.002; put that back, or" in refused.stderr
-    write_run(book, "parted", tiny_gpt2)
+    write_run(book, "parted", tiny_gpt2, **faster)
+    with pytest.raises(BookError, match=r"learning_rate: 0\.001 -> 0\.002; put that back, or"):
+        resume("parted", book=book)
+    write_run(book, "parted", tiny_gpt2, **of_8)
     rows = (book / "rows.json").read_text()
     (book / "rows.json").write_text(rows.replace("blue", "pink"))
-    refused = tunebook(book, "resume", "parted")
-    assert refused.returncode == 2, refused.stderr
-    assert "its data changed since" in refused.stderr
-    assert "Traceback" not in refused.stderr
+    with pytest.raises(TunebookError, match="its data changed since"):
+        train_here(run)
     (book / "rows.json").write_text(rows)
-    assert read_events(run).last_state == "paused"
+    assert read_events(run).last_state in ("paused", "running")
 
-    same = tunebook(book, "resume", "parted", "--fork", "same")
-    assert same.returncode == 0, same.stderr
-    assert weights(RunFolder(book, "same")) == weights(RunFolder(book, "whole"))
+    monkeypatch.setattr(resume_module, "train_run", in_this_process)
+    assert main(["resume", "parted", "--fork", "same"]) == 0
     forked = RunFolder(book, "same")
-    begun: dict[str, int] = read_resolved(forked.resolved_yaml.read_text())[1]["resumed_from"]  # type: ignore[assignment]
+    assert weights(forked) == weights(whole)
+    begun: Any = read_resolved(forked.resolved_yaml.read_text())[1]["resumed_from"]
+    assert (begun["run"], begun["step"]) == ("parted", 3)
     events = read_events(forked)
-    assert [s.step for s in events.steps] == list(range(begun["step"] + 1, STEPS + 1))
-    assert events.validations[0].step == begun["step"]
+    assert [s.step for s in events.steps] == [4, 5, 6, 7, 8]
+    assert events.validations[0].step == 3
 
-    other = tunebook(book, "resume", "parted", "--fork", "other", "train.learning_rate=2e-3")
-    assert other.returncode == 0, other.stderr
-    assert "changed since parted: train.learning_rate: 0.001 -> 0.002" in other.stderr
-    assert weights(RunFolder(book, "other")) != weights(RunFolder(book, "whole"))
-    assert tunebook(book, "resume", "parted").returncode == 0
-    assert weights(run) == weights(RunFolder(book, "whole"))
-    table = json.loads(tunebook(book, "runs", "--json").stdout)
+    other, changed = fork_run(run, "other", ["train.learning_rate=2e-3"])
+    assert changed == {"train.learning_rate": [0.001, 0.002]}
+    train_here(other)
+    assert weights(other) != weights(whole)
+    train_here(run)
+    assert weights(run) == weights(whole)
+    capsys.readouterr()
+    assert main(["runs", "--json"]) == 0
+    table = json.loads(capsys.readouterr().out)
     assert {r["name"]: r["parents"] for r in table if r["name"] in ("same", "parted")} == {
         "same": ["parted"],
         "parted": [],
     }
+
+
+def in_this_process(run: RunFolder, _watch: object) -> RunSummary:
+    train_here(run)
+    return summarize(run)
+
+
+def train_here(run: RunFolder, stop_after: int | None = None) -> None:
+    """Train in this process, which has torch already; stop after a step as a signal would."""
+
+    def stop_code() -> int | None:
+        return 143 if stop_after in [s.step for s in read_events(run).steps] else None
+
+    with EventWriter(run, next_attempt(run)) as events:
+        run_to_end(run, events, stop_code, lambda: None)
