@@ -15,6 +15,8 @@ def command(name: str | None, mermaid: bool, as_json: bool) -> None:
     With RUN, only what it comes from and what came from it. A run stands below the run it extends,
     with what it changes; `tunebook show RUN --settings` says where each value comes from.
     """
+    if mermaid and as_json:
+        raise click.UsageError("--mermaid and --json are two outputs; ask for one of them")
     from tunebook.book.places import find_book
     from tunebook.workflows.lineage import book_lineage
 

@@ -10,8 +10,8 @@ import click
 @click.command("release")
 @click.argument("run")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--adapter", "form", flag_value="adapter", help="An adapter stays one (the default).")
-@click.option("--merged", "form", flag_value="merged", help="Merge an adapter into its base.")
+@click.option("--adapter", is_flag=True, help="An adapter stays one (the default).")
+@click.option("--merged", is_flag=True, help="Merge an adapter into its base.")
 @click.option(
     "--from",
     "weights",
@@ -20,14 +20,18 @@ import click
     help="final (the default), best, step-N.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the release as JSON.")
-def command(run: str, out: Path, form: str | None, weights: str, as_json: bool) -> None:
+def command(run: str, out: Path, adapter: bool, merged: bool, weights: str, as_json: bool) -> None:
     """Write a run's weights into a new folder, verified against the trained model.
 
     The folder has the layout of the Hugging Face Hub, with a model card. It is loaded in a fresh
     process and must give the trained model's log-probabilities, or nothing is left of it.
     """
+    if adapter and merged:
+        raise click.UsageError("--adapter and --merged are two releases; ask for one of them")
     from tunebook.book.places import find_book
     from tunebook.workflows.release import release
+
+    form = "adapter" if adapter else "merged" if merged else None
 
     def say(text: str) -> None:
         click.echo(text, err=True)

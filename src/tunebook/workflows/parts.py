@@ -56,7 +56,8 @@ def train_parts(
         try:
             _train_part(run, loaded, before, watch)
             if loaded.recipe.release_parts and (why := release_part(run, watch)):
-                watch("note", {"text": f"not released, the next part begins all the same: {why}"})
+                rest = ", the next part begins all the same" * (part < parts)
+                watch("note", {"text": f"not released{rest}: {why}"})
                 failed.append(why)
         except RunEnded as ended:
             command = _again(run_file, overrides)

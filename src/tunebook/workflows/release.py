@@ -22,6 +22,7 @@ from tunebook.book.atomic import write_text
 from tunebook.book.checkpoints import (
     checkpoint_step,
     clear_asides,
+    list_checkpoints,
     read_manifest,
     verify_checkpoint,
     writing_folder,
@@ -131,6 +132,17 @@ def release(
 # --- what is asked for --------------------------------------------------------------------------
 
 
+def _no_such_weights(run: RunFolder, weights: str, state: str) -> str:
+    there = [path.name for path in (run.final, run.best) if path.is_dir()]
+    there += [path.name for path in list_checkpoints(run)]
+    if there:
+        way_out = f"there is --from {', '.join(there)}"
+    else:
+        verb = "train" if state == "new" else "resume"
+        way_out = f"`tunebook {verb} {run.name}` trains it"
+    return f"run {run.name} has no {weights} weights (it is {state}); {way_out}"
+
+
 def _refuse_taken(out: Path, replace: bool) -> None:
     if out.is_dir() and (replace or not any(out.iterdir())):
         return
@@ -151,10 +163,7 @@ def _subject(run: RunFolder, weights: str, form: str | None) -> _Subject:
         )
     folder = {"final": run.final, "best": run.best}.get(weights, run.checkpoints / weights)
     if "/" in weights or not folder.is_dir():
-        raise BookError(
-            f"run {run.name} has no {weights} weights (it is {state}); give --from final, best or "
-            "step-N of those that `tunebook show` lists"
-        )
+        raise BookError(_no_such_weights(run, weights, state))
     folder = folder.resolve()
     recipe, environment = read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))
     is_adapter = (folder / ADAPTER_CONFIG).exists()
