@@ -100,6 +100,16 @@ _PLAIN_OF_FORMAT = {
 }
 
 
+def prompt_form(template: str) -> str | None:
+    """Show how a plain template asks one question, `{prompt}`; None for any other template."""
+    wording = _WORDINGS.get(template)
+    if wording is None:
+        return None
+    before, after = wording.without_input
+    end_of_turn = "\n" if wording.many_turns else ""
+    return f"{before}{{prompt}}{end_of_turn}{after}"
+
+
 def choose_renderer(template: str, found_format: str, codec: TextCodec, stage: str) -> Renderer:
     """Choose how examples are written: text as it is, the model's chat template, or a plain one.
 

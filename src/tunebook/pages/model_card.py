@@ -12,6 +12,8 @@ from huggingface_hub import ModelCard, ModelCardData
 from tunebook.book.releases import Release, Verification
 from tunebook.book.run_file import resumed_from, weight_parent
 from tunebook.book.summary import perplexity
+from tunebook.data.chat import ChatRenderer
+from tunebook.data.render import prompt_form
 from tunebook.pages.markdown import code, escape, fence, table
 from tunebook.pages.run_page import PageSource
 from tunebook.records import RunSummary, ValidationRecord
@@ -26,6 +28,15 @@ _SETTINGS = (
     "lora.alpha",
     "lora.dropout",
     "lora.target_modules",
+    "lora.layers",
+    "lora.variant",
+    "quantization.kind",
+    "quantization.double",
+    "relora.merge_every",
+    "relora.warmup_steps",
+    "relora.reset_optimizer",
+    "freeze",
+    "add_tokens",
     "max_seq_len",
     "train_on",
     "packing",
@@ -43,6 +54,12 @@ _SETTINGS = (
     "train.max_grad_norm",
     "seed",
 )
+_SECTIONS_OF = {
+    "lora": ("lora", "qlora", "relora"),
+    "quantization": ("qlora",),
+    "relora": ("relora",),
+}
+"""Which methods a section of the run file is for; the others leave it idle."""
 
 
 def write_card(release: Release, source: PageSource) -> str:
@@ -60,7 +77,7 @@ def write_card(release: Release, source: PageSource) -> str:
     sections = [
         f"# {release.run}\n",
         _in_short(release, source),
-        _use(release, source.summary.config),
+        _use(release, source.summary.config, source.data),
         _training(release, source),
         _data(source.data),
         _results(release, source),
@@ -111,7 +128,7 @@ def _in_short(release: Release, source: PageSource) -> str:
     )
 
 
-def _use(release: Release, config: Mapping[str, Any]) -> str:
+def _use(release: Release, config: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     lines = ["from transformers import AutoModelForCausalLM, AutoTokenizer", ""]
     folder = "FOLDER"
     if release.form == "adapter":
@@ -136,8 +153,18 @@ def _use(release: Release, config: Mapping[str, Any]) -> str:
     else:
         lines.append(f'model = AutoModelForCausalLM.from_pretrained("{folder}")')
     lines.insert(lines.index("") + 1, f'tokenizer = AutoTokenizer.from_pretrained("{folder}")')
+    templates = _templates(data)
+    if templates[:1] == [ChatRenderer.name]:
+        asked = (
+            'ids = tokenizer.apply_chat_template([{"role": "user", "content": "..."}], '
+            'add_generation_prompt=True, return_dict=True, return_tensors="pt")'
+        )
+    else:
+        form = (prompt_form(templates[0]) if templates else None) or "{prompt}"
+        lines.append(f'prompt = {form!r}.replace("{{prompt}}", "...")')
+        asked = 'ids = tokenizer(prompt, return_tensors="pt")'
     lines += [
-        'ids = tokenizer("...", return_tensors="pt", add_special_tokens=False)',
+        asked,
         "print(tokenizer.decode(model.generate(**ids, max_new_tokens=64)[0]))",
     ]
     return "## Use\n\n" + fence("\n".join(lines), "python")
@@ -145,8 +172,11 @@ def _use(release: Release, config: Mapping[str, Any]) -> str:
 
 def _training(release: Release, source: PageSource) -> str:
     config, events = source.summary.config, source.events
-    keys = [k for k in _SETTINGS if release.form != "whole" or not k.startswith("lora.")]
-    rows = [[escape(key), code(str(config[key]))] for key in keys if config.get(key) is not None]
+    method = config.get("method")
+    idle = [f"{section}." for section, of in _SECTIONS_OF.items() if method not in of]
+    keys = [key for key in _SETTINGS if not key.startswith(tuple(idle))]
+    set_keys = [key for key in keys if config.get(key) not in (None, [])]
+    rows = [[escape(key), code(str(config[key]))] for key in set_keys]
     steps = [s for s in events.steps if s.step <= release.step]
     facts = (
         ("precision", events.fact("precision")),
@@ -161,14 +191,31 @@ def _training(release: Release, source: PageSource) -> str:
         if isinstance(value, float):
             shown = format_seconds(value)
         rows.append([name, escape(shown)])
-    template = str(source.data.get("template") or "")
-    note = f"\nRows were rendered with this template:\n\n{fence(template, 'text')}" * bool(template)
+    note = _prompts(source.data)
     if fork := resumed_from(source.environment):
         note = (
             f"\nSteps 1 to {fork[1]} were those of run {code(fork[0])}; tokens and time are of the "
             f"later steps alone.\n{note}"
         )
     return f"## Training\n\n{table(['setting', 'value'], rows)}{note}"
+
+
+def _templates(data: Mapping[str, Any]) -> list[str]:
+    return [name for name in str(data.get("template") or "").split(", ") if name]
+
+
+def _prompts(data: Mapping[str, Any]) -> str:
+    """Show how prompts were written: a model answers well in the form it was trained in."""
+    parts = []
+    for name in _templates(data):
+        form = prompt_form(name)
+        if form is not None:
+            parts.append(f"Template {code(name)} asks like this:\n\n{fence(form, 'text')}")
+        elif name == ChatRenderer.name:
+            parts.append("Prompts were written in the chat template of the tokenizer.\n")
+        else:
+            parts.append(f"Rows were written as {escape(name)}.\n")
+    return "".join(f"\n{part}" for part in parts)
 
 
 def _source_names(data: Mapping[str, Any]) -> list[str]:

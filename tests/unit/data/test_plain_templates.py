@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tunebook.data.render import choose_renderer
+from tunebook.data.render import choose_renderer, prompt_form
 from tunebook.data.tokenize import tokenize
 from tunebook.errors import DataError
 from tunebook.records import Example, Message
@@ -26,6 +26,14 @@ def test_lines_are_a_keyword_with_a_colon_then_the_saying(codec):
 
 def test_chat_names_the_speakers(codec):
     assert parts(codec, "chat", QA) == ("User: hope\nAssistant:", " Wait for it.<|endoftext|>")
+
+
+@pytest.mark.parametrize("template", ["alpaca", "lines", "qa", "chat", "persona", "pgn", "none"])
+def test_the_form_of_a_prompt_is_what_a_question_is_written_in(codec, template):
+    form = prompt_form(template)
+    assert form is not None
+    assert parts(codec, template, QA)[0] == form.replace("{prompt}", "hope")
+    assert prompt_form("model") is None
 
 
 def test_none_puts_nothing_between_prompt_and_answer(codec):
