@@ -14,7 +14,8 @@ from tunebook.cli.main import main
 
 ROWS = 40
 CHECKS_WITHOUT_DATA = (
-    "disk-too-small", "out-of-memory", "token-id-out-of-range", "unsupported-precision"
+    "disk-too-small", "idle-section", "out-of-memory", "token-id-out-of-range",
+    "unsupported-precision",
 )  # fmt: skip
 TOO_LARGE = {
     "architectures": ["LlamaForCausalLM"],

@@ -14,6 +14,7 @@ FINDING_NAMES = (
     "evaluation-dominates",
     "filter-without-effect",
     "first-token-untrained",
+    "idle-section",
     "illegal-label",
     "input-equals-output",
     "literal-special-token",

@@ -90,12 +90,7 @@ def fork_run(run: RunFolder, name: str, overrides: Sequence[str]) -> tuple[RunFo
     changed = changed_settings(trained, recipe)
     _refuse_unfit(run, resolved, environment, changed)
     position = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
-    most = recipe.train.max_steps
-    if most is not None and most < position["step"]:
-        raise BookError(
-            f"a fork of {run.name} goes on from step {position['step']}, after train.max_steps "
-            f"{most}; give train.max_steps=N with more steps"
-        )
+    _refuse_without_steps(run, recipe, position, changed)
     resumed = {
         "run": run.name,
         "step": position["step"],
@@ -109,6 +104,23 @@ def fork_run(run: RunFolder, name: str, overrides: Sequence[str]) -> tuple[RunFo
     start_run(run.book, loaded, {**remarks, "resumed_from": resumed})
     _take_checkpoint(checkpoint, child, _moved(position, recipe, changed))
     return child, resumed["changed"]
+
+
+def _refuse_without_steps(
+    run: RunFolder, recipe: Recipe, position: dict[str, Any], changed: Changes
+) -> None:
+    """Raise BookError when no step is left; other data is held against it by the trainer."""
+    step, most = position["step"], recipe.train.max_steps
+    if most is not None and most <= step:
+        raise BookError(
+            f"a fork of {run.name} goes on from step {step}, and train.max_steps is {most}, so no "
+            "step is left; give train.max_steps=N with more steps"
+        )
+    if step >= position["total_steps"] and not changed:
+        raise BookError(
+            f"run {run.name} has trained all its {step} steps, so a fork of it has none left; give "
+            "train.epochs=N with more epochs, or change what is to be trained on"
+        )
 
 
 def _never_began(child: RunFolder, run: RunFolder) -> bool:

@@ -16,6 +16,7 @@ from tunebook.models.find import find_model
 from tunebook.plan import ends
 from tunebook.plan.checks import (
     answer_not_trained,
+    idle_section,
     illegal_label,
     input_equals_output,
     literal_special_token,
@@ -153,6 +154,15 @@ def test_a_check_that_breaks_off_is_said_and_takes_nothing_with_it(
     assert (found.level, found.evidence["check"]) == ("warn", "truncation")
     assert "broke off with IndexError" in found.message
     assert [f for f in checked.findings if f is not found] == list(whole.findings)
+
+
+def test_settings_of_another_method_are_no_silent_ones(subject_with: SubjectOf) -> None:
+    rows = answers("Yes, that is so.")
+    assert finding(idle_section.check, subject_with(rows, method="lora", lora={"rank": 8})) is None
+    found = finding(idle_section.check, subject_with(rows, lora={"rank": 8}))
+    assert found is not None
+    assert found.message == "`lora` is set, and method full does not read it"
+    assert found.way_out == "say method: lora or qlora or relora, or leave `lora` out"
 
 
 def edit_json(path: Path, **values: Any) -> None:

@@ -119,7 +119,12 @@ def begin(book: Path, file: Path | dict[str, Any], *overrides: str) -> RunFolder
     recipe, _ = read_resolved(run.resolved_yaml.read_text())
     with writing_checkpoint(run, 3) as folder:
         (folder / "model.safetensors").write_bytes(b"weights")
-        state = {"step": 3, "recipe": recipe.model_dump(mode="json"), "best_step": 2}
+        state = {
+            "step": 3,
+            "total_steps": 6,
+            "recipe": recipe.model_dump(mode="json"),
+            "best_step": 2,
+        }
         (folder / "state.json").write_text(json.dumps(state | {"micro_batch_size": 2}))
     return run
 
@@ -234,12 +239,13 @@ def test_a_fork_that_died_while_it_was_made_is_made_again_and_never_begun_anew(
         fork_run(run, "r", ())
 
 
-def test_a_fork_of_fewer_steps_than_were_taken_is_refused(book: Path, file: Path) -> None:
+def test_a_fork_with_no_step_left_is_refused(book: Path, file: Path) -> None:
     run = begin(book, file)
-    with pytest.raises(BookError, match=r"from step 3, after train\.max_steps 2; give "):
-        fork_run(run, "child", ["train.max_steps=2"])
+    for most in (2, 3):
+        with pytest.raises(BookError, match=rf"from step 3, and train\.max_steps is {most}, so no"):
+            fork_run(run, "child", [f"train.max_steps={most}"])
     assert not RunFolder(book, "child").path.exists()
-    fork_run(run, "child", ["train.max_steps=3"])
+    fork_run(run, "child", ["train.max_steps=4"])
 
 
 def test_lineage_knows_a_fork_from_a_run_that_begins_with_a_checkpoint(

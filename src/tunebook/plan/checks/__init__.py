@@ -17,6 +17,7 @@ from tunebook.plan.checks import (
     evaluation_dominates,
     filter_without_effect,
     first_token_untrained,
+    idle_section,
     illegal_label,
     input_equals_output,
     literal_special_token,
@@ -49,6 +50,7 @@ CHECKS: dict[str, Check] = {
     "evaluation-dominates": evaluation_dominates.check,
     "filter-without-effect": filter_without_effect.check,
     "first-token-untrained": first_token_untrained.check,
+    "idle-section": idle_section.check,
     "illegal-label": illegal_label.check,
     "input-equals-output": input_equals_output.check,
     "literal-special-token": literal_special_token.check,
@@ -73,6 +75,7 @@ CHECKS: dict[str, Check] = {
 _OF_MORE_THAN_DATA: dict[str, Callable[[Subject], object | None]] = {
     "disk-too-small": lambda subject: subject.disk,
     "evaluation-dominates": lambda subject: subject.seconds or None,
+    "idle-section": lambda subject: subject.recipe,
     "out-of-memory": lambda subject: subject.memory and subject.memory.device_bytes,
     "random-base": lambda subject: subject.probe,
     "token-id-out-of-range": lambda subject: subject.codec,
