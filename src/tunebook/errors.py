@@ -84,6 +84,12 @@ class LibraryFault(TunebookError):
         return str(self.args[0])
 
 
+class RankOutOfMemory(TunebookError):
+    """A rank beside the first ran out of memory; the supervisor pauses the run for it."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: what the supervisor knows it by
+
+
 class RunEnded(TunebookError):
     """A run ended before its last step; carries the exit code of the way it ended."""
 

@@ -156,7 +156,8 @@ class StepRecord:
 
     `applied` is False when the loss or a gradient was not finite and the update was left out.
     `update_ratio` is |change of the weights| / |weights| and `changed_fraction` the share of
-    weights whose stored value changed, both measured on a fixed sample of the trained weights.
+    weights whose stored value changed, both measured on a fixed sample of the trained weights;
+    the ratio is NaN when any trained weight is no number.
     `grad_norm` is taken before clipping. `canary_loss` is measured after the update.
     """
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import nn
 
+from tunebook.models.layers import find_layers
 from tunebook.models.load import LoadedModel
 from tunebook.step.team import Team
 
@@ -47,7 +48,7 @@ def shard_model(loaded: LoadedModel, team: Team, device: str, precision: str) ->
     for parameter in loaded.causal.parameters():
         parameter.data = parameter.data.float()
     root = _Root(loaded.causal)
-    for layer in layers_of(loaded.causal):
+    for layer in find_layers(loaded.causal)[1]:
         fully_shard(layer, mesh=mesh, mp_policy=policy)
     fully_shard(root, mesh=mesh, mp_policy=policy, reshard_after_forward=False)
     for module in root.modules():
@@ -56,12 +57,6 @@ def shard_model(loaded: LoadedModel, team: Team, device: str, precision: str) ->
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)
     return replace(loaded, root=root)
-
-
-def layers_of(causal: Any) -> list[nn.Module]:
-    """List a model's layers: the longest list of modules that it has."""
-    lists = [list(module) for module in causal.modules() if isinstance(module, nn.ModuleList)]
-    return max(lists, key=len, default=[])
 
 
 def with_root(loaded: LoadedModel, do: Callable[[], T]) -> T:

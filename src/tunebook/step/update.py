@@ -72,7 +72,8 @@ def take_step(
     micro-batches, or micro-batches over the ranks of a team, and every rank gets it. When the loss
     or the gradient norm is not finite the weights stay untouched and `applied` is False. An update
     that makes a weight NaN or infinite, as a broken state of the optimizer does, has a NaN
-    `update_ratio`. Raises StepOutOfMemory when a micro-batch does not fit.
+    `update_ratio`, and so has one left out because a weight is no number.
+    Raises StepOutOfMemory when a micro-batch does not fit.
     """
     optimization.clear_gradients()
     micro_batches = laid_out(loaded, scorer, micro_batches)
@@ -104,8 +105,9 @@ def take_step(
         factor = max_grad_norm / (grad_norm + 1e-6) if clipped else 1.0
         optimization.apply(learning_rate, factor)
         ratio, changed = (float(x) for x in sample.compare(before, sample.take()))
-        if not optimization.weights_are_finite():
-            ratio = math.nan
+    # Here and nowhere later: of sharded weights all ranks must look at once.
+    if not optimization.weights_are_finite():
+        ratio = math.nan
     optimization.clear_gradients()
     return StepResult(
         loss_sum=loss_sum,

@@ -94,11 +94,12 @@ def state_bytes(loaded: LoadedModel, optimization: Optimization) -> int:
     weights = list(loaded.trainable().values())
     if whole:
         weights = [p for n, p in loaded.causal.named_parameters() if "lora_" not in n]
-    states = [v for state in optimization.optimizer.state.values() for v in state.values()]
-    masters = [m for n, m in optimization.masters.items() if m is not optimization.parameters[n]]
-    tensors = [t for t in (*weights, *states, *masters) if torch.is_tensor(t)]
+    # What is rounded on its way to the file is not rounded here.
+    dtype = torch.bfloat16 if optimization.keeps_rounded else None
+    written = sum(p.numel() * (dtype or p.dtype).itemsize for p in weights)
+    states = sum(tensor.nbytes for tensor in optimization.state_on_device().values())
     apart = 0 if loaded.merger is None else loaded.merger.apart_bytes
-    return sum(tensor.nbytes for tensor in tensors) + apart + tokenizer_bytes(loaded.folder)
+    return written + states + apart + tokenizer_bytes(loaded.folder)
 
 
 def read_position(folder: Path) -> Position:

@@ -217,6 +217,7 @@ def build(run: Run, checkpoint: Path | None, checkpointing: bool) -> None:
         "checkpoint": None if checkpoint is None else str(checkpoint),
         "micro_batch_size": run.micro_batch_size,
         "checkpointing": checkpointing,
+        "tokens": tokens_of(run),
     }
     with run.team.together("build", **orders):
         run.loaded, run.scorer = build_model(
@@ -240,6 +241,13 @@ def build(run: Run, checkpoint: Path | None, checkpointing: bool) -> None:
     # What loading takes for a moment is not what training is planned to need.
     run.loading_peak_bytes = peak_bytes(run.loaded.device)
     reset_peak(run.loaded.device)
+
+
+def tokens_of(run: Run) -> list[object]:
+    """Give what a team must agree on before it trains: how texts become tokens, and how many."""
+    train = run.prepared.train
+    counts = [train.rows_per_epoch, train.tokens_per_epoch, train.target_tokens_per_epoch]
+    return [run.codec.fingerprint, run.prepared.validation_hash, *counts]
 
 
 def precision_of(run: Run) -> str:

@@ -25,6 +25,11 @@ def look_at_step(run: Run, record: StepRecord) -> str | None:
     return _skipped(run, record) or _non_finite(run, record)
 
 
+def weights_are_finite(record: StepRecord) -> bool:
+    """Tell whether every trained weight was a number after a step."""
+    return not math.isnan(record.update_ratio or 0.0)
+
+
 def _skipped(run: Run, record: StepRecord) -> str | None:
     verdict = find_skipped_batches(record, _rows_of(run, record.step))
     if verdict is None:
@@ -47,7 +52,7 @@ def _non_finite(run: Run, record: StepRecord) -> str | None:
         return None
     run.non_finite_steps += 1
     ids = ", ".join(e.id for e in record.examples[:8])
-    broken = record.applied and math.isnan(record.update_ratio or 0.0)
+    broken = record.applied and not weights_are_finite(record)
     if broken:
         what = "the update made weights NaN or infinite"
     else:
@@ -68,7 +73,7 @@ def _non_finite(run: Run, record: StepRecord) -> str | None:
     if run.non_finite_steps < limit:
         return None
     kept = "the weights are those of the last finite step"
-    if not run.training.optimization.weights_are_finite():
+    if not weights_are_finite(record):
         kept = "the weights are not finite either, and only earlier checkpoints are good"
     return (
         f"{run.non_finite_steps} steps had a loss or gradient that was not finite, the limit of "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from tunebook.book.plans import read_plan, write_plan
-from tunebook.step.horizon import divisors
+from tunebook.step.horizon import divisors, shared_size
 from tunebook.step.peak import peak_bytes
 from tunebook.step.update import StepOutOfMemory
 
@@ -54,7 +54,12 @@ def take_smaller(run: Run, failed: StepOutOfMemory) -> bool:
 def way_out(run: Run, failed: StepOutOfMemory) -> str:
     """Say in one sentence why a run pauses and what would let it go on."""
     size = run.training.horizon.micro_batch_size
-    smaller = "train.micro_batch_size: auto (it tries smaller ones), " if size > 1 else ""
+    smaller = ""
+    if size > 1 and run.team.alone:
+        smaller = "train.micro_batch_size: auto (it tries smaller ones), "
+    elif size > 1:  # a team tries none
+        batch = run.training.horizon.effective_batch_size
+        smaller = f"train.micro_batch_size: {shared_size(batch, size - 1, run.team.size)}, "
     name = run.run.name
     return (
         f"{_what(run, failed, size)}; free memory and `tunebook resume {name}`, or `tunebook new "
@@ -66,9 +71,12 @@ def way_out(run: Run, failed: StepOutOfMemory) -> str:
 def _what(run: Run, failed: StepOutOfMemory, size: int) -> str:
     more = len(failed.examples) - _SHOWN_IDS
     rows = ", ".join(failed.examples[:_SHOWN_IDS]) + (f" and {more} more" if more > 0 else "")
+    device = str(run.training.loaded.device)
+    if not run.team.alone:
+        device = f"rank {run.team.rank} of {run.team.size} ({device})"
     return (
         f"step {failed.step}: a micro-batch of {size} rows ({failed.tokens:,} tokens: {rows}) ran "
-        f"out of memory on {run.training.loaded.device}"
+        f"out of memory on {device}"
     )
 
 

@@ -24,7 +24,7 @@ import psutil
 from tunebook.book.events import EventWriter, cut_torn_lines, next_attempt, read_events
 from tunebook.book.liveness import acquire_run, trainer_here
 from tunebook.book.places import RunFolder
-from tunebook.errors import TunebookError
+from tunebook.errors import RankOutOfMemory, TunebookError
 
 STOPPED_SECONDS = 30.0
 """A rank that is stopped for so long, while others are not, is given up."""
@@ -173,9 +173,13 @@ def _end(run: RunFolder, ranks: _Ranks, word: str | None) -> int:
     code = int(failure.exitcode)
     if word is None and rank == 0 and code > 0:
         return code  # the trainer has said why
-    state = "paused" if word or code < 0 else "failed"
-    word = word or f"rank {rank} of {ranks.size} {_how(code)}"
-    reason = f"{word}; `tunebook resume {run.name}` goes on from the newest checkpoint"
+    no_memory = code == RankOutOfMemory.exit_code
+    state = "paused" if word or code < 0 or no_memory else "failed"
+    reason = word or f"rank {rank} of {ranks.size} {_how(code)}"
+    reason += f"; `tunebook resume {run.name}` goes on from the newest checkpoint"
+    if isinstance(failure.message, dict) and word is None:  # what the rank has said itself
+        said = str(failure.message["message"]).partition(": ")[2]
+        reason = said if no_memory else f"rank {rank} of {ranks.size}: {said}"
     print(f"{state}: {reason}", file=sys.stderr)
     try:
         with acquire_run(run):

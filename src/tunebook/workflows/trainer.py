@@ -21,7 +21,14 @@ from types import FrameType
 from tunebook.book.events import EventWriter, cut_torn_lines, next_attempt
 from tunebook.book.liveness import acquire_run
 from tunebook.book.places import RunFolder
-from tunebook.errors import ResumeRefused, RunEnded, StorageError, TunebookError, first_line
+from tunebook.errors import (
+    RankOutOfMemory,
+    ResumeRefused,
+    RunEnded,
+    StorageError,
+    TunebookError,
+    first_line,
+)
 
 # How long a rank that broke off waits to be ended for another one's fault.
 _LAST_WORDS_SECONDS = 5.0
@@ -98,6 +105,9 @@ def _follow(run: RunFolder, stop: StopRequests, rank: int) -> int:
 
     try:
         follow(run, stop.exit_code)
+    except RankOutOfMemory as error:
+        print(f"rank {rank}: {error}", file=sys.stderr)
+        return error.exit_code
     except Exception as error:
         if not isinstance(error, TunebookError):
             traceback.print_exc()

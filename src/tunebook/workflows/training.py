@@ -53,7 +53,7 @@ from tunebook.workflows.before import (
     take_up,
     validation_batches_of,
 )
-from tunebook.workflows.findings import look_at_step
+from tunebook.workflows.findings import look_at_step, weights_are_finite
 from tunebook.workflows.out_of_memory import take_smaller, way_out
 from tunebook.workflows.run_data import write_trained
 
@@ -168,7 +168,7 @@ def _after_step(run: Run, record: StepRecord) -> None:
     recipe, horizon = run.recipe, run.training.horizon
     reason = look_at_step(run, record)
     if reason is not None:
-        _stop_by_verdict(run, record.step, reason)
+        _stop_by_verdict(run, record, reason)
     last = record.step == horizon.total_steps
     improved = False
     if last or horizon.due(recipe.evaluate.every, record.step):
@@ -187,11 +187,11 @@ def _after_step(run: Run, record: StepRecord) -> None:
         _rotate(run)
 
 
-def _stop_by_verdict(run: Run, step: int, reason: str) -> None:
+def _stop_by_verdict(run: Run, record: StepRecord, reason: str) -> None:
     # Weights that are no numbers would be the newest checkpoint, in place of the last good one.
-    if run.training.optimization.weights_are_finite():
-        _save(run, step, "stopped by a verdict")
-    run.events.write("state", {"state": "stopped", "reason": reason, "step": step})
+    if weights_are_finite(record):
+        _save(run, record.step, "stopped by a verdict")
+    run.events.write("state", {"state": "stopped", "reason": reason, "step": record.step})
     raise RunEnded(reason, 1)
 
 
