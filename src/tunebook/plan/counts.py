@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from tunebook.models.layers import of_adapter
@@ -46,8 +46,16 @@ def count_parameters(network: Any, causal: Any, *, quantized: bool) -> Parameter
         adapter=sum(p.numel() for n, p in network.named_parameters() if of_adapter(n)),
         groups=dict(groups),
         packed=packed if quantized else None,
-        adapted=sum(m.base_layer.weight.numel() for m in network.modules() if hasattr(m, "lora_A")),
+        adapted=sum(_adapted(m).numel() for m in network.modules() if hasattr(m, "lora_A")),
     )
+
+
+def _adapted(module: Any) -> Tensor:
+    """Give the weight below an adapter; experts have one parameter for all of them."""
+    weight: Tensor = (
+        module.get_param() if hasattr(module, "get_param") else module.base_layer.weight
+    )
+    return weight
 
 
 def adapter_words(network: Any) -> str | None:

@@ -19,6 +19,7 @@ from tunebook.recipe.tree import Lora, Recipe, Train
 from tunebook.step.forward import Scorer
 from tunebook.step.movement import WeightSample
 from tunebook.step.optimization import Optimization
+from tunebook.step.team import ALONE
 from tunebook.step.update import take_step
 from tunebook.train.state import Position, write_state
 
@@ -113,7 +114,9 @@ def test_a_checkpoint_is_a_plain_model_and_leaves_the_run_as_it_was(
     optimization = train(loaded, merge_every=5)
     before = {n: t.clone() for n, t in loaded.network.state_dict().items()}
     wanted = logits(loaded.network)
-    write_state(tmp_path, loaded, optimization, Position(12, 20, 4, 0, "hash", 0, None, None))
+    write_state(
+        tmp_path, loaded, optimization, Position(12, 20, 4, 0, "hash", 0, None, None), ALONE
+    )
     after = loaded.network.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
     elsewhere = AutoModelForCausalLM.from_pretrained(tmp_path)

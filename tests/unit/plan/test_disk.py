@@ -25,6 +25,7 @@ from tunebook.step.forward import Scorer
 from tunebook.step.horizon import Horizon
 from tunebook.step.movement import WeightSample
 from tunebook.step.optimization import Optimization
+from tunebook.step.team import ALONE
 from tunebook.step.update import take_step
 from tunebook.train.state import Position, state_bytes, write_state
 
@@ -85,7 +86,7 @@ def test_a_planned_checkpoint_is_within_1_percent_of_a_written_one(
         seed=0,
         step=1,
     )
-    write_state(tmp_path, loaded, optimization, Position(1, 2, 4, 0, "hash", 0, None, None))
+    write_state(tmp_path, loaded, optimization, Position(1, 2, 4, 0, "hash", 0, None, None), ALONE)
     written = folder_bytes(tmp_path)
     planned = plan_disk(
         tmp_path / "runs" / "run",
