@@ -20,7 +20,7 @@ from tunebook.models.find import find_model
 from tunebook.recipe.tree import Train
 from tunebook.step.forward import token_losses
 from tunebook.step.optimization import Optimization
-from tunebook.step.update import StepResult, take_step
+from tunebook.step.update import StepOutOfMemory, StepResult, take_step
 from tunebook.workflows.train import load_recipe, start_run
 from tunebook.workflows.training import run_to_end
 
@@ -83,10 +83,15 @@ def without_masters(patch: pytest.MonkeyPatch) -> None:
     """Let SGD move the bf16 weights themselves, as `model.to(bfloat16)` and a plain loop do."""
 
     def init(
-        self: Optimization, parameters: Mapping[str, torch.nn.Parameter], train: Train
+        self: Optimization,
+        parameters: Mapping[str, torch.nn.Parameter],
+        train: Train,
+        *,
+        keeps_rounded: bool = False,
     ) -> None:
         self.parameters = dict(parameters)
         self.masters = dict(parameters)
+        self.keeps_rounded = keeps_rounded
         self.optimizer = torch.optim.SGD(self.masters.values(), lr=train.learning_rate)
 
     patch.setattr(Optimization, "__init__", init)
@@ -229,7 +234,7 @@ def skip_the_step(patch: pytest.MonkeyPatch) -> None:
     def caught(*args: Any, **settings: Any) -> StepResult:
         try:
             return whole(*args, **settings)
-        except torch.OutOfMemoryError:
+        except StepOutOfMemory:
             nan = float("nan")
             tokens = sum(int(batch.target.sum()) for batch in args[4])
             return StepResult(nan, tokens, nan, False, False, None, None, ())
@@ -247,7 +252,7 @@ def skip_the_micro_batch(patch: pytest.MonkeyPatch) -> None:
     def caught(*args: Any, **settings: Any) -> StepResult:
         try:
             return whole(*args, **settings)
-        except torch.OutOfMemoryError:
+        except StepOutOfMemory:
             return whole(*args[:4], args[4][:1], **settings)
 
     patch.setattr(loop, "take_step", caught)

@@ -182,7 +182,7 @@ def test_a_signal_saves_and_pauses_and_resume_ends_bit_equal(
     book: Path, tiny_gpt2: Path, number: signal.Signals, code: int
 ) -> None:
     # Of 16 rows a plan makes another micro-batch than a run without one would.
-    train = {"effective_batch_size": 16}
+    train = {"effective_batch_size": 16, "max_steps": 60}
     assert tunebook(book, "train", write_run(book, "whole", tiny_gpt2, train=train)).returncode == 0
     path = write_run(book, "parted", tiny_gpt2, train=train, checkpoint={"every": 1000})
     process = start(book, "train", path)

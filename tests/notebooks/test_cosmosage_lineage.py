@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT
 from tunebook.book.content import weights_hash
 from tunebook.book.events import EventWriter
 from tunebook.book.places import RunFolder
@@ -17,7 +16,7 @@ from tunebook.recipe.load import read_resolved
 from tunebook.workflows.train import load_recipe, start_run
 from tunebook.workflows.training import run_to_end
 
-TWIN = ROOT / "recipes" / "cosmosage" / "twin"
+TWIN = Path(__file__).resolve().parents[2] / "recipes" / "cosmosage" / "twin"
 FILES = ("v1", "v2", "v3", "v3.1", "v3.2")
 SHORT = ("train.max_steps=2", "evaluate.canary=0", "evaluate.prompts=[]", "validation.sample=8")
 

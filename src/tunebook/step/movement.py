@@ -36,14 +36,14 @@ class WeightSample:
     def compare(self, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
         """Give (|change| / |weights|, share of weights whose stored value changed)."""
         change = after - before
-        if change.device.type != "mps":  # squares of weights of 1e30 are beyond fp32
-            before, change = before.double(), change.double()
+        # Squares of weights of 1e30 are beyond fp32, and mps has nothing above it.
+        wide = torch.float32 if change.device.type == "mps" else torch.float64
         sums = torch.stack(
             [
-                change.norm() ** 2,
-                before.norm() ** 2,
-                (change != 0).to(change.dtype).sum(),
-                change.new_tensor(len(change)),
+                torch.linalg.vector_norm(change, dtype=wide) ** 2,
+                torch.linalg.vector_norm(before, dtype=wide) ** 2,
+                change.count_nonzero().to(wide),
+                change.new_tensor(len(change), dtype=wide),
             ]
         )
         moved, weights, changed, n = self._team.add_up(sums)

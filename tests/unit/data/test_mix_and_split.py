@@ -199,7 +199,7 @@ def test_an_epoch_tells_what_it_takes_of_each_source(write, ready):
 def run(monkeypatch, codec, tmp_path):
     """Give a function that calls a verb with the small tokenizer, outside a book."""
     for place in ("data_mix", "data_split"):
-        monkeypatch.setattr(f"tunebook.workflows.{place}.load_tokenizer", lambda model: codec)
+        monkeypatch.setattr(f"tunebook.workflows.{place}.load_tokenizer", lambda *_: codec)
     monkeypatch.chdir(tmp_path)
 
     def call(verb, *arguments: object):
