@@ -91,7 +91,7 @@ def without_masters(patch: pytest.MonkeyPatch) -> None:
     ) -> None:
         self.parameters = dict(parameters)
         self.masters = dict(parameters)
-        self.keeps_rounded = keeps_rounded
+        self.keeps_rounded, self.sharded = keeps_rounded, False
         self.optimizer = torch.optim.SGD(self.masters.values(), lr=train.learning_rate)
 
     patch.setattr(Optimization, "__init__", init)
