@@ -233,6 +233,82 @@ VERDICT_KINDS = ("non_finite", "skipped_batches", "weights_frozen_by_precision")
 """Every finding a detector can make about a run, in snake_case."""
 
 
+# --- scores -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ItemScore:
+    """What one item (question, document, game) scored once; every statistic is made of these.
+
+    `value` is a sum over `n_units` (target tokens, bytes, or 1), None where it is missing.
+    `item_hash` says what exactly was asked; two runs are compared only on equal hashes. `cluster`
+    names what varies as one, such as a game; empty, the item stands alone. `repeat` counts
+    judgements of one item from 0.
+    """
+
+    item_id: str
+    item_hash: str
+    run: str
+    value: float | None
+    n_units: float = 1
+    cluster: str = ""
+    repeat: int = 0
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A score with its 95 % confidence interval, made by `method`.
+
+    `n` counts the items with a score, `missing` the rows without one, `clusters` what varies
+    independently. `interval` is None with fewer than two clusters. `bounds` are the score if all
+    that is missing were the worst and the best possible; None when nothing is missing.
+    """
+
+    score: float | None
+    interval: tuple[float, float] | None
+    n: int
+    missing: int
+    clusters: int
+    examples_hash: str
+    method: Literal["t", "bca", "wilson"]
+    bounds: tuple[float, float] | None = None
+
+
+ComparisonVerdict = Literal["different", "equivalent", "cannot tell"]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two runs on the same items: the first minus the second, and what can be said of it.
+
+    `p` is of the sign-flip permutation test, `p_adjusted` the same after Holm's correction where
+    several pairs are shown (it decides), `p_equivalent` of the two one-sided tests against
+    `margin`. `sd` is of the paired differences per item, clusters taken into account;
+    `detectable` is the difference that `n` items show with 80 % power. `n_needed` accompanies
+    "cannot tell": so many items would decide if the difference stays as it is (None: no number
+    would). `bounds` replace the verdict where too much is missing; `reason` says why.
+    """
+
+    verdict: ComparisonVerdict
+    difference: float
+    interval: tuple[float, float] | None
+    p: float | None
+    n: int
+    n_needed: int | None
+    detectable: float | None
+    margin: float
+    missing_a: int
+    missing_b: int
+    sd: float | None
+    p_equivalent: float | None
+    clusters: int
+    examples_hash: str
+    p_adjusted: float | None = None
+    bounds: tuple[float, float] | None = None
+    reason: str = ""
+
+
 # --- the plan ----------------------------------------------------------------------------------
 
 

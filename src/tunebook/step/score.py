@@ -1,9 +1,4 @@
-"""The held-out loss: token-weighted, with an interval clustered by document.
-
-Source of the interval: the ratio estimator of `S / N` with clusters c (Cochran, Sampling
-Techniques, 1977, section 6.3): u_c = s_c - L n_c, SE = sqrt(C / (C - 1) * sum u_c^2) / N, and the
-t quantile with C - 1 degrees of freedom.
-"""
+"""The held-out loss: token-weighted, with an interval clustered by document."""
 
 from __future__ import annotations
 
@@ -13,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from scipy import stats
 
 from tunebook.data.batches import MicroBatch
 from tunebook.models.load import LoadedModel
 from tunebook.records import ValidationRecord
+from tunebook.statistics.estimate import clustered_interval
 from tunebook.step.forward import Scorer, sum_per_example, targets_per_example, token_losses
 from tunebook.step.share import gather_sums, laid_out, shared_out
 from tunebook.step.team import ALONE, Team
@@ -102,22 +97,3 @@ def validation_record(
             name: sum(line.target_tokens for line in lines) for name, lines in by_source.items()
         },
     )
-
-
-def clustered_interval(
-    clusters: Sequence[tuple[float, int]], confidence: float = 0.95
-) -> tuple[float, float] | None:
-    """Give the confidence interval of sum(s) / sum(n) over clusters (s, n).
-
-    None with fewer than two clusters (there is nothing to estimate from) or a loss that is not
-    finite.
-    """
-    n_clusters = len(clusters)
-    total = sum(count for _, count in clusters)
-    loss = math.fsum(part for part, _ in clusters) / total
-    if n_clusters < 2 or not math.isfinite(loss):
-        return None
-    spread = math.fsum((part - loss * count) ** 2 for part, count in clusters)
-    error = math.sqrt(n_clusters / (n_clusters - 1) * spread) / total
-    half = float(stats.t.ppf(0.5 + confidence / 2, n_clusters - 1)) * error
-    return loss - half, loss + half

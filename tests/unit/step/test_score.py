@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
 import pytest
-from scipy import stats
 
-from tunebook.step.score import ScoredExample, clustered_interval, mean_loss, validation_record
+from tunebook.statistics.estimate import clustered_interval
+from tunebook.step.score import ScoredExample, mean_loss, validation_record
 
 
 def test_the_loss_is_weighted_by_tokens_not_by_examples() -> None:
     scored = [ScoredExample("a", "s", 10.0, 10), ScoredExample("b", "s", 30.0, 5)]
     assert mean_loss(scored) == pytest.approx(40 / 15)
-
-
-def test_with_equal_lengths_the_interval_is_the_t_interval_of_the_mean() -> None:
-    values = [1.0, 2.0, 2.5, 4.0, 0.5]
-    interval = clustered_interval([(value * 8, 8) for value in values])
-    expected = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values))
-    assert interval == pytest.approx(expected)
-
-
-def test_one_document_has_no_interval() -> None:
-    assert clustered_interval([(4.0, 2)]) is None
-
-
-def test_a_loss_that_is_not_finite_has_no_interval() -> None:
-    assert clustered_interval([(math.nan, 2), (1.0, 2)]) is None
 
 
 def test_examples_of_one_document_count_as_one_cluster() -> None:

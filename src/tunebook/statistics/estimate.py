@@ -1,0 +1,167 @@
+"""One run's score with its interval."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from tunebook.errors import UsageError
+from tunebook.records import Estimate, ItemScore
+from tunebook.statistics.items import Array, Item, cluster_sums, collect_items, hash_keys
+
+RESAMPLES = 10_000
+CONFIDENCE = 0.95
+
+
+def ratio_estimate(rows: Iterable[ItemScore], scale: tuple[float, float] | None = None) -> Estimate:
+    """Give sum(value) / sum(n_units) with its clustered interval: losses, bits per byte.
+
+    `scale` has the lowest and highest value a unit can have, for `bounds`.
+    """
+    return _estimate(list(collect_items(rows).values()), "t", scale)
+
+
+def mean_estimate(
+    rows: Iterable[ItemScore],
+    method: Literal["t", "bca"] = "t",
+    scale: tuple[float, float] | None = None,
+    seed: int = 0,
+) -> Estimate:
+    """Give the mean of item means, each item counting once, with its interval.
+
+    `bca` (bias-corrected bootstrap of clusters) suits bounded or heavy-tailed scores; `t` the rest.
+    """
+    items = [per_unit(item) for item in collect_items(rows).values()]
+    return _estimate(items, method, scale, seed)
+
+
+def proportion_estimate(rows: Iterable[ItemScore], seed: int = 0) -> Estimate:
+    """Give the share of items that hold (value 1, else 0) with its interval.
+
+    Wilson's interval for items that stand alone; a bootstrap of whole clusters for others, and
+    Wilson's on the number of clusters where they all agree and a bootstrap would see no spread.
+    """
+    items = [per_unit(item) for item in collect_items(rows).values()]
+    for item in items:
+        if wrong := [value for value in item.values if value not in (0, 1)]:
+            raise UsageError(f"item {item.key[0]} scores {wrong[0]:g}; a share needs 0 or 1")
+    scored = [item for item in items if item.mean is not None]
+    alone = all(not item.cluster and len(item.values) == 1 for item in scored)
+    agree = len({item.mean for item in scored}) < 2
+    return _estimate(items, "wilson" if alone or agree else "bca", (0.0, 1.0), seed)
+
+
+def _estimate(
+    items: Sequence[Item],
+    method: Literal["t", "bca", "wilson"],
+    scale: tuple[float, float] | None,
+    seed: int = 0,
+) -> Estimate:
+    sums, counts = ratio_sums(items)
+    score = math.fsum(sums) / math.fsum(counts)
+    if method == "wilson":
+        interval: tuple[float, float] | None = wilson_interval(score * len(sums), len(sums))
+    elif method == "bca":
+        interval = bootstrap_interval(sums, counts, seed)
+    else:
+        interval = clustered_interval(list(zip(sums, counts, strict=True)))
+    missing = sum(item.missing for item in items)
+    bounds = [
+        math.fsum(item.mean_with(value) for item in items) / math.fsum(i.n_units for i in items)
+        for value in scale or ()
+    ]
+    return Estimate(
+        score=score,
+        interval=interval,
+        n=sum(bool(item.values) for item in items),
+        missing=missing,
+        clusters=len(sums),
+        examples_hash=hash_keys(item.key for item in items),
+        method=method,
+        bounds=(bounds[0], bounds[1]) if missing and bounds else None,
+    )
+
+
+def per_unit(item: Item) -> Item:
+    """Give the item with its values divided by its units, so that it counts as one."""
+    return replace(item, n_units=1, values=[value / item.n_units for value in item.values])
+
+
+def ratio_sums(items: Iterable[Item]) -> tuple[Array, Array]:
+    """Give values and units added up over clusters; UsageError when all items are missing."""
+    scored = [(item, item.mean) for item in items if item.mean is not None]
+    if not scored:
+        raise UsageError("no item has a score, so there is nothing to estimate")
+    means, units = [mean for _, mean in scored], [item.n_units for item, _ in scored]
+    sums, counts = cluster_sums([item for item, _ in scored], means, units)
+    return sums, counts
+
+
+def wilson_interval(held: float, n: int) -> tuple[float, float]:
+    """Give Wilson's score interval (Wilson, 1927) of `held` out of `n`."""
+    found = stats.binomtest(round(held), n).proportion_ci(CONFIDENCE, method="wilson")
+    return float(found.low), float(found.high)
+
+
+def clustered_interval(
+    clusters: Sequence[tuple[float, float]], confidence: float = CONFIDENCE
+) -> tuple[float, float] | None:
+    """Give the confidence interval of sum(s) / sum(n) over clusters (s, n).
+
+    Formula: the ratio estimator (Cochran, Sampling Techniques, 1977, section 6.3): u_c = s_c -
+    L n_c, SE = sqrt(C / (C - 1) * sum u_c^2) / N, and the t quantile with C - 1 degrees of
+    freedom. None with fewer than two clusters or a score that is not finite.
+    """
+    sums, counts = (np.array(column, float) for column in zip(*clusters, strict=True))
+    score = math.fsum(sums) / math.fsum(counts)
+    if len(sums) < 2 or not math.isfinite(score):
+        return None
+    half = float(stats.t.ppf(0.5 + confidence / 2, len(sums) - 1)) * ratio_error(sums, counts)
+    return score - half, score + half
+
+
+def ratio_error(sums: Array, counts: Array) -> float:
+    """Give the standard error of sum(s) / sum(n) over at least two clusters."""
+    n_clusters, total = len(sums), math.fsum(counts)
+    spread = math.fsum((sums - math.fsum(sums) / total * counts) ** 2)
+    return math.sqrt(n_clusters / (n_clusters - 1) * spread) / total
+
+
+def bootstrap_interval(sums: Array, counts: Array, seed: int) -> tuple[float, float] | None:
+    """Give the BCa bootstrap interval (scipy's) of sum(s) / sum(n), whole clusters drawn.
+
+    None with fewer than two clusters. Where the bootstrap has no spread to correct, as with a
+    handful of clusters, the clustered t interval stands in.
+    """
+    if len(sums) < 2:
+        return None
+    score = math.fsum(sums) / math.fsum(counts)
+    if ratio_error(sums, counts) == 0:
+        return score, score
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        found = stats.bootstrap(
+            (sums, counts),
+            lambda s, n, axis: s.sum(axis=axis) / n.sum(axis=axis),
+            paired=True,
+            vectorized=True,
+            n_resamples=RESAMPLES,
+            batch=batch_of(len(sums)),
+            confidence_level=CONFIDENCE,
+            method="BCa",
+            rng=np.random.default_rng(seed),
+        ).confidence_interval
+    if not math.isfinite(found.low) or not math.isfinite(found.high):
+        return clustered_interval(list(zip(sums, counts, strict=True)))
+    return float(found.low), float(found.high)
+
+
+def batch_of(n: int) -> int:
+    """Give how many resamples of n numbers to hold at once: about eight megabytes of them."""
+    return max(1, 1_000_000 // n)
