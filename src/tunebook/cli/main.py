@@ -34,6 +34,7 @@ VERBS: dict[str, str] = {
     "show": "Show one run: result, data, predictions, findings.",
     "lineage": "Show which run comes from which.",
     "diff": "Show what differs between two runs.",
+    "compare": "Compare scores on the same items: different, equivalent or cannot tell.",
     "note": "Add a dated note to runs.",
     "notebook": "Write the notebook's pages again.",
     "release": "Write a run's weights for others, verified against the trained model.",

@@ -1,0 +1,128 @@
+"""Compare scores item by item."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunebook.errors import DataError, UsageError
+from tunebook.records import Comparison, Estimate, ItemScore
+from tunebook.statistics.compare import compare_many
+from tunebook.statistics.estimate import ratio_estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Each subject's own score, and every pair of them, the first minus the second."""
+
+    estimates: dict[str, Estimate]
+    pairs: dict[tuple[str, str], Comparison]
+
+
+def compare_files(paths: Sequence[Path], *, margin: float, shared_only: bool = False) -> Compared:
+    """Compare files of scores; DataError for one that cannot be read or is not as long as others.
+
+    A file is a JSON list of numbers (paired by place), a JSON list of objects with `id` and
+    `score` (paired by id), or the .jsonl of an evaluation. `null` is a missing score.
+    """
+    if len(paths) < 2:
+        raise UsageError("give two or more files of scores, such as a.json b.json")
+    rows: dict[str, list[ItemScore]] = {}
+    for place, path in enumerate(paths, start=1):
+        rows[f"{path} ({place})" if str(path) in rows else str(path)] = read_scores(path)
+    _check_lengths(rows)
+    return compare_rows(rows, margin=margin, shared_only=shared_only)
+
+
+def compare_rows(
+    rows: dict[str, list[ItemScore]], *, margin: float, shared_only: bool = False
+) -> Compared:
+    """Compare every pair of the subjects, p corrected for how many pairs there are."""
+    pairs = compare_many(rows, margin=margin, shared_only=shared_only)
+    return Compared({name: ratio_estimate(lines) for name, lines in rows.items()}, pairs)
+
+
+def read_scores(path: Path) -> list[ItemScore]:
+    """Read a file of scores; DataError names the file and what is wrong with it."""
+    try:
+        text = path.read_text("utf-8")
+        lines = text.splitlines()
+        parsed = (
+            [_parse(line) for line in lines if line.strip()]
+            if path.suffix == ".jsonl"
+            else _parse(text)
+        )
+    except OSError as failure:
+        raise DataError(f"cannot read {path}: {failure.strerror}; give a file of scores") from None
+    except (ValueError, RecursionError) as failure:
+        raise DataError(f"{path} is not JSON of scores: {failure}") from None
+    if not isinstance(parsed, list):
+        raise DataError(f"{path} holds no list; write scores as [71, 64.5, null, ...]")
+    if parsed and path.suffix == ".jsonl" and _is_head(parsed[0]):
+        parsed = parsed[1:]
+    if not parsed:
+        raise DataError(f"{path} holds no scores; write them as [71, 64.5, null, ...]")
+    return [_row(path, place, entry) for place, entry in enumerate(parsed, start=1)]
+
+
+def _parse(text: str) -> Any:
+    def refuse(word: str) -> float:
+        raise ValueError(f"{word} is no score; write a missing one as null")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def _is_head(line: object) -> bool:
+    """Tell the first line of an evaluation, which holds its settings, from its items."""
+    return isinstance(line, dict) and "format_version" in line
+
+
+def _row(path: Path, place: int, entry: object) -> ItemScore:
+    if not isinstance(entry, dict):
+        # A place can stand for an item only among plain numbers: the prefix keeps ids apart.
+        return ItemScore(f"#{place}", "", str(path), _number(path, place, entry))
+    if "item_id" in entry:
+        entry = {"id": entry["item_id"], "score": entry.get("value"), **entry}
+    if not isinstance(entry.get("id"), (str, int)) or "score" not in entry:
+        raise DataError(
+            f'{path}: entry {place} has no id and score; write {{"id": "q1", "score": 71}}'
+        )
+    return ItemScore(
+        item_id=str(entry["id"]),
+        item_hash=str(entry.get("item_hash", "")),
+        run=str(path),
+        value=_number(path, place, entry["score"]),
+        n_units=_number(path, place, entry.get("n_units", 1)) or 0,
+        cluster=str(entry.get("cluster", "")),
+        repeat=int(_number(path, place, entry.get("repeat", 0)) or 0),
+    )
+
+
+def _number(path: Path, place: int, value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        number = float(value) if abs(value) < 1e300 else math.inf
+        if math.isfinite(number):
+            return number
+    shown = json.dumps(value)[:40]
+    raise DataError(f"{path}: score {place} is {shown}, not a number; write a missing one as null")
+
+
+def _check_lengths(rows: dict[str, list[ItemScore]]) -> None:
+    """Refuse plain lists of unequal length: what stands at one place would not be one item."""
+    (first, a), *others = rows.items()
+    for name, b in others:
+        if len(a) != len(b) and _by_place(a) and _by_place(b):
+            raise DataError(
+                f"{first} has {len(a)} scores and {name} has {len(b)}; numbers are paired by their "
+                'place, so write as many, or objects such as {"id": "q1", "score": 71}'
+            )
+
+
+def _by_place(rows: Iterable[ItemScore]) -> bool:
+    return all(row.item_id.startswith("#") for row in rows)

@@ -1,0 +1,117 @@
+"""`tunebook compare --scores`: files of scores made elsewhere, without a book."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tunebook.cli.main import main
+
+
+@pytest.fixture
+def scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[float]]:
+    monkeypatch.chdir(tmp_path)
+    draw = np.random.default_rng(0)
+    base = draw.uniform(0, 90, 110).round()
+    found = {
+        "a": (base + draw.normal(6, 10, 110)).round().tolist(),
+        "b": base.tolist(),
+        "close": (base + draw.normal(0, 2, 110)).tolist(),
+        "noisy": (base + draw.normal(0, 40, 110)).tolist(),
+    }
+    for name, values in found.items():
+        Path(f"{name}.json").write_text(json.dumps(values))
+    return found
+
+
+def compared(capsys: pytest.CaptureFixture[str], *argv: str) -> dict:
+    assert main(["compare", "--scores", *argv, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_each_of_the_three_verdicts_is_given_where_it_is_due(scores, capsys) -> None:
+    found = compared(capsys, "a.json", "b.json")
+    assert found["verdict"] == "different"
+    assert found["difference"] == pytest.approx(np.mean(scores["a"]) - np.mean(scores["b"]))
+    assert found["interval"][0] > 0
+    assert (found["n"], found["n_needed"], found["margin"]) == (110, None, 3)
+    assert compared(capsys, "close.json", "b.json")["verdict"] == "equivalent"
+    found = compared(capsys, "noisy.json", "b.json")
+    assert (found["verdict"], found["n_needed"] > 110) == ("cannot tell", True)
+
+
+def test_identical_scores_are_equivalent(scores, capsys) -> None:
+    found = compared(capsys, "a.json", "a.json")
+    assert (found["verdict"], found["difference"], found["interval"]) == ("equivalent", 0, [0, 0])
+
+
+def test_the_terminal_shows_difference_interval_p_and_power(scores, capsys) -> None:
+    assert main(["compare", "--scores", "a.json", "b.json", "--margin", "20"]) == 0
+    out = capsys.readouterr().out
+    assert "a.json minus b.json\nverdict     different\n" in out
+    assert "the difference is there, and below the margin" in out
+    for word in ("95 % interval", "n 110", "p  ", "80 % of cases; the margin is 20"):
+        assert word in out
+
+
+def test_objects_are_paired_by_id_and_lines_of_an_evaluation_by_what_was_asked(
+    scores, capsys
+) -> None:
+    objects = [{"id": f"q{i}", "score": v} for i, v in enumerate(scores["b"])]
+    Path("ids.json").write_text(json.dumps(objects[::-1]))
+    Path("more.json").write_text(json.dumps([{**o, "score": o["score"] + 9} for o in objects[:99]]))
+    assert main(["compare", "--scores", "ids.json", "more.json"]) == 2
+    assert "99 are shared, 11 are only in the first" in capsys.readouterr().err
+    found = compared(capsys, "ids.json", "more.json", "--shared-only")
+    assert (found["difference"], found["n"]) == (-9, 99)
+    head = json.dumps({"format_version": 1, "settings": {}})
+    for name, hash_ in (("one", "x"), ("two", "x"), ("other", "y")):
+        lines = [
+            json.dumps({"item_id": f"q{i}", "item_hash": hash_, "repeat": 0, "value": v})
+            for i, v in enumerate(scores["a" if name == "one" else "b"])
+        ]
+        Path(f"{name}.jsonl").write_text("\n".join([head, *lines]) + "\n")
+    assert compared(capsys, "one.jsonl", "two.jsonl")["verdict"] == "different"
+    assert main(["compare", "--scores", "one.jsonl", "other.jsonl"]) == 2
+
+
+def test_three_files_give_every_pair_corrected_for_their_number(scores, capsys) -> None:
+    found = compared(capsys, "a.json", "b.json", "close.json")
+    assert [pair["subjects"] for pair in found] == [
+        ["a.json", "b.json"], ["a.json", "close.json"], ["b.json", "close.json"],
+    ]  # fmt: skip
+    assert found[0]["p_adjusted"] == pytest.approx(3 * found[0]["p"], rel=0.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[1, 2]", "a.json has 110 scores and wrong.json has 2"),
+        ("[1, NaN]", "NaN is no score"),
+        ("[]", "holds no scores"),
+        ('[1, "seven"]', 'score 2 is "seven", not a number'),
+        ("[true]", "score 1 is true, not a number"),
+        ("[1" + "0" * 400 + "]", "not a number"),
+        ("{", "is not JSON of scores"),
+        ("[" * 100_000, "is not JSON of scores"),
+        ('{"a": 1}', "holds no list"),
+        ('[{"id": "q"}]', "entry 1 has no id and score"),
+        ('[{"id": "q", "score": 1}, {"id": "q", "score": 2}]', "item q has two rows"),
+    ],
+)
+def test_bad_scores_end_in_one_sentence(scores, capsys, text: str, said: str) -> None:
+    Path("wrong.json").write_text(text)
+    assert main(["compare", "--scores", "a.json", "wrong.json"]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_a_file_that_is_not_there_and_a_lone_file_are_refused(scores, capsys) -> None:
+    assert main(["compare", "--scores", "a.json", "nowhere.json"]) == 2
+    assert "cannot read nowhere.json" in capsys.readouterr().err
+    assert main(["compare", "--scores", "a.json"]) == 2
+    assert "two or more files" in capsys.readouterr().err
