@@ -1,0 +1,138 @@
+"""Many questions to the judge at once: each is asked until it has a score or is missing.
+
+An answer without text scores 0 and costs nothing. A reply without a score is asked again up to
+three times and is then missing: no value, never 0, never left out. A question the endpoint did not
+answer at all, after the client's own repetitions, is missing too; after five of those in a row
+nobody is there, and asking ends with an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from tunebook.evaluate.judge.client import (
+    CUT_OFF,
+    REJECTED,
+    UNANSWERED,
+    Endpoint,
+    JudgeError,
+    Reply,
+)
+from tunebook.evaluate.judge.parse import NoScore, read_score
+from tunebook.evaluate.judge.prompts import Prompt
+from tunebook.evaluate.judge.settings import Judge
+
+ASKED_AGAIN = 3
+_GIVE_UP_AFTER = 5
+_REPLY_KEPT = 2000  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One answer to be scored once."""
+
+    subject: str
+    item_id: str
+    item_hash: str
+    question: str
+    reference: str | None
+    answer: str
+    repeat: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What came of a task: a value of 0..100, or none and the last fault.
+
+    `faults` has the fault of every reply that gave no score, also where a later one did. `asked`
+    counts questions, `requests` what was sent for them. Tokens are None where any reply with a text
+    did not count them.
+    """
+
+    value: float | None
+    fault: str | None = None
+    faults: tuple[str, ...] = ()
+    asked: int = 0
+    requests: int = 0
+    prompt_tokens: int | None = 0
+    completion_tokens: int | None = 0
+    reply: str = ""
+
+    @property
+    def unanswered(self) -> bool:
+        """Tell whether the endpoint never answered, so that a later session may ask again."""
+        return self.fault in UNANSWERED
+
+
+def judge_tasks(
+    tasks: Iterable[Task], judge: Judge, prompt: Prompt, done: Callable[[Task, Judged], None]
+) -> None:
+    """Score tasks, several at a time; `done` is called for each as soon as it is decided.
+
+    Raises JudgeError when the endpoint refuses or is gone; what `done` was told stays true.
+    """
+    asyncio.run(_judge_tasks(tasks, judge, prompt, done))
+
+
+async def _judge_tasks(
+    tasks: Iterable[Task], judge: Judge, prompt: Prompt, done: Callable[[Task, Judged], None]
+) -> None:
+    waiting, unanswered = iter(tasks), 0
+
+    async def work(endpoint: Endpoint) -> None:
+        nonlocal unanswered
+        for task in waiting:  # one iterator for all: each task is taken once
+            judged = await _judge_one(task, endpoint, prompt)
+            done(task, judged)
+            unanswered = unanswered + 1 if judged.unanswered else 0
+            if unanswered >= _GIVE_UP_AFTER:
+                raise JudgeError(
+                    f"{judge.base_url} left {unanswered} questions in a row unanswered (the last: "
+                    f"{judged.fault}{f', {judged.reply}' if judged.reply else ''}); what was "
+                    "scored is kept, and the same command goes on from there"
+                )
+
+    async with Endpoint(judge) as endpoint:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(judge.concurrency):
+                    group.create_task(work(endpoint))
+        except BaseExceptionGroup as group_of:  # several at once when the endpoint goes away
+            raise group_of.exceptions[0] from None
+
+
+async def _judge_one(task: Task, endpoint: Endpoint, prompt: Prompt) -> Judged:
+    if not task.answer.strip():
+        return Judged(0.0)
+    text = prompt.fill(task.question, task.reference, task.answer)
+    replies: list[Reply] = []
+    faults: list[str] = []
+    value = None
+    while value is None and len(replies) <= ASKED_AGAIN:
+        reply = await endpoint.ask(text)
+        replies.append(reply)
+        try:
+            if reply.fault is not None:
+                raise NoScore(reply.fault)
+            value = read_score(reply.text)
+        except NoScore as none:
+            faults.append(str(none))
+            if reply.fault == REJECTED or reply.fault in UNANSWERED:
+                break  # the same again, or repeated by the client already
+    answered = [reply for reply in replies if reply.fault in (None, CUT_OFF)]
+    return Judged(
+        value,
+        fault=faults[-1] if value is None else None,
+        faults=tuple(faults),
+        asked=len(replies),
+        requests=sum(reply.requests for reply in replies),
+        prompt_tokens=_total([reply.prompt_tokens for reply in answered]),
+        completion_tokens=_total([reply.completion_tokens for reply in answered]),
+        reply=replies[-1].text[-_REPLY_KEPT:],
+    )
+
+
+def _total(counts: list[int | None]) -> int | None:
+    return None if None in counts else sum(n for n in counts if n is not None)

@@ -1,0 +1,184 @@
+"""One question to the judge over HTTP; what the endpoint does wrong comes back as a named fault.
+
+The client of `openai` repeats a call after 408, 409, 429, 5xx, a time-out or a lost connection,
+with growing pauses or the pause that `Retry-After` asks for (up to two minutes). Around it stand
+a rate limit that counts repetitions too, a limit on the size and the time of a reply, and what may
+leave this machine: no header but the needed ones, no second host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import openai
+import orjson
+
+from tunebook.errors import TunebookError
+from tunebook.evaluate.judge.settings import Judge
+
+MAX_REPLY_BYTES = 1 << 20
+_MOST_SECONDS = 900.0  # for one question, its repetitions and pauses included
+# The last two the client reads back from its own request.
+_KEPT_HEADERS = {
+    "host",
+    "user-agent",
+    "accept",
+    "accept-encoding",
+    "authorization",
+    "connection",
+    "content-length",
+    "content-type",
+    "x-stainless-raw-response",
+    "x-stainless-retry-count",
+}
+_NO_KEY = "none"
+
+# Faults of the endpoint: nothing was judged, and a later session may ask again.
+RATE_LIMITED = "rate limited"
+SERVER_ERROR = "server error"
+TIMED_OUT = "timed out"
+UNREACHABLE = "unreachable"
+UNANSWERED = frozenset((RATE_LIMITED, SERVER_ERROR, TIMED_OUT, UNREACHABLE))
+# Faults of a reply or of what was asked.
+REJECTED = "request rejected"
+BROKEN_OFF = "reply broken off"
+TOO_LARGE = "reply too large"
+NOT_THE_PROTOCOL = "reply not in the protocol"
+CUT_OFF = "reply cut off at max_tokens"
+
+
+class JudgeError(TunebookError):
+    """The judge cannot be asked; what was scored so far is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came of one question: the text, or a fault with what the endpoint said of it.
+
+    `requests` counts what was sent, repetitions included. Token counts are the endpoint's own.
+    """
+
+    text: str
+    fault: str | None
+    requests: int
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class Endpoint:
+    """Asks one judge; use it as an async context manager, in one event loop."""
+
+    def __init__(self, judge: Judge) -> None:
+        judge.refuse_link_local()
+        self._judge = judge
+        self._key = judge.key()
+        self._next_slot = 0.0
+        stated = {"temperature": judge.temperature, "max_tokens": judge.max_tokens}
+        self._body = {**{k: n for k, n in stated.items() if n is not None}, **judge.extra}
+        self._client = openai.AsyncOpenAI(
+            api_key=self._key or _NO_KEY,
+            base_url=judge.base_url,
+            max_retries=judge.retries,
+            timeout=judge.timeout_seconds,
+            http_client=openai.DefaultAsyncHttpxClient(
+                # The key is bound to its host, so a redirect is an answer like any other.
+                follow_redirects=False,
+                event_hooks={"request": [self._before_sending]},
+            ),
+        )
+
+    async def __aenter__(self) -> Endpoint:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.close()
+
+    async def ask(self, prompt: str) -> Reply:
+        """Ask one question; JudgeError when no question can be answered, as with a wrong key."""
+        await self._wait_for_slot()
+        try:
+            async with asyncio.timeout(_MOST_SECONDS):
+                return await self._ask(prompt)
+        except TimeoutError:
+            return Reply("", TIMED_OUT, self._judge.retries + 1)
+        except openai.APIStatusError as error:
+            return self._status_fault(error)
+        except openai.APITimeoutError:
+            return Reply("", TIMED_OUT, self._judge.retries + 1)
+        except openai.APIConnectionError as error:
+            why = self._hide_key(str(error.__cause__ or error))
+            return Reply(why[:500], UNREACHABLE, self._judge.retries + 1)
+
+    async def _ask(self, prompt: str) -> Reply:
+        async with self._client.chat.completions.with_streaming_response.create(
+            model=self._judge.model,
+            messages=[{"role": "user", "content": prompt}],
+            extra_body=self._body,
+        ) as response:
+            requests = 1 + int(response.http_request.headers.get("x-stainless-retry-count", 0))
+            parts, size = [], 0
+            try:
+                async with asyncio.timeout(self._judge.timeout_seconds):
+                    async for part in response.iter_bytes():
+                        parts.append(part)
+                        size += len(part)
+                        if size > MAX_REPLY_BYTES:
+                            return Reply("", TOO_LARGE, requests)
+            except TimeoutError:
+                return Reply("", TIMED_OUT, requests)
+            except Exception as error:  # httpx's own classes, which openai leaves as they are
+                return Reply(self._hide_key(str(error))[:500], BROKEN_OFF, requests)
+        return self._read(b"".join(parts), requests)
+
+    def _read(self, body: bytes, requests: int) -> Reply:
+        try:
+            found = orjson.loads(body)
+            choice = found["choices"][0]
+            text = choice["message"]["content"] or ""
+            if not isinstance(text, str):
+                raise TypeError
+        except (orjson.JSONDecodeError, KeyError, IndexError, TypeError):
+            shown = self._hide_key(body[:500].decode("utf-8", "replace"))
+            return Reply(shown, NOT_THE_PROTOCOL, requests)
+        usage = found.get("usage")
+        counts = usage if isinstance(usage, dict) else {}
+        tokens = [counts.get(key) for key in ("prompt_tokens", "completion_tokens")]
+        sent, received = (n if isinstance(n, int) and n >= 0 else None for n in tokens)
+        fault = CUT_OFF if choice.get("finish_reason") == "length" else None
+        return Reply(self._hide_key(text), fault, requests, sent, received)
+
+    def _status_fault(self, error: openai.APIStatusError) -> Reply:
+        status = error.status_code
+        said = self._hide_key(" ".join(str(error).split()))[:500]
+        if status in (401, 403, 404) or 300 <= status < 400:
+            way_out = {
+                401: "check the key",
+                403: "check the key",
+                404: "check base_url (it often ends in /v1) and the model's name",
+            }.get(status, "the endpoint points elsewhere; give that address as base_url")
+            raise JudgeError(f"{self._judge.base_url} refuses with {status} ({said}); {way_out}")
+        requests = 1 + int(error.request.headers.get("x-stainless-retry-count", 0))
+        if status == 429:
+            return Reply(said, RATE_LIMITED, requests)
+        return Reply(said, SERVER_ERROR if status >= 500 or status == 408 else REJECTED, requests)
+
+    def _hide_key(self, text: str) -> str:
+        """Take the key out of what an endpoint says back, before anything is written down."""
+        return text.replace(self._key, "[key]") if self._key else text
+
+    async def _before_sending(self, request: Any) -> None:
+        # OPENAI_ORG_ID and its kind, read from the environment, are not for another host to see.
+        for name in set(request.headers) - _KEPT_HEADERS:
+            del request.headers[name]
+        if request.headers.get("x-stainless-retry-count", "0") != "0":
+            await self._wait_for_slot()
+
+    async def _wait_for_slot(self) -> None:
+        if self._judge.rate_per_minute is None:
+            return
+        slot = max(self._next_slot, time.monotonic())
+        self._next_slot = slot + 60 / self._judge.rate_per_minute
+        await asyncio.sleep(slot - time.monotonic())
