@@ -1,4 +1,4 @@
-"""Ask Stockfish, over UCI, for the best move of a position.
+"""Ask Stockfish, over UCI, for the best move of a position, or for a move as an opponent.
 
 One thread, a fixed depth or number of positions, and a hash table that is emptied before every
 question: the same engine gives the same answer, whatever was asked before. The engine is a process
@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ _PLACES = ("/usr/games", "/usr/local/bin", "/opt/homebrew/bin")
 _START_SECONDS = 20.0
 _ANSWER_SECONDS = 600.0
 _HASH_MIB = 16
+_NUMBER_OPTION = re.compile(r"option name (.+) type spin .*\bmin (-?\d+) max (-?\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,16 @@ def find_engine(stated: str | None) -> str:
 
 
 class Engine:
-    """A running engine. Close it, or use it in a `with` statement."""
+    """A running engine. Close it, or use it in a `with` statement.
 
-    def __init__(self, path: str) -> None:
+    `options` are set beside one thread and a small hash table; `ranges` has the lowest and highest
+    value of each option that is a number, as the engine states them.
+    """
+
+    def __init__(self, path: str, options: Mapping[str, int | str] | None = None) -> None:
         self.path = path
         self.name = "an engine without a name"
+        self.ranges: dict[str, tuple[int, int]] = {}
         try:
             self._process = subprocess.Popen(
                 [path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -76,7 +83,7 @@ class Engine:
             raise UsageError(f"{path} cannot be started: {error.strerror or error}") from None
         try:
             with self._time_limit(_START_SECONDS):
-                self._handshake()
+                self._handshake(options or {})
         except BaseException:
             self.close()
             raise
@@ -101,13 +108,7 @@ class Engine:
         """Search a position for its best move."""
         limit = f"nodes {nodes}" if nodes is not None else f"depth {depth}"
         with self._time_limit(_ANSWER_SECONDS):
-            self._say("ucinewgame")
-            self._say("isready")
-            for line in self._lines():
-                if line == "readyok":
-                    break
-            self._say(f"position fen {fen}")
-            self._say(f"go {limit}")
+            self._ask(fen, (), limit)
             last: list[str] = []
             for line in self._lines():
                 words = line.split()
@@ -119,15 +120,37 @@ class Engine:
                     return self._evaluation(words, last, fen)
         raise self._silent()
 
-    def _handshake(self) -> None:
+    def play(self, fen: str, moves: Sequence[str], limit: str) -> str:
+        """Give a move in UCI after `moves` from a position; `limit` as UCI's `go` takes it."""
+        with self._time_limit(_ANSWER_SECONDS):
+            self._ask(fen, moves, limit)
+            for line in self._lines():
+                words = line.split()
+                if words[:1] == ["bestmove"] and len(words) > 1:
+                    return words[1]
+        raise self._silent()
+
+    def _ask(self, fen: str, moves: Sequence[str], limit: str) -> None:
+        """Let it think, its hash table emptied: no answer depends on what was asked before."""
+        self._say("ucinewgame")
+        self._say("isready")
+        for line in self._lines():
+            if line == "readyok":
+                break
+        self._say(f"position fen {fen}" + (f" moves {' '.join(moves)}" if moves else ""))
+        self._say(f"go {limit}")
+
+    def _handshake(self, options: Mapping[str, int | str]) -> None:
         self._say("uci")
         for line in self._lines():
             if line.startswith("id name "):
                 self.name = line.removeprefix("id name ").strip()
+            elif found := _NUMBER_OPTION.match(line):
+                self.ranges[found[1]] = (int(found[2]), int(found[3]))
             elif line == "uciok":
                 break
-        self._say("setoption name Threads value 1")
-        self._say(f"setoption name Hash value {_HASH_MIB}")
+        for name, value in ({"Threads": 1, "Hash": _HASH_MIB} | dict(options)).items():
+            self._say(f"setoption name {name} value {value}")
 
     def _evaluation(self, best: list[str], info: list[str], fen: str) -> Evaluation:
         if len(best) < 2 or best[1] == "(none)" or not info:

@@ -91,6 +91,17 @@ def check_answers(game: Game, asked: Sequence[Asked]) -> None:
             raise illegal_label(board, one.completion) from None
 
 
+def next_move_prompt(game: Game, settings: Chess, *, as_text: bool) -> str:
+    """Ask for the move after a game's last one, worded as training words it.
+
+    `as_text` leaves off where the text of a game goes on, for a model that was trained on text.
+    """
+    moves = number_moves(game, game.san, asks_for_next=True)
+    if as_text:
+        return f"{_header(game, settings, None)}{moves}"
+    return _prompt("next_move", game, settings, moves, len(game.san))
+
+
 def game_text(game: Game, settings: Chess) -> str:
     """Write a game as text to train on: header, moves and result."""
     header = _header(game, settings, None)
