@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from tunebook.data.batches import MicroBatch
-from tunebook.models.generate import generate_greedy
+from tunebook.models.generate import Sampling, generate
 from tunebook.models.load import add_lora, load_model, set_checkpointing
 from tunebook.recipe.tree import Lora, Train
 from tunebook.step.check import choose_scorer
@@ -87,7 +87,9 @@ def run_case(case: dict[str, Any], team: Team) -> dict[str, Any]:
         held_out = [make_batch(99, (6, 9)), make_batch(98, (12,)), make_batch(97, (4, 4))]
         scored = score_examples(loaded, scorer, held_out, team)
         found["scores"] += [[line.id, line.loss_sum, line.target_tokens] for line in scored]
-    answer = with_root(loaded, lambda: generate_greedy(loaded, [5, 6, 7], 6, 0))
+    asked = [(5, 6, 7)]
+    [(_, said)] = with_root(loaded, lambda: list(generate(loaded, asked, Sampling(6), [0])))
+    answer = list(said.ids)
     return found | {"answer": answer}
 
 

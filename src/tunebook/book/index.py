@@ -83,11 +83,13 @@ def _fingerprint(run: RunFolder) -> str:
                 parts.append((entry.name, stat.st_size, stat.st_mtime_ns))
             elif entry.name in _FOLDERS:
                 parts.append((entry.name, 0, 0))
-    with contextlib.suppress(OSError), os.scandir(run.events) as entries:
-        parts.append(("events", 0, 0))
-        for entry in entries:
-            stat = entry.stat()
-            parts.append((f"events/{entry.name}", stat.st_size, stat.st_mtime_ns))
+    for folder, ending in ((run.events, ""), (run.evaluations, ".json")):
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            parts.append((folder.name, 0, 0))
+            for entry in entries:
+                if entry.name.endswith(ending):
+                    stat = entry.stat()
+                    parts.append((f"{folder.name}/{entry.name}", stat.st_size, stat.st_mtime_ns))
     return repr(sorted(parts, key=str))
 
 

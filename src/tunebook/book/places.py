@@ -93,6 +93,11 @@ class RunFolder:
         return self.book / "releases" / self.name
 
     @property
+    def evaluations(self) -> Path:
+        """The folder of evaluations: a file with a line per question asked, and what it came to."""
+        return self.path / "evaluations"
+
+    @property
     def notebook_md(self) -> Path:
         """The run's page."""
         return self.path / "notebook.md"

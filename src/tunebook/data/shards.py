@@ -53,9 +53,27 @@ class Shards:
         part = self.parts[which]
         return part, int(part.numbers[i - self._starts[which]])
 
+    def only(self, numbers: Sequence[int]) -> Shards:
+        """Give the examples of some numbers, in ascending order."""
+        chosen = np.zeros(len(self), dtype=bool)
+        chosen[list(numbers)] = True
+        bounds = zip(self._starts[:-1], self._starts[1:], strict=True)
+        return Shards(
+            [
+                Part(part.name, part.store, part.numbers[chosen[start:stop]])
+                for part, (start, stop) in zip(self.parts, bounds, strict=True)
+            ]
+        )
+
     def source_of(self, i: int) -> str:
         """Give the name of the source that example i is from."""
         return self._find(i)[0].name
+
+    def place_of(self, i: int) -> tuple[str, tuple[int, int, int]]:
+        """Give the source of example i, and its file, row and sub there: see `ROW_FIELDS`."""
+        part, number = self._find(i)
+        row = part.store.rows[number]
+        return part.name, (int(row["file"]), int(row["row"]), int(row["sub"]))
 
     def target_count_of(self, i: int) -> tuple[str, int]:
         """Give the id of example i and how many target tokens it has, reading none of them."""

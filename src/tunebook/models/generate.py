@@ -1,51 +1,184 @@
-"""Let a model answer a prompt."""
+"""Let a model answer prompts, many at a time.
+
+Each prompt has its own random numbers: what is answered depends on its seed, never on which other
+prompts share the batch. A token is drawn by adding exponential noise (the Gumbel-max trick, Gumbel
+1954) to the processed logits and taking the largest, which is exactly a draw from their softmax.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
+from transformers import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopPLogitsWarper,
+)
 
 from tunebook.models.attention import own_attention
 from tunebook.models.load import LoadedModel
 
-GREEDY = "greedy"
+_TOKENS_PER_BATCH = {"cpu": 8192, "mps": 16384, "cuda": 131072}
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are chosen: penalty on repeats, then temperature, then top-p, in this order.
+
+    Temperature 0 takes the most likely token. The penalty counts prompt and answer, as in Keskar
+    et al. 2019 (CTRL); 1 is none.
+    """
+
+    max_new_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """What a model wrote: its tokens without the end token, and whether it came to an end.
+
+    `left_out` counts the oldest tokens of the prompt that the model has no room for.
+    """
+
+    ids: tuple[int, ...]
+    ended: bool
+    left_out: int = 0
+
+
+def end_ids(loaded: LoadedModel, eos_id: int | None) -> list[int]:
+    """Give the tokens that end an answer: the tokenizer's, and those the model itself states."""
+    config = getattr(loaded.causal, "generation_config", None)
+    stated = getattr(config, "eos_token_id", None)
+    own = stated if isinstance(stated, list) else [stated]
+    return list(dict.fromkeys(i for i in (eos_id, *own) if i is not None))
 
 
 @torch.no_grad()
-def generate_greedy(
-    loaded: LoadedModel, prompt_ids: Sequence[int], max_new_tokens: int, eos_id: int | None
-) -> list[int]:
-    """Give the new token ids of the most likely continuation, without the end token.
+def generate(
+    loaded: LoadedModel,
+    prompts: Sequence[Sequence[int]],
+    sampling: Sampling,
+    ends: Sequence[int],
+    seeds: Sequence[int] | None = None,
+) -> Iterator[tuple[int, Continuation]]:
+    """Yield the number of each prompt with its continuation, as batches are done, longest first.
 
-    The model's own attention is used, because flat attention keeps no key/value cache.
+    `seeds` has one for each prompt (None: their numbers). The model's own attention is used,
+    because flat attention keeps no key/value cache; its mode is put back.
     """
     network, causal = loaded.network, loaded.causal
-    context = loaded.context_length or 1 << 30
-    max_new_tokens = min(max_new_tokens, context - 1)
-    room = context - max_new_tokens
-    ids_1T = torch.tensor([list(prompt_ids)[-max(room, 1) :]], device=loaded.device)
     attention = causal.config._attn_implementation
     was_training = network.training
     network.eval()
     causal.set_attn_implementation(own_attention(causal))
     try:
-        out_1T = network.generate(
-            input_ids=ids_1T,
-            attention_mask=torch.ones_like(ids_1T),
-            do_sample=False,
-            num_beams=1,
-            repetition_penalty=1.0,
-            max_new_tokens=max_new_tokens,
-            use_cache=True,
-            eos_token_id=eos_id,
-            pad_token_id=eos_id,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-        )
+        for batch in _batches(loaded, [len(ids) for ids in prompts], sampling):
+            chosen = [prompts[number] for number in batch]
+            drawn = [number if seeds is None else seeds[number] for number in batch]
+            yield from zip(batch, _continue(loaded, chosen, sampling, ends, drawn), strict=True)
     finally:
         causal.set_attn_implementation(attention)
         network.train(was_training)
-    new: list[int] = out_1T[0, ids_1T.shape[1] :].tolist()
-    return new[: new.index(eos_id)] if eos_id in new else new
+
+
+def _batches(
+    loaded: LoadedModel, lengths: Sequence[int], sampling: Sampling
+) -> Iterator[list[int]]:
+    """Put prompts of like length together, the longest first: what does not fit fails at once."""
+    room = _TOKENS_PER_BATCH.get(loaded.device.type, 8192)
+    batch: list[int] = []
+    for number in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        longest = lengths[batch[0] if batch else number] + sampling.max_new_tokens
+        if batch and (len(batch) + 1) * longest > room:
+            yield batch
+            batch = []
+        batch.append(number)
+    if batch:
+        yield batch
+
+
+def _continue(
+    loaded: LoadedModel,
+    prompts: Sequence[Sequence[int]],
+    sampling: Sampling,
+    ends: Sequence[int],
+    seeds: Sequence[int],
+) -> Iterator[Continuation]:
+    context = loaded.context_length or 1 << 30
+    max_new_tokens = min(sampling.max_new_tokens, context - 1)
+    kept = [list(ids)[-(context - max_new_tokens) :] for ids in prompts]
+    width = max(map(len, kept))
+    # Any token will do where nothing is seen; the mask hides it.
+    pad = ends[0] if ends else 0
+    ids_BT = torch.tensor([[pad] * (width - len(ids)) + ids for ids in kept], device=loaded.device)
+    mask_BT = torch.tensor(
+        [[0] * (width - len(ids)) + [1] * len(ids) for ids in kept], device=loaded.device
+    )
+    out_BT = loaded.network.generate(
+        input_ids=ids_BT,
+        attention_mask=mask_BT,
+        logits_processor=_processors(sampling, mask_BT, seeds),
+        do_sample=False,
+        num_beams=1,
+        repetition_penalty=1.0,
+        max_new_tokens=max_new_tokens,
+        use_cache=True,
+        eos_token_id=list(ends) or None,
+        pad_token_id=pad,
+        temperature=None,
+        top_p=None,
+        top_k=None,
+    )
+    for prompt, ids, row in zip(prompts, kept, out_BT[:, width:].tolist(), strict=True):
+        stop = next((place for place, token in enumerate(row) if token in ends), None)
+        yield Continuation(tuple(row[:stop]), stop is not None, len(prompt) - len(ids))
+
+
+def _processors(
+    sampling: Sampling, mask_BT: torch.Tensor, seeds: Sequence[int]
+) -> LogitsProcessorList:
+    found = LogitsProcessorList()
+    if sampling.repetition_penalty != 1:
+        found.append(_Penalty(sampling.repetition_penalty, mask_BT))
+    if sampling.temperature:
+        found.append(TemperatureLogitsWarper(sampling.temperature))
+        if sampling.top_p < 1:
+            found.append(TopPLogitsWarper(sampling.top_p))
+        found.append(_Draw(seeds, mask_BT.device))
+    return found
+
+
+class _Penalty(RepetitionPenaltyLogitsProcessor):
+    """The penalty of transformers, which would also punish the token that a row is padded with."""
+
+    def __init__(self, penalty: float, mask_BT: torch.Tensor) -> None:
+        super().__init__(penalty)
+        self._is_pad_BT = mask_BT == 0
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        ids_BT, width = input_ids.clone(), self._is_pad_BT.shape[1]
+        # The last token of a prompt is always there, and is punished once however often it stands.
+        last_B1 = ids_BT[:, width - 1 : width]
+        ids_BT[:, :width] = torch.where(self._is_pad_BT, last_B1, ids_BT[:, :width])
+        penalized: torch.Tensor = super().__call__(ids_BT, scores)
+        return penalized
+
+
+class _Draw(LogitsProcessor):
+    """Turns taking the largest logit into drawing a token, with a generator for each row."""
+
+    def __init__(self, seeds: Sequence[int], device: torch.device) -> None:
+        self._generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        noise_BV = torch.empty_like(scores, dtype=torch.float32)
+        for row_V, generator in zip(noise_BV, self._generators, strict=True):
+            row_V.exponential_(generator=generator)
+        return scores.float() - noise_BV.log()

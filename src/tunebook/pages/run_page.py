@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from tunebook.book.data_account import read_data
+from tunebook.book.evaluations import read_results
 from tunebook.book.events import Events, read_events
 from tunebook.book.index import run_summaries
 from tunebook.book.lineage import Lineage, build_lineage
@@ -19,6 +20,7 @@ from tunebook.book.predictions import count_outcomes
 from tunebook.book.run_file import config_parent, read_yaml, weight_parent
 from tunebook.book.seal import Seal, read_seal
 from tunebook.book.summary import OVER, bring_to_life, measure, score_all
+from tunebook.pages.evaluations import write_evaluations
 from tunebook.pages.lineage import write_lineage
 from tunebook.pages.markdown import code, escape, fence, table
 from tunebook.pages.run_account import write_account, write_first_batch
@@ -103,6 +105,7 @@ def render_run_page(source: PageSource) -> str:
         write_findings(events, summary, VERDICT_KINDS),
         write_loss(events),
         write_mixture(events, source.data),
+        write_evaluations(read_results(source.run)),
         write_samples(events, summary.model),
         write_account(source.data),
         write_part(source.data, source.environment),

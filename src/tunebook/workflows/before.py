@@ -19,7 +19,7 @@ from tunebook.data.build import Progress, Speaker
 from tunebook.data.prepare import Prepared
 from tunebook.errors import DefectError, PlanRefused, ResumeRefused, RunEnded
 from tunebook.models.find import find_model
-from tunebook.models.generate import generate_greedy
+from tunebook.models.generate import Continuation, Sampling, end_ids, generate
 from tunebook.models.load import LoadedModel, choose_device, choose_precision
 from tunebook.models.skeleton import WeightFiles, load_config
 from tunebook.models.tokenizer import Codec, load_tokenizer
@@ -379,6 +379,11 @@ def validation_batches_of(run: Run, limit: int | None = None) -> list[MicroBatch
 
 
 def answer(run: Run, number: int) -> list[int]:
-    """Let the model answer one of the run's prompts; gives the new tokens."""
-    ids, most = run.prompts[number].ids, run.recipe.evaluate.max_new_tokens
-    return with_root(run.loaded, lambda: generate_greedy(run.loaded, ids, most, run.codec.eos_id))
+    """Let the model give its most likely answer to one of the run's prompts; the new tokens."""
+    ids, greedy = run.prompts[number].ids, Sampling(run.recipe.evaluate.max_new_tokens)
+
+    def ask() -> Continuation:
+        [(_, found)] = generate(run.loaded, [ids], greedy, end_ids(run.loaded, run.codec.eos_id))
+        return found
+
+    return list(with_root(run.loaded, ask).ids)

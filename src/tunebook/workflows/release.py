@@ -22,12 +22,10 @@ from tunebook.book.atomic import write_text
 from tunebook.book.checkpoints import (
     checkpoint_step,
     clear_asides,
-    list_checkpoints,
     read_manifest,
     verify_checkpoint,
     writing_folder,
 )
-from tunebook.book.content import refuse_other_weights, weights_hash
 from tunebook.book.events import Events, read_events
 from tunebook.book.liveness import current_state
 from tunebook.book.places import RunFolder, open_run
@@ -63,6 +61,7 @@ from tunebook.workflows.release_check import (
     refuse_other_loss,
     refuse_other_tokens,
 )
+from tunebook.workflows.weights import base_hash, find_weights
 
 Say = Callable[[str], None]
 Put = Callable[[Path, Path], object]
@@ -114,7 +113,8 @@ def release(
     subject = _subject(run, weights, form)
     say(f"reading {weights} of run {run.name} as it was trained")
     verify_checkpoint(subject.folder)
-    _refuse_other_base(subject, say)
+    if subject.base is not None:
+        base_hash(run, subject.recipe, subject.environment, say)
     _refuse_without_memory(subject)
     source = read_page_source(run, book)
     clear_asides(out.parent, out.name)
@@ -130,17 +130,6 @@ def release(
 
 
 # --- what is asked for --------------------------------------------------------------------------
-
-
-def _no_such_weights(run: RunFolder, weights: str, state: str) -> str:
-    there = [path.name for path in (run.final, run.best) if path.is_dir()]
-    there += [path.name for path in list_checkpoints(run)]
-    if there:
-        way_out = f"there is --from {', '.join(there)}"
-    else:
-        verb = "train" if state == "new" else "resume"
-        way_out = f"`tunebook {verb} {run.name}` trains it"
-    return f"run {run.name} has no {weights} weights (it is {state}); {way_out}"
 
 
 def _refuse_taken(out: Path, replace: bool) -> None:
@@ -161,10 +150,7 @@ def _subject(run: RunFolder, weights: str, form: str | None) -> _Subject:
             f"run {run.name} is being trained; release it when it is done, or "
             f"`tunebook stop {run.name}` lets it save and pause"
         )
-    folder = {"final": run.final, "best": run.best}.get(weights, run.checkpoints / weights)
-    if "/" in weights or not folder.is_dir():
-        raise BookError(_no_such_weights(run, weights, state))
-    folder = folder.resolve()
+    folder = find_weights(run, weights)
     recipe, environment = read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))
     is_adapter = (folder / ADAPTER_CONFIG).exists()
     if form == "adapter" and not is_adapter:
@@ -203,23 +189,6 @@ def _base_name(run: RunFolder, recipe: Recipe, environment: Mapping[str, object]
     with contextlib.suppress(ValueError):
         return folder.resolve().relative_to(runs).parts[0]
     return written.partition(":")[2] if written.startswith("run:") else folder.resolve().name
-
-
-def _refuse_other_base(subject: _Subject, say: Say) -> None:
-    """Raise ParentMismatch where the base under an adapter is not the one it was trained on."""
-    if subject.base is None:
-        return
-    then = _text(subject.environment.get("base_weights"))
-    if then is None:
-        say("the base's content was not written down by this run; its loss alone tells it again")
-        return
-    refuse_other_weights(
-        f"the adapter of run {subject.run.name}",
-        subject.recipe.model,
-        then,
-        weights_hash(subject.base, subject.run.book),
-        f"put back what {subject.recipe.model} held, or train again",
-    )
 
 
 def _refuse_without_memory(subject: _Subject) -> None:

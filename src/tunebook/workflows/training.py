@@ -23,7 +23,6 @@ from tunebook.book.events import EventWriter, read_events
 from tunebook.book.places import RunFolder
 from tunebook.book.plans import read_plan, write_plan
 from tunebook.errors import RunEnded
-from tunebook.models.generate import GREEDY
 from tunebook.models.load import choose_device
 from tunebook.records import Sample, StepRecord, ValidationRecord
 from tunebook.step.peak import peak_bytes
@@ -259,7 +258,7 @@ def _sample(run: Run, step: int) -> None:
                 prompt.text,
                 run.codec.decode(new),
                 prompt.reference,
-                f"{GREEDY}, at most {run.recipe.evaluate.max_new_tokens} tokens",
+                f"greedy, at most {run.recipe.evaluate.max_new_tokens} tokens",
             ),
         )
         run.beat()

@@ -1,0 +1,161 @@
+"""What a run was asked after training, a line per question, and what it came to.
+
+`evaluations/judge-final-3f9a01c2.jsonl` holds the settings in its first line and then a line per
+item asked; the same name with `.json` holds the `Evaluation`. The name has the kind, the weights
+and a hash of the settings: what was measured with others stays beside it, and an evaluation that
+was broken off goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tunebook.book.atomic import storage_errors, write_atomically
+from tunebook.book.codec import dump_json, revive, to_plain, to_record
+from tunebook.book.places import RunFolder
+from tunebook.errors import BookError
+from tunebook.records import Evaluation, ItemScore
+
+FORMAT_VERSION = 1
+
+Row = Mapping[str, Any]
+"""A line of a log: `item_id`, `item_hash`, `repeat`, and what its kind of evaluation adds."""
+
+
+class EvaluationLog:
+    """The lines of one evaluation of one set of weights; append-only.
+
+    `rows` are those written so far, also by processes that were killed.
+    """
+
+    def __init__(self, path: Path, rows: list[dict[str, Any]]) -> None:
+        self.path = path
+        self.rows = rows
+        self._keys = {_key(row) for row in rows}
+
+    def has(self, item_id: str, item_hash: str, repeat: int = 0) -> bool:
+        """Tell whether an item was asked already."""
+        return (item_id, item_hash, repeat) in self._keys
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Append lines, durable when this returns; StorageError when the disk is full."""
+        plain = [to_plain({"repeat": 0, **row}) for row in rows]
+        self._keys.update(map(_key, plain))  # a row without its keys is never written
+        data = b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in plain)
+        with storage_errors(f"write {self.path}", self.path.parent, needs_bytes=len(data)):
+            _append(self.path, data)
+        self.rows.extend(revive(row) for row in plain)
+
+
+@contextmanager
+def open_log(
+    run: RunFolder, kind: str, subject: str, settings: Mapping[str, object]
+) -> Iterator[EvaluationLog]:
+    """Open the log of an evaluation to go on with it, alone.
+
+    Everything that decides the answers belongs into `settings`. Raises BookError when another
+    process has it open, or a line is no JSON.
+    """
+    from filelock import FileLock, Timeout
+
+    path = run.evaluations / f"{kind}-{subject}-{settings_hash(settings)}.jsonl"
+    with storage_errors(f"write {path}", run.path):
+        run.evaluations.mkdir(exist_ok=True)
+        lock = FileLock(path.with_name(f".{path.stem}.lock"), timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise BookError(f"{path} is being written by another process; wait for it") from None
+        try:
+            _cut_torn_line(path)
+            if not path.exists() or not path.stat().st_size:
+                head = {"format_version": FORMAT_VERSION, "kind": kind, "settings": settings}
+                _append(path, dump_json(head))
+        except BaseException:
+            lock.release()
+            raise
+    try:
+        yield EvaluationLog(path, read_log(path))
+    finally:
+        lock.release()
+
+
+def settings_hash(settings: Mapping[str, object]) -> str:
+    """Give eight digits that tell settings from others."""
+    text = orjson.dumps(to_plain(settings), option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(text).hexdigest()[:8]
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Read the lines of a log, its head left out; a torn last line is passed over.
+
+    Raises BookError for a line that is no JSON object.
+    """
+    data = path.read_bytes()
+    rows = []
+    for number, line in enumerate(data[: data.rfind(b"\n") + 1].split(b"\n")[1:-1], start=2):
+        try:
+            row = orjson.loads(line)
+            _key(row)
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            raise BookError(
+                f"{path}:{number}: this line is not an item; restore the file or cut the line"
+            ) from None
+        rows.append(revive(row))
+    return rows
+
+
+def scores_of(rows: Iterable[Row], run: str) -> list[ItemScore]:
+    """Take the score of each line that has one; `value` null is a missing score."""
+    return [to_record(ItemScore, {"run": run, **row}) for row in rows if "value" in row]
+
+
+def write_result(run: RunFolder, log: Path, evaluation: Evaluation) -> Evaluation:
+    """Write down what an evaluation came to, beside its log."""
+    done = replace(
+        evaluation,
+        log=log.name,
+        finished=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    )
+    write_atomically(run.evaluations / f"{log.stem}.json", dump_json(done, indent=True))
+    return done
+
+
+def read_results(run: RunFolder, kind: str | None = None) -> list[Evaluation]:
+    """Read what the evaluations of a run came to, the newest last; broken files are left out."""
+    found = []
+    for path in run.evaluations.glob(f"{kind or '*'}-*.json"):
+        try:
+            found.append(to_record(Evaluation, orjson.loads(path.read_bytes())))
+        except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+            continue
+    return sorted(found, key=lambda one: (one.finished, one.log))
+
+
+def _key(row: Row) -> tuple[str, str, int]:
+    return row["item_id"], row["item_hash"], row["repeat"]
+
+
+def _append(path: Path, data: bytes) -> None:
+    with open(path, "ab") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _cut_torn_line(path: Path) -> None:
+    if not path.exists():
+        return
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole != len(data):
+        os.truncate(path, whole)

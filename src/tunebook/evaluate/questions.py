@@ -1,0 +1,181 @@
+"""What weights are asked: questions from a file, or a run's own held-out examples."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from tunebook.data.codec import TextCodec
+from tunebook.data.detect import detect
+from tunebook.data.examples import Reader
+from tunebook.data.filters import build_filters, chain_of
+from tunebook.data.prepare import Prepared, validation_source
+from tunebook.data.prompts import held_out_prompts
+from tunebook.data.render import Renderer, reference
+from tunebook.data.rows import RawRow, read_rows
+from tunebook.data.sources import locate
+from tunebook.errors import DataError
+from tunebook.recipe.tree import Recipe, Source
+from tunebook.records import Example, Message
+
+_KEYS = ("id", "prompt", "messages", "reference", "group", "tags")
+_ROLES = ("system", "user", "input", "knowledge", "assistant")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A prompt of one or more turns; `reference` is what the data answers, None where unknown.
+
+    `group` is the class of a probe (in, near, out) and `tags` the skills it needs. Questions of
+    one `document` are not independent.
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+    reference: str | None = None
+    group: str = ""
+    tags: tuple[str, ...] = ()
+    document: str = ""
+
+    @property
+    def text(self) -> str:
+        """What is asked, without a template."""
+        return "\n\n".join(message.content for message in self.messages)
+
+    @property
+    def hash(self) -> str:
+        """Hash what is asked and what the data answers."""
+        said = [[m.role, m.content] for m in self.messages]
+        return hashlib.sha256(orjson.dumps([said, self.reference])).hexdigest()[:32]
+
+    def prompt_ids(self, renderer: Renderer) -> list[int]:
+        """Tokenize the question in a template, up to where the answer begins."""
+        if all(message.role == "text" for message in self.messages):
+            return renderer.prompt_ids(self.text)
+        answer = Message("assistant", self.reference or "")
+        return renderer.prompt_ids(Example(self.id, self.id, (*self.messages, answer)))
+
+
+def read_questions(path: str) -> list[Question]:
+    """Read questions from JSON rows of {prompt or messages, reference, group, tags, id}.
+
+    A file without `prompt` and `messages` is read as training data of any format, its last answers
+    being the references. Raises DataError for what is no question, or none.
+    """
+    located = locate(path)
+    first = next(iter(read_rows(located.files[0])), None) if _has_rows(located.files[0]) else None
+    if first is not None and {"prompt", "messages"} & first.values.keys():
+        rows = (row for file in located.files for row in read_rows(file))
+        found = [_question(row) for row in rows]
+    else:
+        source = Source(path=path)
+        reader = Reader(located, detect(located, source), source, "sft")
+        found = [of_example(read.example) for read in reader.examples()]
+    twice = next(iter(_repeated(found)), None)
+    if twice is not None:
+        raise DataError(f"{path}: two questions have the id {twice!r}; give each its own")
+    return found
+
+
+def _has_rows(file: Any) -> bool:
+    return file.kind in ("json", "jsonl", "csv", "tsv", "parquet")
+
+
+def _repeated(questions: Sequence[Question]) -> Iterator[str]:
+    seen = set[str]()
+    for question in questions:
+        if question.id in seen:
+            yield question.id
+        seen.add(question.id)
+
+
+def of_example(example: Example) -> Question:
+    """Ask what an example answers last."""
+    answers = [i for i, m in enumerate(example.messages) if m.role == "assistant"]
+    asked = example.messages[: answers[-1]] if answers else example.messages
+    return Question(example.id, asked, reference(example), document=example.document)
+
+
+def _question(row: RawRow) -> Question:
+    values = row.values
+    unknown = [key for key in values if key not in _KEYS]
+    if unknown:
+        raise DataError(
+            f"{row.place}: a question has no {unknown[0]!r}; it may have {', '.join(_KEYS)}"
+        )
+    if isinstance(values.get("messages"), list):
+        messages = tuple(_message(row, each) for each in _listed(values["messages"]))
+    else:
+        messages = (Message("user", _text(row, "prompt", values.get("prompt"))),)
+    tags = values.get("tags") or []
+    if not isinstance(tags, list):
+        raise DataError(f"{row.place}: `tags` is {tags!r}; write a list of words")
+    stated = values.get("reference")
+    return Question(
+        id=str(values.get("id") or f"{row.file.path.stem}#{row.row}"),
+        messages=messages,
+        reference=None if stated is None else _text(row, "reference", stated),
+        group=str(values.get("group") or ""),
+        tags=tuple(str(tag) for tag in tags),
+    )
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _message(row: RawRow, value: object) -> Message:
+    if not isinstance(value, Mapping) or value.get("role") not in _ROLES:
+        raise DataError(
+            f"{row.place}: a message is {{role, content}} with a role of {', '.join(_ROLES)}, not "
+            f"{value!r}"
+        )
+    return Message(value["role"], _text(row, "content", value.get("content")))
+
+
+def _text(row: RawRow, key: str, value: object) -> str:
+    if not isinstance(value, str) or (key != "reference" and not value.strip()):
+        raise DataError(f"{row.place}: `{key}` is {value!r}; write a text")
+    return value
+
+
+def held_out_questions(
+    recipe: Recipe, prepared: Prepared, codec: TextCodec, n: int | None = None
+) -> list[Question]:
+    """Ask what a run held out: the n rows (None: all) whose content hashes come first.
+
+    Which rows these are depends on what they say alone, so that a run with more data is asked the
+    same where it held out the same. Text is asked to go on after its first tokens. Raises DataError
+    when nothing is held out.
+    """
+    held_out = prepared.validation
+    if held_out is None:
+        raise DataError(
+            "nothing was held out of this run's data, so there is nothing to ask; say --questions"
+        )
+    if recipe.stage == "cpt":
+        found = held_out_prompts(held_out, codec, text=True, n=n or len(held_out))
+        return [
+            Question(f"{held_out.name}-{i}", (Message("text", text),), answer)
+            for i, (_, text, answer) in enumerate(found, start=1)
+        ]
+    order = held_out.contents.argsort(kind="stable")[:n].tolist()
+    wanted: dict[str, set[tuple[int, int, int]]] = {}
+    for number in order:
+        name, place = held_out.place_of(number)
+        wanted.setdefault(name, set()).add(place)
+    sources = {one.name: source for one, source in zip(prepared.built, recipe.data, strict=True)}
+    questions: list[Question] = []
+    for name, places in wanted.items():
+        source = sources.get(name) or validation_source(recipe)
+        located = locate(source.path)
+        chain = chain_of(build_filters(source.filters))
+        for read in Reader(located, detect(located, source), source, recipe.stage).examples():
+            if (read.file, read.row, read.sub) in places:
+                # As it was trained on: rewrites have changed it.
+                questions.append(of_example(chain.run(read.example).example))
+    return questions

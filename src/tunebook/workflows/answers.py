@@ -1,0 +1,75 @@
+"""Answers to questions, kept in the run folder and shared by whatever looks at them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+from tunebook.book.evaluations import EvaluationLog
+from tunebook.data.render import choose_renderer
+from tunebook.evaluate.questions import Question
+from tunebook.models.generate import Sampling, end_ids, generate
+from tunebook.workflows.speakers import Key, Speaker, Trained, ask_each
+
+# What a kill loses is at most so many answers.
+_KEPT_EVERY = 32
+
+
+def answer(
+    trained: Trained,
+    questions: Sequence[Question],
+    sampling: Sampling,
+    *,
+    template: str,
+    data_format: str,
+    repeats: int = 1,
+    seed: int = 0,
+    say: Callable[[str], None] = lambda _text: None,
+) -> dict[str, EvaluationLog]:
+    """Let each of the weights answer each question `repeats` times, where it has not yet.
+
+    Gives a log by name of the weights; a line has `text`, `tokens`, `ended` (False: it was cut at
+    `max_new_tokens`) and `left_out`, the tokens of the prompt there was no room for. Weights that
+    are compared draw with the same seeds.
+    """
+    by_key = {
+        (q.id, q.hash, repeat): (q, _seed(seed, q, repeat))
+        for q in questions
+        for repeat in range(repeats)
+    }
+    renderer = choose_renderer(template, data_format, trained.codec, trained.recipe.stage)
+    settings = {"template": renderer.identity, "sampling": asdict(sampling), "seed": seed}
+
+    def ask(speaker: Speaker, log: EvaluationLog, keys: list[Key]) -> None:
+        say(f"{speaker.subject.label}: {len(keys)} answers to write")
+        prompts = [by_key[key][0].prompt_ids(renderer) for key in keys]
+        seeds = [by_key[key][1] for key in keys]
+        ends = end_ids(speaker.loaded, speaker.codec.eos_id)
+        lines = []
+        for number, found in generate(speaker.loaded, prompts, sampling, ends, seeds):
+            item_id, item_hash, repeat = keys[number]
+            shown = [i for i in found.ids if i not in speaker.codec.special_ids]
+            lines.append(
+                {
+                    "item_id": item_id,
+                    "item_hash": item_hash,
+                    "repeat": repeat,
+                    "text": speaker.codec.decode(shown).strip(),
+                    "tokens": len(found.ids),
+                    "ended": found.ended,
+                    "left_out": found.left_out,
+                }
+            )
+            if len(lines) >= _KEPT_EVERY:
+                log.add(lines)
+                lines = []
+        log.add(lines)
+
+    return ask_each(trained, "answers", settings, list(by_key), ask)
+
+
+def _seed(seed: int, question: Question, repeat: int) -> int:
+    """Draw a seed from what is asked alone: the order of the questions does not matter."""
+    text = f"{seed} {question.hash} {repeat}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "little")

@@ -1,0 +1,213 @@
+"""What `tunebook evaluate` does: the loss of a run's weights and of its base, on the same examples.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tunebook.book.data_account import read_data
+from tunebook.book.evaluations import EvaluationLog, scores_of, write_result
+from tunebook.book.places import open_run
+from tunebook.data.batches import validation_batches
+from tunebook.data.build import build_source
+from tunebook.data.detect import detect
+from tunebook.data.formats import stages_of
+from tunebook.data.prepare import prepare, token_settings
+from tunebook.data.shards import Part, Shards
+from tunebook.data.sources import locate
+from tunebook.errors import DataError
+from tunebook.evaluate.loss import bits_per_byte, by_tag, perplexities, pick_examples
+from tunebook.recipe.tree import Recipe, Source
+from tunebook.records import Comparison, Evaluation
+from tunebook.statistics.compare import compare
+from tunebook.statistics.estimate import ratio_estimate
+from tunebook.step.score import score_examples
+from tunebook.workflows.notebook import build_notebook
+from tunebook.workflows.speakers import BASE, Key, Speaker, Trained, ask_each, open_run_to_ask
+
+MARGIN_NATS = 0.01
+"""Losses per token that differ by less are as good as equal: one percent of perplexity."""
+
+_TOKENS_PER_BATCH = {"cpu": 2048, "mps": 4096, "cuda": 16384}
+_SHOWN_CHARACTERS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """What each of the weights came to, and how those after the first differ from the first."""
+
+    evaluations: tuple[Evaluation, ...]
+    comparisons: Mapping[str, Comparison]
+
+
+@dataclass(frozen=True, slots=True)
+class _Examples:
+    """What is scored; `path` is None for the run's own held-out examples."""
+
+    shards: Shards
+    path: str | None
+    stage: str
+    template: str
+    hash: str
+
+
+def evaluate(
+    name: str,
+    book: Path,
+    *,
+    path: str | None = None,
+    weights: Sequence[str] = (BASE, "final"),
+    device: str | None = None,
+    say: Callable[[str], None] = lambda _text: None,
+) -> Evaluated:
+    """Score what a run held out, or a data file, with each of the weights.
+
+    Raises BookError or UsageError for weights that are not there, DataError for the data.
+    """
+    run = open_run(book, name)
+    trained = open_run_to_ask(run, weights, device=device, say=say)
+    examples = _choose_examples(trained, path, say)
+    numbers = {_key(examples.shards, i): i for i in range(len(examples.shards))}
+    settings = {
+        "data": examples.path or "held out",
+        "examples": examples.hash,
+        "template": examples.template,
+        "window": trained.recipe.max_seq_len,
+        # Windows of a long document do not overlap: each token is scored once.
+        "stride": trained.recipe.max_seq_len,
+    }
+
+    def ask(speaker: Speaker, log: EvaluationLog, keys: list[Key]) -> None:
+        say(f"{speaker.subject.label}: {len(keys)} examples to score")
+        _score(speaker, examples.shards, [numbers[key] for key in keys], log)
+
+    logs = ask_each(trained, "loss", settings, list(numbers), ask)
+    evaluations, comparisons = [], dict[str, Comparison]()
+    first = None
+    for subject in trained.subjects:
+        log = logs[subject.name]
+        rows = scores_of(log.rows, subject.label)
+        details = _details(rows, log.rows)
+        if first is None:
+            first = rows
+        else:
+            comparisons[subject.name] = compare(rows, first, margin=MARGIN_NATS)
+            details |= {"against": trained.subjects[0].name} | {
+                "comparison": asdict(comparisons[subject.name])
+            }
+        found = ratio_estimate(rows)
+        done = Evaluation(
+            kind="loss",
+            subject=subject.name,
+            unit="nats per target token",
+            score=found.score,
+            interval=found.interval,
+            n=found.n,
+            missing=found.missing,
+            examples_hash=examples.hash,
+            settings={"weights": subject.weights, **settings},
+            details=details,
+            log="",
+            finished="",
+        )
+        evaluations.append(write_result(run, log.path, done))
+    build_notebook(book)
+    return Evaluated(tuple(evaluations), comparisons)
+
+
+def _choose_examples(
+    trained: Trained, path: str | None, say: Callable[[str], None]
+) -> _Examples:
+    recipe = trained.recipe
+    cache = trained.run.cache_dir
+    if path is None:
+        prepared = prepare(recipe, trained.codec, cache, say)
+        held_out = prepared.validation
+        if held_out is None or prepared.validation_hash is None:
+            raise DataError(
+                f"run {trained.run.name} held nothing out, so there is nothing to score; say --data "
+                "with a file that it was not trained on"
+            )
+        if prepared.validation_hash != read_data(trained.run).get("validation_hash"):
+            say(
+                "the held-out examples are not those the run was validated on: its data changed "
+                "since, so these scores do not compare with its val_loss"
+            )
+        return _Examples(
+            held_out, None, recipe.stage, prepared.template, prepared.validation_hash
+        )
+    source = Source(path=path)
+    stage = _stage(path, source, recipe)
+    own: dict[str, object] = {"stage": stage, "train_on": None, "overlong": None}
+    if stage != recipe.stage:
+        own["template"] = "auto"
+    settings = token_settings(recipe.model_copy(update=own))
+    built = build_source(source, settings, trained.codec, cache, say)
+    if not len(built.store):
+        raise DataError(f"{path}: no row is left to score; look at it with `tunebook data show`")
+    everything = np.arange(len(built.store), dtype=np.int64)
+    shards = Shards([Part(built.name, built.store, everything)])
+    return _Examples(shards, path, stage, built.renderer.name, shards.hash())
+
+
+def _stage(path: str, source: Source, recipe: Recipe) -> str:
+    """Read a file as the run does where that can be, else as text."""
+    found = detect(locate(path), source).format
+    stages = stages_of(found)
+    return recipe.stage if stages[recipe.stage] else "cpt" if stages["cpt"] else "sft"
+
+
+def _key(shards: Shards, number: int) -> Key:
+    tokens = shards.example(number)
+    said = np.array([tokens.ids, tokens.target], dtype="<i8").tobytes()
+    return tokens.id, hashlib.sha256(said).hexdigest()[:32], 0
+
+
+def _score(
+    speaker: Speaker, shards: Shards, numbers: Sequence[int], log: EvaluationLog
+) -> None:
+    """Score examples of some numbers, and write their lines down batch by batch."""
+    room = _TOKENS_PER_BATCH.get(speaker.loaded.device.type, 2048)
+    chosen = shards.only(numbers)
+    done = 0
+    for batch in validation_batches(chosen, room):
+        lines = []
+        for scored in score_examples(speaker.loaded, speaker.scorer, [batch]):
+            tokens = chosen.example(done)
+            item_id, item_hash, repeat = _key(chosen, done)
+            assert item_id == scored.id
+            lines.append(
+                {
+                    "item_id": item_id,
+                    "item_hash": item_hash,
+                    "repeat": repeat,
+                    "value": scored.loss_sum,
+                    "n_units": scored.target_tokens,
+                    "cluster": tokens.document,
+                    "tags": [scored.source],
+                    "bytes": tokens.scored_bytes,
+                    "text": speaker.codec.decode(tokens.ids)[-_SHOWN_CHARACTERS:],
+                }
+            )
+            done += 1
+        log.add(lines)
+
+
+def _details(rows: Sequence[Any], lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    found = ratio_estimate(rows)
+    in_bytes = bits_per_byte(rows, {line["item_id"]: line["bytes"] for line in lines})
+    return {
+        "perplexity": perplexities(found),
+        "bits_per_byte": None if in_bytes is None else asdict(in_bytes),
+        "documents": found.clusters,
+        "target_tokens": int(sum(row.n_units for row in rows)),
+        "scored_bytes": sum(line["bytes"] for line in lines),
+        "per_source": {tag: asdict(each) for tag, each in by_tag(rows).items()},
+        "examples": pick_examples(lines),
+    }

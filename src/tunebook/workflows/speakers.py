@@ -1,0 +1,157 @@
+"""The weights of a run, loaded one after the other to be scored or to write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tunebook.book.content import verify_weights, weights_hash
+from tunebook.book.evaluations import EvaluationLog, open_log
+from tunebook.book.places import RunFolder
+from tunebook.errors import BookError
+from tunebook.models.export import ADAPTER_CONFIG
+from tunebook.models.load import LoadedModel
+from tunebook.models.tokenizer import Codec, load_tokenizer
+from tunebook.recipe.load import read_resolved
+from tunebook.recipe.tree import Recipe
+from tunebook.step.forward import Scorer
+from tunebook.workflows.model import build_model
+from tunebook.workflows.weights import base_hash, find_weights
+
+BASE = "base"
+
+Key = tuple[str, str, int]
+"""What a line of a log is known by: item id, item hash, repeat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Weights of a run by name: base (what it started from), final, best or step-N.
+
+    `weights` is their content hash; `folder` is None for the base.
+    """
+
+    run: RunFolder
+    name: str
+    weights: str
+    folder: Path | None
+
+    @property
+    def label(self) -> str:
+        """How scores of these weights are told from others': `run_4`, `run_4/base`."""
+        return self.run.name if self.name == "final" else f"{self.run.name}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A run that can be asked: its recipe, its tokenizer, and the weights that are meant."""
+
+    run: RunFolder
+    recipe: Recipe
+    environment: Mapping[str, object]
+    codec: Codec
+    subjects: tuple[Subject, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """Weights that are loaded and ready."""
+
+    subject: Subject
+    loaded: LoadedModel
+    scorer: Scorer
+    codec: Codec
+
+
+def open_run_to_ask(
+    run: RunFolder,
+    names: Sequence[str],
+    *,
+    device: str | None = None,
+    say: Callable[[str], None] = lambda _text: None,
+) -> Trained:
+    """Find the weights that are meant, and refuse what is missing or damaged before any is loaded.
+
+    `device` overrides that of the run. Raises BookError for weights that are not there,
+    CheckpointError for damaged ones, ParentMismatch where the base is another.
+    """
+    if not run.resolved_yaml.exists():
+        raise BookError(f"run {run.name} has no weights yet; `tunebook train {run.name}` makes them")
+    recipe, environment = read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))
+    recipe = recipe.model_copy(update={"device": device or recipe.device, "devices": 1})
+    base = base_hash(run, recipe, environment, say)
+    subjects = []
+    for name in dict.fromkeys(names):
+        if name == BASE:
+            adapter = environment.get("adapter")
+            # What a child of an adapter starts from is the base with that adapter.
+            own = weights_hash(Path(str(adapter)), run.book) if adapter else ""
+            subjects.append(Subject(run, name, base + own, None))
+            continue
+        folder = find_weights(run, name)
+        verify_weights(folder)
+        under = base if (folder / ADAPTER_CONFIG).exists() else ""
+        subjects.append(Subject(run, name, weights_hash(folder, run.book) + under, folder))
+    codec = load_tokenizer(recipe.model, recipe.add_tokens, run.cache_dir)
+    return Trained(run, recipe, environment, codec, tuple(subjects))
+
+
+def ask_each(
+    trained: Trained,
+    kind: str,
+    settings: Mapping[str, object],
+    wanted: Sequence[Key],
+    ask: Callable[[Speaker, EvaluationLog, list[Key]], None],
+) -> dict[str, EvaluationLog]:
+    """Let each of the weights do what its log lacks; gives the logs by name of the weights.
+
+    `ask` adds the lines of the items it is given to the log. Weights that lack nothing are not
+    loaded.
+    """
+    with ExitStack() as stack:
+        logs, lacking = dict[str, EvaluationLog](), dict[str, list[Key]]()
+        for subject in trained.subjects:
+            own = {"weights": subject.weights, "precision": trained.recipe.precision, **settings}
+            log = stack.enter_context(open_log(trained.run, kind, subject.name, own))
+            logs[subject.name] = log
+            lacking[subject.name] = [key for key in wanted if not log.has(*key)]
+        for speaker in speakers(trained, [s for s in trained.subjects if lacking[s.name]]):
+            ask(speaker, logs[speaker.subject.name], lacking[speaker.subject.name])
+    return logs
+
+
+def speakers(trained: Trained, subjects: Sequence[Subject]) -> Iterator[Speaker]:
+    """Load each of the weights in turn; base and adapter share one load, the adapter switched off.
+
+    What was yielded before is not to be used once the next one is asked for.
+    """
+    waiting = list(subjects)
+    tuned = next((one for one in waiting if _is_adapter(one)), None)
+    base = next((one for one in waiting if one.folder is None), None)
+    if tuned is not None and base is not None and not trained.environment.get("adapter"):
+        waiting = [one for one in waiting if one not in (tuned, base)]
+        speaker = _load(trained, tuned)
+        with speaker.loaded.network.disable_adapter():
+            yield replace(speaker, subject=base)
+        yield speaker
+        del speaker
+    for subject in waiting:
+        yield _load(trained, subject)
+
+
+def _is_adapter(subject: Subject) -> bool:
+    return subject.folder is not None and (subject.folder / ADAPTER_CONFIG).exists()
+
+
+def _load(trained: Trained, subject: Subject) -> Speaker:
+    recipe = trained.recipe
+    if recipe.method == "relora":  # its checkpoints hold whole weights with the adapter in them
+        recipe = recipe.model_copy(update={"method": "full"})
+    # The base of an adapter gets a fresh one, which changes nothing.
+    loaded, scorer = build_model(
+        recipe, trained.environment, trained.codec, subject.folder, checkpointing=False
+    )
+    loaded.network.eval()
+    return Speaker(subject, loaded, scorer, trained.codec)

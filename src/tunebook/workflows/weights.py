@@ -1,0 +1,55 @@
+"""Which weights of a run are meant, and whether they are what they were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tunebook.book.checkpoints import list_checkpoints
+from tunebook.book.content import refuse_other_weights, weights_hash
+from tunebook.book.liveness import current_state
+from tunebook.book.places import RunFolder
+from tunebook.errors import BookError
+from tunebook.models.find import find_model
+from tunebook.recipe.tree import Recipe
+
+
+def find_weights(run: RunFolder, weights: str) -> Path:
+    """Find final, best or step-N of a run; BookError says what there is instead."""
+    folder = {"final": run.final, "best": run.best}.get(weights, run.checkpoints / weights)
+    if "/" in weights or not folder.is_dir():
+        raise BookError(_no_such_weights(run, weights, current_state(run)))
+    return folder.resolve()
+
+
+def _no_such_weights(run: RunFolder, weights: str, state: str) -> str:
+    there = [path.name for path in (run.final, run.best) if path.is_dir()]
+    there += [path.name for path in list_checkpoints(run)]
+    if there:
+        way_out = f"there is {', '.join(there)}"
+    else:
+        verb = "train" if state == "new" else "resume"
+        way_out = f"`tunebook {verb} {run.name}` trains it"
+    return f"run {run.name} has no {weights} weights (it is {state}); {way_out}"
+
+
+def base_hash(
+    run: RunFolder, recipe: Recipe, environment: Mapping[str, object], say: Callable[[str], None]
+) -> str:
+    """Give the content hash of the model that a run was trained from.
+
+    Raises ParentMismatch where the model is not the one it was trained on.
+    """
+    now = weights_hash(find_model(recipe.model), run.book)
+    then = environment.get("base_weights")
+    if not isinstance(then, str):
+        say("the base's content was not written down by this run; its loss alone tells it again")
+        return now
+    refuse_other_weights(
+        f"the adapter of run {run.name}" if "lora" in recipe.method else f"run {run.name}",
+        recipe.model,
+        then,
+        now,
+        f"put back what {recipe.model} held, or train again",
+    )
+    return now
