@@ -32,6 +32,8 @@ from tunebook.book.places import RunFolder, create_book  # noqa: E402
 from tunebook.models.find import find_model  # noqa: E402
 
 STOPPED_SECONDS = 3.0
+# How long after the first step of the attempt a rank is struck at most; a run takes longer.
+SPREAD_SECONDS = 15.0
 
 
 def fault(run: RunFolder, draw: random.Random, number: int) -> tuple[str, float]:
@@ -47,7 +49,7 @@ def fault(run: RunFolder, draw: random.Random, number: int) -> tuple[str, float]
         if process.poll() is not None:
             break
         time.sleep(0.05)
-    time.sleep(draw.uniform(0, 1.0))
+    time.sleep(draw.uniform(0, SPREAD_SECONDS))
     rank, found = draw.randrange(2), ranks_of(process)
     struck = time.monotonic()
     if rank in found:
