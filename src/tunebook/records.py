@@ -233,29 +233,17 @@ VERDICT_KINDS = ("non_finite", "skipped_batches", "weights_frozen_by_precision")
 """Every finding a detector can make about a run, in snake_case."""
 
 
-<<<<<<< HEAD
 # --- scores -------------------------------------------------------------------------------------
-=======
-# --- evaluation ---------------------------------------------------------------------------------
->>>>>>> f495b62 (Ask many prompts at once, each with random numbers of its own)
 
 
 @dataclass(frozen=True, slots=True)
 class ItemScore:
-<<<<<<< HEAD
     """What one item (question, document, game) scored once; every statistic is made of these.
 
     `value` is a sum over `n_units` (target tokens, bytes, or 1), None where it is missing.
     `item_hash` says what exactly was asked; two runs are compared only on equal hashes. `cluster`
     names what varies as one, such as a game; empty, the item stands alone. `repeat` counts
     judgements of one item from 0.
-=======
-    """The score of one item under one set of weights; every statistic is made of such rows.
-
-    `value` is a sum over `n_units` (target tokens; 1 where an item counts once), None where it is
-    missing. `item_hash` is of what was asked, so that different questions of the same id never
-    compare. Items of one `cluster` (a document, a game; empty: the item alone) are not independent.
->>>>>>> f495b62 (Ask many prompts at once, each with random numbers of its own)
     """
 
     item_id: str
@@ -269,7 +257,6 @@ class ItemScore:
 
 
 @dataclass(frozen=True, slots=True)
-<<<<<<< HEAD
 class Estimate:
     """A score with its 95 % confidence interval, made by `method`.
 
@@ -278,24 +265,10 @@ class Estimate:
     that is missing were the worst and the best possible; None when nothing is missing.
     """
 
-=======
-class Evaluation:
-    """What an evaluation of one set of weights of a run came to.
-
-    `subject` is base (what the run started from), final, best or step-N; `interval` is the 95 %
-    confidence interval of `score`, None where there is nothing to estimate it from; `log` names the
-    file with a line per item asked. `finished` is a time in UTC.
-    """
-
-    kind: str
-    subject: str
-    unit: str
->>>>>>> f495b62 (Ask many prompts at once, each with random numbers of its own)
     score: float | None
     interval: tuple[float, float] | None
     n: int
     missing: int
-<<<<<<< HEAD
     clusters: int
     examples_hash: str
     method: Literal["t", "bca", "wilson"]
@@ -334,13 +307,32 @@ class Comparison:
     p_adjusted: float | None = None
     bounds: tuple[float, float] | None = None
     reason: str = ""
-=======
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What an evaluation of one set of weights of a run came to.
+
+    `subject` is base (what the run started from), final, best or step-N; `interval` is the 95 %
+    confidence interval of `score`, None where there is nothing to estimate it from; `comparison`
+    is with the weights `against`, on the same items. `log` names the file with a line per item
+    asked; `finished` is a time in UTC.
+    """
+
+    kind: str
+    subject: str
+    unit: str
+    score: float | None
+    interval: tuple[float, float] | None
+    n: int
+    missing: int
     examples_hash: str
     settings: Mapping[str, object]
     details: Mapping[str, object]
-    log: str
-    finished: str
->>>>>>> f495b62 (Ask many prompts at once, each with random numbers of its own)
+    against: str | None = None
+    comparison: Comparison | None = None
+    log: str = ""
+    finished: str = ""
 
 
 # --- the plan ----------------------------------------------------------------------------------

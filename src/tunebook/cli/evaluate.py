@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tunebook.units import format_count, format_number
+from tunebook.units import format_number
 
 if TYPE_CHECKING:
     from tunebook.records import Evaluation
+
+_SHOWN = 80
 
 
 @click.command("evaluate")
@@ -40,52 +42,39 @@ def command(run: str, data: str | None, weights: str, device: str | None, as_jso
     if as_json:
         from tunebook.book.codec import dump_json
 
-        click.echo(dump_json(found.evaluations, indent=True).decode(), nl=False)
+        click.echo(dump_json(found, indent=True).decode(), nl=False)
         return
-    for line in _lines(found.evaluations):
+    for line in _lines(found):
         click.echo(line)
 
 
-def _lines(evaluations: tuple[Evaluation, ...]) -> list[str]:
-    from tunebook.pages.evaluations import interval_text, verdict_text
+def _lines(evaluations: Sequence[Evaluation]) -> Iterator[str]:
+    from tunebook.pages.evaluations import comparison_text, scored_text
 
-    first = evaluations[0]
-    lines = [
-        f"{format_count(first.n)} examples of {format_count(first.details['documents'])} documents, "
-        f"{format_count(first.details['target_tokens'])} target tokens; window and stride "
-        f"{first.settings['window']} tokens; examples {first.examples_hash[:12]}"
-    ]
+    first, last = evaluations[0], dict[str, Any](evaluations[-1].details)
+    yield (
+        f"{first.n:,} examples of {last['documents']:,} documents, {last['target_tokens']:,} "
+        f"target tokens; window and stride {first.settings['window']} tokens; examples "
+        f"{first.examples_hash[:12]}"
+    )
     for one in evaluations:
-        bits = one.details["bits_per_byte"]
-        lines.append(
-            f"{one.subject:<10} loss {_scored(one.score, one.interval)}  perplexity "
-            f"{_scored(**one.details['perplexity'])}"
-            + (f"  bits per byte {_scored(bits['score'], bits['interval'])}" if bits else "")
+        details = dict[str, Any](one.details)
+        yield (
+            f"{one.subject}: loss {scored_text(one.score, one.interval)}, perplexity "
+            f"{scored_text(**details['perplexity'])}"
         )
-    for one in evaluations[1:]:
-        compared = one.details.get("comparison")
-        if compared:
-            lines.append(
-                f"{one.subject} - {one.details['against']}: "
-                f"{format_number(compared['difference'])} ({interval_text(compared['interval'])}), "
-                f"p {format_number(compared['p'])}: {verdict_text(compared)}"
-            )
-    last = evaluations[-1]
-    if len(last.details["per_source"]) > 1:
-        for source, each in last.details["per_source"].items():
-            lines.append(f"{last.subject}, {source}: {_scored(each['score'], each['interval'])}")
-    for kind, examples in last.details["examples"].items():
-        lines += [f"{kind} loss: {_example(each)}" for each in examples[:1] if kind != "random"]
-    return lines
-
-
-def _scored(score: float | None, interval: Any) -> str:
-    from tunebook.pages.evaluations import interval_text
-
-    return f"{format_number(score)} ({interval_text(interval)})"
+        if bits := details["bits_per_byte"]:
+            yield f"  bits per byte {scored_text(bits['score'], bits['interval'])}"
+        if one.comparison is not None:
+            yield f"  loss, {one.subject} - {one.against}: {comparison_text(one.comparison)}"
+    if len(last["per_source"]) > 1:
+        for source, each in last["per_source"].items():
+            yield f"{source}: loss {scored_text(each['score'], each['interval'])}"
+    for kind in ("lowest", "highest"):
+        yield from (f"{kind} loss: {_example(line)}" for line in last["examples"][kind])
 
 
 def _example(line: Mapping[str, Any]) -> str:
     text = " ".join(str(line["text"]).split())
-    shown = text if len(text) <= 100 else f"...{text[-100:]}"
-    return f"{format_number(line['value'] / line['n_units'])} {line['item_id']} {shown!r}"
+    shown = text if len(text) <= _SHOWN else f"...{text[-_SHOWN:]}"
+    return f"{format_number(line['value'] / line['n_units'])}  {line['item_id']}  {shown!r}"

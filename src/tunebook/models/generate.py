@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import torch
 from transformers import (
-    LogitsProcessor,
     LogitsProcessorList,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
@@ -37,7 +36,6 @@ class Sampling:
     temperature: float = 0.0
     top_p: float = 1.0
     repetition_penalty: float = 1.0
-
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +153,11 @@ def _processors(
     return found
 
 
-class _Penalty(RepetitionPenaltyLogitsProcessor):
+class _Penalty:
     """The penalty of transformers, which would also punish the token that a row is padded with."""
 
     def __init__(self, penalty: float, mask_BT: torch.Tensor) -> None:
-        super().__init__(penalty)
+        self._penalize = RepetitionPenaltyLogitsProcessor(penalty)
         self._is_pad_BT = mask_BT == 0
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -167,11 +165,11 @@ class _Penalty(RepetitionPenaltyLogitsProcessor):
         # The last token of a prompt is always there, and is punished once however often it stands.
         last_B1 = ids_BT[:, width - 1 : width]
         ids_BT[:, :width] = torch.where(self._is_pad_BT, last_B1, ids_BT[:, :width])
-        penalized: torch.Tensor = super().__call__(ids_BT, scores)
+        penalized: torch.Tensor = self._penalize(ids_BT, scores)
         return penalized
 
 
-class _Draw(LogitsProcessor):
+class _Draw:
     """Turns taking the largest logit into drawing a token, with a generator for each row."""
 
     def __init__(self, seeds: Sequence[int], device: torch.device) -> None:

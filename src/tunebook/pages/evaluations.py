@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from tunebook.pages.markdown import code, escape, table
-from tunebook.records import Evaluation
+from tunebook.records import Comparison, Evaluation
+from tunebook.statistics.words import verdict_text
 from tunebook.units import format_count, format_number
 
-HEADER = ("evaluation", "weights", "score", "95 % interval", "n", "missing", "difference", "verdict")
+HEADER = (
+    "evaluation",
+    "weights",
+    "score",
+    "95 % interval",
+    "n",
+    "missing",
+    "difference",
+    "verdict",
+)
 
 
 def write_evaluations(evaluations: Sequence[Evaluation]) -> str:
-    """Write the table of evaluations of a run, those with the same settings together."""
+    """Write the table of evaluations of a run."""
     if not evaluations:
         return ""
     rows = [[escape(cell) for cell in evaluation_row(one)] for one in evaluations]
-    right = ("score", "n", "missing", "difference")
+    right = ("score", "n", "missing")
     logs = ", ".join(code(one.log) for one in evaluations)
-    return f"## Evaluations\n\n{table(HEADER, rows, right)}\nLines asked: {logs}.\n"
+    return f"## Evaluations\n\n{table(HEADER, rows, right)}\nItem by item: {logs}.\n"
 
 
 def evaluation_row(one: Evaluation) -> list[str]:
     """Put an evaluation into the cells of `HEADER`."""
-    compared = one.details.get("comparison")
-    against = one.details.get("against")
     difference = verdict = ""
-    if isinstance(compared, Mapping):
-        difference = f"{format_number(compared['difference'])} {interval_text(compared['interval'])}"
-        verdict = f"{verdict_text(compared)} (against {against})"
+    if one.comparison is not None:
+        difference = scored_text(one.comparison.difference, one.comparison.interval)
+        verdict = f"{verdict_text(one.comparison)} (against {one.against})"
     return [
         f"{one.kind} ({one.unit})",
         one.subject,
@@ -37,12 +44,12 @@ def evaluation_row(one: Evaluation) -> list[str]:
         interval_text(one.interval),
         format_count(one.n),
         format_count(one.missing),
-        difference.strip(),
+        difference,
         verdict,
     ]
 
 
-def interval_text(interval: Any) -> str:
+def interval_text(interval: Sequence[float] | None) -> str:
     """Write an interval as `2.31 to 2.48`; unknown is said."""
     if interval is None:
         return "unknown"
@@ -50,10 +57,12 @@ def interval_text(interval: Any) -> str:
     return f"{format_number(low)} to {format_number(high)}"
 
 
-def verdict_text(compared: Mapping[str, Any]) -> str:
-    """Say different, equivalent or cannot tell, and how many items would decide."""
-    if compared["reason"]:
-        return f"{compared['verdict']}: {compared['reason']}"
-    if compared["verdict"] == "cannot tell" and compared["n_needed"]:
-        return f"cannot tell, about {format_count(compared['n_needed'])} items needed"
-    return str(compared["verdict"])
+def scored_text(score: float | None, interval: Sequence[float] | None) -> str:
+    """Write a score with its interval."""
+    return f"{format_number(score)} ({interval_text(interval)})"
+
+
+def comparison_text(found: Comparison) -> str:
+    """Write a difference with its interval, the test's p and the verdict."""
+    p = "" if found.p is None else f", p {format_number(found.p)}"
+    return f"{scored_text(found.difference, found.interval)}{p}: {verdict_text(found)}"

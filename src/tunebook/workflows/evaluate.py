@@ -1,5 +1,4 @@
-"""What `tunebook evaluate` does: the loss of a run's weights and of its base, on the same examples.
-"""
+"""What `tunebook evaluate` does: the loss of a run's weights and of its base, on the same rows."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ from tunebook.data.sources import locate
 from tunebook.errors import DataError
 from tunebook.evaluate.loss import bits_per_byte, by_tag, perplexities, pick_examples
 from tunebook.recipe.tree import Recipe, Source
-from tunebook.records import Comparison, Evaluation
+from tunebook.records import Evaluation, ItemScore
 from tunebook.statistics.compare import compare
 from tunebook.statistics.estimate import ratio_estimate
 from tunebook.step.score import score_examples
@@ -36,14 +35,6 @@ MARGIN_NATS = 0.01
 
 _TOKENS_PER_BATCH = {"cpu": 2048, "mps": 4096, "cuda": 16384}
 _SHOWN_CHARACTERS = 300
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluated:
-    """What each of the weights came to, and how those after the first differ from the first."""
-
-    evaluations: tuple[Evaluation, ...]
-    comparisons: Mapping[str, Comparison]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +56,10 @@ def evaluate(
     weights: Sequence[str] = (BASE, "final"),
     device: str | None = None,
     say: Callable[[str], None] = lambda _text: None,
-) -> Evaluated:
+) -> list[Evaluation]:
     """Score what a run held out, or a data file, with each of the weights.
 
+    Those after the first are compared with the first. Scores made before are used again.
     Raises BookError or UsageError for weights that are not there, DataError for the data.
     """
     run = open_run(book, name)
@@ -88,19 +80,11 @@ def evaluate(
         _score(speaker, examples.shards, [numbers[key] for key in keys], log)
 
     logs = ask_each(trained, "loss", settings, list(numbers), ask)
-    evaluations, comparisons = [], dict[str, Comparison]()
-    first = None
+    evaluations: list[Evaluation] = []
+    first: list[ItemScore] | None = None
     for subject in trained.subjects:
         log = logs[subject.name]
         rows = scores_of(log.rows, subject.label)
-        details = _details(rows, log.rows)
-        if first is None:
-            first = rows
-        else:
-            comparisons[subject.name] = compare(rows, first, margin=MARGIN_NATS)
-            details |= {"against": trained.subjects[0].name} | {
-                "comparison": asdict(comparisons[subject.name])
-            }
         found = ratio_estimate(rows)
         done = Evaluation(
             kind="loss",
@@ -112,18 +96,17 @@ def evaluate(
             missing=found.missing,
             examples_hash=examples.hash,
             settings={"weights": subject.weights, **settings},
-            details=details,
-            log="",
-            finished="",
+            details=_details(rows, log.rows),
+            against=trained.subjects[0].name if first else None,
+            comparison=compare(rows, first, margin=MARGIN_NATS) if first else None,
         )
+        first = first or rows
         evaluations.append(write_result(run, log.path, done))
     build_notebook(book)
-    return Evaluated(tuple(evaluations), comparisons)
+    return evaluations
 
 
-def _choose_examples(
-    trained: Trained, path: str | None, say: Callable[[str], None]
-) -> _Examples:
+def _choose_examples(trained: Trained, path: str | None, say: Callable[[str], None]) -> _Examples:
     recipe = trained.recipe
     cache = trained.run.cache_dir
     if path is None:
@@ -131,17 +114,15 @@ def _choose_examples(
         held_out = prepared.validation
         if held_out is None or prepared.validation_hash is None:
             raise DataError(
-                f"run {trained.run.name} held nothing out, so there is nothing to score; say --data "
-                "with a file that it was not trained on"
+                f"run {trained.run.name} held nothing out, so there is nothing to score; say "
+                "--data with a file that it was not trained on"
             )
         if prepared.validation_hash != read_data(trained.run).get("validation_hash"):
             say(
                 "the held-out examples are not those the run was validated on: its data changed "
                 "since, so these scores do not compare with its val_loss"
             )
-        return _Examples(
-            held_out, None, recipe.stage, prepared.template, prepared.validation_hash
-        )
+        return _Examples(held_out, None, recipe.stage, prepared.template, prepared.validation_hash)
     source = Source(path=path)
     stage = _stage(path, source, recipe)
     own: dict[str, object] = {"stage": stage, "train_on": None, "overlong": None}
@@ -169,9 +150,7 @@ def _key(shards: Shards, number: int) -> Key:
     return tokens.id, hashlib.sha256(said).hexdigest()[:32], 0
 
 
-def _score(
-    speaker: Speaker, shards: Shards, numbers: Sequence[int], log: EvaluationLog
-) -> None:
+def _score(speaker: Speaker, shards: Shards, numbers: Sequence[int], log: EvaluationLog) -> None:
     """Score examples of some numbers, and write their lines down batch by batch."""
     room = _TOKENS_PER_BATCH.get(speaker.loaded.device.type, 2048)
     chosen = shards.only(numbers)

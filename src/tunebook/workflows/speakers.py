@@ -78,7 +78,9 @@ def open_run_to_ask(
     CheckpointError for damaged ones, ParentMismatch where the base is another.
     """
     if not run.resolved_yaml.exists():
-        raise BookError(f"run {run.name} has no weights yet; `tunebook train {run.name}` makes them")
+        raise BookError(
+            f"run {run.name} has no weights yet; `tunebook train {run.name}` makes them"
+        )
     recipe, environment = read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))
     recipe = recipe.model_copy(update={"device": device or recipe.device, "devices": 1})
     base = base_hash(run, recipe, environment, say)
