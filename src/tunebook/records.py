@@ -257,12 +257,31 @@ class ItemScore:
 
 
 @dataclass(frozen=True, slots=True)
+class PairScore:
+    """One judgement of two answers to one item: 1 for the answer of `a`, 1/2 for a tie, 0 for `b`.
+
+    `outcome` is None where the judge gave none. `a_first` says in which order the two were shown;
+    lengths are in characters, None where unknown.
+    """
+
+    item_id: str
+    item_hash: str
+    a: str
+    b: str
+    a_first: bool
+    outcome: float | None
+    length_a: int | None = None
+    length_b: int | None = None
+    repeat: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
-    """A score with its 95 % confidence interval, made by `method`.
+    """A score with its standard error and its 95 % confidence interval, made by `method`.
 
     `n` counts the items with a score, `missing` the rows without one, `clusters` what varies
-    independently. `interval` is None with fewer than two clusters. `bounds` are the score if all
-    that is missing were the worst and the best possible; None when nothing is missing.
+    independently. `interval` and `error` are None with fewer than two clusters. `bounds` are the
+    score if all that is missing were the worst and the best possible; None when nothing is missing.
     """
 
     score: float | None
@@ -272,6 +291,7 @@ class Estimate:
     clusters: int
     examples_hash: str
     method: Literal["t", "bca", "wilson"]
+    error: float | None = None
     bounds: tuple[float, float] | None = None
 
 

@@ -66,7 +66,7 @@ def compare(
         verdict="cannot tell",
         difference=difference,
         interval=bootstrap_interval(sums, counts, seed),
-        p=_sign_flip_p(sums, seed) if clusters > 1 else None,
+        p=sign_flip_p(sums, seed) if clusters > 1 else None,
         n=n,
         n_needed=None,
         detectable=None if error is None else (_z(ALPHA / 2) + _z(1 - POWER)) * error,
@@ -106,6 +106,31 @@ def compare_many(
         for a, b in shown
     ]
     return dict(zip(shown, adjusted(found), strict=True))
+
+
+def compare_by_tag(
+    rows_a: Sequence[ItemScore],
+    rows_b: Sequence[ItemScore],
+    *,
+    margin: float = DEFAULT_MARGIN,
+    seed: int = 0,
+    shared_only: bool = False,
+    scale: tuple[float, float] | None = None,
+) -> dict[str, Comparison]:
+    """Compare two runs on the items of each tag, p adjusted by Holm's method over the tags."""
+    tags = sorted({tag for row in rows_a for tag in row.tags})
+    found = [
+        compare(
+            [row for row in rows_a if tag in row.tags],
+            [row for row in rows_b if tag in row.tags],
+            margin=margin,
+            seed=seed,
+            shared_only=shared_only,
+            scale=scale,
+        )
+        for tag in tags
+    ]
+    return dict(zip(tags, adjusted(found), strict=True))
 
 
 def adjusted(comparisons: Sequence[Comparison]) -> list[Comparison]:
@@ -154,7 +179,7 @@ def _needed(found: Comparison, alpha: float) -> int | None:
     return max(found.n + 1, math.ceil(min(numbers))) if numbers else None
 
 
-def _sign_flip_p(sums: Array, seed: int) -> float:
+def sign_flip_p(sums: Array, seed: int) -> float:
     """Give the p-value (scipy's) of the sum's size when the sign of each cluster is random."""
     return float(
         stats.permutation_test(

@@ -16,7 +16,11 @@ from tunebook.records import Estimate, ItemScore
 from tunebook.statistics.items import Array, Item, cluster_sums, collect_items, hash_keys
 
 RESAMPLES = 10_000
+FITTED_RESAMPLES = 2_000
+"""As many where each resample needs a fit of its own."""
 CONFIDENCE = 0.95
+FEWEST_RESAMPLED = 6
+"""Below this many clusters a bootstrap is too sure of itself; no sign flip reaches 5 % either."""
 
 
 def ratio_estimate(rows: Iterable[ItemScore], scale: tuple[float, float] | None = None) -> Estimate:
@@ -57,6 +61,47 @@ def proportion_estimate(rows: Iterable[ItemScore], seed: int = 0) -> Estimate:
     return _estimate(items, "wilson" if alone or agree else "bca", (0.0, 1.0), seed)
 
 
+def retention_estimate(
+    tuned: Iterable[ItemScore],
+    base: Iterable[ItemScore],
+    unigram: Iterable[ItemScore],
+    seed: int = 0,
+) -> Estimate:
+    """Give the share that tuning kept of what the base knew beyond word counts.
+
+    All three are summed losses of the same items: 1 - (tuned - base) / (unigram - base), 1 when
+    nothing was lost and 0 when the tuned model is as poor as a unigram model; below 0 is possible,
+    and above 1 too. The interval is a BCa bootstrap of clusters. UsageError when the items differ
+    or the base is no better than the unigram model.
+    """
+    kinds = [collect_items(rows) for rows in (tuned, base, unigram)]
+    if not kinds[0].keys() == kinds[1].keys() == kinds[2].keys():
+        raise UsageError("retention needs the losses of the same examples from all three models")
+    lines = [tuple(kind[key].mean for kind in kinds) for key in kinds[1]]
+    known = [
+        (item, u - t, u - b)
+        for item, (t, b, u) in zip(kinds[1].values(), lines, strict=True)
+        if t is not None and b is not None and u is not None
+    ]
+    sums, counts = cluster_sums(
+        [item for item, _, _ in known], [kept for _, kept, _ in known], [had for *_, had in known]
+    )
+    if not known or counts.sum() <= 0:
+        raise UsageError(
+            "the base is no better than word counts on these, so it has nothing to keep"
+        )
+    return Estimate(
+        score=math.fsum(sums) / math.fsum(counts),
+        interval=bootstrap_interval(sums, counts, seed),
+        n=len(known),
+        missing=sum(item.missing for kind in kinds for item in kind.values()),
+        clusters=len(sums),
+        examples_hash=hash_keys(kinds[1]),
+        method="bca",
+        error=ratio_error(sums, counts) if len(sums) > 1 else None,
+    )
+
+
 def _estimate(
     items: Sequence[Item],
     method: Literal["t", "bca", "wilson"],
@@ -84,6 +129,7 @@ def _estimate(
         clusters=len(sums),
         examples_hash=hash_keys(item.key for item in items),
         method=method,
+        error=ratio_error(sums, counts) if len(sums) > 1 else None,
         bounds=(bounds[0], bounds[1]) if missing and bounds else None,
     )
 
@@ -136,14 +182,16 @@ def ratio_error(sums: Array, counts: Array) -> float:
 def bootstrap_interval(sums: Array, counts: Array, seed: int) -> tuple[float, float] | None:
     """Give the BCa bootstrap interval (scipy's) of sum(s) / sum(n), whole clusters drawn.
 
-    None with fewer than two clusters. Where the bootstrap has no spread to correct, as with a
-    handful of clusters, the clustered t interval stands in.
+    None with fewer than two clusters. With fewer than six, or where the bootstrap has no spread to
+    correct, the clustered t interval stands in.
     """
     if len(sums) < 2:
         return None
     score = math.fsum(sums) / math.fsum(counts)
     if ratio_error(sums, counts) == 0:
         return score, score
+    if len(sums) < FEWEST_RESAMPLED:
+        return clustered_interval(list(zip(sums, counts, strict=True)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         found = stats.bootstrap(

@@ -13,7 +13,7 @@ from statsmodels.stats.weightstats import ttost_paired
 
 from tunebook.errors import UsageError
 from tunebook.records import ItemScore
-from tunebook.statistics.compare import compare, compare_many, holm
+from tunebook.statistics.compare import compare, compare_by_tag, compare_many, holm
 
 
 def rows(values, run: str = "a", **more) -> list[ItemScore]:
@@ -159,12 +159,12 @@ def test_too_much_missing_gives_bounds_and_no_verdict() -> None:
 
 
 def test_unequally_missing_gives_bounds_even_when_little_is() -> None:
-    a, b = drawn(600, 5.0)
-    holes = [ItemScore(r.item_id, "h", "a", None if i < 9 else r.value) for i, r in enumerate(a)]
+    a, b = drawn(420, 5.0)
+    holes = [ItemScore(r.item_id, "h", "a", None if i < 8 else r.value) for i, r in enumerate(a)]
     found = compare(holes, b)
-    p = stats.fisher_exact([[9, 591], [0, 600]]).pvalue
-    assert found.reason == f"9 scores are missing in one run and 0 in the other (p {p:.3f})"
-    alike = [ItemScore(r.item_id, "h", "b", None if i < 9 else r.value) for i, r in enumerate(b)]
+    p = stats.fisher_exact([[8, 412], [0, 420]]).pvalue
+    assert found.reason == f"8 scores are missing in one run and 0 in the other (p {p:.3f})"
+    alike = [ItemScore(r.item_id, "h", "b", None if i < 8 else r.value) for i, r in enumerate(b)]
     assert compare(holes, alike).verdict == "different"
 
 
@@ -190,3 +190,18 @@ def test_many_looks_raise_p_and_with_it_the_verdict() -> None:
     assert found["a", "b"].n_needed > 40
     assert found["a", "b"].p == one.p
     assert len(compare_many(runs)) == 3
+
+
+def test_each_tag_is_compared_on_its_items_and_corrected_for_their_number() -> None:
+    a, b = drawn(60, 0.0)
+    tags = [("units",) if i < 20 else ("spelling", "long") for i in range(60)]
+    tagged = [
+        [ItemScore(r.item_id, "h", r.run, r.value + (x == 0 and i < 20) * 12, tags=tags[i])
+         for i, r in enumerate(lines)]
+        for x, lines in enumerate((a, b))
+    ]  # fmt: skip
+    found = compare_by_tag(*tagged)
+    assert list(found) == ["long", "spelling", "units"]
+    assert (found["units"].verdict, found["units"].n) == ("different", 20)
+    assert found["units"].p_adjusted == pytest.approx(3 * found["units"].p)
+    assert found["long"].verdict != "different"

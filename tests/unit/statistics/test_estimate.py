@@ -16,6 +16,7 @@ from tunebook.statistics.estimate import (
     mean_estimate,
     proportion_estimate,
     ratio_estimate,
+    retention_estimate,
 )
 from tunebook.statistics.items import examples_hash
 
@@ -68,6 +69,11 @@ def test_the_bca_interval_is_scipys_and_does_not_change_from_call_to_call() -> N
     assert found != mean_estimate(rows(values.tolist()), "bca", seed=1).interval
 
 
+def test_a_handful_of_items_has_the_t_interval_for_a_bootstrap_would_be_too_sure() -> None:
+    few = rows([10.0, 50.0, 90.0, 80.0])
+    assert mean_estimate(few, "bca").interval == mean_estimate(few).interval
+
+
 @pytest.mark.parametrize(("held", "n"), [(0, 20), (7, 20), (20, 20), (1, 1)])
 def test_a_share_has_wilsons_interval(held: int, n: int) -> None:
     found = proportion_estimate(rows([1.0] * held + [0.0] * (n - held)))
@@ -113,3 +119,24 @@ def test_the_examples_hash_is_of_the_items_asked_whatever_their_order_and_scores
     assert examples_hash([ItemScore("ab", "c", "r", 1.0)]) != examples_hash(
         [ItemScore("a", "bc", "r", 1.0)]
     )
+
+
+def test_retention_is_the_share_kept_of_what_the_base_knew() -> None:
+    draw = np.random.default_rng(0)
+    tokens = draw.integers(50, 500, 60)
+    base, lost = draw.normal(3, 0.2, 60), draw.normal(0.3, 0.1, 60)
+
+    def losses(per_token) -> list[ItemScore]:
+        pairs = zip((per_token * tokens).tolist(), tokens.tolist(), strict=True)
+        return [ItemScore(f"d{i}", "h", "r", s, n) for i, (s, n) in enumerate(pairs)]
+
+    found = retention_estimate(losses(base + lost), losses(base), losses(np.full(60, 7.0)))
+    had, gone = (tokens * (7 - base)).sum(), (tokens * lost).sum()
+    assert found.score == pytest.approx(1 - gone / had)
+    assert found.interval[0] < found.score < found.interval[1] < 1
+    assert found.interval[1] - found.interval[0] == pytest.approx(4 * found.error, rel=0.1)
+    assert retention_estimate(losses(base), losses(base), losses(base + 4)).score == 1
+    with pytest.raises(UsageError, match="nothing to keep"):
+        retention_estimate(losses(base), losses(base), losses(base))
+    with pytest.raises(UsageError, match="the same examples from all three"):
+        retention_estimate(losses(base)[:5], losses(base), losses(base))
