@@ -1,0 +1,179 @@
+"""A trained run is scored and asked; nothing is asked twice, and nothing else is scored."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from test_train_flow import tunebook, write_run
+from transformers import AutoModelForCausalLM
+
+from tunebook.book.evaluations import read_log, read_results
+from tunebook.book.events import read_events
+from tunebook.book.places import RunFolder, create_book
+from tunebook.data.prepare import prepare
+from tunebook.errors import BookError, CheckpointError, ParentMismatch
+from tunebook.evaluate.questions import held_out_questions
+from tunebook.models.generate import Sampling
+from tunebook.workflows import answers, speakers
+from tunebook.workflows.evaluate import evaluate
+from tunebook.workflows.speakers import Trained, open_run_to_ask
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> RunFolder:
+    """A short LoRA run."""
+    book = create_book(tmp_path_factory.mktemp("evaluate") / "book")
+    changes: dict[str, Any] = {
+        "method": "lora",
+        "train": {"max_steps": 6, "learning_rate": 0.02},
+        "notebook": {"predict": []},
+    }
+    done = tunebook(book, "train", write_run(book, "one", tiny_model, **changes))
+    assert done.returncode == 0, done.stderr
+    return RunFolder(book, "one")
+
+
+def test_scores_are_those_of_training_and_of_transformers(run: RunFolder, tiny_model: Path) -> None:
+    base, final = evaluate(run.name, run.book)
+    validations = read_events(run).validations
+    assert base.score == pytest.approx(validations[0].loss, abs=1e-6)
+    assert final.score == pytest.approx(validations[-1].loss, abs=1e-6)
+    assert final.interval == pytest.approx(validations[-1].interval, abs=1e-6)
+    assert final.examples_hash == validations[-1].examples_hash
+    trained = open_run_to_ask(run, ["final"])
+    held_out = prepare(trained.recipe, trained.codec, run.cache_dir, print).validation
+    assert held_out is not None
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    model = PeftModel.from_pretrained(model, str(run.final)).eval()
+    total, tokens = 0.0, 0
+    for number in range(len(held_out)):
+        example = held_out.example(number)
+        ids = torch.tensor([example.ids])
+        labels = torch.where(torch.tensor([example.target]), ids, -100)
+        n = int((labels != -100).sum())
+        with torch.no_grad():
+            total += float(model(ids, labels=labels).loss) * n
+        tokens += n
+    perplexity: Any = final.details["perplexity"]
+    assert perplexity["score"] == pytest.approx(math.exp(total / tokens), rel=1e-5)
+    bits: Any = final.details["bits_per_byte"]
+    n_bytes = sum(held_out.example(number).scored_bytes for number in range(len(held_out)))
+    assert bits["score"] == pytest.approx(total / math.log(2) / n_bytes, rel=1e-5)
+    assert final.comparison is not None
+    assert final.comparison.difference == pytest.approx(final.score - base.score, abs=1e-9)
+
+
+def test_what_was_scored_is_not_scored_again(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = evaluate(run.name, run.book)
+
+    def load(*_args: object) -> None:
+        raise AssertionError("the model was loaded again")
+
+    monkeypatch.setattr(speakers, "_load", load)
+    again = evaluate(run.name, run.book)
+    assert [one.score for one in again] == [one.score for one in first]
+
+
+def test_an_evaluation_that_was_killed_goes_on_where_it_stopped(run: RunFolder) -> None:
+    whole = evaluate(run.name, run.book)[1]
+    log = run.evaluations / whole.log
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[:4]) + lines[4][:20])  # torn in the middle of a line
+    again = evaluate(run.name, run.book)[1]
+    assert again.score == whole.score
+    assert sorted(log.read_bytes().splitlines()) == sorted(line.strip() for line in lines)
+
+
+def test_the_command_prints_intervals_and_the_page_shows_them(run: RunFolder) -> None:
+    done = tunebook(run.book, "evaluate", run.name)
+    assert done.returncode == 0, done.stderr
+    assert "final - base:" in done.stdout
+    assert "bits per byte" in done.stdout
+    printed = json.loads(tunebook(run.book, "evaluate", run.name, "--json").stdout)
+    assert {"score", "interval", "n", "examples_hash", "missing"} <= printed[0].keys()
+    page = run.notebook_md.read_text(encoding="utf-8")
+    assert "## Evaluations" in page
+    assert read_results(run, "loss")[-1].log in page
+
+
+def test_another_file_is_read_as_text_where_it_holds_no_answers(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    path = tmp_path / "story.txt"
+    path.write_text("the old sailor told the child a story\n" * 40, encoding="utf-8")
+    base, _ = evaluate(run.name, run.book, path=str(path))
+    assert base.n > 1
+    rows = read_log(run.evaluations / base.log)
+    assert sum(row["n_units"] for row in rows) == base.details["target_tokens"]
+    # The first token of a window, a byte here, is not predicted.
+    assert base.details["scored_bytes"] == path.stat().st_size - base.n
+
+
+def test_missing_and_damaged_weights_are_refused_before_anything_is_loaded(
+    run: RunFolder, tiny_model: Path
+) -> None:
+    with pytest.raises(BookError, match="has no step-99 weights"):
+        open_run_to_ask(run, ["step-99"])
+    weights = run.final / "adapter_model.safetensors"
+    good = weights.read_bytes()
+    weights.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    try:
+        with pytest.raises(CheckpointError, match="is damaged"):
+            open_run_to_ask(run, ["final"])
+    finally:
+        weights.write_bytes(good)
+    base = tiny_model / "model.safetensors"
+    good = base.read_bytes()
+    base.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    try:
+        with pytest.raises(ParentMismatch):
+            open_run_to_ask(run, ["final"])
+    finally:
+        base.write_bytes(good)
+
+
+def test_base_and_tuned_answer_the_same_questions_with_the_same_seeds(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = open_run_to_ask(run, ["base", "final"])
+    questions = _questions(trained)
+    assert len({question.id for question in questions}) == len(questions) == 5
+    hot = Sampling(6, temperature=1.0)
+
+    def ask(n: int) -> dict[str, list[dict[str, Any]]]:
+        logs = answers.answer(
+            trained, questions[:n], hot, template="alpaca", data_format="alpaca", repeats=2
+        )
+        return {name: log.rows for name, log in logs.items()}
+
+    few = ask(2)
+    loads: list[object] = []
+    whole = speakers._load
+    monkeypatch.setattr(speakers, "_load", lambda *args: loads.append(args) or whole(*args))
+    every = ask(5)
+    assert len(loads) == 1  # base and adapter are one load
+    for name in ("base", "final"):
+        assert len(every[name]) == 10
+        assert every[name][:4] == few[name]  # those answered before stay
+        assert any(row["text"] for row in every[name])
+    one, other = (row["text"] for row in every["final"][:2])
+    assert one != other or every["final"][2]["text"] != every["final"][3]["text"]
+
+
+def _questions(trained: Trained) -> list[Any]:
+    prepared = prepare(trained.recipe, trained.codec, trained.run.cache_dir, print)
+    held_out = prepared.validation
+    assert held_out is not None
+    questions = held_out_questions(trained.recipe, prepared, trained.codec, 5)
+    ids = {held_out.example(number).id for number in range(len(held_out))}
+    assert {question.id for question in questions} <= ids
+    assert all(question.reference for question in questions)
+    return questions
