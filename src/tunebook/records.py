@@ -257,25 +257,6 @@ class ItemScore:
 
 
 @dataclass(frozen=True, slots=True)
-class PairScore:
-    """One judgement of two answers to one item: 1 for the answer of `a`, 1/2 for a tie, 0 for `b`.
-
-    `outcome` is None where the judge gave none. `a_first` says in which order the two were shown;
-    lengths are in characters, None where unknown.
-    """
-
-    item_id: str
-    item_hash: str
-    a: str
-    b: str
-    a_first: bool
-    outcome: float | None
-    length_a: int | None = None
-    length_b: int | None = None
-    repeat: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Estimate:
     """A score with its standard error and its 95 % confidence interval, made by `method`.
 

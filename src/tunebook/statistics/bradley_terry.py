@@ -10,10 +10,10 @@ import numpy as np
 from scipy import special
 
 from tunebook.errors import UsageError
-from tunebook.records import PairScore
 from tunebook.statistics.compare import ALPHA, holm
 from tunebook.statistics.estimate import FEWEST_RESAMPLED, FITTED_RESAMPLES
 from tunebook.statistics.items import Array, Key
+from tunebook.statistics.pairwise import PairScore
 
 _NEWTON_STEPS = 30
 # A weak prior (normal, SD 10 in log-odds) so that a resample in which one wins all still has a fit.

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import special, stats
 
 from tunebook.errors import UsageError
-from tunebook.records import Estimate, ItemScore, PairScore
+from tunebook.records import Estimate, ItemScore
 from tunebook.statistics.compare import sign_flip_p
 from tunebook.statistics.estimate import (
     CONFIDENCE,
@@ -24,6 +24,25 @@ from tunebook.statistics.items import Array, Key, hash_keys
 CONSISTENT = 0.8
 HARDLY_CONSISTENT = 0.6
 _NEWTON_STEPS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class PairScore:
+    """One judgement of two answers to one item: 1 for the answer of `a`, 1/2 for a tie, 0 for `b`.
+
+    `outcome` is None where the judge gave none. `a_first` says in which order the two were shown;
+    lengths are in characters, None where unknown.
+    """
+
+    item_id: str
+    item_hash: str
+    a: str
+    b: str
+    a_first: bool
+    outcome: float | None
+    length_a: int | None = None
+    length_b: int | None = None
+    repeat: int = 0
 
 
 @dataclass(frozen=True, slots=True)

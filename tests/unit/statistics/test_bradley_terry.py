@@ -8,8 +8,8 @@ import pytest
 from scipy import special
 
 from tunebook.errors import UsageError
-from tunebook.records import PairScore
 from tunebook.statistics.bradley_terry import bradley_terry
+from tunebook.statistics.pairwise import PairScore
 
 TRUE = {"a": 0.8, "b": 0.7, "c": -0.3, "d": -1.2}
 

@@ -12,8 +12,7 @@ import statsmodels.api as sm
 from scipy import special
 
 from tunebook.errors import UsageError
-from tunebook.records import PairScore
-from tunebook.statistics.pairwise import length_controlled, win_rate
+from tunebook.statistics.pairwise import PairScore, length_controlled, win_rate
 
 
 def pair(item: object, outcome: float | None, a_first: bool = True, **more) -> PairScore:
