@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from tunebook.book.atomic import folder_bytes
 from tunebook.data.batches import MicroBatch
 from tunebook.models.generate import Sampling, generate
-from tunebook.models.load import add_lora, load_model, set_checkpointing
+from tunebook.models.load import LoadedModel, add_lora, load_model, set_checkpointing
 from tunebook.recipe.tree import Lora, Train
 from tunebook.step.check import choose_scorer
 from tunebook.step.movement import WeightSample
@@ -25,6 +26,7 @@ from tunebook.step.score import score_examples
 from tunebook.step.sharding import shard_model, with_root
 from tunebook.step.team import Team, join_team
 from tunebook.step.update import take_step
+from tunebook.train.state import state_bytes, write_state
 
 # Micro-batches of each step: as many as ranks or not, and a last one with fewer than ranks.
 STEPS = (4, 3, 4, 2, 1)
@@ -56,7 +58,8 @@ def run_case(case: dict[str, Any], team: Team) -> dict[str, Any]:
         set_checkpointing(loaded.causal)
     if not team.alone and case["method"] == "full":
         loaded = shard_model(loaded, team, "cpu", precision)
-    optimization = Optimization(loaded.trainable(), Train(weight_decay=0.1))
+    rounds = loaded.root is not None and precision == "bf16"
+    optimization = Optimization(loaded.trainable(), Train(weight_decay=0.1), keeps_rounded=rounds)
     sample = WeightSample(optimization.masters, team)
     found: dict[str, Any] = {"steps": [], "scores": []}
     for step, n_batches in enumerate(STEPS, start=1):
@@ -90,7 +93,20 @@ def run_case(case: dict[str, Any], team: Team) -> dict[str, Any]:
     asked = [(5, 6, 7)]
     [(_, said)] = with_root(loaded, lambda: list(generate(loaded, asked, Sampling(6), [0])))
     answer = list(said.ids)
+    if optimization.sharded:
+        found["asked_bytes"] = state_bytes(loaded, optimization, team)
+        found["saved_bytes"] = save(Path(case["saved"]), loaded, optimization, team)
     return found | {"answer": answer}
+
+
+def save(folder: Path, loaded: LoadedModel, optimization: Optimization, team: Team) -> int:
+    """Write a checkpoint with all ranks; gives its size."""
+    if team.rank == 0:
+        folder.mkdir(parents=True)
+    team.most(0)  # there is a folder now
+    write_state(folder, loaded, optimization, None, team)
+    team.most(0)  # all have written
+    return folder_bytes(folder)
 
 
 def run_cases(cases: list[dict[str, Any]], team: Team) -> list[dict[str, Any]]:

@@ -34,11 +34,12 @@ FORBIDDEN_ANYWHERE = [
 
 
 def tracked_text_files() -> list[Path]:
-    listed = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    if listed.returncode != 0:
+    if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
+    # In one, a git that refuses to list it fails: the rules would else hold for no file.
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     files = []
     for name in listed.stdout.split("\0"):
         path = ROOT / name

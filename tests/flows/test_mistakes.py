@@ -111,7 +111,7 @@ def test_a_wrong_value_is_named_with_the_way_out(
     if override == "device=cuda":
         import torch
 
-        if torch.cuda.is_available():
+        if torch.cuda.is_available():  # there it is no mistake
             pytest.skip("this machine has CUDA")
     changes = {"train": {"max_steps": None, "epochs": 1}}
     overrides = [override] if "[" in override else override.split()

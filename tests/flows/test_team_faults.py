@@ -12,6 +12,7 @@ from test_train_flow import tunebook, write_run
 from tunebook.book.checkpoints import list_checkpoints, newest_good_checkpoint
 from tunebook.book.events import read_events
 from tunebook.book.places import RunFolder, create_book
+from tunebook.book.plans import read_plan
 
 # Read by each rank as it starts, before any code of the run.
 FAULTS = {
@@ -94,6 +95,10 @@ def test_a_fault_in_a_team_ends_it_at_once_and_is_named(
         assert "rank 1 of 2" in last["reason"]
         assert "rows-" in last["reason"] or "rows#" in last["reason"]
         assert "with train.micro_batch_size: 1, " in last["reason"]
+        (found,) = read_plan(run)["out_of_memory"]
+        assert (found["rank"], found["micro_batch_size"]) == (1, 2)
+        assert found["examples"][0] in last["reason"]
+        assert min(found["reached_bytes"], found["planned_peak_bytes"]) > 0
     if fault in ("memory", "disk"):  # what was saved before is whole
         checkpoint, bad = newest_good_checkpoint(run)
         assert checkpoint is not None

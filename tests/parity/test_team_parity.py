@@ -51,10 +51,14 @@ def test_a_team_trains_as_one_process_does(
     size: int, tiny_model: Path, tiny_gpt2: Path, tmp_path: Path
 ) -> None:
     cases = cases_of(tiny_model, tiny_gpt2)
+    for number, case in enumerate(cases):
+        case["saved"] = str(tmp_path / "saved" / str(number))
     together = train_as_team(size, cases, tmp_path / "found.json")
     for case, team, alone in zip(cases, together, team_worker.run_cases(cases, ALONE), strict=True):
         close = 4e-3 if case.get("precision") == "bf16" else 1e-5
         assert team["answer"] == alone["answer"]
+        if case["method"] == "full":  # room is asked for what is then written, and no less
+            assert 0.85 * team["asked_bytes"] < team["saved_bytes"] <= team["asked_bytes"]
         for one, other in zip(team["steps"], alone["steps"], strict=True):
             assert one["applied"]
             assert one["clipped"] == other["clipped"]

@@ -7,6 +7,7 @@ safetensors file counts as one part that is the whole.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -17,6 +18,9 @@ from tunebook.step.team import Team
 
 SHARDS = "optimizer"
 """The folder of a checkpoint that holds them."""
+# What a safetensors header holds of a tensor beside its name: type, shape and place, in a folder of
+# several files the file's name too, or, in escaped JSON, where a shard's part begins.
+_ENTRY_BYTES = 160
 
 
 def write_shards(folder: Path, tensors: dict[str, torch.Tensor], team: Team) -> None:
@@ -38,6 +42,14 @@ def write_shards(folder: Path, tensors: dict[str, torch.Tensor], team: Team) -> 
             if isinstance(error, OSError):
                 raise error from None
         raise CheckpointError(f"checkpoint {folder.parent} cannot be written: {failed}") from None
+
+
+def header_bytes(names: Iterable[str], team: Team) -> int:
+    """Give the most that each of a team's files holds beside its tensors, times the files.
+
+    The writer names a tensor twice in every header, which is much of a small model's file.
+    """
+    return team.size * sum(2 * len(name) + _ENTRY_BYTES for name in names)
 
 
 def read_shards(folder: Path, optimization: Optimization) -> dict[str, torch.Tensor]:

@@ -20,10 +20,12 @@ from tunebook.models.load import LoadedModel, save_weights
 from tunebook.models.tokenizer import tokenizer_bytes
 from tunebook.step.optimization import Optimization
 from tunebook.step.sharding import whole_weights
-from tunebook.step.team import Team
-from tunebook.train.shards import SHARDS, read_shards, write_shards
+from tunebook.step.team import ALONE, Team
+from tunebook.train.shards import SHARDS, header_bytes, read_shards, write_shards
 
 FORMAT_VERSION = 1
+# Config, position, manifest and tables of contents.
+_SMALL_FILES_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +90,11 @@ def write_weights(
         save_weights(loaded, folder, weights)
 
 
-def state_bytes(loaded: LoadedModel, optimization: Optimization) -> int:
-    """Give the size of what `write_state` would write now, but for some kilobytes of headers."""
+def state_bytes(loaded: LoadedModel, optimization: Optimization, team: Team) -> int:
+    """Give the size of what `write_state` would write now, but for some kilobytes of headers.
+
+    Of sharded weights it is the most: their headers grow with the ranks, and are counted.
+    """
     whole = loaded.network is loaded.causal or loaded.merger is not None
     weights = list(loaded.trainable().values())
     if whole:
@@ -97,9 +102,12 @@ def state_bytes(loaded: LoadedModel, optimization: Optimization) -> int:
     # What is rounded on its way to the file is not rounded here.
     dtype = torch.bfloat16 if optimization.keeps_rounded else None
     written = sum(p.numel() * (dtype or p.dtype).itemsize for p in weights)
-    states = sum(tensor.nbytes for tensor in optimization.state_on_device().values())
-    apart = 0 if loaded.merger is None else loaded.merger.apart_bytes
-    return written + states + apart + tokenizer_bytes(loaded.folder)
+    states = optimization.state_on_device()
+    written += sum(tensor.nbytes for tensor in states.values()) + tokenizer_bytes(loaded.folder)
+    if optimization.sharded:
+        names = loaded.causal.state_dict()
+        written += header_bytes(states, team) + header_bytes(names, ALONE) + _SMALL_FILES_BYTES
+    return written + (0 if loaded.merger is None else loaded.merger.apart_bytes)
 
 
 def read_position(folder: Path) -> Position:

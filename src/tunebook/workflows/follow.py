@@ -1,11 +1,13 @@
 """What the ranks of a team beside the first do: what rank 0 tells them, with all that it takes.
 
-They read the run folder and write nothing in it but their part of a sharded checkpoint.
+They read the run folder and write nothing in it but their part of a sharded checkpoint, and into
+plan.json what memory they ran out of.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from tunebook.book.places import RunFolder
 from tunebook.data.prepare import prepare
-from tunebook.errors import DataError, RankOutOfMemory, TunebookError
+from tunebook.errors import DataError, RankOutOfMemory, StorageError, TunebookError
 from tunebook.models.load import choose_device
 from tunebook.models.tokenizer import load_tokenizer
 from tunebook.records import StepRecord
@@ -31,7 +33,7 @@ from tunebook.workflows.before import (
     tokens_of,
     validation_batches_of,
 )
-from tunebook.workflows.out_of_memory import way_out
+from tunebook.workflows.out_of_memory import record, way_out
 
 
 class _Nothing:
@@ -62,6 +64,8 @@ def follow(folder: RunFolder, stop_code: Callable[[], int | None]) -> None:
 
 def _out_of_memory(run: Run, error: Exception) -> RankOutOfMemory | None:
     if isinstance(error, StepOutOfMemory):
+        with suppress(StorageError):  # what it is told by counts for more
+            record(run, error)
         return RankOutOfMemory(way_out(run, error))
     if is_out_of_memory(error):
         return RankOutOfMemory(

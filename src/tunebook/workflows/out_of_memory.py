@@ -25,7 +25,7 @@ def take_smaller(run: Run, failed: StepOutOfMemory) -> bool:
     """
     horizon, train = run.training.horizon, run.recipe.train
     size = horizon.micro_batch_size
-    _record(run, failed, size)
+    record(run, failed)
     smaller = divisors(horizon.effective_batch_size, at_most=size - 1)
     # Of several processes only this one knows; the others wait for it in the middle of a step.
     if train.micro_batch_size != "auto" or not smaller or not run.team.alone:
@@ -80,14 +80,20 @@ def _what(run: Run, failed: StepOutOfMemory, size: int) -> str:
     )
 
 
-def _record(run: Run, failed: StepOutOfMemory, size: int) -> None:
+def record(run: Run, failed: StepOutOfMemory) -> None:
+    """Write into plan.json what a rank reached, beside what was planned.
+
+    Of a team any rank does so for itself, for rank 0 may be waiting for it; of two that fail in the
+    same moment one may be missing.
+    """
     plan = read_plan(run.run)
     memory = plan.get("memory") or {}
     on_cuda = run.training.loaded.device.type == "cuda"
     planned = memory.get("longest_batch_bytes" if on_cuda else "resident_bytes")
     found = {
         "step": failed.step,
-        "micro_batch_size": size,
+        "rank": run.team.rank,
+        "micro_batch_size": run.training.horizon.micro_batch_size,
         "tokens": failed.tokens,
         "examples": list(failed.examples),
         "planned_peak_bytes": planned,

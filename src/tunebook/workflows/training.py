@@ -210,7 +210,8 @@ def _save(run: Run, step: int, reason: str) -> None:
         devices=run.team.size,
     )
     run.beat()
-    refuse_without_room(run.run, step, state_bytes(run.loaded, run.training.optimization))
+    needs = state_bytes(run.loaded, run.optimization, run.holders)
+    refuse_without_room(run.run, step, needs)
     with (
         writing_checkpoint(run.run, step) as folder,
         run.holders.together("save", folder=str(folder)),
