@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from test_train_flow import history, tunebook, weights, write_run
+from test_train_flow import history, start, tunebook, wait_for_step, weights, write_run
 
-from tunebook.book.checkpoints import newest_good_checkpoint
+from tunebook.book.checkpoints import checkpoint_step, newest_good_checkpoint
 from tunebook.book.events import read_events
 from tunebook.book.places import RunFolder, create_book
 
@@ -112,27 +112,53 @@ def test_a_run_on_two_devices_stops_as_one_and_ends_the_same(book: Path, tiny_gp
 
 
 @pytest.mark.slow
-def test_a_rank_that_stands_still_is_named_and_one_device_becomes_two(
-    book: Path, tiny_gpt2: Path
+@pytest.mark.parametrize(("precision", "close"), [("fp32", 1e-5), ("bf16", 4e-3)])
+def test_two_devices_become_four_then_one_then_two(
+    book: Path, tiny_gpt2: Path, precision: str, close: float
 ) -> None:
-    changes = {**CHANGES, "devices": 1}
-    done = tunebook(book, "train", write_run(book, "whole", tiny_gpt2, **changes))
+    """The optimizer's slices are dealt out anew each time; the losses are those of one device."""
+    # Of one size, for each micro-batch draws its own dropout.
+    train = {"max_steps": 24, "effective_batch_size": 8, "micro_batch_size": 2}
+    changes = {**CHANGES, "train": train, "precision": precision}
+    done = tunebook(book, "train", write_run(book, "one", tiny_gpt2, **{**changes, "devices": 1}))
     assert done.returncode == 0, done.stderr
-    whole, half = RunFolder(book, "whole"), RunFolder(book, "half")
-    shutil.copytree(whole.path, half.path)
-    # As it was after the step before the last.
-    shutil.rmtree(half.final)
-    shutil.rmtree(half.checkpoints / f"step-{STEPS}")
-    half.best.unlink()
-    resumed = tunebook(book, "resume", "half", "devices=2")
-    assert resumed.returncode == 2  # its events say that it is finished
-    shutil.rmtree(half.events)
-    resumed = tunebook(book, "resume", "half", "devices=2")
+    run, step = RunFolder(book, "many"), 0
+    command = ["train", write_run(book, "many", tiny_gpt2, **changes)]
+    seen = []
+    for devices in (2, 4, 1):
+        step = stop_after(start(book, *command, f"devices={devices}"), run, step + 2)
+        shards = run.checkpoints / f"step-{step}" / "optimizer"
+        seen.append((devices, len(list(shards.glob("*.safetensors")))))
+        command = ["resume", "many"]
+    assert seen == [(2, 2), (4, 4), (1, 0)]
+    resumed = tunebook(book, *command, "devices=2")
     assert resumed.returncode == 0, resumed.stderr
-    ours, theirs = read_events(half).steps[-1], read_events(whole).steps[-1]
-    assert ours.loss == pytest.approx(theirs.loss, rel=1e-5)
+    ours, theirs = read_events(run), read_events(RunFolder(book, "one"))
+    assert len(ours.steps) == 24
+    for mine, same in zip(ours.steps, theirs.steps, strict=True):
+        assert mine.loss == pytest.approx(same.loss, rel=close), (mine.step, seen)
+        assert mine.grad_norm == pytest.approx(same.grad_norm, rel=10 * close), (mine.step, seen)
+    for mine, same in zip(ours.validations, theirs.validations, strict=True):
+        assert mine.loss == pytest.approx(same.loss, rel=close)
 
-    frozen = RunFolder(book, "frozen")
+
+def stop_after(process: subprocess.Popen[str], run: RunFolder, step: int) -> int:
+    """Let a run be saved and paused once a step is done; gives the step it stands at."""
+    wait_for_step(run, step, process, seconds=400)
+    run.stop_requested.touch()  # what `tunebook stop` leaves, without its start
+    _, error = process.communicate(timeout=200)
+    assert process.returncode == 143, error
+    checkpoint, bad = newest_good_checkpoint(run)
+    assert checkpoint is not None
+    assert not bad
+    return checkpoint_step(checkpoint)
+
+
+@pytest.mark.slow
+def test_a_rank_that_stands_still_is_named(book: Path, tiny_gpt2: Path) -> None:
+    done = tunebook(book, "train", write_run(book, "whole", tiny_gpt2, **CHANGES))
+    assert done.returncode == 0, done.stderr
+    whole, frozen = RunFolder(book, "whole"), RunFolder(book, "frozen")
     frozen.path.mkdir()
     for name in ("run.yaml", "resolved.yaml"):
         shutil.copy(whole.path / name, frozen.path / name)

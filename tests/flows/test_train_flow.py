@@ -103,15 +103,17 @@ def history(run: RunFolder) -> list[tuple[Any, ...]]:
     ]
 
 
-def wait_for_step(run: RunFolder, step: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
+def wait_for_step(
+    run: RunFolder, step: int, process: subprocess.Popen[str], seconds: float = 120
+) -> None:
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise AssertionError(process.communicate())
         if run.events.exists() and any(s.step >= step for s in read_events(run).steps):
             return
         time.sleep(0.05)
-    raise AssertionError("the run took no step in two minutes")
+    raise AssertionError(f"the run did not come to step {step} in {seconds:g} s")
 
 
 def test_a_run_from_run_file_to_page(book: Path, tiny_model: Path) -> None:
