@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from test_train_flow import history, start, tunebook, wait_for_step, weights, write_run
 
+from made_runs import make_run
 from tunebook.book.events import EventWriter, read_events
 from tunebook.book.places import RunFolder, create_book
 from tunebook.errors import TunebookError
@@ -118,6 +119,24 @@ def test_a_wrong_value_is_named_with_the_way_out(
     sentence = expect(book, write_run(book, "run_1", tiny_model, **changes), *overrides)
     for word in expected:
         assert word in sentence
+
+
+def test_a_token_that_is_there_already_is_refused_before_there_is_a_folder(
+    book: Path, tiny_model: Path
+) -> None:
+    path = write_run(book, "run_1", tiny_model, add_tokens=["<|endoftext|>"])
+    assert "has '<|endoftext|>' already" in expect(book, path)
+    assert not (book / "runs" / "run_1").exists()
+
+
+def test_a_run_named_without_its_prefix_is_told_from_a_model_on_the_hub(
+    book: Path, tiny_model: Path
+) -> None:
+    make_run(book, "v1")
+    for model in ("v1", "v1/best"):
+        sentence = expect(book, write_run(book, "v2", tiny_model), f"model={model}")
+        assert f"model '{model}': did you mean `run:{model}`, a run of this book? (" in sentence
+    assert not (book / "runs" / "v2").exists()
 
 
 def _without(model: Path, target: Path, *names: str) -> Path:

@@ -177,6 +177,8 @@ def test_what_is_accepted_is_kept_with_the_run_and_the_plan_is_held_against_it(
     folder = RunFolder(here, "run_1")
     recipe, _ = read_resolved(folder.resolved_yaml.read_text(encoding="utf-8"))
     assert recipe.accept == ["split-leak", "padding-waste"]
+    again, _ = run(capsys, "plan", "run_1.yaml", "--no-probe", "--json")
+    assert json.loads(again)["notes"][0].startswith("can be planned, and not trained: run run_1 is")
     plan = read_plan(folder)
     assert plan["steps"] == 4
     assert plan["measured"]["seconds"] > 0

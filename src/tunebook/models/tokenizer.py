@@ -148,16 +148,22 @@ def load_tokenizer(model: str, add_tokens: Sequence[str] = (), kept_in: Path = P
     return _grown(codec, tuple(add_tokens), kept_in) if add_tokens else codec
 
 
-def _grown(codec: Codec, tokens: tuple[str, ...], kept_in: Path) -> Codec:
-    from tokenizers import AddedToken
-
-    tokenizer, known = codec.tokenizer, codec.tokenizer.get_vocab()
+def refuse_known_tokens(codec: Codec, tokens: Sequence[str]) -> None:
+    """Raise ModelError for a new token that a tokenizer has already."""
+    known = codec.tokenizer.get_vocab()
     for token in tokens:
         if token in known:
             raise ModelError(
                 f"`add_tokens`: the tokenizer of {codec.name} has {token!r} already, with its "
                 "embedding; leave it out"
             )
+
+
+def _grown(codec: Codec, tokens: tuple[str, ...], kept_in: Path) -> Codec:
+    from tokenizers import AddedToken
+
+    refuse_known_tokens(codec, tokens)
+    tokenizer = codec.tokenizer
     # No special ones: those are split where they stand in the text of a row.
     tokenizer.add_tokens([AddedToken(token, normalized=False) for token in tokens])
     key = hashlib.sha256(json.dumps([codec.fingerprint, tokens]).encode()).hexdigest()

@@ -10,7 +10,14 @@ from pathlib import Path
 from tunebook.book.places import RunFolder
 from tunebook.data.build import Say
 from tunebook.data.prepare import prepare
-from tunebook.errors import DataError, DefectError, ModelError, RunFileError, TunebookError
+from tunebook.errors import (
+    BookError,
+    DataError,
+    DefectError,
+    ModelError,
+    RunFileError,
+    TunebookError,
+)
 from tunebook.models.skeleton import build_skeleton, check_weights, load_config
 from tunebook.models.tokenizer import load_tokenizer
 from tunebook.plan.batch_shapes import Sizes
@@ -24,7 +31,7 @@ from tunebook.workflows.planning import Known, make_plan, try_longest
 from tunebook.workflows.room import TryOut
 from tunebook.workflows.run_data import unread_tokens
 from tunebook.workflows.to_plan import ToPlan
-from tunebook.workflows.train import refuse_on_several
+from tunebook.workflows.train import refuse_on_several, refuse_taken
 
 # A plan is to take seconds: a larger model is looked at when it is trained.
 _MOST_PROBED_PARAMETERS = 2_000_000_000
@@ -43,7 +50,7 @@ def plan(asked: ToPlan, *, probe: bool = True, say: Say = lambda _: None) -> Pla
     with tempfile.TemporaryDirectory(prefix="tunebook-plan-") as aside:
         folder = RunFolder(book or Path(aside), recipe.name)
         known = Known(recipe, config, where, folder.path if book else Path.cwd(), weights)
-        known = _with_data(replace(known, words=_words(recipe)), folder.cache_dir, say)
+        known = _with_data(replace(known, words=_words(asked)), folder.cache_dir, say)
         made = make_plan(known, _try_out(known, asked.environment) if probe else None)
         return replace(made, faults=known.faults)
 
@@ -55,9 +62,15 @@ def _not_measured(recipe: Recipe, error: TunebookError) -> str:
     )
 
 
-def _words(recipe: Recipe) -> tuple[str, ...]:
-    """Say what keeps this machine from training what is planned."""
-    words = []
+def _words(asked: ToPlan) -> tuple[str, ...]:
+    """Say what keeps this machine, or this book, from training what is planned."""
+    recipe, words = asked.recipe, []
+    try:
+        # Of a set of parts, those that are trained are passed over.
+        if asked.book is not None and (recipe.parts is None or recipe.part is not None):
+            refuse_taken(RunFolder(asked.book, recipe.name))
+    except BookError as error:
+        words.append(f"can be planned, and not trained: {error}")
     try:
         refuse_on_several(recipe, recipe.devices)
     except RunFileError as error:

@@ -25,7 +25,7 @@ from tunebook.book.checkpoints import list_checkpoints, manifest_hash
 from tunebook.book.content import refuse_other_weights, verify_weights, weights_hash
 from tunebook.book.events import read_events
 from tunebook.book.liveness import current_state
-from tunebook.book.places import RunFolder, find_book, open_run
+from tunebook.book.places import RunFolder, find_book, list_runs, open_run
 from tunebook.book.predictions import parse_prediction
 from tunebook.book.run_file import resumed_from
 from tunebook.book.seal import seal
@@ -33,6 +33,7 @@ from tunebook.book.summary import summarize
 from tunebook.errors import (
     BookError,
     CheckpointError,
+    ModelError,
     RunFileError,
     StorageError,
     TunebookError,
@@ -161,32 +162,14 @@ def start_run(
     environment = {**describe_environment(loaded), **start, **(remarks or {})}
     if loaded.path is not None:
         environment["run_file"] = os.path.relpath(loaded.path, run.path)
-    if run.started():
-        state = current_state(run)
-        if state == "running":
-            raise BookError(
-                f"run {recipe.name} is being trained; `tunebook stop {recipe.name}` lets it save "
-                "and pause"
-            )
-        events = read_events(run, superseded=True)
-        if state in ("finished", "stopped"):
-            ended = "was stopped by a verdict"
-            more = ""
-            if state == "finished":
-                ended = "is finished"
-                more = f", `model: run:{recipe.name}` in a new run file trains on from its weights"
-            raise BookError(
-                f"run {recipe.name} {ended}; `tunebook new NAME --from {recipe.name}` makes "
-                f"another{more}"
-            )
-        _refuse_to_forget_fork(run, remarks or {})
-        if events.steps or events.checkpoints or run.final.exists():
-            raise BookError(
-                f"run {recipe.name} was started before; `tunebook resume {recipe.name}` goes on "
-                f"with it, `tunebook new NAME --from {recipe.name}` makes another"
-            )
-        _forget_failed_start(run)
+    refuse_taken(run, remarks)
+    if recipe.add_tokens:
+        # The tokenizer's library takes a while to import, which other runs need not wait for.
+        from tunebook.models.tokenizer import load_tokenizer, refuse_known_tokens
+
+        refuse_known_tokens(load_tokenizer(recipe.model), recipe.add_tokens)
     environment |= _check_parent(book, loaded.recipe.model, recipe.model)
+    _forget_failed_start(run)
     try:
         run.path.mkdir(parents=True, exist_ok=True)
         # Once there is a run file its folder can be trained, so that what a fork is comes first.
@@ -199,6 +182,34 @@ def start_run(
         ) from None
     seal(run, recipe.notebook.hypothesis, recipe.notebook.predict)
     return run
+
+
+def refuse_taken(run: RunFolder, remarks: Mapping[str, object] | None = None) -> None:
+    """Raise BookError when a run trained something, so that its name is not free.
+
+    `remarks` are those of the run that wants the name.
+    """
+    if not run.started():
+        return
+    name, state = run.name, current_state(run)
+    anew = f"`tunebook new NAME --from {name}` makes another"
+    if state == "running":
+        raise BookError(
+            f"run {name} is being trained; `tunebook stop {name}` lets it save and pause"
+        )
+    if state == "finished":
+        raise BookError(
+            f"run {name} is finished; {anew}, `model: run:{name}` in a new run file trains on from "
+            "its weights"
+        )
+    if state == "stopped":
+        raise BookError(f"run {name} was stopped by a verdict; {anew}")
+    _refuse_to_forget_fork(run, remarks or {})
+    events = read_events(run, superseded=True)
+    if events.steps or events.checkpoints or run.final.exists():
+        raise BookError(
+            f"run {name} was started before; `tunebook resume {name}` goes on with it, {anew}"
+        )
 
 
 def _refuse_to_forget_fork(run: RunFolder, remarks: Mapping[str, object]) -> None:
@@ -288,6 +299,7 @@ def with_run_model(book: Path, recipe: Recipe) -> tuple[Recipe, dict[str, object
     `parent_weights` is the hash of all files of the folder.
     """
     if not recipe.model.startswith("run:"):
+        _refuse_bare_run(book, recipe.model)
         return recipe, {}
     parent, folder = find_weights(book, recipe.model)
     try:
@@ -298,6 +310,20 @@ def with_run_model(book: Path, recipe: Recipe) -> tuple[Recipe, dict[str, object
         return recipe.model_copy(update={"model": str(folder)}), start
     base = _base_of_adapter(recipe, parent)
     return recipe.model_copy(update={"model": base}), {**start, "adapter": str(folder)}
+
+
+def _refuse_bare_run(book: Path, model: str) -> None:
+    """Raise ModelError where a model that is nowhere has the name of a run."""
+    if model.partition("/")[0] not in {run.name for run in list_runs(book)}:
+        return
+    from tunebook.models.find import find_config
+
+    try:
+        find_config(model)
+    except ModelError as error:
+        raise ModelError(
+            f"model {model!r}: did you mean `run:{model}`, a run of this book? ({error})"
+        ) from None
 
 
 def find_weights(book: Path, model: str) -> tuple[RunFolder, Path]:
