@@ -37,6 +37,7 @@ def count_parameters(network: Any, causal: Any, *, quantized: bool) -> Parameter
         packs = name == "weight" and isinstance(module, (nn.Linear, Conv1D)) and module not in head
         packed += (parameter.numel() + 1) // 2 if packs else parameter.numel()
     total = sum(groups.values())
+    adapted = [_adapted(m) for m in network.modules() if hasattr(m, "lora_A")]
     elsewhere = {id(p) for _, m, _, p in _base_parameters(causal) if m not in head}
     tied = sum(p.numel() for m in head for p in m.parameters(False) if id(p) in elsewhere)
     return Parameters(
@@ -46,7 +47,8 @@ def count_parameters(network: Any, causal: Any, *, quantized: bool) -> Parameter
         adapter=sum(p.numel() for n, p in network.named_parameters() if of_adapter(n)),
         groups=dict(groups),
         packed=packed if quantized else None,
-        adapted=sum(_adapted(m).numel() for m in network.modules() if hasattr(m, "lora_A")),
+        adapted=sum(weight.numel() for weight in adapted),
+        adapted_width=max((min(weight.shape[-2:]) for weight in adapted), default=0),
     )
 
 

@@ -17,7 +17,8 @@ class Parameters:
     Both are the base's; `adapter` parameters stand apart. `groups` adds up to `total`:
     embeddings, attention, mlp, norms, head, other. `packed` is what a count over packed 4-bit
     tensors would say, None without quantization. `adapted` are those of the base's weights that an
-    adapter stands beside.
+    adapter stands beside, and no update of them has a larger rank than `adapted_width`: of the
+    largest of them the smaller side.
     """
 
     total: int
@@ -27,6 +28,7 @@ class Parameters:
     groups: Mapping[str, int]
     packed: int | None = None
     adapted: int = 0
+    adapted_width: int = 0
 
 
 @dataclass(frozen=True, slots=True)

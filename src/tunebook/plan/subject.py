@@ -26,7 +26,8 @@ class Subject:
 
     `config` is the model's config.json. `batches` are the micro-batches of the first steps, just
     as the training loop will make them, and `witnesses` the same rows read from their files anew,
-    with no part of the pipeline but the reader. `known` is what checks found out and share.
+    with no part of the pipeline but the reader. `adapted_width` is the largest rank that an update
+    of an adapted weight can have. `known` is what checks found out and share.
     """
 
     recipe: Recipe
@@ -42,6 +43,7 @@ class Subject:
     memory: Memory | None = None
     disk: Disk | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    adapted_width: int | None = None
     known: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
 

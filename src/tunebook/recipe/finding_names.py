@@ -25,6 +25,7 @@ FINDING_NAMES = (
     "prompt-trained",
     "prompt-variant",
     "random-base",
+    "rank-above-width",
     "rewrite-unused",
     "row-count-mismatch",
     "sign-flip",

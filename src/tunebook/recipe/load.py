@@ -122,6 +122,11 @@ def _with_parents(
             f"not {show_value(stated)}"
         )
     path = _find_parent(stated, text.at("extends"), base_dir, find_run)
+    if seen and path.resolve() == seen[-1]:
+        raise RunFileError(
+            f"{text.at('extends')}: `extends: {stated}` is this file itself; name another run file "
+            "or a run, or leave it out"
+        )
     if path.resolve() in seen:
         names = " -> ".join(p.name for p in (*seen, path.resolve()))
         raise RunFileError(f"{text.at('extends')}: `extends` goes in a circle: {names}")
@@ -157,16 +162,18 @@ def _find_parent(stated: str, at: str, base_dir: Path, find_run: FindRun | None)
     except (OSError, ValueError) as error:
         raise RunFileError(f"{at}: `extends: {stated}` cannot be read: {error}") from None
     if "/" in stated or stated.endswith((".yaml", ".yml")):
-        raise RunFileError(f"{at}: `extends: {stated}`: there is no run file {path}")
-    if find_run is None:
-        raise RunFileError(
-            f"{at}: `extends: {stated}` names a run, and there is no book here to find it in; "
-            "give the path of a run file"
-        )
-    try:
-        return find_run(stated)
-    except TunebookError as error:
-        raise RunFileError(f"{at}: `extends: {stated}`: {error}") from None
+        why = f"there is no run file {path}"
+    elif find_run is None:
+        why = "it names a run, and there is no book here to find it in; give the path of a run file"
+    else:
+        try:
+            return find_run(stated)
+        except TunebookError as error:
+            why = str(error)
+    for beside in (f"{stated}.yaml", f"{stated}.yml"):
+        if (base_dir / expand_home(beside)).is_file():
+            why = f"did you mean {beside}?"
+    raise RunFileError(f"{at}: `extends: {stated}`: {why}")
 
 
 def _finish(

@@ -104,6 +104,7 @@ def make_plan(known: Known, try_out: TryOut | None = None) -> Plan:
     time = _time(known, parameters, horizon, probe, precision)
     disk = _disk(known, precision, parameters, planner, horizon)
     subject = _subject(known, precision, horizon, probe, chosen, time, disk)
+    subject = replace(subject, adapted_width=parameters.adapted_width or None)
     checked = run_checks(subject)
     findings = (*known.faults, *room.faults, *checked.findings)
     return _plan(known, subject, chosen, time, findings, checked.n_passed, planner)

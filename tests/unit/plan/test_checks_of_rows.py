@@ -21,6 +21,7 @@ from tunebook.plan.checks import (
     input_equals_output,
     literal_special_token,
     padding_in_loss,
+    rank_above_width,
     row_count_mismatch,
     stale_cache,
     token_id_out_of_range,
@@ -163,6 +164,15 @@ def test_settings_of_another_method_are_no_silent_ones(subject_with: SubjectOf) 
     assert found is not None
     assert found.message == "`lora` is set, and method full does not read it"
     assert found.way_out == "say method: lora or qlora or relora, or leave `lora` out"
+
+
+def test_a_rank_beyond_the_weights_is_a_warning(subject_with: SubjectOf) -> None:
+    rows = answers("Yes, that is so.") * 8
+    subject = subject_with(rows, method="lora", lora={"rank": 65})
+    assert finding(rank_above_width.check, replace(subject, adapted_width=65)) is None
+    found = finding(rank_above_width.check, replace(subject, adapted_width=64))
+    assert found is not None
+    assert (found.level, found.evidence) == ("warn", {"rank": 65, "width": 64})
 
 
 def edit_json(path: Path, **values: Any) -> None:

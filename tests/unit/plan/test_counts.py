@@ -92,6 +92,8 @@ def test_an_adapter_on_the_head_leaves_the_head_what_it_is() -> None:
     found = count(GQA, Lora(rank=4, target_modules=["q_proj", "lm_head"]))
     assert found.groups["head"] == 100 * 64
     assert found.adapter == 4 * (3 * (64 + 64) + 64 + 100)
+    assert found.adapted_width == 64  # q_proj and the head; keys alone have 16 outputs
+    assert count(GQA, Lora(rank=4, target_modules=["k_proj"])).adapted_width == 16
 
 
 def test_packing_halves_linear_weights_only_and_rounds_up() -> None:

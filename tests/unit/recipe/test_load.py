@@ -159,6 +159,24 @@ def test_a_circle_is_refused(tmp_path: Path) -> None:
         load_run_file(tmp_path / "a.yaml")
 
 
+def test_a_file_that_extends_itself_is_told_so(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.yaml", "name: b\nextends: a.yaml\n")
+    with pytest.raises(RunFileError, match=r"a\.yaml:2: `extends: a\.yaml` is this file itself;"):
+        load_run_file(path)
+
+
+def test_a_parent_without_the_ending_of_its_file_is_guessed(tmp_path: Path) -> None:
+    def find_run(name: str) -> Path:
+        raise BookError(f"no run {name}")
+
+    write(tmp_path / "c2.yaml", BASE)
+    for stated in ("c2", "./c2"):
+        path = write(tmp_path / "c3.yaml", f"extends: {stated}\nname: c3\n")
+        for find in (None, find_run):
+            with pytest.raises(RunFileError, match=rf": did you mean {stated}\.yaml\?$"):
+                load_run_file(path, find_run=find)
+
+
 def test_a_missing_parent_is_refused_with_its_line(tmp_path: Path) -> None:
     path = write(tmp_path / "a.yaml", "name: a\nextends: none.yaml\n")
     with pytest.raises(RunFileError, match=r"a\.yaml:2: `extends: none\.yaml`: there is no run"):
