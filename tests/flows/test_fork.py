@@ -16,6 +16,7 @@ from tunebook.cli.main import main
 from tunebook.errors import BookError, ResumeRefused, RunEnded, TunebookError
 from tunebook.recipe.load import read_resolved
 from tunebook.records import RunSummary
+from tunebook.units import format_number
 from tunebook.workflows import resume as resume_module
 from tunebook.workflows.fork import fork_run
 from tunebook.workflows.resume import resume
@@ -72,7 +73,9 @@ def test_a_changed_run_is_refused_and_its_fork_goes_on_where_it_was(
     assert read_events(run).last_state in ("paused", "running")
 
     monkeypatch.setattr(resume_module, "train_run", in_this_process)
+    capsys.readouterr()
     assert main(["resume", "parted", "--fork", "same"]) == 0
+    ended = capsys.readouterr().out
     forked = RunFolder(book, "same")
     assert weights(forked) == weights(whole)
     begun: Any = read_resolved(forked.resolved_yaml.read_text())[1]["resumed_from"]
@@ -80,6 +83,7 @@ def test_a_changed_run_is_refused_and_its_fork_goes_on_where_it_was(
     events = read_events(forked)
     assert [s.step for s in events.steps] == [4, 5, 6, 7, 8]
     assert events.validations[0].step == 3
+    assert f"base_val_loss {format_number(events.validations[0].loss)}" in ended
 
     other, changed = fork_run(run, "other", ["train.learning_rate=2e-3"])
     assert changed == {"train.learning_rate": [0.001, 0.002]}

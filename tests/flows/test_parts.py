@@ -140,10 +140,12 @@ def test_an_adapter_is_trained_on_from_part_to_part(book: Path, tiny_gpt2: Path)
     refused = tunebook(book, "train", child)
     assert refused.returncode == 2
     assert "its adapter keeps its form" in refused.stderr
-    child.write_text("{name: other, extends: big-part-2, method: full}", encoding="utf-8")
+    assert refused.stderr.strip().endswith("; say lora.rank=4")
+    child.write_text("{name: other, extends: big-part-2, method: qlora}", encoding="utf-8")
     refused = tunebook(book, "train", child)
     assert refused.returncode == 2
     assert "only method lora" in refused.stderr
+    assert "`tunebook release big-part-1 FOLDER --merged` writes" in refused.stderr
 
 
 @pytest.mark.slow

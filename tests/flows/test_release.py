@@ -24,8 +24,9 @@ from tunebook.book.events import EventWriter
 from tunebook.book.places import RunFolder, create_book
 from tunebook.book.releases import read_releases
 from tunebook.cli.main import main
+from tunebook.errors import ModelError, TunebookError
 from tunebook.models import fresh
-from tunebook.models.export import copy_adapter
+from tunebook.models.export import copy_adapter, score_fresh
 from tunebook.pages.model_card import write_card
 from tunebook.pages.run_page import read_page_source
 from tunebook.units import format_count
@@ -99,6 +100,17 @@ def logits(folder: Path) -> torch.Tensor:
     with torch.no_grad():
         found: torch.Tensor = model(input_ids=torch.tensor([[5, 9, 30, 12, 44, 7]])).logits
     return found
+
+
+def test_a_fault_of_the_verifier_is_told_from_one_of_the_weights(
+    tmp_path: Path, fresh_is_here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ModelError, match="weights cannot be loaded in a fresh process: "):
+        score_fresh(tmp_path, None, [], [])
+    broken = SimpleNamespace(returncode=1, stdout="", stderr="Traceback\nKeyError: 'rounded'\n")
+    monkeypatch.setattr("tunebook.models.export.subprocess.run", lambda *_, **__: broken)
+    with pytest.raises(TunebookError, match=r"broke off: KeyError: 'rounded'; .* says nothing of"):
+        score_fresh(tmp_path, None, [], [])
 
 
 def test_released_weights_load_anywhere_and_carry_their_account(

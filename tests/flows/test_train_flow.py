@@ -194,6 +194,7 @@ def test_a_signal_saves_and_pauses_and_resume_ends_bit_equal(
     out, error = process.communicate(timeout=60)
     assert process.returncode == code, (out, error)
     assert "tunebook resume parted" in error
+    assert ("saving and pausing; Ctrl-C again" in error) == (number == signal.SIGINT)
     state = json.loads(tunebook(book, "runs", "--json").stdout)[-2:]
     assert {r["name"]: r["state"] for r in state}["parted"] == "paused"
     # How micro-batches are cut is part of the checkpoint: a plan may get lost.

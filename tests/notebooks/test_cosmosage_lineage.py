@@ -13,6 +13,7 @@ from tunebook.book.events import EventWriter
 from tunebook.book.places import RunFolder
 from tunebook.cli.main import main
 from tunebook.recipe.load import read_resolved
+from tunebook.workflows.lineage import book_lineage
 from tunebook.workflows.train import load_recipe, start_run
 from tunebook.workflows.training import run_to_end
 
@@ -51,6 +52,11 @@ def test_five_run_files_become_the_tree_of_the_notebook(
     # How well two steps train is not the point, nor how wide a column is.
     plain = re.sub(r" {2,}", " ", re.sub(r"; val_loss [\d.]+", "", drawn))
     assert plain == re.sub(r" {2,}", " ", TREE)
+    folded = book_lineage(book).tree(width=60)
+    assert max(map(len, folded)) <= 60
+    assert sorted(" ".join(folded).replace("│", " ").split()) == sorted(
+        drawn.replace("│", " ").split()
+    )
 
     begun = {
         name: read_resolved(RunFolder(book, name).resolved_yaml.read_text())[1]["base_weights"]

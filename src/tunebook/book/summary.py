@@ -127,8 +127,10 @@ def _with_extends(run: RunFolder, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_numbers(summary: RunSummary, events: Events) -> RunSummary:
-    trained = [v for v in events.validations if v.step > 0]
-    base = next((v for v in events.validations if v.step == 0), None)
+    # A fork begins at the step of the checkpoint that it went on from.
+    first = events.steps[0].step if events.steps else math.inf
+    base = next((v for v in events.validations if v.step < first), None)
+    trained = [v for v in events.validations if v is not base]
     finite = [v for v in trained if math.isfinite(v.loss)]
     best = min(finite, key=lambda v: v.loss) if finite else None
     last = trained[-1] if trained else None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+
 import click
 
 
@@ -28,4 +31,5 @@ def command(name: str | None, mermaid: bool, as_json: bool) -> None:
     elif mermaid:
         click.echo(found.mermaid(), nl=False)
     else:
-        click.echo("\n".join(found.tree()) or "no run yet; `tunebook new NAME` starts one")
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        click.echo("\n".join(found.tree(width)) or "no run yet; `tunebook new NAME` starts one")

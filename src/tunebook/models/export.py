@@ -15,7 +15,7 @@ from typing import Any
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM
 
-from tunebook.errors import ModelError
+from tunebook.errors import ModelError, TunebookError
 from tunebook.models.load import load_model, peft_as_it_is, quieten_transformers
 from tunebook.models.quantize import take_quantized_values
 from tunebook.models.tokenizer import copy_tokenizer
@@ -130,7 +130,7 @@ def score_fresh(
 
     Its model scores `rows` of token ids, its tokenizer encodes `texts` as it does by itself.
     `base` is what is under an adapter, None for a whole model. Raises ModelError when it cannot be
-    loaded.
+    loaded, TunebookError when the process breaks off for another reason.
     """
     asked = {
         "folder": str(folder),
@@ -153,9 +153,17 @@ def score_fresh(
         said = done.stderr.strip().splitlines()
         reason = said[-1] if said else f"the process ended with {done.returncode}"
         if done.returncode == -9:
-            reason = "the process was killed, which is what running out of memory looks like"
-        raise ModelError(f"the exported weights cannot be loaded in a fresh process: {reason}")
+            reason = "it was killed, which is what running out of memory looks like"
+        raise TunebookError(
+            f"the fresh process that was to ask the exported weights broke off: {reason}; this "
+            "says nothing of the weights; nothing was released"
+        )
     answer = json.loads(done.stdout.strip().splitlines()[-1])
+    if "not_loaded" in answer:
+        raise ModelError(
+            "the exported weights cannot be loaded in a fresh process: "
+            f"{' '.join(answer['not_loaded'].split())[:300]}; nothing was released"
+        )
     return FreshScores(answer["log_probs"], answer["encoded"])
 
 

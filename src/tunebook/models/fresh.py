@@ -59,8 +59,13 @@ def main() -> None:
     """Read what is asked as JSON and write the answer, as JSON too, as the last line."""
     asked = json.load(sys.stdin)
     base = [asked[key] for key in ("base", "quantization", "embeddings", "rounded")]
-    model = load(asked["folder"], *base)
-    tokenizer = AutoTokenizer.from_pretrained(asked["folder"])
+    try:
+        model = load(asked["folder"], *base)
+        tokenizer = AutoTokenizer.from_pretrained(asked["folder"])
+    except Exception as error:
+        # Said of what was exported; whatever else goes wrong here is this script's own fault.
+        print("\n" + json.dumps({"not_loaded": f"{type(error).__name__}: {error}"}))
+        return
     answer = {
         "log_probs": [log_probs(model, row) for row in asked["rows"]],
         "encoded": [tokenizer(text)["input_ids"] for text in asked["texts"]],

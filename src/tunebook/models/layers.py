@@ -83,6 +83,15 @@ def freeze_modules(
     return ("freeze: the head is the embedding's own weight here, so both are frozen",)
 
 
+def nearest_module(causal: Any, name: str) -> str:
+    """Suggest the module that was meant by a name, or list those that there are."""
+    paths = [path for path, _ in causal.named_modules() if path]
+    ends = dict.fromkeys(path.rpartition(".")[2] for path in paths)
+    known = [end for end in ends if not end.isdigit()]
+    near = difflib.get_close_matches(name, [*known, *paths], n=1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(known[:20])}"
+
+
 def _named(causal: Any, name: str) -> list[nn.Module]:
     found = re.fullmatch(r"layers:(\d+)(?:-(\d+))?", name)
     if found:
@@ -94,11 +103,10 @@ def _named(causal: Any, name: str) -> list[nn.Module]:
     modules = {path: module for path, module in causal.named_modules() if path}
     wanted = [path for path in modules if any(fnmatchcase(path, n) for n in (name, f"*.{name}"))]
     if not wanted:
-        ends = {path.rpartition(".")[2]: None for path in modules}
-        known = [end for end in ends if not end.isdigit()]
-        near = difflib.get_close_matches(name, [*known, *modules], n=1)
-        way_out = f"did you mean {near[0]}?" if near else f"there are {', '.join(known[:20])}"
-        raise ModelError(f"`freeze` names {name!r}, which no module of the model is; {way_out}")
+        raise ModelError(
+            f"`freeze` names {name!r}, which no module of the model is; "
+            f"{nearest_module(causal, name)}"
+        )
     return [modules[path] for path in wanted]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,13 @@ from transformers.utils.logging import disable_progress_bar
 from tunebook.errors import ModelError, first_line
 from tunebook.models.attention import FLAT, register_flat_attention
 from tunebook.models.find import find_model
-from tunebook.models.layers import find_layers, layer_numbers, linear_names, of_adapter
+from tunebook.models.layers import (
+    find_layers,
+    layer_numbers,
+    linear_names,
+    nearest_module,
+    of_adapter,
+)
 from tunebook.models.quantize import keep_layout, quantizing_config, weight_count
 from tunebook.models.relora import Merger, plain_state
 from tunebook.models.tokenizer import copy_tokenizer
@@ -197,6 +204,7 @@ def wrap_in_lora(causal: Any, lora: Lora, added_ids: Sequence[int] = ()) -> Any:
     # peft costs seconds to import and only adapter runs need it.
     from peft import LoraConfig, get_peft_model
 
+    _refuse_unknown(lora, causal)
     targets, chosen, pattern = lora.target_modules, None, None
     if lora.layers != "all":
         path, layers = find_layers(causal)
@@ -226,24 +234,50 @@ def wrap_in_lora(causal: Any, lora: Lora, added_ids: Sequence[int] = ()) -> Any:
             f"lora.target_modules {lora.target_modules!r}: {first_line(error)}; "
             "all-linear adapts every linear layer"
         ) from None
-    _refuse_unused(lora, causal, network.base_model.targeted_module_names)
+    _refuse_unused(lora, network.base_model.targeted_module_names)
     return network
 
 
-def _refuse_unused(lora: Lora, causal: Any, adapted: Sequence[str]) -> None:
-    """Raise ModelError for a name that adapted nothing: peft passes over it without a word."""
-    names = lora.target_modules if isinstance(lora.target_modules, list) else []
-    for name in names:
-        if any(f".{path}".endswith(f".{name}") for path in adapted):
-            continue
-        there = any(f".{path}".endswith(f".{name}") for path, _ in causal.named_modules())
-        why = "no module of the model is; leave it out"
-        if there:
-            why = (
-                f"is in none of the layers that lora.layers {lora.layers!r} names; leave it out, "
-                "or say `layers: all`"
+def _refuse_unknown(lora: Lora, causal: Any) -> None:
+    """Raise ModelError for a name or a pattern that no module has: peft may pass over it."""
+    names, paths = lora.target_modules, [path for path, _ in causal.named_modules()]
+    if names == "all-linear":
+        return
+    if isinstance(names, str):
+        try:
+            fits = any(re.fullmatch(names, path) for path in paths)
+        except re.error as error:
+            raise ModelError(
+                f"lora.target_modules {names!r} is no pattern ({error}); give a list of names, or "
+                "all-linear"
+            ) from None
+        if not fits:
+            raise ModelError(
+                f"lora.target_modules {names!r} is read as a pattern of whole paths, which no "
+                f"module of the model fits; give all-linear, or a list of names: "
+                f"{nearest_module(causal, names)}"
             )
-        raise ModelError(f"lora.target_modules names {name!r}, which {why}")
+        return
+    for name in names:
+        if not _ends_one(name, paths):
+            raise ModelError(
+                f"lora.target_modules names {name!r}, which no module of the model is; "
+                f"{nearest_module(causal, name)}"
+            )
+
+
+def _refuse_unused(lora: Lora, adapted: Sequence[str]) -> None:
+    """Raise ModelError for a name that adapted nothing: peft passes over it without a word."""
+    for name in lora.target_modules if isinstance(lora.target_modules, list) else []:
+        if not _ends_one(name, adapted):
+            raise ModelError(
+                f"lora.target_modules names {name!r}, which is in none of the layers that "
+                f"lora.layers {lora.layers!r} names; leave it out, or say `layers: all`"
+            )
+
+
+def _ends_one(name: str, paths: Sequence[str]) -> bool:
+    return any(f".{path}".endswith(f".{name}") for path in paths)
 
 
 def _token_rows(causal: Any, lora: Lora, ids: list[int]) -> dict[str, list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 
@@ -52,8 +53,13 @@ def edge_words(edge: Edge, runs: Mapping[str, RunSummary]) -> str:
     return f"extends {edge.parent}" + (f" with {changed}" if changed else "")
 
 
-def tree_lines(lineage: Lineage, runs: Mapping[str, RunSummary]) -> list[str]:
-    """Draw runs below what they come from, with what each takes and what it changes."""
+def tree_lines(
+    lineage: Lineage, runs: Mapping[str, RunSummary], width: int | None = None
+) -> list[str]:
+    """Draw runs below what they come from, with what each takes and what it changes.
+
+    `width` folds what is said of a run under itself, None leaves it whole.
+    """
     above: dict[str, str] = {}
     for edge in sorted(lineage.edges, key=lambda edge: _RANK[edge.kind]):
         if not _leads_to(above, edge.parent, edge.child):
@@ -62,18 +68,27 @@ def tree_lines(lineage: Lineage, runs: Mapping[str, RunSummary]) -> list[str]:
     for node in lineage.nodes:
         below.setdefault(above.get(node.name, ""), []).append(node.name)
 
-    def draw(name: str, indent: str, last: bool, depth: int) -> Iterator[tuple[str, str]]:
+    def draw(name: str, indent: str, last: bool, depth: int) -> Iterator[tuple[str, str, str]]:
         edge_sign = "" if depth == 0 else "└─ " if last else "├─ "
-        yield f"{indent}{edge_sign}{name}", _note(lineage, name, runs)
         children = below.get(name, [])
         inner = indent if depth == 0 else indent + ("   " if last else "│  ")
+        yield f"{indent}{edge_sign}{name}", inner + "│" * bool(children), _note(lineage, name, runs)
         for number, child in enumerate(children, 1):
             yield from draw(child, inner, number == len(children), depth + 1)
 
     roots = below.get("", [])
     rows = [row for root in roots for row in draw(root, "", True, 0)]
-    width = max((len(left) for left, _ in rows), default=0)
-    return [f"{left:<{width}}  {right}".rstrip() for left, right in rows]
+    column = max((len(left) for left, _, _ in rows), default=0) + 2
+    lines = []
+    for left, under, note in rows:
+        folded = [note]
+        if width is not None:
+            folded = textwrap.wrap(
+                note, max(width - column, 30), break_long_words=False, break_on_hyphens=False
+            )
+        for number, text in enumerate(folded):
+            lines.append(f"{under if number else left:<{column}}{text}".rstrip())
+    return lines
 
 
 def _leads_to(above: Mapping[str, str], name: str, to: str) -> bool:

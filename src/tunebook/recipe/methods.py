@@ -5,22 +5,23 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from tunebook.recipe.section import Section
 
 _LAST = re.compile(r"last:[1-9]\d*")
 
 
-def _names_layers(layers: str | list[int]) -> str | list[int]:
-    whole = all(n >= 0 for n in layers) if isinstance(layers, list) else False
+def _names_layers(layers: object) -> object:
+    whole = isinstance(layers, list) and all(type(n) is int and n >= 0 for n in layers)
     named = isinstance(layers, str) and (layers == "all" or _LAST.fullmatch(layers))
     if not layers or not (whole or named):
         raise ValueError("must be all, last:N, or a list of layers counted from 0, as [0, 5]")
     return layers
 
 
-Layers = Annotated[str | list[int], AfterValidator(_names_layers)]
+# Before the types are looked at: a message for each of them would say less.
+Layers = Annotated[str | list[int], BeforeValidator(_names_layers)]
 
 
 class Lora(Section):

@@ -91,7 +91,7 @@ class Source(Section):
         description="The gradient of this source's tokens counts so many times. With sgd that is "
         "another learning rate for them; adamw divides by the size of gradients, so there it "
         "changes the source's share of an update and not the update's length. Losses are reported "
-        "as they are.",
+        "as they are. Of a single source, or the same for all, it sets none apart and is refused.",
     )
 
 

@@ -113,7 +113,8 @@ def _passing_signals_to(
             return
         # The signal first: a terminal that is gone takes no note.
         process.send_signal(number)
-        watch("note", {"text": "saving and pausing; Ctrl-C again stops at once"})
+        again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
+        watch("note", {"text": f"saving and pausing{again}"})
 
     # What is ignored stays ignored: nohup means that a closed terminal must not pause the run.
     numbers = [

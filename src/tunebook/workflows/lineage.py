@@ -21,9 +21,9 @@ class BookLineage:
     lineage: Lineage
     runs: Mapping[str, RunSummary]
 
-    def tree(self) -> list[str]:
-        """Draw it as lines for a terminal."""
-        return tree_lines(self.lineage, self.runs)
+    def tree(self, width: int | None = None) -> list[str]:
+        """Draw it as lines for a terminal of that width; None folds nothing."""
+        return tree_lines(self.lineage, self.runs, width)
 
     def mermaid(self) -> str:
         """Write it as Mermaid text."""

@@ -156,8 +156,8 @@ def start_run(
     A run that ended before its first step trained nothing, so its name may be used again. `remarks`
     are kept with the environment.
     """
-    _refuse_planned_only(loaded.recipe)
     recipe, start = with_run_model(book, loaded.recipe)
+    _refuse_planned_only(recipe)
     run = RunFolder(book, recipe.name)
     environment = {**describe_environment(loaded), **start, **(remarks or {})}
     if loaded.path is not None:
@@ -185,10 +185,7 @@ def start_run(
 
 
 def refuse_taken(run: RunFolder, remarks: Mapping[str, object] | None = None) -> None:
-    """Raise BookError when a run trained something, so that its name is not free.
-
-    `remarks` are those of the run that wants the name.
-    """
+    """Raise BookError when a run of that name trained something; `remarks` are the new run's."""
     if not run.started():
         return
     name, state = run.name, current_state(run)
@@ -345,14 +342,17 @@ def _base_of_adapter(recipe: Recipe, parent: RunFolder) -> str:
     if recipe.method != then.method:
         raise RunFileError(
             f"model {recipe.model!r}: run {parent.name} trained an adapter, which only method "
-            f"{then.method} trains on; say method: {then.method}, or name a run of method full"
+            f"{then.method} trains on; say method: {then.method}, or train on the whole model that "
+            f"`tunebook release {parent.name} FOLDER --merged` writes"
         )
     for section in ("lora", "quantization") if recipe.method == "qlora" else ("lora",):
-        form = getattr(then, section)
-        if form != getattr(recipe, section):
+        form, own = (getattr(r, section).model_dump() for r in (then, recipe))
+        changed = [key for key in form if form[key] != own[key]]
+        other = [f"{section}.{key}={json.dumps(form[key])}" for key in changed]
+        if other:
             raise RunFileError(
-                f"model {recipe.model!r}: its adapter keeps its form, and `{section}` differs from "
-                f"that of run {parent.name}; say {section}: {form.model_dump()}"
+                f"model {recipe.model!r}: its adapter keeps its form, which is that of run "
+                f"{parent.name}; say {' '.join(other)}"
             )
     if then.add_tokens != recipe.add_tokens:
         raise RunFileError(

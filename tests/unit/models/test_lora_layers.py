@@ -70,6 +70,9 @@ def test_layers_of_a_mixture_of_experts_are_not_its_experts() -> None:
             "'embed_tokens', which is in none of the layers that lora.layers 'last:2' names",
         ),
         ({"target_modules": ["q_proj", "c_attn"]}, "'c_attn', which no module of the model is"),
+        ({"target_modules": ["q_porj"]}, "'q_porj', which .* is; did you mean q_proj"),
+        ({"target_modules": "q_porj"}, "'q_porj' is read as a pattern .* did you mean q_proj"),
+        ({"target_modules": "*q_proj"}, "is no pattern .*; give a list of names"),
     ],
 )
 def test_a_name_that_adapts_nothing_is_refused(lora: dict[str, Any], said: str) -> None:

@@ -87,6 +87,10 @@ MISTAKES = {
         "validation: {fraction: 0.1, path: v.json}",
         "`validation`: give either `fraction` or `path`, not both",
     ),
+    "layers as a number": (
+        "lora: {layers: 2}",
+        ":5: `lora.layers` is 2: must be all, last:N, or a list of layers counted from 0",
+    ),
     "split of sft": ("overlong: split", "`overlong: split` is for stage cpt; use drop or cut"),
     "duplicate key": ("seed: 1\nseed: 2", ":6: here stands `seed` a second time (first on line 5)"),
     "broken yaml": ("train: {epochs: 1", "this is not valid YAML"),
