@@ -19,6 +19,7 @@ from tunebook.errors import UsageError
 from tunebook.records import Comparison, ComparisonVerdict, ItemScore
 from tunebook.statistics.estimate import (
     RESAMPLES,
+    at_most,
     batch_of,
     bootstrap_interval,
     ratio_error,
@@ -181,6 +182,7 @@ def _needed(found: Comparison, alpha: float) -> int | None:
 
 def sign_flip_p(sums: Array, seed: int) -> float:
     """Give the p-value (scipy's) of the sum's size when the sign of each cluster is random."""
+    sums = at_most(sums)
     return float(
         stats.permutation_test(
             (sums,),

@@ -106,7 +106,7 @@ def _number(path: Path, place: int, value: object) -> float | None:
     if value is None:
         return None
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        number = float(value) if abs(value) < 1e300 else math.inf
+        number = float(value) if abs(value) < 1e150 else math.inf  # its square must fit
         if math.isfinite(number):
             return number
     shown = json.dumps(value)[:40]

@@ -105,6 +105,15 @@ def test_one_item_tells_nothing() -> None:
     )  # fmt: skip
 
 
+def test_thousands_of_items_are_resampled_in_a_thousand_sums_with_the_same_answer() -> None:
+    a, b = drawn(2400, 0.4)
+    found = compare(a, b)
+    d = values_of(a) - values_of(b)
+    assert found.p == pytest.approx(stats.ttest_1samp(d, 0).pvalue, abs=0.02)
+    expected = stats.t.interval(0.95, 2399, d.mean(), stats.sem(d))
+    assert found.interval == pytest.approx(expected, abs=0.05)
+
+
 def test_other_examples_are_refused_with_the_way_out() -> None:
     a = rows([1.0, 2.0, 3.0, 4.0])
     b = [*rows([1.0, 2.0, 3.0], "b"), ItemScore("q3", "another hash", "b", 4.0)]
