@@ -45,7 +45,22 @@ def prepare() -> None:
     torch.set_num_threads(1)
 
 
-class ForkedProcess:
+class _Child:
+    """A process that this one forked."""
+
+    pid: int
+    returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Reap the process when it ended."""
+        if self.returncode is None:
+            found, status = os.waitpid(self.pid, os.WNOHANG)
+            if found:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+
+class ForkedProcess(_Child):
     """Stands for `subprocess.Popen` where the launcher starts the training process."""
 
     inside: Callable[[], None] = staticmethod(lambda: None)  # called first in the training process
@@ -65,7 +80,6 @@ class ForkedProcess:
         assert start_new_session
         read, write = os.pipe()
         out, error = stdout.fileno(), stderr.fileno()
-        self.returncode: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
             os.close(write)
@@ -74,14 +88,6 @@ class ForkedProcess:
             _run(read, out, error, lambda: _train(args[args.index(TRAINER) + 1 :]))
         os.close(read)
         self.stdin = os.fdopen(write, "wb")
-
-    def poll(self) -> int | None:
-        """Reap the process when it ended."""
-        if self.returncode is None:
-            found, status = os.waitpid(self.pid, os.WNOHANG)
-            if found:
-                self.returncode = os.waitstatus_to_exitcode(status)
-        return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait until it ends."""
@@ -138,7 +144,7 @@ def _run(read: int, out: int, error: int, work: Callable[[], int]) -> None:
         os._exit(code)
 
 
-class Command:
+class Command(_Child):
     """A `tunebook` command in a fork, and the training process it started."""
 
     def __init__(
@@ -151,7 +157,6 @@ class Command:
     ) -> None:
         self.book = book
         self.output = output or book / ".said"
-        self.returncode: int | None = None
         self.output.write_bytes(b"")
         if closed_output:
             reader, opened = os.pipe()
@@ -176,14 +181,6 @@ class Command:
         launch.subprocess = shim  # type: ignore[attr-defined]
         launch._POLL_SECONDS = 0.02
         return tunebook.cli.main.main(list(args))
-
-    def poll(self) -> int | None:
-        """Reap the command when it ended."""
-        if self.returncode is None:
-            found, status = os.waitpid(self.pid, os.WNOHANG)
-            if found:
-                self.returncode = os.waitstatus_to_exitcode(status)
-        return self.returncode
 
     def wait(self, seconds: float = 120) -> int:
         """Wait until it ends; a command that takes so long is killed and is an error."""
