@@ -108,11 +108,11 @@ def flip_p(d: np.ndarray, signs: np.ndarray) -> np.ndarray:
     return np.minimum(1, 2 * (np.minimum(less, more) + 1) / (len(signs) + 1))
 
 
-def compared(d: np.ndarray):
+def compared(d: np.ndarray, margin: float = 0.0):
     """Send one simulated comparison through the whole of `compare`."""
     a = [ItemScore(str(i), "h", "a", float(v)) for i, v in enumerate(d)]
     b = [ItemScore(str(i), "h", "b", 0.0) for i in range(len(d))]
-    return compare(a, b, margin=0)
+    return compare(a, b, margin=margin)
 
 
 def said_different(name: str, n: int, shift: float, count: int, seed: int, check: int = 5) -> float:
@@ -122,6 +122,17 @@ def said_different(name: str, n: int, shift: float, count: int, seed: int, check
     p = np.concatenate([flip_p(part, signs) for part in np.array_split(d, max(1, count // 200))])
     for row, own in zip(d[:check], p[:check], strict=True):
         assert math.isclose(compared(row).p, own), (name, n, compared(row).p, own)
+    return float((p < 0.05).mean())
+
+
+def said_equivalent(name: str, n: int, count: int, seed: int, check: int = 5) -> float:
+    """Give the share called equivalent where the true difference is exactly the margin."""
+    margin = 2 * DETECTABLE * KINDS[name].sd / math.sqrt(n)
+    d = KINDS[name].draw(np.random.default_rng(seed), (count, n), 0.0) + margin
+    error = stats.sem(d, axis=1)
+    p = stats.t.sf((margin - np.abs(d.mean(axis=1))) / error, n - 1)
+    for row, own in zip(d[:check], p[:check], strict=True):
+        assert math.isclose(compared(row, margin).p_equivalent, own), (name, n, own)
     return float((p < 0.05).mean())
 
 
@@ -181,15 +192,17 @@ def main() -> None:
     parser.add_argument("--check", type=int, default=20)
     parser.add_argument("--intervals", type=int, default=1000)
     asked = parser.parse_args()
-    print("| differences | n | different, none there | power at the detectable | interval holds |")
-    print("|---|---|---|---|---|")
+    print("| differences | n | false different | power | false equivalent | interval holds |")
+    print("|---|---|---|---|---|---|")
     for name in KINDS:
         for n in (30, 110):
             shift = detectable_shift(name, n)
             false = said_different(name, n, 0.0, asked.count, 1, asked.check)
             power = said_different(name, n, shift, asked.count, 2, asked.check)
+            alike = said_equivalent(name, n, asked.count, 5, asked.check)
             holds = interval_covers(name, n, asked.intervals, 3)
-            print(f"| {name} | {n} | {false:.1%} | {power:.1%} | {holds:.1%} |", flush=True)
+            shares = " | ".join(f"{share:.1%}" for share in (false, power, alike, holds))
+            print(f"| {name} | {n} | {shares} |", flush=True)
     print("\n| Elo | games | draws between equals | interval holds | bound only | fit p < .05 |")
     print("|---|---|---|---|---|---|")
     for elo, games, draws in ELO_CASES:

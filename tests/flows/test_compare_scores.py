@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,32 @@ def test_the_terminal_shows_difference_interval_p_and_power(scores, capsys) -> N
     assert "the difference is there, and below the margin" in out
     for word in ("95 % interval", "n 110", "p  ", "80 % of cases; the margin is 20"):
         assert word in out
+
+
+def test_the_terminal_says_how_many_items_would_decide_and_what_is_missing(scores, capsys) -> None:
+    assert main(["compare", "--scores", "noisy.json", "b.json"]) == 0
+    assert re.search(
+        r"verdict     cannot tell, about [\d,]+ items needed\n", capsys.readouterr().out
+    )
+    Path("holes.json").write_text(json.dumps([None] * 4 + scores["a"][4:]))
+    assert main(["compare", "--scores", "holes.json", "b.json"]) == 0
+    out = capsys.readouterr().out
+    assert "n 106, 4 missing" in out
+    assert "verdict     cannot tell: 3.6% of the scores are missing, more than 2%\n" in out
+    assert re.search(r"bounds +[-\d.]+ to [-\d.]+, whatever the missing scores are", out)
+
+
+def test_the_margin_is_three_points_of_the_scale_and_an_idle_one_is_named(scores, capsys) -> None:
+    for name in ("close", "b"):
+        shares = (np.clip(scores[name], 0, 100) / 100).tolist()
+        Path(f"{name}1.json").write_text(json.dumps(shares))
+        Path(f"{name}2.json").write_text(json.dumps([2 * share for share in shares]))
+    found = compared(capsys, "close1.json", "b1.json")
+    assert (found["margin"], found["verdict"]) == (0.03, "equivalent")
+    assert main(["compare", "--scores", "close2.json", "b2.json", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["margin"] == 3
+    assert "the margin of 3 is wider than the scores vary among themselves" in err
 
 
 def test_objects_are_paired_by_id_and_lines_of_an_evaluation_by_what_was_asked(

@@ -19,14 +19,13 @@ if TYPE_CHECKING:
 @click.option("--scores", is_flag=True, help="A and B are files of scores made elsewhere.")
 @click.option(
     "--margin",
-    default=3.0,
-    show_default=True,
-    help="Differences below this do not matter, in points of the score.",
+    type=float,
+    help="Differences below this do not matter.  [default: 3, or 0.03 for scores from 0 to 1]",
 )
 @click.option("--shared-only", is_flag=True, help="Compare on the items that both have.")
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 def command(
-    subjects: tuple[str, ...], scores: bool, margin: float, shared_only: bool, as_json: bool
+    subjects: tuple[str, ...], scores: bool, margin: float | None, shared_only: bool, as_json: bool
 ) -> None:
     """Compare scores on the same items: different, equivalent or cannot tell.
 
@@ -39,6 +38,8 @@ def command(
     if not scores:
         raise UsageError("say what is compared: `tunebook compare --scores a.json b.json`")
     found = compare_files([Path(name) for name in subjects], margin=margin, shared_only=shared_only)
+    for note in found.notes:
+        click.echo(f"note: {note}", err=True)
     if as_json:
         from tunebook.book.codec import dump_json
 

@@ -5,29 +5,37 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import pstdev
 from typing import Any
 
 from tunebook.errors import DataError, UsageError
 from tunebook.records import Comparison, Estimate, ItemScore
-from tunebook.statistics.compare import compare_many
+from tunebook.statistics.compare import DEFAULT_MARGIN, compare_many
 from tunebook.statistics.estimate import ratio_estimate
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """Each subject's own score, and every pair of them, the first minus the second."""
+    """Each subject's own score, and every pair of them, the first minus the second.
+
+    `notes` are sentences on what the verdicts rest on.
+    """
 
     estimates: dict[str, Estimate]
     pairs: dict[tuple[str, str], Comparison]
+    notes: tuple[str, ...] = ()
 
 
-def compare_files(paths: Sequence[Path], *, margin: float, shared_only: bool = False) -> Compared:
+def compare_files(
+    paths: Sequence[Path], *, margin: float | None = None, shared_only: bool = False
+) -> Compared:
     """Compare files of scores; DataError for one that cannot be read or is not as long as others.
 
     A file is a JSON list of numbers (paired by place), a JSON list of objects with `id` and
-    `score` (paired by id), or the .jsonl of an evaluation. `null` is a missing score.
+    `score` (paired by id), or the .jsonl of an evaluation. `null` is a missing score. `margin` None
+    is 3 points of 100: 3, or 0.03 where all scores lie between 0 and 1.
     """
     if len(paths) < 2:
         raise UsageError("give two or more files of scores, such as a.json b.json")
@@ -35,7 +43,23 @@ def compare_files(paths: Sequence[Path], *, margin: float, shared_only: bool = F
     for place, path in enumerate(paths, start=1):
         rows[f"{path} ({place})" if str(path) in rows else str(path)] = read_scores(path)
     _check_lengths(rows)
-    return compare_rows(rows, margin=margin, shared_only=shared_only)
+    scores = [
+        line.value / line.n_units
+        for lines in rows.values()
+        for line in lines
+        if line.value is not None and line.n_units > 0
+    ]
+    if margin is None:
+        margin = DEFAULT_MARGIN / 100 if all(0 <= s <= 1 for s in scores) else DEFAULT_MARGIN
+    found = compare_rows(rows, margin=margin, shared_only=shared_only)
+    spread = pstdev(scores)
+    if 0 < spread < margin:
+        note = (
+            f"the margin of {margin:g} is wider than the scores vary among themselves "
+            f"(SD {spread:.2g}), so that equivalent says little; give --margin"
+        )
+        return replace(found, notes=(note,))
+    return found
 
 
 def compare_rows(
