@@ -40,6 +40,8 @@ class Task:
     reference: str | None
     answer: str
     repeat: int = 0
+    cluster: str = ""
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
