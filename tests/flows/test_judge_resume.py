@@ -12,7 +12,6 @@ from pathlib import Path
 
 from judge_server import Act, JudgeServer, item_of, judge_server, says
 from made_runs import make_run
-
 from tunebook.book.evaluations import open_log, scores_of
 from tunebook.book.places import RunFolder
 from tunebook.evaluate.judge.asking import Task
@@ -93,5 +92,3 @@ def test_another_run_pays_only_for_answers_that_the_book_has_no_score_of(book: P
     assert first == again == {key: other[key] for key in first}
     assert set(asked.values()) == {1}
     assert len(asked) == 25
-
-

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     "--weights", default="base,final", show_default=True, help="Which: final, best, step-N; base."
 )
 @click.option("--anchor", is_flag=True, help="Score the book's frozen answers first.")
+@click.option("--pairwise", is_flag=True, help="Which of two answers is better, in both orders.")
+@click.option("--against", metavar="RUN", help="Whose answers, with --pairwise; else the base's.")
 @click.option("--rate", type=float, metavar="N", help="Requests a minute, at most.")
 @click.option("--concurrency", type=int, metavar="N", help="Questions at a time; 8.")
 @click.option("--max-new-tokens", default=256, show_default=True, type=click.IntRange(1))
@@ -53,6 +55,8 @@ def command(
     repeats: int,
     weights: str,
     anchor: bool,
+    pairwise: bool,
+    against: str | None,
     rate: float | None,
     concurrency: int | None,
     max_new_tokens: int,
@@ -80,25 +84,31 @@ def command(
         "rate_per_minute": rate,
         "concurrency": concurrency,
     }
+    if against is not None and not pairwise:
+        raise click.UsageError("--against needs --pairwise; `tunebook compare` holds runs together")
+    if pairwise and anchor:
+        raise click.UsageError("--anchor is for scores; leave it out with --pairwise")
     from tunebook.book.places import find_book
-    from tunebook.evaluate.judge.prompts import find_prompt
+    from tunebook.evaluate.judge.prompts import find_pair_prompt, find_prompt
     from tunebook.evaluate.judge.settings import make_judge
     from tunebook.workflows.judge import Asked, judge_run
+    from tunebook.workflows.judge_pairs import judge_pairs
     from tunebook.workflows.judging import Bench
 
     def say(text: str) -> None:
         click.echo(text, err=True)
 
     judge = make_judge(judge_file, given)
-    found = judge_run(
-        run,
-        find_book(),
-        Bench(judge, find_prompt(judge.prompt)),
-        Asked(questions, n, repeats, max_new_tokens, anchor),
-        weights=[name.strip() for name in weights.split(",") if name.strip()],
-        device=device,
-        say=say,
-    )
+    asked = Asked(questions, n, repeats, max_new_tokens, anchor)
+    if pairwise:
+        bench = Bench(judge, find_pair_prompt(judge.prompt))
+        rival = against or "base"
+        one = judge_pairs(run, find_book(), bench, asked, against=rival, device=device, say=say)
+        found = [one]
+    else:
+        bench = Bench(judge, find_prompt(judge.prompt))
+        names = [name.strip() for name in weights.split(",") if name.strip()]
+        found = judge_run(run, find_book(), bench, asked, weights=names, device=device, say=say)
     if as_json:
         from tunebook.book.codec import dump_json
 
@@ -141,17 +151,20 @@ def _lines(found: Sequence[Evaluation]) -> Iterator[str]:
         f"{prompt['name']} ({prompt['hash']})"
     )
     yield f"questions  {settings['questions']}, examples {first.examples_hash[:12]}"
-    yield from _anchor_lines(dict[str, Any](first.details)["anchor"])
-    for one in found:
-        yield _estimate_line(one.subject, one)
-        if one.comparison is not None:
-            yield f"{one.subject} - {one.against}: {comparison_text(one.comparison)}"
+    if first.kind == "pairs":
+        yield from _pair_lines(first)
+    else:
+        yield from _anchor_lines(dict[str, Any](first.details)["anchor"])
+        for one in found:
+            yield _estimate_line(one.subject, one)
+            if one.comparison is not None:
+                yield f"{one.subject} - {one.against}: {comparison_text(one.comparison)}"
     for one in found:
         yield from _account(one)
 
 
 def _anchor_lines(anchor: Mapping[str, Any] | None) -> Iterator[str]:
-    from tunebook.pages.evaluations import comparison_text
+    from tunebook.pages.evaluations import scored_text
 
     if anchor is None:
         return
@@ -163,8 +176,30 @@ def _anchor_lines(anchor: Mapping[str, Any] | None) -> Iterator[str]:
         if anchor["moved"]
         else "no sign that the judge moved"
     )
-    shown = comparison_text(anchor["comparison"]).rpartition(":")[0]
+    found = anchor["comparison"]
+    shown = f"{scored_text(found['difference'], found['interval'])}, p {format_number(found['p'])}"
     yield f"anchor     {shown} since {anchor['since'][:10]}: {moved}"
+
+
+def _pair_lines(one: Evaluation) -> Iterator[str]:
+    from tunebook.pages.evaluations import scored_text
+    from tunebook.statistics.words import verdict_text
+
+    details = dict[str, Any](one.details)
+    won, fair = details["win_rate"], details["length_controlled"]
+    if one.comparison is not None:
+        scored = f"{scored_text(one.score, one.interval)} of {one.n} against {one.against}"
+        yield f"won        {scored}: {verdict_text(one.comparison)}"
+    if fair is not None and one.comparison is not None:
+        yield f"length     {scored_text(fair['score'], fair['interval'])} were both answers as long"
+    if won["consistency"] is not None:
+        p = "" if won["position_p"] is None else f" (p {format_number(won['position_p'])})"
+        yield (
+            f"orders     {won['consistency']:.0%} of the pairs fare the same in both orders; the "
+            f"answer shown first wins {won['first_rate']:.0%}{p}"
+        )
+    if won["message"]:
+        yield f"{'no result' if won['level'] == 'refuse' else 'doubt'}  {won['message']}"
 
 
 def _account(one: Evaluation) -> Iterator[str]:
@@ -173,13 +208,18 @@ def _account(one: Evaluation) -> Iterator[str]:
     if one.missing:
         why = ", ".join(f"{n} {fault}" for fault, n in details["missing_by_fault"].items())
         bounds = ""
-        if details["bounds"] is not None:
+        if details.get("bounds") is not None:
             low, high = (format_number(bound) for bound in details["bounds"])
             bounds = f"; the mean is {low} to {high}, whatever they would have been"
         yield f"missing    {one.subject}: {why}{bounds}"
     if details["faults"]:
         counted = ", ".join(f"{n} {fault}" for fault, n in details["faults"].items())
         yield f"faults     {one.subject}: {counted}"
+    if noise := details.get("noise"):
+        yield (
+            f"noise      {one.subject}: SD {format_number(noise['judge_sd'])} of the judge on one "
+            f"answer, {format_number(noise['question_sd'])} between questions"
+        )
     if details["empty_answers"]:
         n_empty = format_count(details["empty_answers"])
         yield f"empty      {one.subject}: {n_empty} answers without text score 0, unasked"
@@ -191,7 +231,7 @@ def _account(one: Evaluation) -> Iterator[str]:
         f"{format_count(details['requests'])} requests, {format_count(details['cached'])} known "
         f"from before; tokens {sent} in, {received} out; cost {cost}"
     )
-    for tag, each in details["per_tag"].items():
+    for tag, each in details.get("per_tag", {}).items():
         from tunebook.pages.evaluations import scored_text
 
         yield f"  {tag}: {scored_text(each['score'], each['interval'])}, n {each['n']}"

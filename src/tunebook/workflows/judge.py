@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
+from tunebook.book.codec import to_plain
 from tunebook.book.data_account import read_data
 from tunebook.book.evaluations import EvaluationLog, open_log, scores_of, write_result
 from tunebook.book.places import open_run
@@ -20,6 +21,7 @@ from tunebook.records import Evaluation, Message
 from tunebook.statistics.compare import compare_many
 from tunebook.statistics.estimate import mean_estimate
 from tunebook.statistics.items import hash_keys
+from tunebook.statistics.noise import variance_components
 from tunebook.workflows.answers import answer
 from tunebook.workflows.judge_anchor import Anchor, check_anchor, era_of
 from tunebook.workflows.judging import Bench, score_tasks
@@ -56,15 +58,8 @@ def judge_run(
     run = open_run(book, name)
     bench.judge.key()  # a missing key is said before answers are written
     trained = open_run_to_ask(run, (BASE, *weights), device=device, say=say)
-    questions = _choose_questions(trained, asked, say)
-    answers = answer(
-        trained,
-        questions,
-        Sampling(asked.max_new_tokens),
-        template=trained.recipe.template,
-        data_format=str(read_data(run)["sources"][0]["format"]),
-        say=say,
-    )
+    questions = choose_questions(trained, asked, say)
+    answers = answers_to(questions, trained, asked, say)
     tasks = _tasks(questions, answers, asked.repeats)
     anchor = check_anchor(run, bench, tasks, say) if asked.anchor else None
     era = era_of(run, bench)
@@ -87,32 +82,48 @@ def judge_run(
     return found
 
 
-def _choose_questions(trained: Trained, asked: Asked, say: Callable[[str], None]) -> list[Question]:
+def choose_questions(trained: Trained, asked: Asked, say: Callable[[str], None]) -> list[Question]:
+    """Choose what is asked: what the run held out, or rows of a file, by a hash of content."""
     if asked.questions is None:
         prepared = prepare(trained.recipe, trained.codec, trained.run.cache_dir, say)
         found = held_out_questions(trained.recipe, prepared, trained.codec, asked.n)
     else:
-        # The same questions of a file are asked whatever their order in it.
         found = sorted(read_questions(asked.questions), key=lambda one: one.hash)[: asked.n]
     if len(found) < asked.n:
         say(f"there are {len(found):,} questions, fewer than {asked.n:,}")
     return found
 
 
+def answers_to(
+    questions: Sequence[Question], trained: Trained, asked: Asked, say: Callable[[str], None]
+) -> dict[str, EvaluationLog]:
+    """Let each of the weights answer with its most likely tokens, in the run's own template."""
+    return answer(
+        trained,
+        questions,
+        Sampling(asked.max_new_tokens),
+        template=trained.recipe.template,
+        data_format=str(read_data(trained.run)["sources"][0]["format"]),
+        say=say,
+    )
+
+
+def texts_of(log: EvaluationLog) -> dict[tuple[str, str], str]:
+    """Give the answers of a log by item id and hash."""
+    return {(line["item_id"], line["item_hash"]): str(line["text"]) for line in log.rows}
+
+
 def _tasks(
     questions: Sequence[Question], answers: Mapping[str, EvaluationLog], repeats: int
 ) -> list[Task]:
     """Put the weights in turn for each question: a judge that drifts, drifts for all alike."""
-    said = {
-        name: {(line["item_id"], line["item_hash"]): str(line["text"]) for line in log.rows}
-        for name, log in answers.items()
-    }
+    said = {name: texts_of(log) for name, log in answers.items()}
     return [
         Task(
             subject=name,
             item_id=question.id,
             item_hash=question.hash,
-            question=_conversation(question.messages),
+            question=conversation(question.messages),
             reference=question.reference,
             answer=said[name][question.id, question.hash],
             repeat=repeat,
@@ -125,7 +136,7 @@ def _tasks(
     ]
 
 
-def _conversation(messages: Sequence[Message]) -> str:
+def conversation(messages: Sequence[Message]) -> str:
     """Write a question as the judge reads it; who speaks matters where several do."""
     if all(message.role in ("user", "input", "text") for message in messages):
         return "\n\n".join(message.content for message in messages)
@@ -153,8 +164,9 @@ def _evaluations(
         estimate = mean_estimate(rows[subject.name], "bca", SCALE)
         details = judged_details(log.rows, bench.judge) | {
             "bounds": estimate.bounds,
+            "noise": variance_components(rows[subject.name]),
             "per_tag": tag_scores(rows[subject.name]),
-            "anchor": None if anchor is None else asdict(anchor),
+            "anchor": anchor,
         }
         one = Evaluation(
             kind="judge",
@@ -166,7 +178,7 @@ def _evaluations(
             missing=estimate.missing,
             examples_hash=estimate.examples_hash,
             settings={"weights": subject.weights, **settings},
-            details=details,
+            details=to_plain(details),
             against=None if subject.name == BASE else BASE,
             comparison=compared.get((subject.name, BASE)),
         )

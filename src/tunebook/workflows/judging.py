@@ -56,36 +56,39 @@ def score_tasks(
     before, it is asked again next time.
     """
     cache = None if era is None else ScoreCache(run, bench.hash)
-    waiting = [t for t in tasks if not logs[t.subject].has(t.item_id, t.item_hash, t.repeat)]
-    unanswered: list[tuple[Task, Judged]] = []
-    to_ask = []
-    for task in waiting:
-        known = cache.get(_content(task, era)) if cache is not None else None
-        if known is None:
-            to_ask.append(task)
-        else:
+    to_ask: dict[str, list[Task]] = {}
+    for task in tasks:
+        if logs[task.subject].has(task.item_id, task.item_hash, task.repeat):
+            continue
+        content = _content(task, era)
+        if cache is not None and (known := cache.get(content)) is not None:
             found = Judged(float(known["value"]), reply=str(known["reply"]))
             _write(logs, task, found, cached=True, when=str(known["time"]))
+        else:
+            # Weights that say the same get the same score: asked twice, it would be two.
+            to_ask.setdefault(content, []).append(task)
+    unanswered: list[tuple[Task, Judged]] = []
     n_done, last_said = 0, time.monotonic()
 
     def done(task: Task, judged: Judged) -> None:
         nonlocal n_done, last_said
+        content = _content(task, era)
         if judged.unanswered:
-            unanswered.append((task, judged))
+            unanswered.extend((same, judged) for same in to_ask[content])
             return
-        line = _write(logs, task, judged)
-        if cache is not None and judged.value is not None and judged.asked:
-            kept = {key: line[key] for key in ("value", "reply", "time")}
-            cache.add(_content(task, era), kept)
+        for number, same in enumerate(to_ask[content]):
+            line = _write(logs, same, judged, cached=number > 0)
+            if cache is not None and judged.value is not None and judged.asked and not number:
+                cache.add(content, {key: line[key] for key in ("value", "reply", "time")})
         n_done += 1
         if time.monotonic() - last_said >= _SAID_EVERY_SECONDS:
             last_said = time.monotonic()
             say(f"{n_done:,} of {len(to_ask):,} answers judged")
 
     if to_ask:
-        before = len(tasks) - len(to_ask)
-        say(f"{len(to_ask):,} answers to judge" + (f", {before:,} judged before" if before else ""))
-        judge_tasks(to_ask, bench.judge, bench.prompt, done)
+        say(f"{len(to_ask):,} of {len(tasks):,} answers to judge")
+        first = [same[0] for same in to_ask.values()]
+        judge_tasks(first, bench.judge, bench.prompt, done)
     for task, judged in unanswered:
         _write(logs, task, judged)
 
@@ -122,5 +125,5 @@ def _write(
 
 
 def _content(task: Task, era: int | None) -> str:
-    judged = [task.question, task.reference, task.answer, task.repeat, era]
+    judged = [task.question, task.reference, task.answer, task.other, task.repeat, era]
     return hashlib.sha256(orjson.dumps(judged)).hexdigest()
