@@ -54,8 +54,6 @@ DEFECTS = (
 CAUGHT_AT = {"P": "plan", "T": "training"}
 LATER = {
     9: "when a spike is explained",
-    10: "when runs are compared",
-    11: "when runs are compared",
     21: "when a model is asked for what it was taught",
 }
 

@@ -114,6 +114,18 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def read_settings(path: Path) -> dict[str, Any]:
+    """Read the settings in the first line of a log; BookError when it has none."""
+    try:
+        with open(path, "rb") as file:
+            head = orjson.loads(file.readline())
+        return dict(head["settings"])
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        raise BookError(
+            f"{path} does not say with which settings it was made; restore it"
+        ) from None
+
+
 def scores_of(rows: Iterable[Row], run: str) -> list[ItemScore]:
     """Take the score of each line that has one; `value` null is a missing score."""
     return [to_record(ItemScore, {"run": run, **row}) for row in rows if "value" in row]

@@ -2,79 +2,174 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from tunebook.units import format_count, format_number
+from tunebook.units import format_count, format_number, format_percent
 
 if TYPE_CHECKING:
-    from tunebook.records import Comparison
-    from tunebook.workflows.compare import Compared
+    from tunebook.records import Comparison, Estimate
+    from tunebook.workflows.compare_runs import RunsCompared
 
 
 @click.command("compare")
 @click.argument("subjects", nargs=-1, metavar="A B ...")
+@click.option("--by", "kind", help="What to compare: loss (the default), judge, chess, ...")
 @click.option("--scores", is_flag=True, help="A and B are files of scores made elsewhere.")
 @click.option(
     "--margin",
     type=float,
-    help="Differences below this do not matter.  [default: 3, or 0.03 for scores from 0 to 1]",
+    help="Differences below this do not matter.  [default: by kind; 0.01 nats, 3 points of 100]",
 )
-@click.option("--shared-only", is_flag=True, help="Compare on the items that both have.")
+@click.option("--shared-only", is_flag=True, help="Compare on the items that all have.")
+@click.option(
+    "--across-wordings",
+    is_flag=True,
+    help="Pair questions by their id, whatever they say: other wordings of an instruction.",
+)
+@click.option("--sort", metavar="KEY", help="Sort runs by a setting, and compare neighbours.")
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 def command(
-    subjects: tuple[str, ...], scores: bool, margin: float | None, shared_only: bool, as_json: bool
+    subjects: tuple[str, ...],
+    kind: str | None,
+    scores: bool,
+    margin: float | None,
+    shared_only: bool,
+    across_wordings: bool,
+    sort: str | None,
+    as_json: bool,
 ) -> None:
     """Compare scores on the same items: different, equivalent or cannot tell.
 
-    With --scores, A and B are JSON lists of numbers (paired by place), lists of {"id", "score"},
-    or the .jsonl of an evaluation; null is a missing score. No book is needed.
+    A and B are runs that were evaluated: RUN, RUN/base, RUN/best, RUN/step-N, or RUN@KEY=VALUE for
+    an evaluation with that setting. With --scores, they are JSON lists of numbers (paired by
+    place), lists of {"id", "score"}, or the .jsonl of an evaluation; null is a missing score. No
+    book is needed for those.
     """
-    from tunebook.errors import UsageError
-    from tunebook.workflows.compare import compare_files
+    if scores:
+        if kind or sort or across_wordings:
+            raise click.UsageError("--by, --sort and --across-wordings go with runs, not --scores")
+        plain, lines = _compare_files(subjects, margin, shared_only)
+    else:
+        from tunebook.book.places import find_book
+        from tunebook.workflows.compare_runs import compare_runs
 
-    if not scores:
-        raise UsageError("say what is compared: `tunebook compare --scores a.json b.json`")
-    found = compare_files([Path(name) for name in subjects], margin=margin, shared_only=shared_only)
-    for note in found.notes:
-        click.echo(f"note: {note}", err=True)
+        found = compare_runs(
+            subjects,
+            find_book(),
+            kind=kind or "loss",
+            margin=margin,
+            shared_only=shared_only,
+            across_wordings=across_wordings,
+            sort=sort,
+        )
+        for finding in found.findings:
+            click.echo(f"{finding.name}: {finding.message} {finding.way_out}", err=True)
+        for note in found.notes:
+            click.echo(f"note: {note}", err=True)
+        plain, lines = _plain_runs(found), _run_lines(found)
     if as_json:
         from tunebook.book.codec import dump_json
 
-        click.echo(dump_json(_plain(found), indent=True).decode(), nl=False)
+        click.echo(dump_json(plain, indent=True).decode(), nl=False)
     else:
-        click.echo("\n".join(_lines(found)))
+        click.echo("\n".join(lines))
 
 
-def _plain(found: Compared) -> object:
-    """Give one object for one pair, and a list of them for more."""
+def _compare_files(
+    names: Sequence[str], margin: float | None, shared_only: bool
+) -> tuple[object, list[str]]:
+    from tunebook.workflows.compare import compare_files
+
+    found = compare_files([Path(name) for name in names], margin=margin, shared_only=shared_only)
+    for note in found.notes:
+        click.echo(f"note: {note}", err=True)
+    pairs = _plain_pairs(found.estimates, found.pairs)
+    # One object for one pair, and a list of them for more.
+    plain = pairs[0] if len(pairs) == 1 else pairs
+    return plain, [*_score_lines(found.estimates), *_pair_lines(found.pairs)]
+
+
+def _plain_runs(found: RunsCompared) -> dict[str, object]:
+    """Give one object; a single pair's own keys stand at its top."""
     from dataclasses import asdict
 
-    pairs = [
+    pairs: list[dict[str, Any]] = _plain_pairs(found.estimates, found.pairs)
+    for pair in pairs:
+        tags = found.by_tag.get(tuple(pair["subjects"]), {})
+        pair["per_tag"] = {tag: asdict(one) for tag, one in tags.items()}
+    return {
+        "kind": found.kind,
+        "unit": found.unit,
+        "chance_best": found.chance_best,
+        "sorted_by": found.sorted_by,
+        "notes": found.notes,
+        "findings": found.findings,
+        **(pairs[0] if len(pairs) == 1 else {"pairs": pairs}),
+    }
+
+
+def _run_lines(found: RunsCompared) -> list[str]:
+    lines = [f"{found.kind}, {found.unit}"]
+    lines += _score_lines(found.estimates, found.sorted_by)
+    lines += _pair_lines(found.pairs, found.by_tag)
+    if len(found.estimates) > 2:
+        chances = sorted(found.chance_best.items(), key=lambda one: -one[1])
+        shown = ", ".join(f"{name} {format_percent(chance)}" for name, chance in chances)
+        lines += ["", f"chance of being the best: {shown}"]
+    return lines
+
+
+def _plain_pairs(
+    estimates: Mapping[str, Estimate], pairs: Mapping[tuple[str, str], Comparison]
+) -> list[dict[str, Any]]:
+    from dataclasses import asdict
+
+    return [
         {
             "subjects": names,
             "scores": [
                 {"score": one.score, "interval": one.interval, "n": one.n}
-                for one in (found.estimates[name] for name in names)
+                for one in (estimates[name] for name in names)
             ],
             **asdict(compared),
         }
-        for names, compared in found.pairs.items()
+        for names, compared in pairs.items()
     ]
-    return pairs[0] if len(pairs) == 1 else pairs
 
 
-def _lines(found: Compared) -> list[str]:
-    width = max(len(name) for name in found.estimates)
-    lines = [
-        f"{name.ljust(width)}  {format_number(one.score)}{_interval(one.interval)}, n {one.n:,}"
+def _score_lines(
+    estimates: Mapping[str, Estimate], sorted_by: Mapping[str, object] | None = None
+) -> list[str]:
+    width = max(len(name) for name in estimates)
+    values = {name: f"  {value}" for name, value in (sorted_by or {}).items()}
+    wide = max(map(len, values.values()), default=0)
+    return [
+        f"{name.ljust(width)}{values.get(name, '').ljust(wide)}  {format_number(one.score)}"
+        f"{_interval(one.interval)}, n {one.n:,}"
         + (f", {one.missing:,} missing" if one.missing else "")
-        for name, one in found.estimates.items()
+        for name, one in estimates.items()
     ]
-    for (a, b), compared in found.pairs.items():
-        lines += ["", f"{a} minus {b}", *comparison_lines(compared, looks=len(found.pairs))]
+
+
+def _pair_lines(
+    pairs: Mapping[tuple[str, str], Comparison],
+    by_tag: Mapping[tuple[str, str], Mapping[str, Comparison]] | None = None,
+) -> list[str]:
+    from tunebook.statistics.words import verdict_text
+
+    lines = []
+    for (a, b), compared in pairs.items():
+        lines += ["", f"{a} minus {b}", *comparison_lines(compared, looks=len(pairs))]
+        tags = (by_tag or {}).get((a, b), {})
+        lines += [
+            f"  {tag}: {format_number(one.difference)}{_interval(one.interval)}, n {one.n:,}: "
+            f"{verdict_text(one)}"
+            for tag, one in tags.items()
+        ]
     return lines
 
 

@@ -11,6 +11,11 @@ from typing import Any
 from tunebook.records import Estimate, ItemScore
 from tunebook.statistics.estimate import ratio_estimate
 
+MARGIN_NATS = 0.01
+"""Losses per token that differ by less are as good as equal: one percent of perplexity."""
+MARGIN_BITS = 0.004
+"""The same in bits per byte, a token being about four bytes."""
+
 _SHOWN = 3
 
 

@@ -21,17 +21,21 @@ from tunebook.data.prepare import prepare, token_settings
 from tunebook.data.shards import Part, Shards
 from tunebook.data.sources import locate
 from tunebook.errors import DataError
-from tunebook.evaluate.loss import bits_per_byte, by_tag, perplexities, pick_examples
+from tunebook.evaluate.loss import (
+    MARGIN_NATS,
+    bits_per_byte,
+    by_tag,
+    perplexities,
+    pick_examples,
+)
+from tunebook.models.tokenizer import Codec
 from tunebook.recipe.tree import Recipe, Source
-from tunebook.records import Evaluation, ItemScore
+from tunebook.records import Evaluation, ItemScore, Tokens
 from tunebook.statistics.compare import compare
 from tunebook.statistics.estimate import ratio_estimate
 from tunebook.step.score import score_examples
 from tunebook.workflows.notebook import build_notebook
 from tunebook.workflows.speakers import BASE, Key, Speaker, Trained, ask_each, open_run_to_ask
-
-MARGIN_NATS = 0.01
-"""Losses per token that differ by less are as good as equal: one percent of perplexity."""
 
 _TOKENS_PER_BATCH = {"cpu": 2048, "mps": 4096, "cuda": 16384}
 _SHOWN_CHARACTERS = 300
@@ -73,6 +77,7 @@ def evaluate(
         "window": trained.recipe.max_seq_len,
         # Windows of a long document do not overlap: each token is scored once.
         "stride": trained.recipe.max_seq_len,
+        "tokenizer": trained.codec.fingerprint,
     }
 
     def ask(speaker: Speaker, log: EvaluationLog, keys: list[Key]) -> None:
@@ -171,11 +176,22 @@ def _score(speaker: Speaker, shards: Shards, numbers: Sequence[int], log: Evalua
                     "cluster": tokens.document,
                     "tags": [scored.source],
                     "bytes": tokens.scored_bytes,
+                    "scored_hash": _text_hash(speaker.codec, tokens),
                     "text": speaker.codec.decode(tokens.ids)[-_SHOWN_CHARACTERS:],
                 }
             )
             done += 1
         log.add(lines)
+
+
+def _text_hash(codec: Codec, tokens: Tokens) -> str:
+    """Hash the text that is scored, which other tokenizers and templates have in common."""
+    said = [
+        token
+        for token, scored in zip(tokens.ids, tokens.target, strict=True)
+        if scored and token not in codec.special_ids
+    ]
+    return hashlib.sha256(codec.decode(said).strip().encode()).hexdigest()[:32]
 
 
 def _details(rows: Sequence[Any], lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
