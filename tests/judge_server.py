@@ -48,7 +48,7 @@ class JudgeServer(ThreadingHTTPServer):
         self.behave = behave
         self.counts: Counter[str] = Counter()
         self.began: list[tuple[float, str]] = []
-        self.ended: list[tuple[float, str]] = []
+        self.answered: list[tuple[float, str]] = []
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.lock = threading.Lock()
@@ -99,8 +99,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.flush()
                 if self.server.stopping.wait(0.1):
                     return
-        with self.server.lock:
-            self.server.ended.append((time.monotonic(), prompt))
+        if act.status == 200:
+            with self.server.lock:
+                self.server.answered.append((time.monotonic(), prompt))
 
     def log_message(self, format: str, *args: object) -> None:
         """Keep the tests' output clean."""

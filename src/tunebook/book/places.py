@@ -122,6 +122,16 @@ class RunFolder:
         """The book's folder of token caches."""
         return self.book / ".tunebook" / "cache"
 
+    @property
+    def judge_cache(self) -> Path:
+        """The book's folder of scores that a judge was paid for."""
+        return self.book / ".tunebook" / "judge"
+
+    @property
+    def judge_anchor(self) -> Path:
+        """The book's folder of frozen answers and what judges gave them in every session."""
+        return self.book / "judge-anchor"
+
     def exists(self) -> bool:
         """Tell whether the folder is there."""
         return self.path.is_dir()

@@ -4,10 +4,12 @@ import pytest
 
 from tunebook.evaluate.judge.parse import (
     EMPTY_REPLY,
+    NO_CHOICE,
     NO_SCORE,
     OTHER_SCALE,
     OUT_OF_RANGE,
     NoScore,
+    read_choice,
     read_score,
 )
 
@@ -61,3 +63,22 @@ def test_a_score_is_read_from(reply: str, score: float) -> None:
 def test_a_reply_without_a_score_fails_by_name(reply: str, failure: str) -> None:
     with pytest.raises(NoScore, match=f"^{failure}$"):
         read_score(reply)
+
+
+@pytest.mark.parametrize(
+    ("reply", "choice"),
+    [
+        ('{"reason": "B is longer", "better": "A"}', 1),
+        ('so {"better": "tie"}', 0.5),
+        ("**B**", 0),
+        ("<think>A? No.</think>Answer B.", 0),
+    ],
+)
+def test_a_choice_is_read_from(reply: str, choice: float) -> None:
+    assert read_choice(reply) == choice
+
+
+@pytest.mark.parametrize("reply", ["A or B, who knows", '{"better": "C"}', '{"score": 1}'])
+def test_a_reply_without_a_choice_fails_by_name(reply: str) -> None:
+    with pytest.raises(NoScore, match=f"^{NO_CHOICE}$"):
+        read_choice(reply)

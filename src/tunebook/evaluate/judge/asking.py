@@ -1,9 +1,9 @@
 """Many questions to the judge at once: each is asked until it has a score or is missing.
 
-An answer without text scores 0 and costs nothing. A reply without a score is asked again up to
-three times and is then missing: no value, never 0, never left out. A question the endpoint did not
-answer at all, after the client's own repetitions, is missing too; after five of those in a row
-nobody is there, and asking ends with an error.
+An answer without text scores 0, loses against any other, and costs nothing. A reply without a score
+is asked again up to three times and is then missing: no value, never 0, never left out. A question
+the endpoint did not answer at all, after the client's own repetitions, is missing too; after five
+of those in a row nobody is there, and asking ends with an error.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tunebook.evaluate.judge.client import (
     JudgeError,
     Reply,
 )
-from tunebook.evaluate.judge.parse import NoScore, read_score
+from tunebook.evaluate.judge.parse import NoScore, read_choice, read_score
 from tunebook.evaluate.judge.prompts import Prompt
 from tunebook.evaluate.judge.settings import Judge
 
@@ -31,7 +31,10 @@ _REPLY_KEPT = 2000  # characters
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One answer to be scored once."""
+    """One answer to be scored once, or two to be compared: `other` is shown second.
+
+    Of two, the value is the first one's, or the second one's when they are `swapped`.
+    """
 
     subject: str
     item_id: str
@@ -39,12 +42,17 @@ class Task:
     question: str
     reference: str | None
     answer: str
+    other: str | None = None
+    swapped: bool = False
     repeat: int = 0
+    cluster: str = ""
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What came of a task: a value of 0..100, or none and the last fault.
+    """What came of a task: a value of 0..100 (of two answers, 1, 0.5 or 0 for the first), or none
+    and the last fault.
 
     `faults` has the fault of every reply that gave no score, also where a later one did. `asked`
     counts questions, `requests` what was sent for them. Tokens are None where any reply with a text
@@ -104,9 +112,10 @@ async def _judge_tasks(
 
 
 async def _judge_one(task: Task, endpoint: Endpoint, prompt: Prompt) -> Judged:
-    if not task.answer.strip():
-        return Judged(0.0)
-    text = prompt.fill(task.question, task.reference, task.answer)
+    if (plain := _without_asking(task)) is not None:
+        return Judged(plain)
+    text = prompt.fill(task.question, task.reference, task.answer, task.other)
+    read = read_choice if prompt.pairwise else read_score
     replies: list[Reply] = []
     faults: list[str] = []
     value = None
@@ -116,14 +125,14 @@ async def _judge_one(task: Task, endpoint: Endpoint, prompt: Prompt) -> Judged:
         try:
             if reply.fault is not None:
                 raise NoScore(reply.fault)
-            value = read_score(reply.text)
+            value = read(reply.text)
         except NoScore as none:
             faults.append(str(none))
             if reply.fault == REJECTED or reply.fault in UNANSWERED:
                 break  # the same again, or repeated by the client already
     answered = [reply for reply in replies if reply.fault in (None, CUT_OFF)]
     return Judged(
-        value,
+        1 - value if value is not None and task.swapped else value,
         fault=faults[-1] if value is None else None,
         faults=tuple(faults),
         asked=len(replies),
@@ -132,6 +141,16 @@ async def _judge_one(task: Task, endpoint: Endpoint, prompt: Prompt) -> Judged:
         completion_tokens=_total([reply.completion_tokens for reply in answered]),
         reply=replies[-1].text[-_REPLY_KEPT:],
     )
+
+
+def _without_asking(task: Task) -> float | None:
+    """Score an answer without text 0, or let the other one win."""
+    said, other = bool(task.answer.strip()), bool((task.other or "").strip())
+    if task.other is None:
+        return None if said else 0.0
+    if said and other:
+        return None
+    return 0.5 + (said - other) / (-2 if task.swapped else 2)
 
 
 def _total(counts: list[int | None]) -> int | None:

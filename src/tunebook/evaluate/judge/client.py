@@ -13,11 +13,15 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import openai
 import orjson
 
-from tunebook.errors import TunebookError
+from tunebook.errors import TunebookError, UsageError
 from tunebook.evaluate.judge.settings import Judge
+
+try:
+    import openai
+except ModuleNotFoundError:
+    raise UsageError("judging needs openai; pip install 'tunebook[judge]'") from None
 
 MAX_REPLY_BYTES = 1 << 20
 _MOST_SECONDS = 900.0  # for one question, its repetitions and pauses included

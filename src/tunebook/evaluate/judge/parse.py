@@ -7,6 +7,7 @@ import math
 import re
 
 NO_SCORE = "no score"
+NO_CHOICE = "no choice"
 OUT_OF_RANGE = "out of range"
 OTHER_SCALE = "another scale"
 EMPTY_REPLY = "empty reply"
@@ -33,11 +34,7 @@ def read_score(reply: str) -> float:
     that the word score leads to, the last one `/100`. A number on another scale or out of range is
     a failure, never corrected.
     """
-    # Models that think aloud try numbers there; only what comes after is said.
-    _, _, said = reply.rpartition("</think>")
-    said = said[-_MOST_READ:]
-    if not said.strip():
-        raise NoScore(EMPTY_REPLY)
+    said = _said(reply)
     if (named := _json_score(said)) is not None:
         value, scale = named
     elif bare := _BARE.fullmatch(said):
@@ -53,8 +50,44 @@ def read_score(reply: str) -> float:
     return value
 
 
+def read_choice(reply: str) -> float:
+    """Read which of two answers is better: 1 for A, 0 for B, 0.5 for a tie; NoScore says why not.
+
+    `better` of a JSON object, or the word alone.
+    """
+    said = _said(reply)
+    found = _json_value(said, "better")
+    word = said if found is None else str(found)
+    choice = _CHOICES.get(word.strip(" \t\n*_`\"'.").lower())
+    if choice is None:
+        raise NoScore(NO_CHOICE)
+    return choice
+
+
+_CHOICES = {"a": 1.0, "answer a": 1.0, "b": 0.0, "answer b": 0.0, "tie": 0.5}
+
+
+def _said(reply: str) -> str:
+    # Models that think aloud try numbers there; only what comes after is said.
+    said = reply.rpartition("</think>")[2][-_MOST_READ:]
+    if not said.strip():
+        raise NoScore(EMPTY_REPLY)
+    return said
+
+
 def _json_score(text: str) -> tuple[float, str] | None:
-    """Find the last JSON object with a `score`, wherever it stands in the text."""
+    found = _json_value(text, "score")
+    if isinstance(found, str) and (bare := _BARE.fullmatch(found)):
+        return float(bare[1]), bare[2]
+    if isinstance(found, (int, float)) and not isinstance(found, bool):
+        return (float(found) if abs(found) < 1e9 else math.inf), ""
+    if found is not None:
+        raise NoScore(NO_SCORE)
+    return None
+
+
+def _json_value(text: str, key: str) -> object:
+    """Find the last JSON object that has a key, wherever it stands in the text; None for none."""
     decoder = json.JSONDecoder()
     found = None
     place = text.find("{")
@@ -64,13 +97,7 @@ def _json_score(text: str) -> tuple[float, str] | None:
         except (ValueError, RecursionError):  # also a number of too many digits
             end = place + 1
         else:
-            if isinstance(value, dict) and "score" in value:
-                found = value["score"]
+            if isinstance(value, dict) and key in value:
+                found = value[key]
         place = text.find("{", end)
-    if isinstance(found, str) and (bare := _BARE.fullmatch(found)):
-        return float(bare[1]), bare[2]
-    if isinstance(found, (int, float)) and not isinstance(found, bool):
-        return (float(found) if abs(found) < 1e9 else math.inf), ""
-    if found is not None:
-        raise NoScore(NO_SCORE)
-    return None
+    return found

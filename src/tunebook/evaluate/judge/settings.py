@@ -72,6 +72,8 @@ class Judge(Section):
                 f"the environment variable {self.key_env} holds no key; "
                 f"`export {self.key_env}=...` before judging"
             )
+        if not (key.isascii() and key.isprintable()):
+            raise UsageError(f"{self.key_env} holds signs that no key has; copy the key again")
         return key
 
     def refuse_link_local(self) -> None:

@@ -1,0 +1,83 @@
+"""What runs of one book share of a judge: scores already paid for, and the frozen answers.
+
+`.tunebook/judge/<judge>.jsonl` is a cache: each run's evaluation log holds the truth.
+`judge-anchor/answers.jsonl` are answers that never change, `judge-anchor/sessions.jsonl` what they
+scored in every session; neither can be made again, so both belong to the book.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tunebook.book.atomic import storage_errors, write_atomically
+from tunebook.book.codec import dump_json
+from tunebook.book.places import RunFolder
+from tunebook.errors import BookError
+
+
+class ScoreCache:
+    """Scores of one judge by what was judged; several processes may add to it."""
+
+    def __init__(self, run: RunFolder, judge: str) -> None:
+        self._path = run.judge_cache / f"{judge}.jsonl"
+        # A line that two processes or a kill spoiled is no score, and costs one question.
+        self._lines = {line["key"]: line for line in _read(self._path, broken_ok=True)}
+
+    def get(self, key: str) -> Mapping[str, Any] | None:
+        """Look up the line of what was judged before."""
+        return self._lines.get(key)
+
+    def add(self, key: str, line: Mapping[str, object]) -> None:
+        """Remember a score."""
+        self._lines[key] = {"key": key, **line}
+        data = dump_json(self._lines[key])
+        with storage_errors(f"write {self._path}", self._path.parent.parent, needs_bytes=len(data)):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self._path, "ab", buffering=0) as file:  # a line is one system call
+                file.write(data)
+
+
+def read_anchor_answers(run: RunFolder) -> list[dict[str, Any]]:
+    """Read the frozen answers of the book; none when there are none yet."""
+    return _read(run.judge_anchor / "answers.jsonl")
+
+
+def freeze_anchor_answers(run: RunFolder, lines: Sequence[Mapping[str, object]]) -> None:
+    """Write the frozen answers, once."""
+    run.judge_anchor.mkdir(exist_ok=True)
+    content = b"".join(dump_json(line) for line in lines)
+    write_atomically(run.judge_anchor / "answers.jsonl", content)
+
+
+def read_anchor_sessions(run: RunFolder, judge: str) -> list[dict[str, Any]]:
+    """Read what the frozen answers scored with this judge, the newest session last."""
+    lines = _read(run.judge_anchor / "sessions.jsonl")
+    return [line for line in lines if line["judge"] == judge]
+
+
+def add_anchor_session(run: RunFolder, session: Mapping[str, object]) -> None:
+    """Write down a session."""
+    path = run.judge_anchor / "sessions.jsonl"
+    before = path.read_bytes() if path.exists() else b""
+    write_atomically(path, before + dump_json(session))
+
+
+def _read(path: Path, *, broken_ok: bool = False) -> list[dict[str, Any]]:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    lines = []
+    for number, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(), start=1):
+        try:
+            lines.append(dict(orjson.loads(line)))
+        except (orjson.JSONDecodeError, TypeError, ValueError):
+            if not broken_ok:
+                raise BookError(
+                    f"{path}:{number}: this line is not JSON; restore the file or cut the line"
+                ) from None
+    return lines

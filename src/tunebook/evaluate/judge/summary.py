@@ -1,0 +1,54 @@
+"""What many judgements of one set of weights come to, beside their mean."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tunebook.evaluate.judge.settings import Judge
+from tunebook.records import ItemScore
+from tunebook.statistics.estimate import mean_estimate
+
+SCALE = (0.0, 100.0)
+
+
+def judged_details(lines: Sequence[Mapping[str, Any]], judge: Judge) -> dict[str, Any]:
+    """Count faults, what is missing and why, empty answers, questions, tokens and their cost.
+
+    Lines are those of a log. What came from the book's cache was paid for before and counts as
+    neither tokens nor cost. Unknown counts and prices are None.
+    """
+    faults = Counter(fault for line in lines for fault in line["faults"])
+    asked = [line for line in lines if not line["cached"]]
+    tokens = {key: _sum(line[key] for line in asked) for key in _TOKENS}
+    return {
+        "missing_by_fault": dict(Counter(line["fault"] for line in lines if line["fault"])),
+        "faults": dict(faults),
+        "empty_answers": sum(bool(line["empty"]) for line in lines),
+        "cached": len(lines) - len(asked),
+        "asked": sum(line["asked"] for line in asked),
+        "requests": sum(line["requests"] for line in asked),
+        **tokens,
+        "cost": judge.cost(tokens["prompt_tokens"], tokens["completion_tokens"]),
+        "days": sorted({line["time"][:10] for line in lines}),
+    }
+
+
+def tag_scores(rows: Sequence[ItemScore]) -> dict[str, dict[str, Any]]:
+    """Estimate the mean of each skill tag; tags of which nothing was scored are left out."""
+    found = {}
+    for tag in dict.fromkeys(tag for row in rows for tag in row.tags):
+        own = [row for row in rows if tag in row.tags]
+        if any(row.value is not None for row in own):
+            estimate = mean_estimate(own, "bca", SCALE)
+            found[tag] = {"score": estimate.score, "interval": estimate.interval, "n": estimate.n}
+    return found
+
+
+_TOKENS = ("prompt_tokens", "completion_tokens")
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    known = list(counts)
+    return None if None in known else sum(n for n in known if n is not None)
