@@ -44,6 +44,7 @@ def mean_estimate(
     """Give the mean of item means, each item counting once, with its interval.
 
     `bca` (bias-corrected bootstrap of clusters) suits bounded or heavy-tailed scores; `t` the rest.
+    Scores that are all alike on a known scale have `alike_interval`.
     """
     items = [per_unit(item) for item in collect_items(rows).values()]
     return _estimate(items, method, scale, seed)
@@ -52,17 +53,14 @@ def mean_estimate(
 def proportion_estimate(rows: Iterable[ItemScore], seed: int = 0) -> Estimate:
     """Give the share of items that hold (value 1, else 0) with its interval.
 
-    Wilson's interval for items that stand alone; a bootstrap of whole clusters for others, and
-    Wilson's on the number of clusters where they all agree and a bootstrap would see no spread.
+    Wilson's interval for items that stand alone; a bootstrap of whole clusters for others.
     """
     items = [per_unit(item) for item in collect_items(rows).values()]
     for item in items:
         if wrong := [value for value in item.values if value not in (0, 1)]:
             raise UsageError(f"item {item.key[0]} scores {wrong[0]:g}; a share needs 0 or 1")
-    scored = [item for item in items if item.mean is not None]
-    alone = all(not item.cluster and len(item.values) == 1 for item in scored)
-    agree = len({item.mean for item in scored}) < 2
-    return _estimate(items, "wilson" if alone or agree else "bca", (0.0, 1.0), seed)
+    alone = all(not item.cluster and len(item.values) < 2 for item in items)
+    return _estimate(items, "wilson" if alone else "bca", (0.0, 1.0), seed)
 
 
 def retention_estimate(
@@ -114,8 +112,11 @@ def _estimate(
 ) -> Estimate:
     sums, counts = ratio_sums(items)
     score = math.fsum(sums) / math.fsum(counts)
+    interval: tuple[float, float] | None
     if method == "wilson":
-        interval: tuple[float, float] | None = wilson_interval(score * len(sums), len(sums))
+        interval = wilson_interval(score * len(sums), len(sums))
+    elif scale and len(sums) > 1 and np.ptp(sums / counts) == 0:
+        method, interval = "wilson", alike_interval(score, len(sums), scale)
     elif method == "bca":
         interval = bootstrap_interval(sums, counts, seed)
     else:
@@ -157,6 +158,16 @@ def wilson_interval(held: float, n: int) -> tuple[float, float]:
     """Give Wilson's score interval (Wilson, 1927) of `held` out of `n`."""
     found = stats.binomtest(round(held), n).proportion_ci(CONFIDENCE, method="wilson")
     return float(found.low), float(found.high)
+
+
+def alike_interval(score: float, n: int, scale: tuple[float, float]) -> tuple[float, float]:
+    """Give the interval of n scores that are all alike, on a scale of (lowest, highest).
+
+    They have no spread to estimate from. As many of those not seen may differ as Wilson's interval
+    of n out of n allows, and these are put at either end of the scale.
+    """
+    unlike = 1 - wilson_interval(n, n)[0]
+    return score - unlike * (score - scale[0]), score + unlike * (scale[1] - score)
 
 
 def clustered_interval(

@@ -91,6 +91,14 @@ def test_a_share_over_games_is_uncertain_by_games_even_when_all_agree() -> None:
     assert high - low > 0.5  # 400 independent items would give 0.1
 
 
+def test_scores_all_alike_are_not_certain_where_the_scale_is_known() -> None:
+    unlike = 1 - proportion_confint(20, 20, method="wilson")[0]
+    found = mean_estimate(rows([100.0] * 20), "bca", scale=(0, 100))
+    assert found.interval == pytest.approx((100 - 100 * unlike, 100))
+    found = mean_estimate(rows([60.0] * 20), "bca", scale=(0, 100))
+    assert found.interval == pytest.approx((60 - 60 * unlike, 60 + 40 * unlike))
+
+
 def test_what_is_missing_is_counted_and_bounded_and_never_zero() -> None:
     found = mean_estimate(rows([80.0, 60.0, None, None]), scale=(0, 100))
     assert (found.score, found.n, found.missing, found.bounds) == (70.0, 2, 2, (35.0, 85.0))
