@@ -97,7 +97,7 @@ def elo_estimate(games: Sequence[Game]) -> EloEstimate:
     fits, fit_p = _fits(games, scores, expected, dispersion)
     return EloEstimate(
         elo=elo,
-        interval=_profile(scores, against, elo, dispersion, n_clusters - 1, bracket),
+        interval=_profile(scores, against, elo, dispersion, _freedom(residuals), bracket),
         error=math.sqrt(spread) / information / _PER_ELO,
         n=len(games),
         score=float(scores.mean()),
@@ -130,7 +130,7 @@ def _profile(
     against: Array,
     elo: float,
     dispersion: float,
-    freedom: int,
+    freedom: float,
     bracket: tuple[float, float],
 ) -> tuple[float | None, float | None]:
     if dispersion == 0:  # nothing but draws with one opponent: no spread to estimate from
@@ -146,6 +146,18 @@ def _profile(
         float(optimize.brentq(above, low, elo)) if above(low) < 0 else None,
         float(optimize.brentq(above, elo, high)) if above(high) < 0 else None,
     )
+
+
+def _freedom(residuals: Array) -> float:
+    """Give the degrees of freedom of the sum of squared residuals, by its own spread.
+
+    C - 1 for residuals like normal ones; fewer where a few points among many lost games make most
+    of it (Satterthwaite's approximation).
+    """
+    squares = residuals**2
+    spread = len(squares) * float(squares.var())
+    most = len(squares) - 1
+    return min(most, 2 * float(squares.sum()) ** 2 / spread) if spread > 0 else most
 
 
 def _cluster_residuals(games: Iterable[Game], residuals: Array) -> Array:
