@@ -9,11 +9,10 @@ from typing import Any, Literal, get_args
 
 import chess
 
-from tunebook.data.chess.games import RESULTS
 from tunebook.data.chess.pgn import write_header
 from tunebook.evaluate.chess.asking import Answerer, Ask, legal_san, seed_of
 from tunebook.evaluate.chess.moves import Failure, Said, read_move
-from tunebook.evaluate.chess.players import Opponent
+from tunebook.evaluate.chess.players import Opponent, points
 from tunebook.evaluate.chess.positions import Line
 from tunebook.evaluate.chess.prompts import Wording
 
@@ -58,7 +57,8 @@ class PlayedGame:
     `score` is the model's. `end` is how it ended: checkmate, stalemate and other draws by rule,
     `too_long` and `no_room` (called off as draws), `failure` or `resigned`. `asked` counts the
     positions the model was asked in, `legal` those where its first text was a legal move, and
-    `failures` has the ply, kind and text of every text that was none.
+    `failed_at` is the number of the first where it was not (None: never). `failures` has the ply,
+    kind and text of every text that was no legal move.
     """
 
     id: str
@@ -72,6 +72,7 @@ class PlayedGame:
     end: str
     asked: int
     legal: int
+    failed_at: int | None
     failures: tuple[tuple[int, Failure, str], ...]
 
 
@@ -124,6 +125,7 @@ class _Table:
     attempt: int = 0
     asked: int = 0
     legal: int = 0
+    failed_at: int | None = None
     failures: list[tuple[int, Failure, str]] = field(default_factory=list)
     draw: random.Random = field(init=False)
 
@@ -168,6 +170,7 @@ class _Table:
     def _fail(self, said: Said, lost: str, rules: Rules) -> None:
         assert said.failure is not None
         self.failures.append((self.board.ply(), said.failure, said.raw))
+        self.failed_at = self.failed_at or self.asked
         self.attempt += 1
         if self.fixture.policy != "retry" or self.attempt > rules.retries:
             self._finish("failure", lost)
@@ -193,19 +196,13 @@ class _Table:
             white=fixture.white,
             uci=tuple(move.uci() for move in self.board.move_stack),
             result=self.result,
-            score=score_of(self.result, fixture.white),
+            score=points(self.result, fixture.white),
             end=self.end,
             asked=self.asked,
             legal=self.legal,
+            failed_at=self.failed_at,
             failures=tuple(self.failures),
         )
-
-
-def score_of(result: str, white: bool) -> float:
-    """Give the points of a side: 1, 0.5 or 0."""
-    return (
-        (1.0, 0.0, 0.5)[RESULTS.index(result)] if white else (0.0, 1.0, 0.5)[RESULTS.index(result)]
-    )
 
 
 def write_pgn(game: PlayedGame, model: str, more: Mapping[str, Any]) -> str:

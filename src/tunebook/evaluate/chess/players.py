@@ -21,6 +21,7 @@ from typing import Protocol
 import chess
 
 from tunebook.data.chess.engine import Engine
+from tunebook.data.chess.games import RESULTS
 from tunebook.errors import UsageError
 
 _SPEC = re.compile(r"(random|skill|elo|stockfish)(?::(\d+(?:\.\d+)?))?")
@@ -71,6 +72,12 @@ def read_spec(name: str) -> Spec:
         share = 1.0 if number is None else number
         return Spec("random" if share == 1 else f"random:{share:g}", kind, share)
     return Spec(name, kind, number)
+
+
+def points(result: str, white: bool) -> float:
+    """Give the points of a side for a result: 1, 0.5 or 0."""
+    of_white = (1.0, 0.0, 0.5)[RESULTS.index(result)]
+    return of_white if white else 1 - of_white
 
 
 class RandomMover:
