@@ -7,7 +7,7 @@ prompts share the batch. A token is drawn by adding exponential noise (the Gumbe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +20,9 @@ from transformers import (
 
 from tunebook.models.attention import own_attention
 from tunebook.models.load import LoadedModel
+
+Allowed = Callable[[list[int]], Sequence[int]]
+"""Gives the tokens that may follow those of an answer so far, at least one."""
 
 _TOKENS_PER_BATCH = {"cpu": 8192, "mps": 16384, "cuda": 131072}
 
@@ -65,10 +68,12 @@ def generate(
     sampling: Sampling,
     ends: Sequence[int],
     seeds: Sequence[int] | None = None,
+    allowed: Sequence[Allowed] | None = None,
 ) -> Iterator[tuple[int, Continuation]]:
     """Yield the number of each prompt with its continuation, as batches are done, longest first.
 
-    `seeds` has one for each prompt (None: their numbers). The model's own attention is used,
+    `seeds` has one for each prompt (None: their numbers), and so has `allowed`, which says what may
+    be answered at all (None: anything). The model's own attention is used,
     because flat attention keeps no key/value cache; its mode is put back.
     """
     network, causal = loaded.network, loaded.causal
@@ -80,7 +85,9 @@ def generate(
         for batch in _batches(loaded, [len(ids) for ids in prompts], sampling):
             chosen = [prompts[number] for number in batch]
             drawn = [number if seeds is None else seeds[number] for number in batch]
-            yield from zip(batch, _continue(loaded, chosen, sampling, ends, drawn), strict=True)
+            held = None if allowed is None else [allowed[number] for number in batch]
+            done = _continue(loaded, chosen, sampling, ends, drawn, held)
+            yield from zip(batch, done, strict=True)
     finally:
         causal.set_attn_implementation(attention)
         network.train(was_training)
@@ -108,6 +115,7 @@ def _continue(
     sampling: Sampling,
     ends: Sequence[int],
     seeds: Sequence[int],
+    allowed: Sequence[Allowed] | None,
 ) -> Iterator[Continuation]:
     context = loaded.context_length or 1 << 30
     max_new_tokens = min(sampling.max_new_tokens, context - 1)
@@ -119,10 +127,12 @@ def _continue(
     mask_BT = torch.tensor(
         [[0] * (width - len(ids)) + [1] * len(ids) for ids in kept], device=loaded.device
     )
+    may_follow = allowed and (lambda row, ids_T: allowed[row](ids_T[width:].tolist()))
     out_BT = loaded.network.generate(
         input_ids=ids_BT,
         attention_mask=mask_BT,
         logits_processor=_processors(sampling, mask_BT, seeds),
+        prefix_allowed_tokens_fn=may_follow,
         do_sample=False,
         num_beams=1,
         repetition_penalty=1.0,

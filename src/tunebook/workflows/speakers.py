@@ -100,6 +100,16 @@ def open_run_to_ask(
     return Trained(run, recipe, environment, codec, tuple(subjects))
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Items to be asked under settings of their own, and what asks them and adds their lines."""
+
+    kind: str
+    settings: Mapping[str, object]
+    wanted: Sequence[Key]
+    ask: Callable[[Speaker, EvaluationLog, list[Key]], None]
+
+
 def ask_each(
     trained: Trained,
     kind: str,
@@ -112,15 +122,27 @@ def ask_each(
     `ask` adds the lines of the items it is given to the log. Weights that lack nothing are not
     loaded.
     """
+    return ask_all(trained, [Job(kind, settings, wanted, ask)])[0]
+
+
+def ask_all(trained: Trained, jobs: Sequence[Job]) -> list[dict[str, EvaluationLog]]:
+    """Let each of the weights do several jobs in one load, as `ask_each` does one."""
     with ExitStack() as stack:
-        logs, lacking = dict[str, EvaluationLog](), dict[str, list[Key]]()
+        logs: list[dict[str, EvaluationLog]] = [{} for _ in jobs]
+        lacking: dict[str, list[list[Key]]] = {}
         for subject in trained.subjects:
-            own = {"weights": subject.weights, "precision": trained.recipe.precision, **settings}
-            log = stack.enter_context(open_log(trained.run, kind, subject.name, own))
-            logs[subject.name] = log
-            lacking[subject.name] = [key for key in wanted if not log.has(*key)]
-        for speaker in speakers(trained, [s for s in trained.subjects if lacking[s.name]]):
-            ask(speaker, logs[speaker.subject.name], lacking[speaker.subject.name])
+            own = {"weights": subject.weights, "precision": trained.recipe.precision}
+            lacking[subject.name] = []
+            for job, named in zip(jobs, logs, strict=True):
+                settings = {**own, **job.settings}
+                log = stack.enter_context(open_log(trained.run, job.kind, subject.name, settings))
+                named[subject.name] = log
+                lacking[subject.name].append([key for key in job.wanted if not log.has(*key)])
+        for speaker in speakers(trained, [s for s in trained.subjects if any(lacking[s.name])]):
+            name = speaker.subject.name
+            for job, named, keys in zip(jobs, logs, lacking[name], strict=True):
+                if keys:
+                    job.ask(speaker, named[name], keys)
     return logs
 
 

@@ -160,12 +160,12 @@ def test_positions_are_many_of_every_phase_and_openings_have_no_twin() -> None:
 
 
 def test_a_position_is_asked_as_the_moves_that_lead_to_it() -> None:
-    [row] = ask_positions(read_positions()[:1], TEXT, Chooser(), seed=0)
+    [[row]] = ask_positions(read_positions()[:1], TEXT, Chooser(), seed=0)
     assert board_of(row["prompt"]).epd() == read_positions()[0].board().epd()
     assert (row["value"], row["failure"]) == (1.0, None)
-    [row] = ask_positions([START], TEXT, lambda asks: ["Ke2" for _ in asks], seed=0)
+    [[row]] = ask_positions([START], TEXT, lambda asks: ["Ke2" for _ in asks], seed=0)
     assert (row["value"], row["failure"], row["answer"]) == (0.0, "illegal", "Ke2")
-    [row] = ask_positions([START], TEXT, lambda asks: [None for _ in asks], seed=0)
+    [[row]] = ask_positions([START], TEXT, lambda asks: [None for _ in asks], seed=0)
     assert row["value"] is None
 
 
@@ -187,7 +187,7 @@ MATE = Puzzle("mate", "6k1/5ppp/8/8/8/8/1R3PPP/R5K1 b - - 0 1", ("g8h8", "a1a8")
 
 def test_a_puzzle_is_solved_by_its_line_and_chance_is_that_of_random_moves() -> None:
     def rows(text: str) -> dict[str, object]:
-        [row] = ask_puzzles([MATE], TEXT, lambda asks: [text for _ in asks], seed=0)
+        [[row]] = ask_puzzles([MATE], TEXT, lambda asks: [text for _ in asks], seed=0)
         return row
 
     board = chess.Board(MATE.fen)

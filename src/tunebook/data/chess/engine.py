@@ -43,7 +43,9 @@ class Evaluation:
     line: tuple[str, ...]
 
 
-def find_engine(stated: str | None) -> str:
+def find_engine(
+    stated: str | None, needed_for: str = "task best_move", way_out: str = "leave the task out"
+) -> str:
     """Find the engine that was named, else Stockfish; UsageError when there is none."""
     if stated is not None:
         found = shutil.which(str(expand_home(stated)))
@@ -58,8 +60,8 @@ def find_engine(stated: str | None) -> str:
         if found is not None:
             return found
     raise UsageError(
-        "task best_move needs the chess engine Stockfish, and it is not on PATH; install it, name "
-        "it as `engine: PATH`, or leave the task out"
+        f"{needed_for} needs the chess engine Stockfish, and it is not on PATH; install it, name "
+        f"it as `engine: PATH`, or {way_out}"
     )
 
 

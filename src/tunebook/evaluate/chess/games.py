@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,6 +49,11 @@ class Fixture:
         """Name the game; another seed plays another one of this name."""
         colour = "white" if self.white else "black"
         return f"{self.opponent}/{self.policy}/{self.opening.id}/{colour}"
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What its row is known by: id, hash of the opening, repeat."""
+        return self.id, hashlib.sha256(" ".join(self.opening.uci).encode()).hexdigest()[:16], 0
 
 
 @dataclass(frozen=True, slots=True)

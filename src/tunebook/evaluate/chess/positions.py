@@ -15,7 +15,7 @@ from typing import Any
 import chess
 
 from tunebook.evaluate.chess.asking import Answerer, Ask, seed_of
-from tunebook.evaluate.chess.moves import read_move
+from tunebook.evaluate.chess.moves import Said, read_move
 from tunebook.evaluate.chess.prompts import Wording
 
 _DATA = Path(__file__).parents[2] / "embedded" / "data"
@@ -49,32 +49,44 @@ def read_openings() -> list[Line]:
     return _read("chess-openings.tsv")
 
 
+def key_of(line: Line) -> tuple[str, str, int]:
+    """Give what a position's row is known by: id, hash of what is asked, repeat."""
+    return line.id, hashlib.sha256(" ".join(line.uci).encode()).hexdigest()[:16], 0
+
+
 def ask_positions(
     positions: Sequence[Line], wording: Wording, answer: Answerer, seed: int, at_once: int = 64
-) -> Iterator[dict[str, Any]]:
-    """Ask for a move in each position; yield a row per position: value 1 for a legal move.
+) -> Iterator[list[dict[str, Any]]]:
+    """Ask for a move in each position; yield rows by the batch, value 1 for a legal move.
 
     A row whose prompt is too long has the value None.
     """
     for first in range(0, len(positions), at_once):
-        boards = [line.board() for line in positions[first : first + at_once]]
         chosen = positions[first : first + at_once]
+        boards = [line.board() for line in chosen]
         asks = [
             Ask(wording.prompt(board), seed_of(seed, line.id))
             for line, board in zip(chosen, boards, strict=True)
         ]
-        for line, board, ask, raw in zip(chosen, boards, asks, answer(asks), strict=True):
-            said = None if raw is None else read_move(board, raw)
-            yield {
-                "item_id": line.id,
-                "item_hash": hashlib.sha256(board.fen().encode()).hexdigest()[:16],
-                "value": None if said is None else float(said.move is not None),
-                "tags": (line.name, ply_tag(len(line.uci))),
-                "prompt": ask.prompt,
-                "answer": raw,
-                "failure": said and said.failure,
-                "wrong_mark": bool(said and said.wrong_mark),
-            }
+        yield [
+            _row(line, ask.prompt, raw, None if raw is None else read_move(board, raw))
+            for line, board, ask, raw in zip(chosen, boards, asks, answer(asks), strict=True)
+        ]
+
+
+def _row(line: Line, prompt: str, raw: str | None, said: Said | None) -> dict[str, Any]:
+    item_id, item_hash, repeat = key_of(line)
+    return {
+        "item_id": item_id,
+        "item_hash": item_hash,
+        "repeat": repeat,
+        "value": None if said is None else float(said.move is not None),
+        "tags": (line.name, ply_tag(len(line.uci))),
+        "prompt": prompt,
+        "answer": raw,
+        "failure": said and said.failure,
+        "wrong_mark": bool(said and said.wrong_mark),
+    }
 
 
 def ply_tag(ply: int) -> str:

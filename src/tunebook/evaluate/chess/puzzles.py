@@ -32,6 +32,12 @@ class Puzzle:
     rating: int
 
     @property
+    def key(self) -> tuple[str, str, int]:
+        """What its row is known by: id, hash of what is asked, repeat."""
+        asked = f"{self.fen} {' '.join(self.uci)}"
+        return self.id, hashlib.sha256(asked.encode()).hexdigest()[:16], 0
+
+    @property
     def band(self) -> str:
         """Name the stretch of ratings it is in."""
         low = self.rating // _BAND * _BAND
@@ -59,8 +65,8 @@ def read_puzzles(path: Path, limit: int | None = None) -> list[Puzzle]:
 
 def ask_puzzles(
     puzzles: Sequence[Puzzle], wording: Wording, answer: Answerer, seed: int, at_once: int = 64
-) -> Iterator[dict[str, Any]]:
-    """Ask for the solver's moves in turn; yield a row per puzzle: value 1 when all were found.
+) -> Iterator[list[dict[str, Any]]]:
+    """Ask for the solver's moves in turn; yield rows by the batch, value 1 when all were found.
 
     Another move that gives mate counts as found, as Lichess has it. `chance` is the probability
     that random legal moves find the line, and `n_moves` how many moves it has.
@@ -74,7 +80,7 @@ def ask_puzzles(
             ]
             for one, raw in zip(waiting, answer(asks), strict=True):
                 one.take(raw)
-        yield from (one.row() for one in tries)
+        yield [one.row() for one in tries]
 
 
 def chance_of(puzzle: Puzzle) -> float:
@@ -125,10 +131,11 @@ class _Try:
     def row(self) -> dict[str, Any]:
         """Write the puzzle down as it was answered."""
         puzzle = self.puzzle
-        asked = f"{puzzle.fen} {' '.join(puzzle.uci)}"
+        item_id, item_hash, repeat = puzzle.key
         return {
-            "item_id": puzzle.id,
-            "item_hash": hashlib.sha256(asked.encode()).hexdigest()[:16],
+            "item_id": item_id,
+            "item_hash": item_hash,
+            "repeat": repeat,
             "value": self.value,
             "tags": (puzzle.band,),
             "answers": tuple(self.answers),
