@@ -38,6 +38,7 @@ VERBS: dict[str, str] = {
     "compare": "Compare scores on the same items: different, equivalent or cannot tell.",
     "note": "Add a dated note to runs.",
     "notebook": "Write the notebook's pages again.",
+    "chess": "Measure legal moves, puzzles, games and Elo of a run, or of games in a file.",
     "evaluate": "Score a run's weights and its base: loss, perplexity, bits per byte.",
     "release": "Write a run's weights for others, verified against the trained model.",
     "data": "Look at data as the model will see it.",

@@ -31,11 +31,16 @@ from tunebook.evaluate.chess.players import Spec, read_spec, seat_opponents
 from tunebook.evaluate.chess.positions import ask_positions, key_of, read_openings, read_positions
 from tunebook.evaluate.chess.prompts import SHOWN_TAGS, Wording
 from tunebook.evaluate.chess.puzzles import ask_puzzles, read_puzzles
-from tunebook.evaluate.chess.summary import game_details, position_details, puzzle_details
+from tunebook.evaluate.chess.summary import (
+    game_details,
+    points_estimate,
+    position_details,
+    puzzle_details,
+)
 from tunebook.recipe.chess import Chess
 from tunebook.records import Evaluation, ItemScore
 from tunebook.statistics.compare import compare
-from tunebook.statistics.estimate import mean_estimate, proportion_estimate, wilson_interval
+from tunebook.statistics.estimate import proportion_estimate
 from tunebook.workflows.chess_opponents import find_engine_for, find_ratings
 from tunebook.workflows.chess_writer import MAX_NEW_TOKENS, make_answerer
 from tunebook.workflows.notebook import build_notebook
@@ -51,10 +56,11 @@ _FORMATS = ("pgn", "chess-uci")
 class Wanted:
     """What is asked and played, and how.
 
-    `header` and `template` override how the run's own chess data is worded (None: they do not);
+    `positions` counts those of each phase. `header` and `template` override how the run's own chess data is worded (None: they do not);
     `tags` are values of header tags; `ratings` are Elo by opponent, stated by hand.
     """
 
+    positions: int = 80
     opponents: tuple[str, ...] = ("random",)
     policies: tuple[Policy, ...] = ("strict",)
     games: int = 100
@@ -131,8 +137,9 @@ class _Asking:
             "max_new_tokens": MAX_NEW_TOKENS,
             "seed": wanted.seed,
         }
-        lines = {key_of(line): line for line in read_positions()}
-        jobs = [Job("chess-positions", shared, list(lines), partial(self._positions, lines))]
+        lines = {key_of(line): line for line in read_positions(wanted.positions)}
+        own: dict[str, object] = {**shared, "positions": wanted.positions}
+        jobs = [Job("chess-positions", own, list(lines), partial(self._positions, lines))]
         if wanted.puzzles is not None:
             puzzles = {puzzle.key: puzzle for puzzle in read_puzzles(wanted.puzzles)}
             own = {**shared, "file": wanted.puzzles.name}
@@ -263,13 +270,7 @@ def _result(
 
 def _score(kind: str, rows: Sequence[ItemScore]) -> Evaluation:
     units = {"chess-positions": "legal moves", "chess-puzzles": "puzzles solved"}
-    if kind != "chess-games":
-        estimate = proportion_estimate(rows)
-    else:
-        estimate = mean_estimate(rows, "bca")
-        if estimate.score in (0, 1):  # no spread to draw from, and yet no certainty
-            held = wilson_interval(estimate.score * estimate.clusters, estimate.clusters)
-            estimate = replace(estimate, interval=held)
+    estimate = points_estimate(rows) if kind == "chess-games" else proportion_estimate(rows)
     return Evaluation(
         kind=kind,
         subject="",

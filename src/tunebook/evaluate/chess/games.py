@@ -224,11 +224,8 @@ def write_pgn(game: PlayedGame, model: str, more: Mapping[str, Any]) -> str:
     board, words = chess.Board(), []
     for ply in range(len(game.uci) + 1):
         # A brace cannot stand in a comment of PGN, nor can a line break be told from a space.
-        words += [
-            f"{{{kind}: {raw!r}}}".replace("{", "(").replace("}", ")").join("{}")
-            for at, kind, raw in game.failures
-            if at == ply
-        ]
+        said = (f"{kind}: {raw!r}" for at, kind, raw in game.failures if at == ply)
+        words += ["{" + text.replace("{", "(").replace("}", ")") + "}" for text in said]
         if ply < len(game.uci):
             if board.turn or not words or words[-1].endswith("}"):
                 words.append(f"{board.fullmove_number}.{'' if board.turn else '..'}")

@@ -39,9 +39,10 @@ class Line:
         return board
 
 
-def read_positions() -> list[Line]:
-    """Read the fixed positions; none of two is of the same game."""
-    return _read("chess-positions.tsv")
+def read_positions(per_phase: int | None = None) -> list[Line]:
+    """Read the fixed positions, at most so many of each phase; no two are of the same game."""
+    lines = _read("chess-positions.tsv")
+    return [line for phase in PHASES for line in [x for x in lines if x.name == phase][:per_phase]]
 
 
 def read_openings() -> list[Line]:

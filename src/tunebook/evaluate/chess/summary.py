@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from tunebook.evaluate.chess.games import PlayedGame
 from tunebook.evaluate.chess.ladder import Rating
 from tunebook.evaluate.chess.moves import FAILURES, WELL_FORMED
 from tunebook.evaluate.chess.positions import PHASES, PLY_TAGS
-from tunebook.records import ItemScore
+from tunebook.records import Estimate, ItemScore
 from tunebook.statistics.elo import Game, elo_estimate
-from tunebook.statistics.estimate import proportion_estimate
+from tunebook.statistics.estimate import mean_estimate, proportion_estimate, wilson_interval
 from tunebook.statistics.survival import survival
 
 Row = Mapping[str, Any]
@@ -37,6 +38,15 @@ def share(
         "n": found.n,
         "missing": found.missing,
     }
+
+
+def points_estimate(rows: Sequence[ItemScore]) -> Estimate:
+    """Estimate points a game; Wilson's interval where all games ended alike and show no spread."""
+    found = mean_estimate(rows, "bca")
+    if found.score not in (0, 1):
+        return found
+    interval = wilson_interval(found.score * found.clusters, found.clusters)
+    return replace(found, interval=interval, method="wilson")
 
 
 def position_details(rows: Sequence[Row]) -> dict[str, Any]:
@@ -103,36 +113,41 @@ def game_details(games: Sequence[PlayedGame], ratings: Mapping[str, Rating]) -> 
         "legal": share(asks, [name for name, _ in asks]),
         "own_moves_to_first_failure": None if lasted is None else asdict(lasted),
         "elo": elo_details(
-            [Game(g.id, g.opponent, 0.0, g.score, f"{g.opponent}/{g.opening}") for g in games],
-            ratings,
+            [
+                Game(
+                    game.id,
+                    game.opponent,
+                    ratings[game.opponent].elo if game.opponent in ratings else math.nan,
+                    game.score,
+                    f"{game.opponent}/{game.opening}",
+                )
+                for game in games
+            ],
+            {name: rating.source for name, rating in ratings.items()},
         ),
+        "ratings": {name: asdict(ratings[name]) for name in names if name in ratings},
     }
 
 
-def elo_details(games: Sequence[Game], ratings: Mapping[str, Rating]) -> dict[str, Any]:
-    """Estimate Elo where the opponents' ratings are known, with where they are from.
+def elo_details(games: Sequence[Game], sources: Mapping[str, str]) -> dict[str, Any]:
+    """Estimate Elo from games, NaN the rating of an opponent of whom none is known.
 
-    Against a single unrated opponent it is the difference to that one; against several there is
-    nothing to say but the results.
+    `sources` says where an opponent's rating is from. Against a single unrated opponent the result
+    is the difference to that one; against several there is nothing to say but the results.
     """
-    names = list(dict.fromkeys(game.opponent for game in games))
-    unrated = [name for name in names if name not in ratings]
+    names = {game.opponent for game in games}
+    unrated = sorted({game.opponent for game in games if math.isnan(game.opponent_elo)})
     if unrated and len(names) > 1:
-        why = f"no rating of {', '.join(unrated)} is known"
-        return {"elo": None, "interval": None, "reason": why, "ratings": {}}
-    known = ratings if not unrated else {unrated[0]: Rating(0.0, "itself, put at 0")}
-    rated = [
-        Game(game.game_id, game.opponent, known[game.opponent].elo, game.score, game.cluster)
-        for game in games
-    ]
-    return asdict(elo_estimate(rated)) | {
-        "scale": f"above {names[0]}" if unrated else "Elo",
-        "ratings": {
-            name: {"elo": known[name].elo, "interval": known[name].interval,
-                   "source": known[name].source}
-            for name in names
-        },
-    }  # fmt: skip
+        why = f"no rating of {', '.join(unrated)} is known; state it with --rating NAME=ELO"
+        return {"elo": None, "interval": None, "reason": why}
+    if unrated:
+        games = [replace(game, opponent_elo=0.0) for game in games]
+        sources = {unrated[0]: "put at 0, for no rating of it is known"}
+    found = asdict(elo_estimate(games))
+    return found | {
+        "scale": f"Elo above {unrated[0]}" if unrated else "Elo",
+        "sources": {name: sources[name] for name in sources if name in names},
+    }
 
 
 def _against(games: Sequence[PlayedGame]) -> dict[str, Any]:
