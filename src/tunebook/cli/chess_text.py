@@ -57,9 +57,11 @@ def _positions(one: Evaluation, details: Mapping[str, Any]) -> Iterator[str]:
 def _puzzles(one: Evaluation, details: Mapping[str, Any]) -> Iterator[str]:
     yield f"  random legal moves solve {format_percent(details['random_legal'])}"
     for band, each in details["by_rating"].items():
-        chance = format_percent(each["random_legal"])
-        first = _share(each["first_move"])
-        yield f"  {band.ljust(11)} {_share(each)}, random {chance}, first move {first}"
+        chance, at_first = map(format_percent, (each["random_legal"], each["random_first_move"]))
+        yield (
+            f"  {band.ljust(11)} {_share(each)}, random {chance}; "
+            f"first move {_share(each['first_move'])}, random {at_first}"
+        )
     yield from _failures(details["failures"])
 
 
@@ -98,7 +100,7 @@ def _elo(elo: Mapping[str, Any], ratings: Mapping[str, Any]) -> Iterator[str]:
         )
         yield f"  {elo['scale']}: {side} (95 %)"
     else:
-        yield f"  {elo['scale']}: {elo['elo']:.0f} ({_end(low)} to {_end(high)})"
+        yield f"  {elo['scale']}: {elo['elo']:.0f} ({_end(low)} to {_end(high)}), given the ratings"
     for name, source in elo["sources"].items():
         known = ratings.get(name, {})
         of = f" {known['elo']:.0f}" if known else ""

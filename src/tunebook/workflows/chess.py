@@ -56,8 +56,9 @@ _FORMATS = ("pgn", "chess-uci")
 class Wanted:
     """What is asked and played, and how.
 
-    `positions` counts those of each phase. `header` and `template` override how the run's own chess data is worded (None: they do not);
-    `tags` are values of header tags; `ratings` are Elo by opponent, stated by hand.
+    `positions` counts those of each phase. `header` and `template` override how the run's own chess
+    data is worded (None: they do not); `tags` are values of header tags; `ratings` are Elo by
+    opponent, stated by hand.
     """
 
     positions: int = 80

@@ -69,7 +69,8 @@ def ask_puzzles(
     """Ask for the solver's moves in turn; yield rows by the batch, value 1 when all were found.
 
     Another move that gives mate counts as found, as Lichess has it. `chance` is the probability
-    that random legal moves find the line, and `n_moves` how many moves it has.
+    that random legal moves find the line, `first_chance` that of its first move, and `n_moves` how
+    many moves the line has.
     """
     for first in range(0, len(puzzles), at_once):
         tries = [_Try(puzzle) for puzzle in puzzles[first : first + at_once]]
@@ -83,11 +84,11 @@ def ask_puzzles(
         yield [one.row() for one in tries]
 
 
-def chance_of(puzzle: Puzzle) -> float:
-    """Give the probability that uniformly random legal moves solve a puzzle."""
+def chance_of(puzzle: Puzzle, n_moves: int | None = None) -> float:
+    """Give the probability that uniformly random legal moves find its first moves (None: all)."""
     board = chess.Board(puzzle.fen)
     chance = 1.0
-    for number, uci in enumerate(puzzle.uci):
+    for number, uci in enumerate(puzzle.uci if n_moves is None else puzzle.uci[: 2 * n_moves]):
         if number % 2:
             right = [m for m in board.legal_moves if m.uci() == uci or _mates(board, m)]
             chance *= len(right) / board.legal_moves.count()
@@ -143,6 +144,7 @@ class _Try:
             "n_moves": len(puzzle.uci) // 2,
             "failure": self.failure,
             "chance": chance_of(puzzle),
+            "first_chance": chance_of(puzzle, 1),
         }
 
 

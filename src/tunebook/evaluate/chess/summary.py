@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
+from statistics import fmean
 from typing import Any
 
 from tunebook.evaluate.chess.games import PlayedGame
@@ -78,11 +79,14 @@ def puzzle_details(rows: Sequence[Row]) -> dict[str, Any]:
         first = share(
             (r["item_id"], None if r["value"] is None else r["found"] > 0) for r in chosen
         )
-        chance = sum(row["chance"] for row in chosen) / len(chosen)
-        return right | {"first_move": first, "random_legal": chance}
+        chances = {
+            "random_legal": fmean(row["chance"] for row in chosen),
+            "random_first_move": fmean(row["first_chance"] for row in chosen),
+        }
+        return right | {"first_move": first} | chances
 
     return {
-        "random_legal": sum(row["chance"] for row in rows) / len(rows),
+        "random_legal": fmean(row["chance"] for row in rows),
         "by_rating": {band: solved([r for r in rows if band in r["tags"]]) for band in bands},
         "failures": _kinds(row["failure"] for row in rows if row["value"] is not None),
     }
