@@ -171,7 +171,7 @@ def _evaluations(
         one = Evaluation(
             kind="judge",
             subject=subject.name,
-            unit="points of 100",
+            unit=f"points of 100, {bench.judge.model}, prompt {bench.prompt.name}",
             score=estimate.score,
             interval=estimate.interval,
             n=estimate.n,

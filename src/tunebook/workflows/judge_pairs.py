@@ -137,7 +137,7 @@ def _evaluation(
     return Evaluation(
         kind="pairs",
         subject=_SUBJECT,
-        unit="share of questions won",
+        unit=f"share of questions won, {settings['judge']['model']}",
         score=None if found is None else found.score,
         interval=None if found is None else found.interval,
         n=compared.n,

@@ -151,6 +151,7 @@ def test_only_the_key_leaves_the_environment_and_it_is_not_kept(
 ) -> None:
     monkeypatch.setenv("MY_KEY", "sk-secret")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-other")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("OPENAI_ORG_ID", "org-other")
     monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Other: org-other")
     with judge_server(lambda prompt, nth: says("sk-secret 5, score: 5")) as server:

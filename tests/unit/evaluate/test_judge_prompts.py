@@ -62,6 +62,9 @@ def test_options_lie_over_the_judge_file_and_mistakes_name_their_line(tmp_path: 
         make_judge(file, {})
     with pytest.raises(UsageError, match="--base-url URL and --judge-model"):
         make_judge(None, {"base_url": "http://127.0.0.1:1/v1"})
+    with pytest.raises(UsageError, match="key_env") as error:
+        make_judge(None, {"base_url": "https://me:sk-1@host/v1", "model": "m"})
+    assert "sk-1" not in str(error.value)
 
 
 def test_a_cost_is_unknown_unless_both_prices_and_counts_are_known() -> None:

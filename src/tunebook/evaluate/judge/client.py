@@ -90,6 +90,7 @@ class Endpoint:
             http_client=openai.DefaultAsyncHttpxClient(
                 # The key is bound to its host, so a redirect is an answer like any other.
                 follow_redirects=False,
+                trust_env=not judge.is_local,
                 event_hooks={"request": [self._before_sending]},
             ),
         )

@@ -136,6 +136,8 @@ def find_prompt(name: str) -> Prompt:
 
 def find_pair_prompt(name: str) -> Prompt:
     """Find the prompt that compares two answers: default, or a file with a rubric."""
+    if name == "notebook-002":
+        raise UsageError("the prompt notebook-002 scores one answer; leave it out with --pairwise")
     rubric = _PAIR_RUBRIC if name == "default" else _read_prompt(name)
     if held := _FIELD.findall(rubric):
         raise UsageError(

@@ -76,6 +76,11 @@ class Judge(Section):
             raise UsageError(f"{self.key_env} holds signs that no key has; copy the key again")
         return key
 
+    @property
+    def is_local(self) -> bool:
+        """Tell whether the judge runs on this machine, where no proxy leads."""
+        return urlsplit(self.base_url).hostname in ("localhost", "127.0.0.1", "::1")
+
     def refuse_link_local(self) -> None:
         """Raise UsageError for an address that only the machine's own cloud answers."""
         host = urlsplit(self.base_url).hostname or ""
@@ -92,6 +97,8 @@ class Judge(Section):
 
 def make_judge(file: Path | None, given: Mapping[str, Any]) -> Judge:
     """Lay options that were given over a judge file; UsageError says what is wrong or missing."""
+    if file is not None and not file.is_file():
+        raise UsageError(f"{file}: there is no such judge file")
     text = parse_yaml(read_text(file), str(file)) if file is not None else None
     values = {} if text is None or text.values is None else text.values
     if not isinstance(values, dict):
@@ -113,4 +120,6 @@ def make_judge(file: Path | None, given: Mapping[str, Any]) -> Judge:
                 f"{where}: unknown key `{key}`; a judge takes {', '.join(Judge.model_fields)}"
             ) from None
         what = str(wrong["msg"]).removeprefix("Value error, ")
-        raise UsageError(f"{where}: `{key}` is {wrong['input']!r}: {what}") from None
+        # An address may hold a secret, which is why it is refused.
+        shown = "" if key == "base_url" else f" is {wrong['input']!r}:"
+        raise UsageError(f"{where}: `{key}`{shown} {what}") from None
