@@ -54,7 +54,6 @@ DEFECTS = (
 CAUGHT_AT = {"P": "plan", "T": "training"}
 LATER = {
     9: "when a spike is explained",
-    21: "when a model is asked for what it was taught",
 }
 
 

@@ -24,9 +24,17 @@ _SHOWN = 80
     metavar="NAMES",
     help="Which: base, final, best, step-N; the first is what the others are held against.",
 )
+@click.option("--template", metavar="NAME", help="Ask in this template in place of the run's own.")
 @click.option("--device", help="auto, cpu, cuda or mps in place of the run's own.")
 @click.option("--json", "as_json", is_flag=True, help="Print the evaluations as JSON.")
-def command(run: str, data: str | None, weights: str, device: str | None, as_json: bool) -> None:
+def command(
+    run: str,
+    data: str | None,
+    weights: str,
+    template: str | None,
+    device: str | None,
+    as_json: bool,
+) -> None:
     """Score a run's weights and its base on the same examples, with intervals.
 
     Loss per target token, perplexity and bits per byte; intervals count documents, not tokens.
@@ -38,7 +46,9 @@ def command(run: str, data: str | None, weights: str, device: str | None, as_jso
         click.echo(text, err=True)
 
     names = [name.strip() for name in weights.split(",") if name.strip()]
-    found = evaluate(run, find_book(), path=data, weights=names, device=device, say=say)
+    found = evaluate(
+        run, find_book(), path=data, template=template, weights=names, device=device, say=say
+    )
     if as_json:
         from tunebook.book.codec import dump_json
 

@@ -10,6 +10,7 @@ from tunebook.book.evaluations import EvaluationLog
 from tunebook.data.render import choose_renderer
 from tunebook.evaluate.questions import Question
 from tunebook.models.generate import Sampling, end_ids, generate
+from tunebook.workflows.prefixes import warn_of_prefixes
 from tunebook.workflows.speakers import Key, Speaker, Trained, ask_each
 
 # What a kill loses is at most so many answers.
@@ -29,9 +30,10 @@ def answer(
 ) -> dict[str, EvaluationLog]:
     """Let each of the weights answer each question `repeats` times, where it has not yet.
 
-    Gives a log by name of the weights; a line has `text`, `tokens`, `ended` (False: it was cut at
-    `max_new_tokens`) and `left_out`, the tokens of the prompt there was no room for. Weights that
-    are compared draw with the same seeds.
+    Gives a log by name of the weights; a line has `question`, `text`, `tokens`, `ended` (False: it
+    was cut at `max_new_tokens`) and `left_out`, the tokens of the prompt there was no room for.
+    Weights that are compared draw with the same seeds. Words before a role that the run was never
+    trained on are told to `say`.
     """
     by_key = {
         (q.id, q.hash, repeat): (q, _seed(seed, q, repeat))
@@ -40,6 +42,8 @@ def answer(
     }
     renderer = choose_renderer(template, data_format, trained.codec, trained.recipe.stage)
     settings = {"template": renderer.identity, "sampling": asdict(sampling), "seed": seed}
+
+    warn_of_prefixes(trained, questions, renderer, say)
 
     def ask(speaker: Speaker, log: EvaluationLog, keys: list[Key]) -> None:
         say(f"{speaker.subject.label}: {len(keys)} answers to write")
@@ -55,6 +59,7 @@ def answer(
                     "item_id": item_id,
                     "item_hash": item_hash,
                     "repeat": repeat,
+                    "question": by_key[keys[number]][0].text,
                     "text": speaker.codec.decode(shown).strip(),
                     "tokens": len(found.ids),
                     "ended": found.ended,

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from tunebook.data.formats import stages_of
 from tunebook.data.prepare import prepare, token_settings
 from tunebook.data.shards import Part, Shards
 from tunebook.data.sources import locate
-from tunebook.errors import DataError
+from tunebook.errors import DataError, UsageError
 from tunebook.evaluate.loss import (
     MARGIN_NATS,
     bits_per_byte,
@@ -28,13 +28,15 @@ from tunebook.evaluate.loss import (
     perplexities,
     pick_examples,
 )
+from tunebook.evaluate.questions import held_out_questions, read_questions
 from tunebook.models.tokenizer import Codec
-from tunebook.recipe.tree import Recipe, Source
-from tunebook.records import Evaluation, ItemScore, Tokens
+from tunebook.recipe.tree import Recipe, Source, TemplateName
+from tunebook.records import Evaluation, Finding, ItemScore, Tokens
 from tunebook.statistics.compare import compare
 from tunebook.statistics.estimate import ratio_estimate
 from tunebook.step.score import score_examples
 from tunebook.workflows.notebook import build_notebook
+from tunebook.workflows.prefixes import ASKED, warn_of_prefixes
 from tunebook.workflows.speakers import BASE, Key, Speaker, Trained, ask_each, open_run_to_ask
 
 _TOKENS_PER_BATCH = {"cpu": 2048, "mps": 4096, "cuda": 16384}
@@ -50,6 +52,7 @@ class _Examples:
     stage: str
     template: str
     hash: str
+    findings: tuple[Finding, ...] = ()
 
 
 def evaluate(
@@ -57,18 +60,20 @@ def evaluate(
     book: Path,
     *,
     path: str | None = None,
+    template: str | None = None,
     weights: Sequence[str] = (BASE, "final"),
     device: str | None = None,
     say: Callable[[str], None] = lambda _text: None,
 ) -> list[Evaluation]:
     """Score what a run held out, or a data file, with each of the weights.
 
-    Those after the first are compared with the first. Scores made before are used again.
+    Those after the first are compared with the first. Scores made before are used again. `template`
+    takes the place of the run's own.
     Raises BookError or UsageError for weights that are not there, DataError for the data.
     """
     run = open_run(book, name)
     trained = open_run_to_ask(run, weights, device=device, say=say)
-    examples = _choose_examples(trained, path, say)
+    examples = _choose_examples(trained, path, template, say)
     numbers = {_key(examples.shards, i): i for i in range(len(examples.shards))}
     settings = {
         "data": examples.path or "held out",
@@ -101,7 +106,7 @@ def evaluate(
             missing=found.missing,
             examples_hash=examples.hash,
             settings={"weights": subject.weights, **settings},
-            details=_details(rows, log.rows),
+            details=_details(rows, log.rows) | {"findings": examples.findings},
             against=trained.subjects[0].name if first else None,
             comparison=compare(rows, first, margin=MARGIN_NATS) if first else None,
         )
@@ -111,8 +116,10 @@ def evaluate(
     return evaluations
 
 
-def _choose_examples(trained: Trained, path: str | None, say: Callable[[str], None]) -> _Examples:
-    recipe = trained.recipe
+def _choose_examples(
+    trained: Trained, path: str | None, template: str | None, say: Callable[[str], None]
+) -> _Examples:
+    recipe = trained.recipe if template is None else _asked_in(trained.recipe, template)
     cache = trained.run.cache_dir
     if path is None:
         prepared = prepare(recipe, trained.codec, cache, say)
@@ -122,12 +129,25 @@ def _choose_examples(trained: Trained, path: str | None, say: Callable[[str], No
                 f"run {trained.run.name} held nothing out, so there is nothing to score; say "
                 "--data with a file that it was not trained on"
             )
-        if prepared.validation_hash != read_data(trained.run).get("validation_hash"):
+        trained_on = read_data(trained.run)
+        findings: list[Finding] = []
+        if prepared.template != trained_on.get("template"):
+            questions = held_out_questions(recipe, prepared, trained.codec, ASKED)
+            renderer = prepared.built[0].renderer
+            findings = warn_of_prefixes(trained, questions, renderer, say)
+        elif prepared.validation_hash != trained_on.get("validation_hash"):
             say(
                 "the held-out examples are not those the run was validated on: its data changed "
                 "since, so these scores do not compare with its val_loss"
             )
-        return _Examples(held_out, None, recipe.stage, prepared.template, prepared.validation_hash)
+        return _Examples(
+            held_out,
+            None,
+            recipe.stage,
+            prepared.template,
+            prepared.validation_hash,
+            tuple(findings),
+        )
     source = Source(path=path)
     stage = _stage(path, source, recipe)
     own: dict[str, object] = {"stage": stage, "train_on": None, "overlong": None}
@@ -139,7 +159,19 @@ def _choose_examples(trained: Trained, path: str | None, say: Callable[[str], No
         raise DataError(f"{path}: no row is left to score; look at it with `tunebook data show`")
     everything = np.arange(len(built.store), dtype=np.int64)
     shards = Shards([Part(built.name, built.store, everything)])
-    return _Examples(shards, path, stage, built.renderer.name, shards.hash())
+    findings = []
+    if stage == "sft":
+        findings = warn_of_prefixes(trained, read_questions(path), built.renderer, say)
+    return _Examples(
+        shards, path, stage, built.renderer.name, shards.hash(), findings=tuple(findings)
+    )
+
+
+def _asked_in(recipe: Recipe, template: str) -> Recipe:
+    known = get_args(TemplateName)
+    if template not in known:
+        raise UsageError(f"`{template}` is no template; there is {', '.join(known)}")
+    return recipe.model_copy(update={"template": template})
 
 
 def _stage(path: str, source: Source, recipe: Recipe) -> str:
