@@ -72,8 +72,8 @@ def test_an_untaught_run_is_asked_counted_and_compared_with_its_base(
 ) -> None:
     found = chess_json("--each", "4", "--puzzles", "puzzles.csv")
     by_kind = {(one["kind"], one["subject"]): one for one in found["evaluations"]}
-    positions = by_kind["chess-positions", "final"]
-    assert (found["kind"], found["score"]) == ("chess-positions", positions["score"])
+    positions = by_kind["chess", "final"]
+    assert (found["kind"], found["score"]) == ("chess", positions["score"])
     # The model has room for 256 tokens, and long games need more.
     assert positions["n"] + positions["missing"] == 24
     assert positions["missing"] > 0
@@ -89,7 +89,7 @@ def test_an_untaught_run_is_asked_counted_and_compared_with_its_base(
         headers = [game.headers for game in iter(lambda: pgn.read_game(file), None)]
     assert sorted(h["White"] == "chess" for h in headers) == [False, False, True, True]
     page = (book / "runs" / "chess" / "notebook.md").read_text()
-    assert "chess-positions (legal moves)" in page
+    assert "chess (legal moves)" in page
 
 
 def test_what_was_killed_goes_on_without_asking_twice(chess_json: Any, book: Path) -> None:
@@ -113,6 +113,20 @@ def test_a_run_held_to_legal_moves_makes_no_other(chess_json: Any, book: Path) -
     assert held["details"]["ends"] == {"too_long": 2}
     # Asked once, and three times more, in the first position of each game.
     assert sum(retried["details"]["failures"].values()) == 8
+
+
+def test_two_headers_are_compared_on_the_same_positions(
+    chess_json: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("--each", "0", "--weights", "final")
+    chess_json(*asked)
+    shown = chess_json(*asked, "--header", "Result")
+    assert shown["settings"]["header"] == ["Result"]
+    names = ("chess@header=false", 'chess@header=["Result"]')
+    assert main(["compare", *names, "--by", "chess", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["verdict"] in ("equivalent", "cannot tell", "different")
+    assert any(note.startswith("header differs") for note in found["notes"])
 
 
 def test_a_template_is_refused_where_the_run_was_trained_on_text(

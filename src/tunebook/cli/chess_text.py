@@ -18,7 +18,7 @@ def write_chess(evaluations: Sequence[Evaluation]) -> Iterator[str]:
             yield ""
         details = dict[str, Any](one.details)
         yield f"{one.subject}: {_title(one)}"
-        if one.kind == "chess-positions":
+        if one.kind == "chess":
             yield from _positions(one, details)
         elif one.kind == "chess-puzzles":
             yield from _puzzles(one, details)
@@ -39,7 +39,7 @@ def _title(one: Evaluation) -> str:
         spread = "" if low is None else f" ({low:.3f} to {high:.3f})"
         score = "unknown" if one.score is None else f"{one.score:.3f}"
         return f"{score}{spread} points a game, {format_count(one.n)} games{missing}{policy}"
-    what = "positions" if one.kind == "chess-positions" else "puzzles"
+    what = "positions" if one.kind == "chess" else "puzzles"
     return f"{_share(whole)} {one.unit}, {format_count(one.n)} {what}{missing}"
 
 

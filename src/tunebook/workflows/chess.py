@@ -132,7 +132,7 @@ class _Asking:
         wanted, wording = self._wanted, self._wording
         shared: dict[str, object] = {
             "header": wording.settings.header,
-            "tags": dict(wording.tags),
+            "tags": ", ".join(f"{name}={value}" for name, value in wording.tags.items()),
             "template": None if wording.as_text else wording.settings.template,
             "temperature": wanted.temperature,
             "max_new_tokens": MAX_NEW_TOKENS,
@@ -140,7 +140,7 @@ class _Asking:
         }
         lines = {key_of(line): line for line in read_positions(wanted.positions)}
         own: dict[str, object] = {**shared, "positions": wanted.positions}
-        jobs = [Job("chess-positions", own, list(lines), partial(self._positions, lines))]
+        jobs = [Job("chess", own, list(lines), partial(self._positions, lines))]
         if wanted.puzzles is not None:
             puzzles = {puzzle.key: puzzle for puzzle in read_puzzles(wanted.puzzles)}
             own = {**shared, "file": wanted.puzzles.name}
@@ -262,7 +262,7 @@ def _result(
             settings={"weights": subject.weights, **job.settings},
             details=details,
             against=trained.subjects[0].name if first else None,
-            comparison=compare(rows, first, margin=MARGIN) if first else None,
+            comparison=compare(rows, first, margin=MARGIN, scale=(0, 1)) if first else None,
         )
         first = first or rows
         found.append(write_result(trained.run, log.path, one))
@@ -270,7 +270,7 @@ def _result(
 
 
 def _score(kind: str, rows: Sequence[ItemScore]) -> Evaluation:
-    units = {"chess-positions": "legal moves", "chess-puzzles": "puzzles solved"}
+    units = {"chess": "legal moves", "chess-puzzles": "puzzles solved"}
     estimate = points_estimate(rows) if kind == "chess-games" else proportion_estimate(rows)
     return Evaluation(
         kind=kind,

@@ -22,7 +22,15 @@ _NAME = re.compile(r"([^/@]+)(?:/([^@]+))?(?:@([^=]+)=(.*))?")
 # Of whose weights a score is.
 _OWN = ("weights", "answers")
 # Scores made with others of these compare; the comparison says so.
-_SAID = ("precision", "template", "tokenizer", "answers.precision", "answers.template")
+_SAID = (
+    "precision",
+    "template",
+    "tokenizer",
+    "answers.precision",
+    "answers.template",
+    "header",
+    "tags",
+)
 # What was asked is compared item by item, whatever file it came from.
 _ASKED = ("examples", "data", "questions", "n", "window", "stride")
 
@@ -92,7 +100,8 @@ def command_for(kind: str, run: str, subject: str = "final") -> str:
     weights = "" if subject in ("final", "base") else f" --weights base,{subject}"
     if kind.startswith("harness:"):
         return f"tunebook evaluate {run} --harness {kind.partition(':')[2]}{weights}"
-    return f"tunebook {'evaluate' if kind == 'loss' else kind} {run}{weights}"
+    verb = {"loss": "evaluate", "chess-puzzles": "chess", "chess-games": "chess"}.get(kind, kind)
+    return f"tunebook {verb} {run}{weights}"
 
 
 def _evaluations(name: str, book: Path, kind: str) -> list[Side]:

@@ -15,7 +15,7 @@ from tunebook.evaluate.chess.moves import FAILURES, WELL_FORMED
 from tunebook.evaluate.chess.positions import PHASES, PLY_TAGS
 from tunebook.records import Estimate, ItemScore
 from tunebook.statistics.elo import Game, elo_estimate
-from tunebook.statistics.estimate import mean_estimate, proportion_estimate, wilson_interval
+from tunebook.statistics.estimate import mean_estimate, proportion_estimate
 from tunebook.statistics.survival import survival
 
 Row = Mapping[str, Any]
@@ -42,12 +42,8 @@ def share(
 
 
 def points_estimate(rows: Sequence[ItemScore]) -> Estimate:
-    """Estimate points a game; Wilson's interval where all games ended alike and show no spread."""
-    found = mean_estimate(rows, "bca")
-    if found.score not in (0, 1):
-        return found
-    interval = wilson_interval(found.score * found.clusters, found.clusters)
-    return replace(found, interval=interval, method="wilson")
+    """Estimate points a game, from 0 to 1."""
+    return mean_estimate(rows, "bca", (0.0, 1.0))
 
 
 def position_details(rows: Sequence[Row]) -> dict[str, Any]:
