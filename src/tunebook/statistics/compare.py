@@ -118,8 +118,13 @@ def compare_by_tag(
     shared_only: bool = False,
     scale: tuple[float, float] | None = None,
 ) -> dict[str, Comparison]:
-    """Compare two runs on the items of each tag, p adjusted by Holm's method over the tags."""
-    tags = sorted({tag for row in rows_a for tag in row.tags})
+    """Compare two runs on the items of each tag, p adjusted by Holm's method over the tags.
+
+    Tags of which no item has a score in both are left out.
+    """
+    theirs = {(row.item_id, row.item_hash) for row in rows_b if row.value is not None}
+    scored = [r for r in rows_a if r.value is not None and (r.item_id, r.item_hash) in theirs]
+    tags = sorted({tag for row in scored for tag in row.tags})
     found = [
         compare(
             [row for row in rows_a if tag in row.tags],

@@ -30,6 +30,7 @@ CHECKING = "4k3/8/8/8/8/8/8/R3K3 w - - 0 1"
         (None, "The best move is e4", "unparsable"),
         (None, "Nf", "unparsable"),
         (None, "--", "unparsable"),
+        (None, "+", "unparsable"),
         (TWO_KNIGHTS, "Nd2", "ambiguous"),
         (None, "Ke2", "illegal"),
         (None, "e2e5", "illegal"),
@@ -48,6 +49,7 @@ def test_a_text_that_is_no_move_fails_in_one_way(fen: str | None, raw: str, fail
     [
         (None, " Nf3 Nc6 2. Bc4", "g1f3", False),
         (None, "1.e4", "e2e4", False),
+        (None, "+ e4 e5", "e2e4", False),
         (None, "e4!?", "e2e4", False),
         (None, "Nf3+", "g1f3", True),
         (None, "g1f3", "g1f3", False),

@@ -32,6 +32,7 @@ _CUT_ENDS = {end[:n] for end in RESULTS for n in range(2, len(end))} | {"0"}
 _NUMBER = re.compile(r"\d+\.*|\.+")
 _NUMBER_BEFORE = re.compile(r"(?:\d*\.+)(?=[A-Za-z])")
 _CUT_PROMOTION = re.compile(r"(?:[a-h]x?)?[a-h][18]=?")
+_MARK_OF_LAST_MOVE = re.compile(r"[+#]+(?=\s)")
 _COMMENTS = ("{", ";", "(", "$")
 
 
@@ -53,9 +54,11 @@ def read_move(board: chess.Board, raw: str) -> Said:
     """Read the first word of a text as a move in a position.
 
     A move number in front of it (`12.Nf3`), signs of quality after it and wrong or missing signs of
-    check are let pass; so is a legal move in UCI.
+    check are let pass; so is a legal move in UCI, and a sign of check for the move before, which a
+    text that goes on right behind that move may begin with.
     """
-    word = next(iter(raw.split()), "")
+    mark = _MARK_OF_LAST_MOVE.match(raw)
+    word = next(iter(raw[mark.end() if mark else 0 :].split()), "")
     failure = _failure_of_form(word)
     if failure is not None:
         return Said(raw, word, None, failure)
