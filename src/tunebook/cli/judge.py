@@ -161,6 +161,10 @@ def _lines(found: Sequence[Evaluation]) -> Iterator[str]:
                 yield f"{one.subject} - {one.against}: {comparison_text(one.comparison)}"
     for one in found:
         yield from _account(one)
+    days = sorted({day for one in found for day in dict[str, Any](one.details)["days"]})
+    if len(days) > 1:
+        between = f"{days[0]} to {days[-1]}"
+        yield f"days       scored from {between}; --anchor tells whether the judge moved"
 
 
 def _anchor_lines(anchor: Mapping[str, Any] | None) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -21,7 +22,7 @@ BEHAVIOURS: dict[str, Callable[[int], Act]] = {
     "of a hundred": lambda nth: says("87/100"),
     "no usage": lambda nth: says("50", usage=False),
     "429 twice": lambda nth: (
-        Act(429, b"{}", {"retry-after": "0.1"}) if nth <= 2 else says('{"score": 30}')
+        Act(429, b"{}", {"retry-after": "1.2"}) if nth <= 2 else says('{"score": 30}')
     ),
     "500 once": lambda nth: Act(500, b"oops") if nth == 1 else says('{"score": 31}'),
     "slow once": lambda nth: says('{"score": 32}', seconds=30 if nth == 1 else 0),
@@ -96,6 +97,9 @@ def test_every_fault_of_an_endpoint_is_counted_and_nothing_is_lost() -> None:
         found = ask(server, [*tasks, a_task(99, answer=" \n")], concurrency=32)
         sent = len(server.requests)
     assert time.monotonic() - began < 30
+    # Waited as told: the client's own first pauses are half a second and a second.
+    asked = [when for when, p in server.began if item_of(p) == f"item-{names.index('429 twice')}"]
+    assert [b - a >= 1.2 for a, b in pairwise(asked)] == [True, True]
     empty = found.pop("q99")
     assert (empty.value, empty.asked) == (0, 0)
     assert {
