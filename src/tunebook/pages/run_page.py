@@ -23,6 +23,7 @@ from tunebook.book.summary import OVER, bring_to_life, measure, score_all
 from tunebook.pages.evaluations import write_evaluations
 from tunebook.pages.lineage import write_lineage
 from tunebook.pages.markdown import code, escape, fence, table
+from tunebook.pages.probes import write_probes
 from tunebook.pages.run_account import write_account, write_first_batch
 from tunebook.pages.run_mixture import write_mixture, write_part
 from tunebook.pages.run_plan import write_plan
@@ -95,6 +96,7 @@ def read_page_source(
 def render_run_page(source: PageSource) -> str:
     """Put the sections of a page together; a section without content is left out."""
     summary, events = source.summary, source.events
+    results = read_results(source.run)
     sections = [
         _front_matter(source),
         f"# {summary.name}\n\n{_in_short(source)}\n",
@@ -105,7 +107,8 @@ def render_run_page(source: PageSource) -> str:
         write_findings(events, summary, VERDICT_KINDS),
         write_loss(events),
         write_mixture(events, source.data),
-        write_evaluations(read_results(source.run)),
+        write_evaluations(results),
+        write_probes(results),
         write_samples(events, summary.model),
         write_account(source.data),
         write_part(source.data, source.environment),

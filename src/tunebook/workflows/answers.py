@@ -30,8 +30,9 @@ def answer(
 ) -> dict[str, EvaluationLog]:
     """Let each of the weights answer each question `repeats` times, where it has not yet.
 
-    Gives a log by name of the weights; a line has `question`, `text`, `tokens`, `ended` (False: it
-    was cut at `max_new_tokens`) and `left_out`, the tokens of the prompt there was no room for.
+    Gives a log by name of the weights; a line has `question`, `text`, `ids`, their number `tokens`,
+    `ended` (False: cut at `max_new_tokens`) and `left_out`, the tokens of the prompt there was no
+    room for.
     Weights that are compared draw with the same seeds. Words before a role that the run was never
     trained on are told to `say`.
     """
@@ -61,6 +62,7 @@ def answer(
                     "repeat": repeat,
                     "question": by_key[keys[number]][0].text,
                     "text": speaker.codec.decode(shown).strip(),
+                    "ids": found.ids,
                     "tokens": len(found.ids),
                     "ended": found.ended,
                     "left_out": found.left_out,

@@ -102,12 +102,17 @@ def open_run_to_ask(
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Items to be asked under settings of their own, and what asks them and adds their lines."""
+    """Items to be asked under settings of their own, and what asks them and adds their lines.
+
+    With `base_first` others are held against what the base says: it is asked before any that lacks
+    something, be it for no item of its own.
+    """
 
     kind: str
     settings: Mapping[str, object]
     wanted: Sequence[Key]
     ask: Callable[[Speaker, EvaluationLog, list[Key]], None]
+    base_first: bool = False
 
 
 def ask_each(
@@ -138,10 +143,17 @@ def ask_all(trained: Trained, jobs: Sequence[Job]) -> list[dict[str, EvaluationL
                 log = stack.enter_context(open_log(trained.run, job.kind, subject.name, settings))
                 named[subject.name] = log
                 lacking[subject.name].append([key for key in job.wanted if not log.has(*key)])
-        for speaker in speakers(trained, [s for s in trained.subjects if any(lacking[s.name])]):
+        always = [
+            job.base_first and any(keys[number] for keys in lacking.values())
+            for number, job in enumerate(jobs)
+        ]
+        wanting = [
+            s for s in trained.subjects if any(lacking[s.name]) or (s.name == BASE and any(always))
+        ]
+        for speaker in speakers(trained, wanting):
             name = speaker.subject.name
-            for job, named, keys in zip(jobs, logs, lacking[name], strict=True):
-                if keys:
+            for job, named, keys, first in zip(jobs, logs, lacking[name], always, strict=True):
+                if keys or (name == BASE and first):
                     job.ask(speaker, named[name], keys)
     return logs
 

@@ -1,0 +1,102 @@
+"""`tunebook probe` of a small run: what it leaves in the book, and that nothing is asked twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_methods import SHORT, start, train
+from test_train_flow import tunebook
+
+from tunebook.book.evaluations import EvaluationLog, read_results
+from tunebook.book.places import RunFolder
+from tunebook.errors import DataError, UsageError
+from tunebook.models.generate import Sampling
+from tunebook.workflows.probe import probe
+
+FEW = {"sampling": Sampling(6, 1.0), "repeats": 2, "prompts": 4}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> RunFolder:
+    from tunebook.book.places import create_book
+
+    book = create_book(tmp_path_factory.mktemp("probed") / "book")
+    run = start(book, "small", tiny_model, **SHORT, method="lora")
+    train(run)
+    probes = [
+        {"prompt": f"{group} {word}", "reference": "red sun", "group": group}
+        for group in ("out", "ladder")
+        for word in ("star", "sea", "cat")
+    ]
+    (book / "probes.json").write_text(json.dumps(probes), encoding="utf-8")
+    return run
+
+
+def lines_of(run: RunFolder) -> list[str]:
+    logs = sorted(run.evaluations.glob("*.jsonl"))
+    return [line for log in logs for line in log.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_probe_that_was_killed_goes_on_and_one_that_is_done_asks_nothing(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {**FEW, "path": str(run.book / "probes.json")}
+    add, calls = EvaluationLog.add, list[int]()
+
+    def killed_at_the_sixth(log: EvaluationLog, rows: Any) -> None:
+        calls.append(len(rows))
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        add(log, rows)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(EvaluationLog, "add", killed_at_the_sixth)
+        with pytest.raises(KeyboardInterrupt):
+            probe("small", run.book, **asked)
+    before = lines_of(run)
+    [found] = probe("small", run.book, **asked)
+    after = lines_of(run)
+    assert set(before) < set(after)
+    keys = [
+        (path.name, row["item_id"], row["item_hash"], row["repeat"])
+        for path in run.evaluations.glob("*.jsonl")
+        for row in map(json.loads, path.read_text().splitlines()[1:])
+    ]
+    assert len(keys) == len(set(keys))
+
+    monkeypatch.setattr("tunebook.workflows.speakers.build_model", None)  # nothing is loaded
+    [again] = probe("small", run.book, **asked)
+    assert lines_of(run) == after
+    assert again.details == found.details
+
+
+def test_a_probe_lands_on_the_page_in_json_and_at_the_terminal(run: RunFolder) -> None:
+    few = ("--repeats", 2, "--prompts", 4, "--max-new-tokens", 6)
+    done = tunebook(run.book, "probe", "small", "--probes", "probes.json", *few, "--json")
+    assert done.returncode == 0, done.stderr
+    [found] = json.loads(done.stdout)
+    assert {"score", "interval", "n", "examples_hash", "missing"} <= found.keys()
+    assert found["n"] == 4
+    assert found["interval"][0] <= found["score"] <= found["interval"][1]
+    assert found["details"]["prompts"] == {"in": 4, "near": 0, "out": 3, "ladder": 3}
+    names = {(one["group"], one["name"]) for one in found["details"]["measures"]}
+    assert {("out", "spill-over"), ("out", "KL(base || tuned)"), ("in", "consistency")} <= names
+    assert read_results(run, "probe")[-1].subject == "final"
+    page = run.notebook_md.read_text(encoding="utf-8")
+    assert "## Probes" in page
+    assert "3 prompts, a verdict takes 40" in page
+    shown = tunebook(run.book, "probe", "small", "--probes", "probes.json", *few)
+    assert "kept: unknown, the base reads the general text no better" in shown.stdout  # random
+    assert "spill-over (share): base" in shown.stdout
+
+
+def test_prompts_of_no_group_and_a_probe_of_the_base_alone_are_refused(run: RunFolder) -> None:
+    path = run.book / "groupless.json"
+    path.write_text(json.dumps([{"prompt": "red"}]), encoding="utf-8")
+    with pytest.raises(DataError, match="groups of a probe are in, near, out, ladder"):
+        probe("small", run.book, path=str(path), **FEW)
+    with pytest.raises(UsageError, match="against the base"):
+        probe("small", run.book, weights=["base"], **FEW)
