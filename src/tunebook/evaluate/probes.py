@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from tunebook.evaluate.questions import Question
 from tunebook.evaluate.repetition import loops, repeated
+from tunebook.evaluate.style import style_threshold
 from tunebook.evaluate.wording import domain_terms, likeness, term_share
 from tunebook.records import Comparison, Estimate, ItemScore
 from tunebook.statistics.compare import adjusted, compare
@@ -231,13 +232,14 @@ def _style(output: Output, tuned: str, base: str) -> float | None:
 
 def _against_data(own: Sequence[Output], given: Sequence[Given], tuned: str) -> list[Measure]:
     """Hold the answers against those of the data to the same prompts."""
-    ids = {one.question.id: one.ids for one in given}
-    both = [o for o in own if o.question.id in ids]
+    answered = {one.question.id for one in given}
+    both = [o for o in own if o.question.id in answered]
+    numbers: list[tuple[str, str, Callable[[Sequence[int]], float]]] = [
+        ("length", "tokens", lambda ids: float(len(ids))),
+        ("rep-4", "share", lambda ids: repeated(ids, 4)),
+    ]
     found = []
-    for name, unit, value in (
-        ("length", "tokens", lambda i: float(len(i))),
-        ("rep-4", "share", lambda i: repeated(i, 4)),
-    ):
+    for name, unit, value in numbers:
         said = [_row(o.question, tuned, value(o.ids), repeat=o.repeat) for o in both]
         data = [_row(one.question, "data", value(one.ids)) for one in given]
         found.append(_paired(name, "in", unit, said, data, against="data"))
@@ -256,26 +258,6 @@ def _likeness_rows(outputs: Sequence[Output], run: str) -> list[ItemScore]:
 
 
 # --- spill-over -----------------------------------------------------------------------------------
-
-
-def style_threshold(styled: Sequence[float], plain: Sequence[float]) -> tuple[float, float]:
-    """Choose the style ratio that best tells styled answers from plain ones, and say how well.
-
-    The cut with the largest Youden's J (1950), share of `styled` above it minus share of `plain`;
-    of several the middle one. Infinite with J = 0 where nothing tells them apart.
-    """
-    values = sorted({*styled, *plain})
-    cuts = [(a + b) / 2 for a, b in zip(values, values[1:], strict=False)]
-    scored = [(_above(styled, cut) - _above(plain, cut), cut) for cut in cuts]
-    best = max((j for j, _ in scored), default=0.0)
-    if best <= 0:
-        return math.inf, 0.0
-    tied = [cut for j, cut in scored if j == best]
-    return tied[len(tied) // 2], best
-
-
-def _above(values: Sequence[float], cut: float) -> float:
-    return sum(value > cut for value in values) / len(values) if values else 0.0
 
 
 def _spill_over(

@@ -22,9 +22,10 @@ from tunebook.evaluate.likelihood import (
     score_sums,
     spoken_tokens,
 )
-from tunebook.evaluate.probes import Given, Measure, Output, Probed, measure, style_threshold
+from tunebook.evaluate.probes import Given, Measure, Output, Probed, measure
 from tunebook.evaluate.questions import Question
 from tunebook.evaluate.repetition import copied, distinct, loops, repeated
+from tunebook.evaluate.style import style_threshold
 from tunebook.evaluate.wording import domain_terms, likeness, term_share, words
 from tunebook.models.load import LoadedModel, load_model
 from tunebook.models.tokenizer import load_tokenizer
