@@ -53,7 +53,9 @@ def test_without_ratings_there_is_a_difference_to_one_opponent_and_nothing_again
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     games = game("us", "them", "1-0", "1. e4") + game("us", "them", "0-1", "1. e4")
-    assert judge(tmp_path, capsys, games)["elo"]["scale"] == "Elo above them"
+    found = judge(tmp_path, capsys, games)
+    assert found["elo"]["scale"] == "Elo above them"
+    assert found["interval"] == [0, 1]  # two games say nothing, and no more than that
     both = judge(tmp_path, capsys, games + game("us", "others", "1-0", "1. e4"))["elo"]
     assert both["elo"] is None
     assert "no rating of others, them" in both["reason"]
