@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     help="Pair questions by their id, whatever they say: other wordings of an instruction.",
 )
 @click.option("--sort", metavar="KEY", help="Sort runs by a setting, and compare neighbours.")
+@click.option("--blind", is_flag=True, help="Vote on the answers of two without their names.")
+@click.option("--ask", metavar="FILE", help="With --blind: first let both answer these questions.")
+@click.option("--seed", default=0, show_default=True, help="With --blind: draws sides and order.")
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 def command(
     subjects: tuple[str, ...],
@@ -40,6 +43,9 @@ def command(
     shared_only: bool,
     across_wordings: bool,
     sort: str | None,
+    blind: bool,
+    ask: str | None,
+    seed: int,
     as_json: bool,
 ) -> None:
     """Compare scores on the same items: different, equivalent or cannot tell.
@@ -53,6 +59,12 @@ def command(
         if kind or sort or across_wordings:
             raise click.UsageError("--by, --sort and --across-wordings go with runs, not --scores")
         plain, lines = _compare_files(subjects, margin, shared_only)
+    elif blind:
+        from tunebook.book.places import find_book
+        from tunebook.cli.vote import vote_blind, vote_lines
+
+        voted = vote_blind(subjects, find_book(), ask, seed)
+        plain, lines = voted, list(vote_lines(voted))
     else:
         from tunebook.book.places import find_book
         from tunebook.workflows.compare_runs import compare_runs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,6 +26,13 @@ _SHOWN = 80
     help="Which: base, final, best, step-N; the first is what the others are held against.",
 )
 @click.option("--template", metavar="NAME", help="Ask in this template in place of the run's own.")
+@click.option("--harness", metavar="TASK", help="Ask a task of lm-eval-harness instead.")
+@click.option(
+    "--include-path",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="With --harness: a folder of task files of your own.",
+)
 @click.option("--device", help="auto, cpu, cuda or mps in place of the run's own.")
 @click.option("--json", "as_json", is_flag=True, help="Print the evaluations as JSON.")
 def command(
@@ -32,6 +40,8 @@ def command(
     data: str | None,
     weights: str,
     template: str | None,
+    harness: str | None,
+    include_path: Path | None,
     device: str | None,
     as_json: bool,
 ) -> None:
@@ -40,22 +50,47 @@ def command(
     Loss per target token, perplexity and bits per byte; intervals count documents, not tokens.
     """
     from tunebook.book.places import find_book
-    from tunebook.workflows.evaluate import evaluate
 
     def say(text: str) -> None:
         click.echo(text, err=True)
 
     names = [name.strip() for name in weights.split(",") if name.strip()]
-    found = evaluate(
-        run, find_book(), path=data, template=template, weights=names, device=device, say=say
-    )
+    if harness is not None:
+        from tunebook.workflows.harness import run_harness
+
+        if data is not None or template is not None:
+            raise click.UsageError("--harness asks a task's own questions; leave --data out")
+        found = run_harness(
+            run,
+            find_book(),
+            harness,
+            include=include_path,
+            weights=names,
+            device=device,
+            say=say,
+        )
+    else:
+        from tunebook.workflows.evaluate import evaluate
+
+        found = evaluate(
+            run, find_book(), path=data, template=template, weights=names, device=device, say=say
+        )
     if as_json:
         from tunebook.book.codec import dump_json
 
         click.echo(dump_json(found, indent=True).decode(), nl=False)
         return
-    for line in _lines(found):
+    for line in _lines(found) if harness is None else _harness_lines(found):
         click.echo(line)
+
+
+def _harness_lines(evaluations: Sequence[Evaluation]) -> Iterator[str]:
+    from tunebook.pages.evaluations import comparison_text, scored_text
+
+    for one in evaluations:
+        yield f"{one.subject}: {one.unit} {scored_text(one.score, one.interval)}, n {one.n:,}"
+        if one.comparison is not None:
+            yield f"  {one.unit}, {one.subject} - {one.against}: {comparison_text(one.comparison)}"
 
 
 def _lines(evaluations: Sequence[Evaluation]) -> Iterator[str]:

@@ -95,8 +95,19 @@ def notes_on(sides: Sequence[Side]) -> list[str]:
     ]
 
 
+def split_name(name: str) -> tuple[str, str, str | None, str | None]:
+    """Split RUN/WEIGHTS@KEY=VALUE; UsageError where it is none."""
+    said = _NAME.fullmatch(name)
+    if said is None:
+        raise UsageError(f"`{name}` names no weights; write RUN, RUN/best or RUN@template=qa")
+    run, weights, key, value = said.groups()
+    return run, weights or "final", key, value
+
+
 def command_for(kind: str, run: str, subject: str = "final") -> str:
     """Give the command that makes an evaluation of a kind."""
+    if kind == "answers":
+        return "tunebook compare A B --blind --ask FILE"
     weights = "" if subject in ("final", "base") else f" --weights base,{subject}"
     if kind.startswith("harness:"):
         return f"tunebook evaluate {run} --harness {kind.partition(':')[2]}{weights}"
@@ -106,12 +117,9 @@ def command_for(kind: str, run: str, subject: str = "final") -> str:
 
 def _evaluations(name: str, book: Path, kind: str) -> list[Side]:
     """List the evaluations of the weights that a name means, the newest first."""
-    said = _NAME.fullmatch(name)
-    if said is None:
-        raise UsageError(f"`{name}` names no weights; write RUN, RUN/best or RUN@template=qa")
-    run_name, weights, key, value = said.groups()
-    run, weights = open_run(book, run_name), weights or "final"
-    results = read_results(run)
+    run_name, weights, key, value = split_name(name)
+    run = open_run(book, run_name)
+    results = _answers(run) if kind == "answers" else read_results(run)
     ours = [one for one in reversed(results) if one.kind == kind and _is_of(run, weights, one)]
     if not ours:
         kinds = sorted({one.kind for one in results} - {kind})
@@ -128,6 +136,27 @@ def _evaluations(name: str, book: Path, kind: str) -> list[Side]:
         there = ", ".join(made) or f"no such setting (did you mean {near[0] if near else 'data'}?)"
         raise BookError(f"{run_name} has no {kind} with {key}={value}; there is {there}")
     return found
+
+
+def _answers(run: RunFolder) -> list[Evaluation]:
+    """List what was answered as evaluations without a score, the newest last."""
+    logs = sorted(run.evaluations.glob("answers-*.jsonl"), key=lambda path: path.stat().st_mtime)
+    return [
+        Evaluation(
+            kind="answers",
+            subject=log.stem.removeprefix("answers-").rpartition("-")[0],
+            unit="",
+            score=None,
+            interval=None,
+            n=0,
+            missing=0,
+            examples_hash="",
+            settings=read_settings(log),
+            details={},
+            log=log.name,
+        )
+        for log in logs
+    ]
 
 
 def _is_of(run: RunFolder, weights: str, one: Evaluation) -> bool:
