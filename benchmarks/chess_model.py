@@ -1,9 +1,9 @@
 """Make a small, untrained chess model and a book with a run that trains it on games.
 
     python benchmarks/chess_model.py GAMES.pgn.gz BOOK [--steps N]
-    cd BOOK && tunebook train chess && tunebook chess chess
+    cd BOOK && tunebook train chess.yaml && tunebook chess chess
 
-The model is a Llama of 1.1M random weights. Its tokenizer is learned from the games: a move is a
+The model is a Llama of 1.3M random weights. Its tokenizer is learned from the games: a move is a
 token of letters and one of digits, so that a square is put together from what it is made of.
 """
 

@@ -90,6 +90,7 @@ def test_an_untaught_run_is_asked_counted_and_compared_with_its_base(
     assert sorted(h["White"] == "chess" for h in headers) == [False, False, True, True]
     page = (book / "runs" / "chess" / "notebook.md").read_text()
     assert "chess (legal moves)" in page
+    assert "- final, strict: Elo above random: below" in page
 
 
 def test_what_was_killed_goes_on_without_asking_twice(chess_json: Any, book: Path) -> None:

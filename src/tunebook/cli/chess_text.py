@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tunebook.pages.elo import elo_lines
 from tunebook.records import Evaluation
 from tunebook.units import format_count, format_percent
 
@@ -86,39 +87,7 @@ def _games(one: Evaluation, details: Mapping[str, Any]) -> Iterator[str]:
     if (illegal := details.get("illegal")) and illegal["games"]:
         kinds = ", ".join(f"{kind} {n}" for kind, n in illegal["failures"].items())
         yield f"  {illegal['games']} games stop at a move of {one.subject} that is none: {kinds}"
-    yield from _elo(details["elo"], details.get("ratings", {}))
-
-
-def _elo(elo: Mapping[str, Any], ratings: Mapping[str, Any]) -> Iterator[str]:
-    if "reason" in elo:
-        yield f"  Elo unknown: {elo['reason']}"
-        return
-    low, high = elo["interval"]
-    if elo["elo"] is None:
-        side = (
-            f"below {high:.0f}, all were lost" if low is None else f"above {low:.0f}, all were won"
-        )
-        yield f"  {elo['scale']}: {side} (95 %)"
-    else:
-        yield f"  {elo['scale']}: {elo['elo']:.0f} ({_end(low)} to {_end(high)}), given the ratings"
-    for name, source in elo["sources"].items():
-        known = ratings.get(name, {})
-        of = f" {known['elo']:.0f}" if known else ""
-        spread = f" ± {1.96 * known['error']:.0f}" if known.get("error") else ""
-        yield f"  rating of {name}{of}{spread}: {source}"
-    if elo["fit_p"] is not None:
-        verdict = "the ratings do not explain the results" if elo["fit_p"] < 0.05 else "they fit"
-        yield f"  ratings against results: p {elo['fit_p']:.3f}, {verdict}"
-        for fit in elo["fits"]:
-            yield (
-                f"    {fit['opponent']} ({fit['opponent_elo']:.0f}): {fit['score']:.3f} a game, "
-                f"expected {fit['expected']:.3f}"
-                + ("" if fit["p"] is None else f", p {fit['p']:.3f}")
-            )
-
-
-def _end(limit: float | None) -> str:
-    return "unknown" if limit is None else f"{limit:.0f}"
+    yield from (f"  {line}" for line in elo_lines(details))
 
 
 def _share(found: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tunebook.pages.elo import elo_lines
 from tunebook.pages.markdown import code, escape, table
 from tunebook.records import Comparison, Evaluation
 from tunebook.statistics.words import verdict_text
@@ -28,7 +29,14 @@ def write_evaluations(evaluations: Sequence[Evaluation]) -> str:
     rows = [[escape(cell) for cell in evaluation_row(one)] for one in evaluations]
     right = ("score", "n", "missing")
     logs = ", ".join(code(one.log) for one in evaluations)
-    return f"## Evaluations\n\n{table(HEADER, rows, right)}\nItem by item: {logs}.\n"
+    elos = "".join(
+        f"- {escape(one.subject)}, {escape(str(one.settings.get('policy')))}: "
+        f"{escape('; '.join(line.strip() for line in elo_lines(one.details)))}\n"
+        for one in evaluations
+        if "elo" in one.details
+    )
+    elos = f"\nElo of games, by policy:\n\n{elos}" if elos else ""
+    return f"## Evaluations\n\n{table(HEADER, rows, right)}{elos}\nItem by item: {logs}.\n"
 
 
 def evaluation_row(one: Evaluation) -> list[str]:
