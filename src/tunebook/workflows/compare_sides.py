@@ -131,7 +131,7 @@ def _evaluations(name: str, book: Path, kind: str) -> list[Side]:
     sides = [Side(name, run, one, _settings(run, one)) for one in ours]
     found = [s for s in sides if key is None or _text(s.settings.get(key)) == value]
     if not found:
-        made = sorted({_text(s.settings[key]) for s in sides if key in s.settings})
+        made = sorted({_text(s.settings[str(key)]) for s in sides if key in s.settings})
         near = difflib.get_close_matches(str(key), sides[0].settings, n=1)
         there = ", ".join(made) or f"no such setting (did you mean {near[0] if near else 'data'}?)"
         raise BookError(f"{run_name} has no {kind} with {key}={value}; there is {there}")
