@@ -128,6 +128,22 @@ def test_pairs_are_shown_in_both_orders_and_a_judge_that_prefers_a_place_is_foun
     assert main(arguments(server, "--against", "run_1")) == 2
 
 
+def test_two_templates_of_a_run_are_held_against_each_other(
+    in_book: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with judge_server(lambda prompt, nth: says("50")) as server:
+        few = ("--n", "6", "--json")
+        assert main(arguments(server, *few)) == 0
+        assert main(arguments(server, *few, "--template", "qa")) == 0
+        assert "probe-template-mismatch" in capsys.readouterr().err
+        assert main(arguments(server, *few, "--template", "qs")) == 2
+    names = ("run_1@template=none", "run_1@template=qa")
+    assert main(["compare", *names, "--by", "judge", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["verdict"], found["n"], found["margin"]) == ("equivalent", 6, 3)
+    assert any(note.startswith("template differs") for note in found["notes"])
+
+
 def longer(prompt: str) -> str:
     """Prefer the longer answer, wherever it stands."""
     fields = re.findall(r"^ANSWER [AB] (\w+)\n(.*?)\n\1 END", prompt, re.MULTILINE | re.DOTALL)

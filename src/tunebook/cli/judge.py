@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 @click.option("--rate", type=float, metavar="N", help="Requests a minute, at most.")
 @click.option("--concurrency", type=int, metavar="N", help="Questions at a time; 8.")
 @click.option("--max-new-tokens", default=256, show_default=True, type=click.IntRange(1))
+@click.option("--template", metavar="NAME", help="Ask in this template in place of the run's own.")
 @click.option("--device", help="auto, cpu, cuda or mps in place of the run's own.")
 @click.option(
     "--scores",
@@ -60,6 +61,7 @@ def command(
     rate: float | None,
     concurrency: int | None,
     max_new_tokens: int,
+    template: str | None,
     device: str | None,
     scores: Path | None,
     as_json: bool,
@@ -99,7 +101,7 @@ def command(
         click.echo(text, err=True)
 
     judge = make_judge(judge_file, given)
-    asked = Asked(questions, n, repeats, max_new_tokens, anchor)
+    asked = Asked(questions, n, repeats, max_new_tokens, anchor, template)
     if pairwise:
         bench = Bench(judge, find_pair_prompt(judge.prompt))
         rival = against or "base"

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from tunebook.data.formats import stages_of
 from tunebook.data.prepare import prepare, token_settings
 from tunebook.data.shards import Part, Shards
 from tunebook.data.sources import locate
-from tunebook.errors import DataError, UsageError
+from tunebook.errors import DataError
 from tunebook.evaluate.loss import (
     MARGIN_NATS,
     bits_per_byte,
@@ -30,13 +30,13 @@ from tunebook.evaluate.loss import (
 )
 from tunebook.evaluate.questions import held_out_questions, read_questions
 from tunebook.models.tokenizer import Codec
-from tunebook.recipe.tree import Recipe, Source, TemplateName
+from tunebook.recipe.tree import Recipe, Source
 from tunebook.records import Evaluation, Finding, ItemScore, Tokens
 from tunebook.statistics.compare import compare
 from tunebook.statistics.estimate import ratio_estimate
 from tunebook.step.score import score_examples
 from tunebook.workflows.notebook import build_notebook
-from tunebook.workflows.prefixes import ASKED, warn_of_prefixes
+from tunebook.workflows.prefixes import ASKED, asked_in, warn_of_prefixes
 from tunebook.workflows.speakers import BASE, Key, Speaker, Trained, ask_each, open_run_to_ask
 
 _TOKENS_PER_BATCH = {"cpu": 2048, "mps": 4096, "cuda": 16384}
@@ -119,7 +119,7 @@ def evaluate(
 def _choose_examples(
     trained: Trained, path: str | None, template: str | None, say: Callable[[str], None]
 ) -> _Examples:
-    recipe = trained.recipe if template is None else _asked_in(trained.recipe, template)
+    recipe = asked_in(trained.recipe, template)
     cache = trained.run.cache_dir
     if path is None:
         prepared = prepare(recipe, trained.codec, cache, say)
@@ -165,13 +165,6 @@ def _choose_examples(
     return _Examples(
         shards, path, stage, built.renderer.name, shards.hash(), findings=tuple(findings)
     )
-
-
-def _asked_in(recipe: Recipe, template: str) -> Recipe:
-    known = get_args(TemplateName)
-    if template not in known:
-        raise UsageError(f"`{template}` is no template; there is {', '.join(known)}")
-    return recipe.model_copy(update={"template": template})
 
 
 def _stage(path: str, source: Source, recipe: Recipe) -> str:

@@ -26,18 +26,23 @@ from tunebook.workflows.answers import answer
 from tunebook.workflows.judge_anchor import Anchor, check_anchor, era_of
 from tunebook.workflows.judging import Bench, score_tasks
 from tunebook.workflows.notebook import build_notebook
+from tunebook.workflows.prefixes import asked_in
 from tunebook.workflows.speakers import BASE, Trained, open_run_to_ask
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is judged: `questions` is a file (None: what the run held out), `n` how many of it."""
+    """What is judged: `questions` is a file (None: what the run held out), `n` how many of it.
+
+    `template` takes the place of the run's own.
+    """
 
     questions: str | None = None
     n: int = 110
     repeats: int = 1
     max_new_tokens: int = 256
     anchor: bool = False
+    template: str | None = None
 
 
 def judge_run(
@@ -69,6 +74,7 @@ def judge_run(
         "questions": asked.questions or "held out",
         "examples": hash_keys((q.id, q.hash) for q in questions),
         "repeats": asked.repeats,
+        "template": asked.template or trained.recipe.template,
     }
     with ExitStack() as stack:
         logs = {}
@@ -97,12 +103,12 @@ def choose_questions(trained: Trained, asked: Asked, say: Callable[[str], None])
 def answers_to(
     questions: Sequence[Question], trained: Trained, asked: Asked, say: Callable[[str], None]
 ) -> dict[str, EvaluationLog]:
-    """Let each of the weights answer with its most likely tokens, in the run's own template."""
+    """Let each of the weights answer with its most likely tokens."""
     return answer(
         trained,
         questions,
         Sampling(asked.max_new_tokens),
-        template=trained.recipe.template,
+        template=asked_in(trained.recipe, asked.template).template,
         data_format=str(read_data(trained.run)["sources"][0]["format"]),
         say=say,
     )

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import get_args
 
 from tunebook.data.order import TrainSet
 from tunebook.data.prepare import prepare
 from tunebook.data.render import Renderer
-from tunebook.errors import TunebookError
+from tunebook.errors import TunebookError, UsageError
 from tunebook.evaluate.questions import Question
+from tunebook.recipe.tree import Recipe, TemplateName
 from tunebook.records import Finding
 from tunebook.workflows.speakers import Trained
 
 _LOOKED_AT = 20_000
 ASKED = 200
 """How many questions are looked at."""
+
+
+def asked_in(recipe: Recipe, template: str | None) -> Recipe:
+    """Put a template in place of a run's own (None: leave it); UsageError for an unknown one."""
+    known = get_args(TemplateName)
+    if template is not None and template not in known:
+        raise UsageError(f"`{template}` is no template; there is {', '.join(known)}")
+    return recipe if template is None else recipe.model_copy(update={"template": template})
 
 
 def find_untrained_prefixes(
