@@ -87,6 +87,7 @@ def test_scores_made_with_other_settings_are_refused_with_the_way_out(pair, caps
     assert "no loss of one/final was measured; `tunebook evaluate one` does it" in refused(
         capsys, "one", "two"
     )
+    assert "`tunebook chess one` does it" in refused(capsys, "one", "two", "--by", "chess-games")
     measure(one, draw(), "judge", prompt="x")
     measure(two, draw(), "judge", prompt="y")
     assert "there is judge (--by judge)" in refused(capsys, "one", "two")

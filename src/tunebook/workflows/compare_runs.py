@@ -150,6 +150,8 @@ def _rows_of(sides: Sequence[Side], kind: str, across: bool) -> tuple[Rows, str]
     """Read the scores of each side; losses in bits per byte where the tokens are not the same."""
     logs = {side.name: read_log(side.log) for side in sides}
     rows = {name: scores_of(log, name) for name, log in logs.items()}
+    if not all(rows.values()):
+        raise UsageError(f"an evaluation of kind {kind} has no score per item to compare runs by")
     unit = sides[0].evaluation.unit
     names = ("tokenizer", "template")
     others = any(len({str(s.settings.get(name)) for s in sides}) > 1 for name in names)
