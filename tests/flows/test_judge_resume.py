@@ -8,15 +8,20 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from judge_server import Act, JudgeServer, item_of, judge_server, says
 from made_runs import make_run
-from tunebook.book.evaluations import open_log, scores_of
+from tunebook.book.evaluations import open_log, read_log, scores_of
 from tunebook.book.places import RunFolder
 from tunebook.evaluate.judge.asking import Task
+from tunebook.evaluate.judge.client import JudgeError
 from tunebook.evaluate.judge.prompts import find_prompt
 from tunebook.evaluate.judge.settings import Judge
+from tunebook.workflows.compare import read_scores
 from tunebook.workflows.judging import Bench, score_tasks
 
 N, CONCURRENCY = 200, 4
@@ -31,12 +36,20 @@ judge_all(RunFolder(Path({book!r}), {run!r}), {url!r})
 """
 
 
-def judge_all(run: RunFolder, url: str, n: int = N) -> dict[str, float | None]:
-    judge = Judge(base_url=url, model="m", concurrency=CONCURRENCY, retries=3)
+def judge_all(
+    run: RunFolder,
+    url: str,
+    n: int = N,
+    *,
+    concurrency: int = CONCURRENCY,
+    retries: int = 3,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, float | None]:
+    judge = Judge(base_url=url, model="m", concurrency=concurrency, retries=retries)
     bench = Bench(judge, find_prompt("default"))
     tasks = [Task("final", f"q{i}", "h", "Why?", None, f"item-{i}") for i in range(n)]
     with open_log(run, "judge", "final", bench.settings) as log:
-        score_tasks(run, bench, tasks, {"final": log}, era=0, say=lambda text: None)
+        score_tasks(run, bench, tasks, {"final": log}, era=0, say=say)
         return {row.item_id: row.value for row in scores_of(log.rows, run.name)}
 
 
@@ -92,3 +105,60 @@ def test_another_run_pays_only_for_answers_that_the_book_has_no_score_of(book: P
     assert first == again == {key: other[key] for key in first}
     assert set(asked.values()) == {1}
     assert len(asked) == 25
+
+
+@pytest.mark.parametrize(("status", "asked"), [(402, 1), (400, 5), (200, 20)])
+def test_a_judge_that_refuses_everything_spoils_nothing(
+    book: Path, status: int, asked: int
+) -> None:
+    run, mended = make_run(book, "first"), False
+
+    def behave(prompt: str, nth: int) -> Act:
+        return says("70") if mended else Act(status, b'{"message": "Insufficient Balance"}')
+
+    with judge_server(behave) as server:
+        with pytest.raises(JudgeError, match="Insufficient Balance"):
+            judge_all(run, server.base_url, 30, concurrency=1)
+        assert len(server.requests) == asked
+        mended = True
+        assert set(judge_all(run, server.base_url, 30).values()) == {70.0}
+        assert len(server.requests) == asked + 30
+
+
+def test_what_was_never_judged_is_missing_until_a_later_session_asks_again(book: Path) -> None:
+    run, ill = make_run(book, "first"), {"item-3": Act(400), "item-7": Act(503), "item-9": Act()}
+
+    def behave(prompt: str, nth: int) -> Act:
+        return ill.get(item_of(prompt), says("70"))
+
+    with judge_server(behave) as server:
+        first = judge_all(run, server.base_url, 10, retries=0)
+        assert [key for key, value in first.items() if value is None] == ["q3", "q7", "q9"]
+        del ill["item-3"], ill["item-7"]
+        n_asked = len(server.requests)
+        again = judge_all(run, server.base_url, 10, retries=0)
+        assert [key for key, value in again.items() if value is None] == ["q9"]
+        assert len(server.requests) == n_asked + 2 + 4
+        # What became of an item is one line to every reader, with what it cost from the first.
+        (log,) = run.evaluations.glob("judge-*.jsonl")
+        lines = {line["item_id"]: line for line in read_log(log)}
+        assert (lines["q3"]["value"], lines["q3"]["asked"]) == (70, 2)
+        assert lines["q3"]["faults"] == ["request rejected"]
+        assert lines["q9"]["requests"] == 8
+        assert {row.item_id: row.value for row in read_scores(log)} == again
+
+
+def test_what_stays_missing_never_takes_a_finished_evaluation_back(book: Path) -> None:
+    run = make_run(book, "first")
+
+    def behave(prompt: str, nth: int) -> Act:
+        number = int(item_of(prompt).removeprefix("item-"))
+        return says("70") if number % 3 else Act(400, b'"too long"')
+
+    told: list[str] = []
+    with judge_server(behave) as server:
+        first = judge_all(run, server.base_url, 30, concurrency=1)
+        assert list(first.values()).count(None) == 10
+        assert judge_all(run, server.base_url, 30, concurrency=1, say=told.append) == first
+        assert len(server.requests) == 30 + 5
+    assert "5 questions in a row unanswered" in told[-1]

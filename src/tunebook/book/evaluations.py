@@ -34,26 +34,35 @@ Row = Mapping[str, Any]
 class EvaluationLog:
     """The lines of one evaluation of one set of weights; append-only.
 
-    `rows` are those written so far, also by processes that were killed.
+    Lines are those written so far, also by processes that were killed. A newer line of an item
+    stands for the older ones.
     """
 
-    def __init__(self, path: Path, rows: list[dict[str, Any]]) -> None:
+    def __init__(self, path: Path, rows: Iterable[dict[str, Any]]) -> None:
         self.path = path
-        self.rows = rows
-        self._keys = {_key(row) for row in rows}
+        self._rows = {_key(row): row for row in rows}
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The line of each item, in the order they were asked."""
+        return list(self._rows.values())
+
+    def get(self, item_id: str, item_hash: str, repeat: int = 0) -> dict[str, Any] | None:
+        """Give the line of an item; None when it was not asked yet."""
+        return self._rows.get((item_id, item_hash, repeat))
 
     def has(self, item_id: str, item_hash: str, repeat: int = 0) -> bool:
         """Tell whether an item was asked already."""
-        return (item_id, item_hash, repeat) in self._keys
+        return (item_id, item_hash, repeat) in self._rows
 
     def add(self, rows: Sequence[Row]) -> None:
         """Append lines, durable when this returns; StorageError when the disk is full."""
         plain = [to_plain({"repeat": 0, **row}) for row in rows]
-        self._keys.update(map(_key, plain))  # a row without its keys is never written
+        known = {_key(row): revive(row) for row in plain}  # without its keys none is written
         data = b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in plain)
         with storage_errors(f"write {self.path}", self.path.parent, needs_bytes=len(data)):
             _append(self.path, data)
-        self.rows.extend(revive(row) for row in plain)
+        self._rows.update(known)
 
 
 @contextmanager
@@ -96,22 +105,22 @@ def settings_hash(settings: Mapping[str, object]) -> str:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Read the lines of a log, its head left out; a torn last line is passed over.
+    """Read the newest line of each item of a log; a torn last line is passed over.
 
     Raises BookError for a line that is no JSON object.
     """
     data = path.read_bytes()
-    rows = []
+    rows: dict[tuple[str, str, int], dict[str, Any]] = {}
     for number, line in enumerate(data[: data.rfind(b"\n") + 1].split(b"\n")[1:-1], start=2):
         try:
             row = orjson.loads(line)
-            _key(row)
+            key = _key(row)
         except (orjson.JSONDecodeError, KeyError, TypeError):
             raise BookError(
                 f"{path}:{number}: this line is not an item; restore the file or cut the line"
             ) from None
-        rows.append(revive(row))
-    return rows
+        rows[key] = revive(row)
+    return list(rows.values())
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -86,11 +86,15 @@ def read_scores(path: Path) -> list[ItemScore]:
         raise DataError(f"{path} is not JSON of scores: {failure}") from None
     if not isinstance(parsed, list):
         raise DataError(f"{path} holds no list; write scores as [71, 64.5, null, ...]")
-    if parsed and path.suffix == ".jsonl" and _is_head(parsed[0]):
+    is_log = bool(parsed) and path.suffix == ".jsonl" and _is_head(parsed[0])
+    if is_log:
         parsed = parsed[1:]
     if not parsed:
         raise DataError(f"{path} holds no scores; write them as [71, 64.5, null, ...]")
-    return [_row(path, place, entry) for place, entry in enumerate(parsed, start=1)]
+    rows = [_row(path, place, entry) for place, entry in enumerate(parsed, start=1)]
+    if is_log:  # what was asked again is told by its newer line
+        return list({(row.item_id, row.item_hash, row.repeat): row for row in rows}.values())
+    return rows
 
 
 def _parse(text: str) -> Any:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import orjson
 
 from tunebook.book.evaluations import EvaluationLog, settings_hash
 from tunebook.book.judging import ScoreCache
 from tunebook.book.places import RunFolder
-from tunebook.evaluate.judge.asking import Judged, Task, judge_tasks
+from tunebook.evaluate.judge.asking import Judged, Task, judge_tasks, total
+from tunebook.evaluate.judge.client import UNANSWERED, JudgeError
 from tunebook.evaluate.judge.prompts import Prompt
 from tunebook.evaluate.judge.settings import Judge
 
@@ -52,30 +54,23 @@ def score_tasks(
 
     A score that another run of the book paid for is used again within an `era` of the judge; None
     uses none. Lines are durable one by one, so a kill costs the questions in flight. What the
-    endpoint never answered is written down as missing at the end alone: when the judge goes away
-    before, it is asked again next time.
+    endpoint did not answer, or refused, is missing once it answers another question; when it
+    never does, JudgeError ends this and nothing is written of it. What is missing so is asked
+    again after all else, and stays missing where that fails.
     """
     cache = None if era is None else ScoreCache(run, bench.hash)
-    to_ask: dict[str, list[Task]] = {}
-    for task in tasks:
-        if logs[task.subject].has(task.item_id, task.item_hash, task.repeat):
-            continue
-        content = _content(task, era)
-        if cache is not None and (known := cache.get(content)) is not None:
-            found = Judged(float(known["value"]), reply=str(known["reply"]))
-            _write(logs, task, found, cached=True, when=str(known["time"]))
-        else:
-            # Weights that say the same get the same score: asked twice, it would be two.
-            to_ask.setdefault(content, []).append(task)
-    unanswered: list[tuple[Task, Judged]] = []
+    to_ask = _to_ask(tasks, logs, cache, era)
+    held: list[tuple[Task, Judged]] = []
     n_done, last_said = 0, time.monotonic()
 
     def done(task: Task, judged: Judged) -> None:
         nonlocal n_done, last_said
         content = _content(task, era)
         if judged.unanswered:
-            unanswered.extend((same, judged) for same in to_ask[content])
+            held.extend((same, judged) for same in to_ask[content])
             return
+        if judged.asked:
+            write_held()
         for number, same in enumerate(to_ask[content]):
             line = _write(logs, same, judged, cached=number > 0)
             if cache is not None and judged.value is not None and judged.asked and not number:
@@ -85,12 +80,52 @@ def score_tasks(
             last_said = time.monotonic()
             say(f"{n_done:,} of {len(to_ask):,} answers judged")
 
-    if to_ask:
-        say(f"{len(to_ask):,} of {len(tasks):,} answers to judge")
-        first = [same[0] for same in to_ask.values()]
-        judge_tasks(first, bench.judge, bench.prompt, done)
-    for task, judged in unanswered:
-        _write(logs, task, judged)
+    def write_held() -> None:
+        for task, judged in held:
+            _write(logs, task, judged)
+        held.clear()
+
+    if not to_ask:
+        return
+    say(f"{len(to_ask):,} of {len(tasks):,} answers to judge")
+    new: list[Task] = []
+    missing: list[Task] = []
+    for same in to_ask.values():
+        is_new = any(_line_of(logs, task) is None for task in same)
+        (new if is_new else missing).append(same[0])
+    judge_tasks(new, bench.judge, bench.prompt, done)
+    write_held()
+    try:
+        judge_tasks(missing, bench.judge, bench.prompt, done)
+        write_held()
+    except JudgeError as error:
+        say(f"what was missing before was asked again: {error}")
+
+
+def _to_ask(
+    tasks: Sequence[Task],
+    logs: Mapping[str, EvaluationLog],
+    cache: ScoreCache | None,
+    era: int | None,
+) -> dict[str, list[Task]]:
+    """Give what has no score yet by what is judged; scores of the cache are written down."""
+    to_ask: dict[str, list[Task]] = {}
+    for task in tasks:
+        before = _line_of(logs, task)
+        if before is not None and before["fault"] not in UNANSWERED:
+            continue
+        content = _content(task, era)
+        if cache is not None and (known := cache.get(content)) is not None:
+            found = Judged(float(known["value"]), reply=str(known["reply"]))
+            _write(logs, task, found, cached=True, when=str(known["time"]))
+        else:
+            # Weights that say the same get the same score: asked twice, it would be two.
+            to_ask.setdefault(content, []).append(task)
+    return to_ask
+
+
+def _line_of(logs: Mapping[str, EvaluationLog], task: Task) -> dict[str, Any] | None:
+    return logs[task.subject].get(task.item_id, task.item_hash, task.repeat)
 
 
 def _write(
@@ -101,6 +136,15 @@ def _write(
     cached: bool = False,
     when: str | None = None,
 ) -> dict[str, object]:
+    if before := _line_of(logs, task):  # missing then, and paid for all the same
+        judged = replace(
+            judged,
+            faults=(*before["faults"], *judged.faults),
+            asked=before["asked"] + judged.asked,
+            requests=before["requests"] + judged.requests,
+            prompt_tokens=total((before["prompt_tokens"], judged.prompt_tokens)),
+            completion_tokens=total((before["completion_tokens"], judged.completion_tokens)),
+        )
     line: dict[str, object] = {
         "item_id": task.item_id,
         "item_hash": task.item_hash,

@@ -2,8 +2,8 @@
 
 An answer without text scores 0, loses against any other, and costs nothing. A reply without a score
 is asked again up to three times and is then missing: no value, never 0, never left out. A question
-the endpoint did not answer at all, after the client's own repetitions, is missing too; after five
-of those in a row nobody is there, and asking ends with an error.
+that the endpoint did not answer, or refused, is missing too; after five such questions in a row it
+is not about the questions, and asking ends with an error.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from tunebook.evaluate.judge.client import (
     CUT_OFF,
-    REJECTED,
+    NOT_THE_PROTOCOL,
     UNANSWERED,
     Endpoint,
     JudgeError,
@@ -70,7 +70,7 @@ class Judged:
 
     @property
     def unanswered(self) -> bool:
-        """Tell whether the endpoint never answered, so that a later session may ask again."""
+        """Tell whether nothing was judged, so that a later session asks again."""
         return self.fault in UNANSWERED
 
 
@@ -87,19 +87,23 @@ def judge_tasks(
 async def _judge_tasks(
     tasks: Iterable[Task], judge: Judge, prompt: Prompt, done: Callable[[Task, Judged], None]
 ) -> None:
-    waiting, unanswered = iter(tasks), 0
+    waiting = iter(tasks)
+    unanswered: set[str] = set()  # not tasks: one question too long is refused for each repeat
 
     async def work(endpoint: Endpoint) -> None:
-        nonlocal unanswered
         for task in waiting:  # one iterator for all: each task is taken once
             judged = await _judge_one(task, endpoint, prompt)
             done(task, judged)
-            unanswered = unanswered + 1 if judged.unanswered else 0
-            if unanswered >= _GIVE_UP_AFTER:
+            if judged.unanswered:
+                unanswered.add(task.item_id)
+            elif judged.asked:
+                unanswered.clear()
+            if len(unanswered) >= _GIVE_UP_AFTER:
+                said = f", {judged.reply}" if judged.reply else ""
                 raise JudgeError(
-                    f"{judge.base_url} left {unanswered} questions in a row unanswered (the last: "
-                    f"{judged.fault}{f', {judged.reply}' if judged.reply else ''}); what was "
-                    "scored is kept, and the same command goes on from there"
+                    f"{judge.base_url} left {len(unanswered)} questions in a row unanswered (the "
+                    f"last: {judged.fault}{said}); what was scored is kept: mend this, and the "
+                    "same command goes on from there"
                 )
 
     async with Endpoint(judge) as endpoint:
@@ -128,7 +132,7 @@ async def _judge_one(task: Task, endpoint: Endpoint, prompt: Prompt) -> Judged:
             value = read(reply.text)
         except NoScore as none:
             faults.append(str(none))
-            if reply.fault == REJECTED or reply.fault in UNANSWERED:
+            if reply.fault in UNANSWERED - {NOT_THE_PROTOCOL}:
                 break  # the same again, or repeated by the client already
     answered = [reply for reply in replies if reply.fault in (None, CUT_OFF)]
     return Judged(
@@ -137,8 +141,8 @@ async def _judge_one(task: Task, endpoint: Endpoint, prompt: Prompt) -> Judged:
         faults=tuple(faults),
         asked=len(replies),
         requests=sum(reply.requests for reply in replies),
-        prompt_tokens=_total([reply.prompt_tokens for reply in answered]),
-        completion_tokens=_total([reply.completion_tokens for reply in answered]),
+        prompt_tokens=total(reply.prompt_tokens for reply in answered),
+        completion_tokens=total(reply.completion_tokens for reply in answered),
         reply=replies[-1].text[-_REPLY_KEPT:],
     )
 
@@ -153,5 +157,7 @@ def _without_asking(task: Task) -> float | None:
     return 0.5 + (said - other) / (-2 if task.swapped else 2)
 
 
-def _total(counts: list[int | None]) -> int | None:
-    return None if None in counts else sum(n for n in counts if n is not None)
+def total(counts: Iterable[int | None]) -> int | None:
+    """Add counts up; None where any is unknown."""
+    known = list(counts)
+    return None if None in known else sum(n for n in known if n is not None)

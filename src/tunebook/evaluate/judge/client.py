@@ -40,17 +40,19 @@ _KEPT_HEADERS = {
 }
 _NO_KEY = "none"
 
-# Faults of the endpoint: nothing was judged, and a later session may ask again.
+# Faults of the endpoint, or of how it is asked: nothing was judged, and a later session asks again.
 RATE_LIMITED = "rate limited"
 SERVER_ERROR = "server error"
 TIMED_OUT = "timed out"
 UNREACHABLE = "unreachable"
-UNANSWERED = frozenset((RATE_LIMITED, SERVER_ERROR, TIMED_OUT, UNREACHABLE))
-# Faults of a reply or of what was asked.
 REJECTED = "request rejected"
+NOT_THE_PROTOCOL = "reply not in the protocol"
+UNANSWERED = frozenset(
+    (RATE_LIMITED, SERVER_ERROR, TIMED_OUT, UNREACHABLE, REJECTED, NOT_THE_PROTOCOL)
+)
+# Faults of a reply.
 BROKEN_OFF = "reply broken off"
 TOO_LARGE = "reply too large"
-NOT_THE_PROTOCOL = "reply not in the protocol"
 CUT_OFF = "reply cut off at max_tokens"
 
 
@@ -158,9 +160,10 @@ class Endpoint:
     def _status_fault(self, error: openai.APIStatusError) -> Reply:
         status = error.status_code
         said = self._hide_key(" ".join(str(error).split()))[:500]
-        if status in (401, 403, 404) or 300 <= status < 400:
+        if status in (401, 402, 403, 404) or 300 <= status < 400:
             way_out = {
                 401: "check the key",
+                402: "pay for more, and the same command goes on",
                 403: "check the key",
                 404: "check base_url (it often ends in /v1) and the model's name",
             }.get(status, "the endpoint points elsewhere; give that address as base_url")

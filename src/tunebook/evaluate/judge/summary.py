@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tunebook.evaluate.judge.asking import total
 from tunebook.evaluate.judge.settings import Judge
 from tunebook.records import ItemScore
 from tunebook.statistics.estimate import mean_estimate
@@ -21,7 +22,7 @@ def judged_details(lines: Sequence[Mapping[str, Any]], judge: Judge) -> dict[str
     """
     faults = Counter(fault for line in lines for fault in line["faults"])
     asked = [line for line in lines if not line["cached"]]
-    tokens = {key: _sum(line[key] for line in asked) for key in _TOKENS}
+    tokens = {key: total(line[key] for line in asked) for key in _TOKENS}
     return {
         "missing_by_fault": dict(Counter(line["fault"] for line in lines if line["fault"])),
         "faults": dict(faults),
@@ -47,8 +48,3 @@ def tag_scores(rows: Sequence[ItemScore]) -> dict[str, dict[str, Any]]:
 
 
 _TOKENS = ("prompt_tokens", "completion_tokens")
-
-
-def _sum(counts: Iterable[int | None]) -> int | None:
-    known = list(counts)
-    return None if None in known else sum(n for n in known if n is not None)
