@@ -13,7 +13,10 @@ from test_train_flow import tunebook
 from tunebook.book.evaluations import EvaluationLog, read_results
 from tunebook.book.places import RunFolder
 from tunebook.errors import DataError, UsageError
+from tunebook.evaluate.grid import cells_of
 from tunebook.models.generate import Sampling
+from tunebook.pages.grids import grid_lines
+from tunebook.workflows.grid import grid
 from tunebook.workflows.probe import probe
 
 FEW = {"sampling": Sampling(6, 1.0), "repeats": 2, "prompts": 4}
@@ -100,3 +103,26 @@ def test_prompts_of_no_group_and_a_probe_of_the_base_alone_are_refused(run: RunF
         probe("small", run.book, path=str(path), **FEW)
     with pytest.raises(UsageError, match="against the base"):
         probe("small", run.book, weights=["base"], **FEW)
+
+
+def test_a_grid_compares_ways_of_sampling_and_asks_nothing_twice(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = ("--temperatures", "0,1", "--top-p", "1", "--prompts", 4, "--repeats", 2)
+    done = tunebook(run.book, "grid", "small", *few, "--max-new-tokens", 16, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert len(found["details"]["cells"]) == 4
+    assert found["details"]["reference"]["temperature"] == 1
+    assert found["n"] == 4
+    assert "## Sampling grid of final" in run.notebook_md.read_text(encoding="utf-8")
+    before = lines_of(run)
+    monkeypatch.setattr("tunebook.workflows.speakers.build_model", None)  # nothing is loaded
+    cells = cells_of([0.0, 1.0], [1.0], [1.0, 1.1], 16)
+    again = grid("small", run.book, cells, prompts=4, repeats=2, by="looping")
+    assert lines_of(run) == before
+    shown = list(grid_lines(again))
+    assert shown[0] == "looping of final, 4 prompts"
+    assert shown[2].startswith("greedy")
+    with pytest.raises(UsageError, match="cells are compared by short"):
+        grid("small", run.book, cells, by="length")

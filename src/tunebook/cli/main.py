@@ -41,6 +41,7 @@ VERBS: dict[str, str] = {
     "chess": "Measure legal moves, puzzles, games and Elo of a run, or of games in a file.",
     "evaluate": "Score a run's weights and its base: loss, perplexity, bits per byte.",
     "probe": "Measure what training changed on its own domain and off it.",
+    "grid": "Compare ways of sampling on the same prompts.",
     "release": "Write a run's weights for others, verified against the trained model.",
     "data": "Look at data as the model will see it.",
     "clean": "Delete what no run needs any more.",

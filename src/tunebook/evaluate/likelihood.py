@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO
 
+import numpy as np
 import torch
 
 from tunebook.data.batches import collate, numbers_by_batch
@@ -85,9 +86,9 @@ class Spoken:
 
 
 def reference_tokens(question: Question, renderer: Renderer, limit: int) -> Tokens:
-    """Give a question with its reference as trained on; only the reference is scored.
+    """Give a question with its reference as trained on; only the reference's text is scored.
 
-    What goes beyond `limit` tokens is left out.
+    The end token is not, as in `spoken_tokens`. What goes beyond `limit` tokens is left out.
     """
     codec, said = renderer.codec, question.reference or ""
     if all(message.role == "text" for message in question.messages):
@@ -99,11 +100,12 @@ def reference_tokens(question: Question, renderer: Renderer, limit: int) -> Toke
     asked = [Message(m.role, m.content, trained=False) for m in question.messages]
     example = Example(question.id, question.id, (*asked, Message("assistant", said)))
     block = tokenize([renderer.render(example)], codec, train_all=False)
+    is_text = ~np.isin(block.ids, list(codec.special_ids))
     return Tokens(
         id=question.id,
         document="",
         ids=tuple(block.ids[:limit].tolist()),
-        target=tuple(block.target[:limit].tolist()),
+        target=tuple((block.target & is_text)[:limit].tolist()),
         scored_bytes=int((block.n_bytes * block.target)[:limit].sum()),
     )
 

@@ -70,6 +70,7 @@ class Probed:
     unigram: Mapping[str, float]
     divergences: Mapping[str, Sequence[tuple[Question, float, int]]]
     training: Sequence[str]
+    max_new_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +193,7 @@ def _of_group(
         )
         found.append(_paired(name, group, unit, said, before))
     if group == "in" and given:
-        found += _against_data(own, given, tuned)
+        found += _against_data(own, given, tuned, probed.max_new_tokens)
     alike, before = _likeness_rows(own, tuned), _likeness_rows(base, probed.base)
     if alike:
         found.append(_paired("consistency", group, "ROUGE-L", alike, before))
@@ -230,8 +231,10 @@ def _style(output: Output, tuned: str, base: str) -> float | None:
     return (output.nats[base] - output.nats[tuned]) / output.n_bytes
 
 
-def _against_data(own: Sequence[Output], given: Sequence[Given], tuned: str) -> list[Measure]:
-    """Hold the answers against those of the data to the same prompts."""
+def _against_data(
+    own: Sequence[Output], given: Sequence[Given], tuned: str, limit: int
+) -> list[Measure]:
+    """Hold the answers against those of the data to the same prompts, cut at the same length."""
     answered = {one.question.id for one in given}
     both = [o for o in own if o.question.id in answered]
     numbers: list[tuple[str, str, Callable[[Sequence[int]], float]]] = [
@@ -241,7 +244,7 @@ def _against_data(own: Sequence[Output], given: Sequence[Given], tuned: str) -> 
     found = []
     for name, unit, value in numbers:
         said = [_row(o.question, tuned, value(o.ids), repeat=o.repeat) for o in both]
-        data = [_row(one.question, "data", value(one.ids)) for one in given]
+        data = [_row(one.question, "data", value(one.ids[:limit])) for one in given]
         found.append(_paired(name, "in", unit, said, data, against="data"))
     return found
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from tunebook.book.evaluations import EvaluationLog
-from tunebook.data.render import choose_renderer
+from tunebook.data.render import Renderer, choose_renderer
 from tunebook.evaluate.questions import Question
 from tunebook.models.generate import Sampling, end_ids, generate
 from tunebook.workflows.prefixes import warn_of_prefixes
-from tunebook.workflows.speakers import Key, Speaker, Trained, ask_each
+from tunebook.workflows.speakers import Job, Key, Speaker, Trained, ask_all
 
 # What a kill loses is at most so many answers.
 _KEPT_EVERY = 32
@@ -36,15 +36,28 @@ def answer(
     Weights that are compared draw with the same seeds. Words before a role that the run was never
     trained on are told to `say`.
     """
+    renderer = choose_renderer(template, data_format, trained.codec, trained.recipe.stage)
+    warn_of_prefixes(trained, questions, renderer, say)
+    job = answering(questions, sampling, renderer, repeats=repeats, seed=seed, say=say)
+    return ask_all(trained, [job])[0]
+
+
+def answering(
+    questions: Sequence[Question],
+    sampling: Sampling,
+    renderer: Renderer,
+    *,
+    repeats: int,
+    seed: int,
+    say: Callable[[str], None],
+) -> Job:
+    """Give the job of answering questions, for `ask_all`; its lines are those of `answer`."""
     by_key = {
         (q.id, q.hash, repeat): (q, _seed(seed, q, repeat))
         for q in questions
         for repeat in range(repeats)
     }
-    renderer = choose_renderer(template, data_format, trained.codec, trained.recipe.stage)
     settings = {"template": renderer.identity, "sampling": asdict(sampling), "seed": seed}
-
-    warn_of_prefixes(trained, questions, renderer, say)
 
     def ask(speaker: Speaker, log: EvaluationLog, keys: list[Key]) -> None:
         say(f"{speaker.subject.label}: {len(keys)} answers to write")
@@ -73,7 +86,7 @@ def answer(
                 lines = []
         log.add(lines)
 
-    return ask_each(trained, "answers", settings, list(by_key), ask)
+    return Job("answers", settings, list(by_key), ask)
 
 
 def _seed(seed: int, question: Question, repeat: int) -> int:

@@ -118,7 +118,8 @@ def probe(
         "base": trained.subjects[0].weights,
     }
     logs = _score(trained, texts, settings, say)
-    probed = _collect(sets, texts, {name: log.rows for name, log in logs.items()})
+    rows = {name: log.rows for name, log in logs.items()}
+    probed = _collect(sets, texts, rows, sampling.max_new_tokens)
     found = [
         write_result(run, logs[subject.name].path, _evaluation(probed, subject.name, settings))
         for subject in trained.subjects
@@ -242,7 +243,10 @@ def _line(key: Key, nats: float) -> dict[str, Any]:
 
 
 def _collect(
-    sets: ProbeSets, texts: Sequence[_Scored], rows: Mapping[str, Sequence[Row]]
+    sets: ProbeSets,
+    texts: Sequence[_Scored],
+    rows: Mapping[str, Sequence[Row]],
+    max_new_tokens: int,
 ) -> Probed:
     """Put what the logs hold back to the texts."""
     lines = {
@@ -287,6 +291,7 @@ def _collect(
             if who != BASE
         },
         training=sets.training,
+        max_new_tokens=max_new_tokens,
     )
 
 

@@ -103,6 +103,7 @@ def made(shift: Callable[[str, str], float], n: int = 40) -> Probed:
         unigram={one.question.id: one.nats["base"] + 8 for one in general},
         divergences={"final": [(o.question, 0.5, 5) for o in outputs["base"] if not o.repeat]},
         training=["the star and the galaxy"] * 50,
+        max_new_tokens=5,
     )
 
 
@@ -190,6 +191,7 @@ def test_likelihoods_and_divergence_are_those_of_a_full_softmax(
     answer = codec.encode(" rain on the roof", specials=False)[0]
     assert list(given.ids) == [*prompt, *answer, codec.eos_id]
     assert given.scored_bytes == len(" rain on the roof")
+    assert sum(given.target) == len(answer)
     spoken = spoken_tokens(question, Spoken("", tuple(answer[:3]), False, 1), renderer)
     assert list(spoken.ids) == [*prompt[1:], *answer[:3]]
     plain = plain_tokens(question, codec, 256)
@@ -197,9 +199,8 @@ def test_likelihoods_and_divergence_are_those_of_a_full_softmax(
 
     base, tuned = two_models
     for one in (given, spoken, plain):
-        start = one.target.index(True)
         expected, kl = [0.0, 0.0], 0.0
-        for place in range(start, len(one.ids)):
+        for place in (place for place, flag in enumerate(one.target) if flag):
             ids = torch.tensor([one.ids[:place]])
             p, q = (m.causal(ids).logits[0, -1].detach().double().softmax(-1) for m in two_models)
             kl += float((p * (p / q).log()).sum())
