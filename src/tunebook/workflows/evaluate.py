@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tunebook.book.places import open_run
 from tunebook.data.batches import validation_batches
 from tunebook.data.build import build_source
 from tunebook.data.detect import detect
+from tunebook.data.examples import Reader
 from tunebook.data.formats import stages_of
 from tunebook.data.prepare import prepare, token_settings
 from tunebook.data.shards import Part, Shards
@@ -28,7 +30,7 @@ from tunebook.evaluate.loss import (
     perplexities,
     pick_examples,
 )
-from tunebook.evaluate.questions import held_out_questions, read_questions
+from tunebook.evaluate.questions import held_out_questions, of_example
 from tunebook.models.tokenizer import Codec
 from tunebook.recipe.tree import Recipe, Source
 from tunebook.records import Evaluation, Finding, ItemScore, Tokens
@@ -161,7 +163,9 @@ def _choose_examples(
     shards = Shards([Part(built.name, built.store, everything)])
     findings = []
     if stage == "sft":
-        findings = warn_of_prefixes(trained, read_questions(path), built.renderer, say)
+        reader = Reader(built.located, built.detected, source, stage)
+        asked = [of_example(read.example) for read in islice(reader.examples(), ASKED)]
+        findings = warn_of_prefixes(trained, asked, built.renderer, say)
     return _Examples(
         shards, path, stage, built.renderer.name, shards.hash(), findings=tuple(findings)
     )
