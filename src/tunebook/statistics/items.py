@@ -79,8 +79,13 @@ def hash_keys(keys: Iterable[Key]) -> str:
 
 
 def cluster_sums(items: Sequence[Item], *columns: Sequence[float]) -> tuple[Array, ...]:
-    """Add each column (a number per item) up over clusters; an unnamed cluster is its item."""
+    """Add each column (a number per item) up over clusters."""
+    codes = cluster_codes(items)
+    return tuple(np.bincount(codes, column).astype(np.float64) for column in columns)
+
+
+def cluster_codes(items: Sequence[Item]) -> NDArray[np.int64]:
+    """Number the clusters from 0, for each item; an unnamed cluster is its item."""
     names = [(item.cluster, "", "") if item.cluster else ("", *item.key) for item in items]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    codes = [numbers[name] for name in names]
-    return tuple(np.bincount(codes, column).astype(np.float64) for column in columns)
+    return np.array([numbers[name] for name in names], np.int64)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special, stats
 
 from tunebook.errors import UsageError
@@ -15,11 +16,19 @@ from tunebook.records import Estimate, ItemScore
 from tunebook.statistics.compare import sign_flip_p
 from tunebook.statistics.estimate import (
     CONFIDENCE,
+    FEWEST_RESAMPLED,
     FITTED_RESAMPLES,
     batch_of,
     mean_estimate,
 )
-from tunebook.statistics.items import Array, Key, hash_keys
+from tunebook.statistics.items import (
+    Array,
+    Key,
+    cluster_codes,
+    cluster_sums,
+    collect_items,
+    hash_keys,
+)
 
 CONSISTENT = 0.8
 HARDLY_CONSISTENT = 0.6
@@ -43,6 +52,7 @@ class PairScore:
     length_a: int | None = None
     length_b: int | None = None
     repeat: int = 0
+    cluster: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,29 +78,24 @@ class WinRate:
 def win_rate(rows: Sequence[PairScore], seed: int = 0) -> WinRate:
     """Give the win rate over items, each the mean of its orders, with what speaks against it.
 
-    A tie counts one half. The interval is a BCa bootstrap of items. UsageError when the rows are
+    A tie counts one half. The interval is a BCa bootstrap of clusters, of items where they have
+    none, and the position test flips whole clusters too. UsageError when the rows are
     not all of one pair, or none has an outcome.
     """
     a, b = _one_pair(rows)
-    estimate = mean_estimate(
-        [
-            # Orders are repeats of an item: 2 k and 2 k + 1 for repeat k.
-            ItemScore(
-                row.item_id, row.item_hash, a, row.outcome, repeat=2 * row.repeat + row.a_first
-            )
-            for row in rows
-        ],
-        "bca",
-        scale=(0.0, 1.0),
-        seed=seed,
-    )
-    both = [found for found in _by_order(rows).values() if None not in found]
+    items = collect_items(_scores(rows))
+    estimate = mean_estimate(_scores(rows), "bca", scale=(0.0, 1.0), seed=seed)
+    by_order = _by_order(rows)
+    both = [key for key, found in by_order.items() if None not in found]
     if not both:
         message = "only one order was judged; a judge that prefers a place cannot be told"
         return WinRate(a, b, estimate, None, None, None, 0, "warn", message)
-    shown = np.array(both, float)  # outcome for `a`: shown second, shown first
+    shown = np.array(
+        [by_order[key] for key in both], float
+    )  # outcome for `a`: shown second, shown first
     consistency = float(np.isclose(shown[:, 0], shown[:, 1]).mean())
     lead = (shown[:, 1] - shown[:, 0]) / 2
+    (leads,) = cluster_sums([items[key] for key in both], lead)
     level: Literal["fine", "warn", "refuse"] = "fine"
     message = ""
     if consistency < CONSISTENT:
@@ -105,7 +110,7 @@ def win_rate(rows: Sequence[PairScore], seed: int = 0) -> WinRate:
         estimate=None if level == "refuse" else estimate,
         consistency=consistency,
         first_rate=0.5 + float(lead.mean()),
-        position_p=sign_flip_p(lead, seed) if len(lead) > 1 else None,
+        position_p=sign_flip_p(leads, seed) if len(leads) > 1 else None,
         both_orders=len(both),
         level=level,
         message=message,
@@ -117,55 +122,69 @@ def length_controlled(rows: Sequence[PairScore], seed: int = 0) -> Estimate | No
 
     Logistic regression of the outcome on tanh(length difference / its SD), taken at difference 0
     (after Dubois et al., Length-Controlled AlpacaEval, 2024, with one judge and one pair); BCa
-    bootstrap of items. None when lengths or outcomes do not vary: nothing can be told from them.
+    bootstrap of clusters, none with fewer than six. None when lengths or outcomes do not vary:
+    nothing can be told from them.
     """
     _one_pair(rows)
-    found: dict[Key, list[tuple[float, int]]] = {}
+    found: dict[Key, int] = {}
+    items = collect_items(_scores(rows))
     for row in rows:
         if row.length_a is None or row.length_b is None:
             raise UsageError(f"item {row.item_id} has no lengths; give those of both answers")
         if row.outcome is not None:
-            line = (row.outcome, row.length_a - row.length_b)
-            found.setdefault((row.item_id, row.item_hash), []).append(line)
-    outcome = np.array([math.fsum(o for o, _ in lines) / len(lines) for lines in found.values()])
-    longer = np.array([lines[0][1] for lines in found.values()], float)
+            found[row.item_id, row.item_hash] = row.length_a - row.length_b
+    outcome = np.array([items[key].mean for key in found], float)
+    longer = np.array(list(found.values()), float)
     if len(found) < 3 or np.ptp(longer) == 0 or np.ptp(outcome) == 0:
         return None
     excess = np.tanh(longer / longer.std(ddof=1))
-    low, high = stats.bootstrap(
-        (outcome, excess),
-        _rate_at_equal_length,
-        paired=True,
-        vectorized=True,
-        n_resamples=FITTED_RESAMPLES,
-        batch=batch_of(len(outcome)),
-        confidence_level=CONFIDENCE,
-        method="BCa",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
+    codes = cluster_codes([items[key] for key in found])
+    n_clusters = int(codes.max()) + 1
+    low = high = math.nan
+    if n_clusters >= FEWEST_RESAMPLED:
+        low, high = stats.bootstrap(
+            (np.arange(n_clusters),),
+            lambda drawn, axis: _rate_at_equal_length(
+                outcome, excess, _times(drawn, n_clusters)[..., codes]
+            ),
+            vectorized=True,
+            n_resamples=FITTED_RESAMPLES,
+            batch=batch_of(len(outcome)),
+            confidence_level=CONFIDENCE,
+            method="BCa",
+            rng=np.random.default_rng(seed),
+        ).confidence_interval
     return Estimate(
-        score=float(_rate_at_equal_length(outcome, excess)),
+        score=float(_rate_at_equal_length(outcome, excess, np.ones_like(outcome))),
         interval=(float(low), float(high)) if math.isfinite(low) and math.isfinite(high) else None,
         n=len(found),
         missing=sum(row.outcome is None for row in rows),
-        clusters=len(found),
+        clusters=n_clusters,
         examples_hash=hash_keys(found),
         method="bca",
     )
 
 
-def _rate_at_equal_length(outcome: Array, excess: Array, axis: int = -1) -> Any:
-    """Fit outcome ~ b0 + b1 excess along the last axis by Newton's method; give expit(b0).
+def _times(drawn: NDArray[np.int64], n: int) -> Array:
+    """Count how often each of n clusters is in each line of `drawn`."""
+    lines = drawn.reshape(-1, drawn.shape[-1])
+    places = lines + n * np.arange(len(lines))[:, None]
+    counts = np.bincount(places.ravel(), minlength=n * len(lines))
+    return counts.reshape(*drawn.shape[:-1], n).astype(np.float64)
+
+
+def _rate_at_equal_length(outcome: Array, excess: Array, times: Array) -> Any:
+    """Fit outcome ~ b0 + b1 excess by Newton's method, items counted `times`; give expit(b0).
 
     All resamples at once, which scipy's optimisers cannot. Where a resample is separable its b grow
     without end, and the steps end it at a rate near 0 or 1.
     """
-    level = np.zeros((*outcome.shape[:-1], 1))
+    level = np.zeros((*times.shape[:-1], 1))
     slope = np.zeros_like(level)
     for _ in range(_NEWTON_STEPS):
         p = special.expit(level + slope * excess)
-        weight = p * (1 - p) + 1e-9
-        residual = outcome - p
+        weight = times * (p * (1 - p) + 1e-9)
+        residual = times * (outcome - p)
         g0, g1 = (part.sum(axis=-1, keepdims=True) for part in (residual, residual * excess))
         h00, h01, h11 = (
             part.sum(axis=-1, keepdims=True)
@@ -175,6 +194,21 @@ def _rate_at_equal_length(outcome: Array, excess: Array, axis: int = -1) -> Any:
         level = level + np.clip((h11 * g0 - h01 * g1) / det, -2, 2)
         slope = slope + np.clip((h00 * g1 - h01 * g0) / det, -2, 2)
     return special.expit(level)[..., 0]
+
+
+def _scores(rows: Iterable[PairScore]) -> list[ItemScore]:
+    """Take the orders as repeats of an item: 2 k and 2 k + 1 for repeat k."""
+    return [
+        ItemScore(
+            row.item_id,
+            row.item_hash,
+            row.a,
+            row.outcome,
+            cluster=row.cluster,
+            repeat=2 * row.repeat + row.a_first,
+        )
+        for row in rows
+    ]
 
 
 def _one_pair(rows: Iterable[PairScore]) -> tuple[str, str]:

@@ -82,7 +82,7 @@ def judge_pairs(
     if all(row.value is None for row in rows):
         raise JudgeError(f"no pair got a choice ({details['missing_by_fault']}); see {log.path}")
     lengths = {key: (len(text), len(texts_of(theirs)[key])) for key, text in texts_of(ours).items()}
-    done = write_result(run, log.path, _evaluation(rows, lengths, settings, details))
+    done = write_result(run, log.path, pairs_evaluation(rows, lengths, settings, details))
     build_notebook(book)
     return done
 
@@ -108,12 +108,14 @@ def _tasks(questions: Sequence[Question], ours: Texts, theirs: Texts, repeats: i
     ]
 
 
-def _evaluation(
+def pairs_evaluation(
     rows: Sequence[ItemScore],
     lengths: Mapping[tuple[str, str], tuple[int, int]],
     settings: Mapping[str, Any],
     details: Mapping[str, Any],
 ) -> Evaluation:
+    """Sum choices up: rows in both orders (odd repeats show the run's answer first), and lengths
+    in characters, its own and the other's, by item."""
     against = settings["against"]["name"]
     pairs = [
         PairScore(
@@ -126,12 +128,14 @@ def _evaluation(
             length_a=lengths[row.item_id, row.item_hash][0],
             length_b=lengths[row.item_id, row.item_hash][1],
             repeat=row.repeat // 2,
+            cluster=row.cluster,
         )
         for row in rows
     ]
     won = win_rate(pairs)
-    # The three words come from the same test as everywhere: each item against a draw.
-    draw = [replace(row, value=0.5) for row in rows]
+    # The three words come from the same test as everywhere: each item against a draw, which misses
+    # what the item misses, so that nothing but the share of it forbids a verdict.
+    draw = [replace(row, value=None if row.value is None else 0.5) for row in rows]
     compared = compare(rows, draw, margin=MARGIN, scale=(0.0, 1.0))
     found = won.estimate
     return Evaluation(

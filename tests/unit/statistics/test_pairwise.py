@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -118,3 +119,33 @@ def test_the_published_win_rate_of_alpaca_7b_comes_out(shared_data: Path) -> Non
     assert 100 * found.estimate.error == pytest.approx(1.53571147, abs=1e-6)
     controlled = length_controlled(rows)
     assert controlled.interval[0] < controlled.score < controlled.interval[1] < 0.5
+
+
+def test_items_of_one_document_are_drawn_together() -> None:
+    # Twelve documents, each won or lost as a whole, by the first place or not, at one length.
+    draw = np.random.default_rng(1)
+    rows = []
+    for document in range(12):
+        won, excess = float(draw.random() < 0.6), int(draw.normal(0, 200))
+        for item in range(10):
+            # In the first three documents the place decides.
+            outcomes = (0.0, 1.0) if document < 3 else (won, won)
+            for first, outcome in enumerate(outcomes):
+                name, both = f"{document}-{item}", {"length_a": 1000 + excess, "length_b": 1000}
+                rows.append(pair(name, outcome, bool(first), cluster=f"d{document}", **both))
+    alone = [replace(row, cluster="") for row in rows]
+    one_each = [row for row in alone if row.item_id.endswith("-0")]
+    together, apart, twelve = win_rate(rows), win_rate(alone), win_rate(one_each)
+    assert (together.estimate.clusters, apart.estimate.clusters) == (12, 120)
+    # Ten questions of a document say no more than one does.
+    assert together.estimate.interval == pytest.approx(twelve.estimate.interval, abs=0.01)
+    assert together.position_p == pytest.approx(twelve.position_p) == 0.25
+    assert apart.position_p < 0.001
+    controlled, narrow = length_controlled(rows), length_controlled(alone)
+    assert controlled.score == narrow.score
+    assert controlled.interval == pytest.approx(length_controlled(one_each).interval, abs=0.02)
+    assert width(controlled) > 2 * width(narrow)
+
+
+def width(found) -> float:
+    return found.interval[1] - found.interval[0]
