@@ -384,6 +384,7 @@ class RunSummary:
     best_step: int | None = None
     examples_hash: str | None = None
     judge: float | None = None
+    judge_settings: str | None = None  # scores of others do not compare
     device: str | None = None
     peak_memory_bytes: int | None = None
     verdicts: tuple[str, ...] = ()

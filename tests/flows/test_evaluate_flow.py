@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
+import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +16,18 @@ from peft import PeftModel
 from test_train_flow import tunebook, write_run
 from transformers import AutoModelForCausalLM
 
-from tunebook.book.evaluations import read_log, read_results
+from tunebook.book.evaluations import open_log, read_log, read_results
 from tunebook.book.events import read_events
 from tunebook.book.places import RunFolder, create_book
 from tunebook.data.prepare import prepare
-from tunebook.errors import BookError, CheckpointError, ParentMismatch
+from tunebook.errors import BookError, CheckpointError, ParentMismatch, UsageError
 from tunebook.evaluate.questions import held_out_questions
 from tunebook.models.generate import Sampling
+from tunebook.models.tokenizer import load_tokenizer
+from tunebook.recipe.tree import Recipe
+from tunebook.step.score import score_examples
 from tunebook.workflows import answers, speakers
+from tunebook.workflows import evaluate as workflow
 from tunebook.workflows.evaluate import evaluate
 from tunebook.workflows.speakers import Trained, open_run_to_ask
 
@@ -113,8 +120,10 @@ def test_another_file_is_read_as_text_where_it_holds_no_answers(
     assert base.n > 1
     rows = read_log(run.evaluations / base.log)
     assert sum(row["n_units"] for row in rows) == base.details["target_tokens"]
-    # The first token of a window, a byte here, is not predicted.
-    assert base.details["scored_bytes"] == path.stat().st_size - base.n
+    # The first token of a window is not predicted; it is a byte here, or nothing but a mark.
+    size, scored = path.stat().st_size, base.details["scored_bytes"]
+    assert isinstance(scored, int)
+    assert size - base.n <= scored < size
 
 
 def test_missing_and_damaged_weights_are_refused_before_anything_is_loaded(
@@ -177,3 +186,93 @@ def _questions(trained: Trained) -> list[Any]:
     assert {question.id for question in questions} <= ids
     assert all(question.reference for question in questions)
     return questions
+
+
+def test_the_first_weights_are_gone_before_the_next_are_loaded(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, there = speakers._load, list[weakref.ref[Any]]()
+
+    def watched(*args: Any) -> Any:
+        gc.collect()  # modules refer to each other
+        assert not [one for one in there if one() is not None]
+        speaker = load(*args)
+        there.append(weakref.ref(speaker.loaded.causal))
+        return speaker
+
+    monkeypatch.setattr(speakers, "_load", watched)
+    trained = open_run_to_ask(run, ["final", "best", "step-4"])
+    asked: list[str] = []
+    speakers.ask_each(
+        trained,
+        "touch",
+        {},
+        [("a", "b", 0)],
+        lambda one, _log, _keys: asked.append(one.subject.name),
+    )
+    assert asked == ["final", "best", "step-4"]
+    assert len(there) == 3
+
+
+def test_weights_that_answer_nan_are_shown_and_compared_with_nothing(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workflow, "score_examples", lambda *_args: _nan(scored(*_args)))
+    scored = score_examples
+    base, final = evaluate(run.name, run.book, path=str(run.book / "rows.json"))
+    assert base.comparison is None
+    assert final.comparison is None
+    assert "is not finite" in str(final.details["not_compared"])
+    again = read_results(run, "loss")[-1].score
+    assert again is not None
+    assert math.isnan(again)
+
+
+def _nan(scored: list[Any]) -> list[Any]:
+    return [replace(scored[0], loss_sum=math.nan), *scored[1:]]
+
+
+def test_scoring_the_trained_weights_alone_keeps_what_they_were_compared_with(
+    run: RunFolder,
+) -> None:
+    whole = evaluate(run.name, run.book)[1]
+    [alone] = evaluate(run.name, run.book, weights=["final"])
+    assert alone.comparison == whole.comparison
+    with pytest.raises(UsageError, match="no weights are named"):
+        evaluate(run.name, run.book, weights=[])
+
+
+def test_an_answer_that_is_the_word_for_no_number_stays_a_word(run: RunFolder) -> None:
+    line = {"item_id": "NaN", "item_hash": "h", "text": "Infinity", "value": math.nan}
+    with open_log(run, "words", "final", {}) as log:
+        log.add([line])
+    with open_log(run, "words", "final", {}) as log:
+        assert log.has("NaN", "h")
+        [found] = log.rows
+    assert found["text"] == "Infinity"
+    assert math.isnan(found["value"])
+
+
+def test_pieces_of_one_text_are_not_neighbours_and_stay_one_document(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    for number in range(12):
+        text = " ".join(f"{word} {number}" for word in ["rain fell on the roof"] * 60)
+        (tmp_path / f"book-{number}.txt").write_text(text, encoding="utf-8")
+    recipe = Recipe.model_validate(
+        {
+            "name": "books",
+            "model": str(tiny_model),
+            "stage": "cpt",
+            "max_seq_len": 128,
+            "data": [{"path": str(tmp_path), "document": "file"}],
+            "validation": {"fraction": 0.5},
+        }
+    )
+    codec = load_tokenizer(str(tiny_model))
+    prepared = prepare(recipe, codec, tmp_path / "cache", lambda _: None)
+    questions = held_out_questions(recipe, prepared, codec, 8)
+    documents = [question.document for question in questions]
+    assert len(set(documents)) > 1
+    assert documents != sorted(documents, key=documents.index)
+    assert len({question.id for question in questions}) == 8

@@ -58,7 +58,7 @@ class EvaluationLog:
     def add(self, rows: Sequence[Row]) -> None:
         """Append lines, durable when this returns; StorageError when the disk is full."""
         plain = [to_plain({"repeat": 0, **row}) for row in rows]
-        known = {_key(row): revive(row) for row in plain}  # without its keys none is written
+        known = {_key(row): _revived(row) for row in plain}  # without its keys none is written
         data = b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in plain)
         with storage_errors(f"write {self.path}", self.path.parent, needs_bytes=len(data)):
             _append(self.path, data)
@@ -119,8 +119,13 @@ def read_log(path: Path) -> list[dict[str, Any]]:
             raise BookError(
                 f"{path}:{number}: this line is not an item; restore the file or cut the line"
             ) from None
-        rows[key] = revive(row)
+        rows[key] = _revived(row)
     return list(rows.values())
+
+
+def _revived(row: dict[str, Any]) -> dict[str, Any]:
+    # Only scores: an answer may be the word that JSON writes for a number it does not have.
+    return row | {key: revive(row[key]) for key in ("value", "n_units") if key in row}
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -141,7 +146,17 @@ def scores_of(rows: Iterable[Row], run: str) -> list[ItemScore]:
 
 
 def write_result(run: RunFolder, log: Path, evaluation: Evaluation) -> Evaluation:
-    """Write down what an evaluation came to, beside its log."""
+    """Write down what an evaluation came to, beside its log.
+
+    One that was compared with nothing this time keeps the comparison of an earlier time: the
+    weights and the items are the same.
+    """
+    if evaluation.comparison is None:
+        before = [one for one in read_results(run, evaluation.kind) if one.log == log.name]
+        if before and before[0].examples_hash == evaluation.examples_hash:
+            evaluation = replace(
+                evaluation, against=before[0].against, comparison=before[0].comparison
+            )
     done = replace(
         evaluation,
         log=log.name,

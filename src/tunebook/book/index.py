@@ -20,7 +20,7 @@ from tunebook.book.codec import dump_json, revive
 from tunebook.book.places import RunFolder, list_runs
 from tunebook.records import RunSummary
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 """Raised when a summary gains or changes a field; an index of another version is made anew."""
 
 _FILES = ("run.yaml", "resolved.yaml", "seal.json", "notebook.md")

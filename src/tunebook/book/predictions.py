@@ -144,6 +144,10 @@ def _compare(parsed: Comparison, left: _Side, number: float | None, right: _Side
 
 
 def _not_comparable(parsed: Comparison, own: RunSummary, other: RunSummary) -> str | None:
+    if parsed.metric == parsed.other_metric == "judge":
+        if own.judge_settings == other.judge_settings:
+            return None
+        return f"{other.name} was judged by another judge, prompt or on other questions"
     if parsed.metric not in _HELD_OUT or parsed.other_metric not in _HELD_OUT:
         return None
     if own.examples_hash is None or other.examples_hash is None:

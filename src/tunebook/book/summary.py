@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tunebook.book.evaluations import read_results
+from tunebook.book.evaluations import read_results, settings_hash
 from tunebook.book.events import Events, read_events
 from tunebook.book.liveness import live_state
 from tunebook.book.places import RunFolder
@@ -109,14 +109,17 @@ def measure(run: RunFolder) -> Measured:
         tags=tuple(dict.fromkeys((*_strings(notebook.get("tags")), *_note_tags(run)))),
         config=_with_extends(run, flatten(config)),
     )
-    summary = replace(_with_numbers(summary, events), judge=_judge_score(run))
+    summary = replace(_with_numbers(summary, events), **_judged(run))
     return Measured(summary, events.last_state, started, predictions)
 
 
-def _judge_score(run: RunFolder) -> float | None:
-    """Give the newest score of a judge for the final weights."""
-    scores = [one.score for one in read_results(run, "judge") if one.subject == "final"]
-    return scores[-1] if scores else None
+def _judged(run: RunFolder) -> dict[str, Any]:
+    """Give the newest score of a judge for the final weights, and what it was made with."""
+    found = [one for one in read_results(run, "judge") if one.subject == "final"]
+    if not found:
+        return {}
+    made_with = {k: v for k, v in found[-1].settings.items() if k not in ("weights", "answers")}
+    return {"judge": found[-1].score, "judge_settings": settings_hash(made_with)}
 
 
 def _with_extends(run: RunFolder, config: dict[str, Any]) -> dict[str, Any]:

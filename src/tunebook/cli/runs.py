@@ -34,6 +34,13 @@ def command(
 
     chosen = [column.strip() for column in (columns or "").split(",") if column.strip()]
     table = list_runs(find_book(), filters, chosen, sort)
+    judges = {row.judge_settings for row in table.rows if row.judge is not None}
+    if len(judges) > 1 and "judge" in table.columns:
+        click.echo(
+            "note: the judge column holds scores of several judges, prompts or sets of questions, "
+            "which do not compare; `tunebook compare RUN RUN --by judge` says which do",
+            err=True,
+        )
     form = "json" if as_json else form
     if form == "table" and not table.rows:
         click.echo("no run here; `tunebook new NAME` starts one", err=True)

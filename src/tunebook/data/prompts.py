@@ -26,7 +26,7 @@ def held_out_prompts(shards: Shards, codec: TextCodec, *, text: bool, n: int) ->
     for index in range(min(len(shards), _LOOKED_AT)):
         if len(found) == n:
             break
-        prompt = _cut_prompt(shards.example(index), codec, text=text)
+        prompt = cut_prompt(shards.example(index), codec, text=text)
         if prompt is not None and all(prompt[1] != other[1] for other in found):
             found.append(prompt)
     return found
@@ -38,7 +38,8 @@ def own_prompt(recipe: Recipe, codec: TextCodec, text: str, formats: Sequence[st
     return renderer.prompt_ids(text)
 
 
-def _cut_prompt(tokens: Tokens, codec: TextCodec, *, text: bool) -> SamplePrompt | None:
+def cut_prompt(tokens: Tokens, codec: TextCodec, *, text: bool) -> SamplePrompt | None:
+    """Cut an example into prompt and answer; None where nothing stands before the answer."""
     if text:
         start = min(_TEXT_PROMPT_TOKENS, len(tokens.ids) // 2)
         stop = len(tokens.ids)

@@ -116,6 +116,12 @@ class Shards:
         return np.concatenate(found) if found else np.zeros(0, dtype=np.uint64)
 
     @property
+    def windows(self) -> NDArray[np.int64]:
+        """The number of each example among the pieces of its row; 0 when there is only one."""
+        found = [np.asarray(p.store.rows["window"][p.numbers]) for p in self.parts]
+        return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
+
+    @property
     def documents(self) -> NDArray[np.uint64]:
         """The key of the document of each example."""
         found = [np.asarray(p.store.rows["document"][p.numbers]) for p in self.parts]

@@ -7,20 +7,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from tunebook.data.codec import TextCodec
 from tunebook.data.detect import detect
 from tunebook.data.examples import Reader
 from tunebook.data.filters import build_filters, chain_of
 from tunebook.data.prepare import Prepared, validation_source
-from tunebook.data.prompts import held_out_prompts
+from tunebook.data.prompts import cut_prompt
 from tunebook.data.render import Renderer, reference
 from tunebook.data.rows import RawRow, read_rows
+from tunebook.data.shards import Shards
 from tunebook.data.sources import locate
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Recipe, Source
-from tunebook.records import Example, Message
+from tunebook.records import Example, Message, Tokens
 
 _KEYS = ("id", "prompt", "messages", "reference", "group", "tags")
 _ROLES = ("system", "user", "input", "knowledge", "assistant")
@@ -63,22 +66,34 @@ class Question:
 def read_questions(path: str) -> list[Question]:
     """Read questions from JSON rows of {prompt or messages, reference, group, tags, id}.
 
-    A file without `prompt` and `messages` is read as training data of any format, its last answers
-    being the references. Raises DataError for what is no question, or none.
+    Any other file, and talks that end with an answer, are read as training data of any format.
+    Raises DataError for what is no question, or none.
     """
     located = locate(path)
     first = next(iter(read_rows(located.files[0])), None) if _has_rows(located.files[0]) else None
-    if first is not None and {"prompt", "messages"} & first.values.keys():
+    if first is not None and _is_question(first.values):
         rows = (row for file in located.files for row in read_rows(file))
         found = [_question(row) for row in rows]
     else:
-        source = Source(path=path)
-        reader = Reader(located, detect(located, source), source, "sft")
-        found = [of_example(read.example) for read in reader.examples()]
+        try:
+            source = Source(path=path)
+            reader = Reader(located, detect(located, source), source, "sft")
+            found = [of_example(read.example) for read in reader.examples()]
+        except DataError:
+            if first is not None and {"prompt", "messages"} & first.values.keys():
+                _question(first)  # says what is wrong with it as a question
+            raise
     twice = next(iter(_repeated(found)), None)
     if twice is not None:
         raise DataError(f"{path}: two questions have the id {twice!r}; give each its own")
     return found
+
+
+def _is_question(values: Mapping[str, object]) -> bool:
+    """Tell a question from a row of training data, which has its answer among its own keys."""
+    last = (_listed(values.get("messages")) or [None])[-1]
+    answered = isinstance(last, Mapping) and last.get("role") == "assistant"
+    return bool({"prompt", "messages"} & values.keys()) and not answered and {*values} <= {*_KEYS}
 
 
 def _has_rows(file: Any) -> bool:
@@ -98,6 +113,23 @@ def of_example(example: Example) -> Question:
     answers = [i for i, m in enumerate(example.messages) if m.role == "assistant"]
     asked = example.messages[: answers[-1]] if answers else example.messages
     return Question(example.id, asked, reference(example), document=example.document)
+
+
+def _spread(held_out: Shards) -> NDArray[np.int64]:
+    """Order examples by a hash of what they say: pieces of one document are not neighbours."""
+    mixed = held_out.contents + held_out.windows.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    # The finalizer of SplitMix64 (Steele et al., 2014).
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return mixed.argsort(kind="stable")
+
+
+def _continue_text(tokens: Tokens, codec: TextCodec) -> Iterator[Question]:
+    """Ask a text to go on after its first tokens; nothing where it is too short to cut."""
+    if (cut := cut_prompt(tokens, codec, text=True)) is not None:
+        _, text, answer = cut
+        asked = (Message("text", text),)
+        yield Question(tokens.id, asked, answer, document=tokens.document)
 
 
 def _question(row: RawRow) -> Question:
@@ -157,13 +189,9 @@ def held_out_questions(
         raise DataError(
             "nothing was held out of this run's data, so there is nothing to ask; say --questions"
         )
+    order = _spread(held_out)[:n].tolist()
     if recipe.stage == "cpt":
-        found = held_out_prompts(held_out, codec, text=True, n=n or len(held_out))
-        return [
-            Question(f"{held_out.name}-{i}", (Message("text", text),), answer)
-            for i, (_, text, answer) in enumerate(found, start=1)
-        ]
-    order = held_out.contents.argsort(kind="stable")[:n].tolist()
+        return [one for number in order for one in _continue_text(held_out.example(number), codec)]
     wanted: dict[str, set[tuple[int, int, int]]] = {}
     for number in order:
         name, place = held_out.place_of(number)

@@ -7,6 +7,7 @@ prompts share the batch. A token is drawn by adding exponential noise (the Gumbe
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,8 +19,10 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from tunebook.errors import ModelError
 from tunebook.models.attention import own_attention
 from tunebook.models.load import LoadedModel
+from tunebook.models.memory import unless_too_large
 
 Allowed = Callable[[list[int]], Sequence[int]]
 """Gives the tokens that may follow those of an answer so far, at least one."""
@@ -74,7 +77,8 @@ def generate(
 
     `seeds` has one for each prompt (None: their numbers), and so has `allowed`, which says what may
     be answered at all (None: anything). The model's own attention is used,
-    because flat attention keeps no key/value cache; its mode is put back.
+    because flat attention keeps no key/value cache; its mode is put back. A batch that memory does
+    not suffice for is halved; ModelError where a single prompt is too much.
     """
     network, causal = loaded.network, loaded.causal
     attention = causal.config._attn_implementation
@@ -82,12 +86,24 @@ def generate(
     network.eval()
     causal.set_attn_implementation(own_attention(causal))
     try:
-        for batch in _batches(loaded, [len(ids) for ids in prompts], sampling):
+        waiting = list(_batches(loaded, [len(ids) for ids in prompts], sampling))[::-1]
+        while waiting:
+            batch = waiting.pop()
             chosen = [prompts[number] for number in batch]
             drawn = [number if seeds is None else seeds[number] for number in batch]
             held = None if allowed is None else [allowed[number] for number in batch]
-            done = _continue(loaded, chosen, sampling, ends, drawn, held)
-            yield from zip(batch, done, strict=True)
+            job = functools.partial(_continue, loaded, chosen, sampling, ends, drawn, held)
+            done = unless_too_large(job)
+            if done is not None:
+                yield from zip(batch, done, strict=True)
+            elif len(batch) > 1:
+                half = (len(batch) + 1) // 2
+                waiting += [batch[half:], batch[:half]]
+            else:
+                raise ModelError(
+                    f"memory does not suffice for a prompt of {len(chosen[0]):,} tokens and an "
+                    f"answer of {sampling.max_new_tokens:,}; ask for fewer, or use a larger device"
+                )
     finally:
         causal.set_attn_implementation(attention)
         network.train(was_training)
@@ -116,7 +132,7 @@ def _continue(
     ends: Sequence[int],
     seeds: Sequence[int],
     allowed: Sequence[Allowed] | None,
-) -> Iterator[Continuation]:
+) -> list[Continuation]:
     context = loaded.context_length or 1 << 30
     max_new_tokens = min(sampling.max_new_tokens, context - 1)
     kept = [list(ids)[-(context - max_new_tokens) :] for ids in prompts]
@@ -144,9 +160,11 @@ def _continue(
         top_p=None,
         top_k=None,
     )
+    found = []
     for prompt, ids, row in zip(prompts, kept, out_BT[:, width:].tolist(), strict=True):
         stop = next((place for place, token in enumerate(row) if token in ends), None)
-        yield Continuation(tuple(row[:stop]), stop is not None, len(prompt) - len(ids))
+        found.append(Continuation(tuple(row[:stop]), stop is not None, len(prompt) - len(ids)))
+    return found
 
 
 def _processors(

@@ -26,14 +26,6 @@ def peak_bytes(device: torch.device) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether a device's or the system's memory did not suffice."""
-    return (
-        isinstance(error, (torch.OutOfMemoryError, MemoryError))
-        or "can't allocate memory" in str(error)  # a plain RuntimeError of torch's CPU allocator
-    )
-
-
 def reset_peak(device: torch.device) -> bool:
     """Begin a new peak; False where the system has none that begins anew."""
     if device.type == "cuda":

@@ -12,11 +12,11 @@ import torch
 from tunebook.data.batches import MicroBatch
 from tunebook.errors import first_line
 from tunebook.models.load import LoadedModel
+from tunebook.models.memory import is_out_of_memory
 from tunebook.records import ExampleLoss
 from tunebook.step.forward import Scorer, sum_per_example, targets_per_example, token_losses
 from tunebook.step.movement import WeightSample
 from tunebook.step.optimization import Optimization
-from tunebook.step.peak import is_out_of_memory
 from tunebook.step.share import gather_sums, laid_out, shared_out
 from tunebook.step.team import ALONE, Team
 

@@ -13,7 +13,7 @@ from tunebook.models.generate import Sampling, end_ids, generate
 from tunebook.workflows.prefixes import warn_of_prefixes
 from tunebook.workflows.speakers import Job, Key, Speaker, Trained, ask_all
 
-# What a kill loses is at most so many answers.
+# Written at once; a kill loses so many and the batch that was being written.
 _KEPT_EVERY = 32
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from tunebook.data.formats import stages_of
 from tunebook.data.prepare import prepare, token_settings
 from tunebook.data.shards import Part, Shards
 from tunebook.data.sources import locate
-from tunebook.errors import DataError
+from tunebook.errors import DataError, ModelError
 from tunebook.evaluate.loss import (
     MARGIN_NATS,
     bits_per_byte,
@@ -31,12 +33,14 @@ from tunebook.evaluate.loss import (
     pick_examples,
 )
 from tunebook.evaluate.questions import held_out_questions, of_example
+from tunebook.models.memory import unless_too_large
 from tunebook.models.tokenizer import Codec
 from tunebook.recipe.tree import Recipe, Source
 from tunebook.records import Evaluation, Finding, ItemScore, Tokens
 from tunebook.statistics.compare import compare
 from tunebook.statistics.estimate import ratio_estimate
-from tunebook.step.score import score_examples
+from tunebook.statistics.items import hash_keys
+from tunebook.step.score import ScoredExample, score_examples
 from tunebook.workflows.notebook import build_notebook
 from tunebook.workflows.prefixes import ASKED, asked_in, warn_of_prefixes
 from tunebook.workflows.speakers import BASE, Key, Speaker, Trained, ask_each, open_run_to_ask
@@ -79,7 +83,8 @@ def evaluate(
     numbers = {_key(examples.shards, i): i for i in range(len(examples.shards))}
     settings = {
         "data": examples.path or "held out",
-        "examples": examples.hash,
+        # With their ids: a file whose rows were put in another order is scored anew.
+        "examples": hash_keys(key[:2] for key in numbers),
         "template": examples.template,
         "window": trained.recipe.max_seq_len,
         # Windows of a long document do not overlap: each token is scored once.
@@ -98,6 +103,12 @@ def evaluate(
         log = logs[subject.name]
         rows = scores_of(log.rows, subject.label)
         found = ratio_estimate(rows)
+        details = _details(rows, log.rows) | {"findings": examples.findings}
+        comparison = None
+        if bad := sum(not math.isfinite(row.value or 0.0) for row in rows):
+            details["not_compared"] = f"the loss of {bad:,} of {len(rows):,} rows is not finite"
+        elif first:
+            comparison = compare(rows, first, margin=MARGIN_NATS)
         done = Evaluation(
             kind="loss",
             subject=subject.name,
@@ -108,11 +119,12 @@ def evaluate(
             missing=found.missing,
             examples_hash=examples.hash,
             settings={"weights": subject.weights, **settings},
-            details=_details(rows, log.rows) | {"findings": examples.findings},
-            against=trained.subjects[0].name if first else None,
-            comparison=compare(rows, first, margin=MARGIN_NATS) if first else None,
+            details=details,
+            against=trained.subjects[0].name if comparison else None,
+            comparison=comparison,
         )
-        first = first or rows
+        if subject is trained.subjects[0] and not bad:
+            first = rows
         evaluations.append(write_result(run, log.path, done))
     build_notebook(book)
     return evaluations
@@ -187,30 +199,40 @@ def _key(shards: Shards, number: int) -> Key:
 def _score(speaker: Speaker, shards: Shards, numbers: Sequence[int], log: EvaluationLog) -> None:
     """Score examples of some numbers, and write their lines down batch by batch."""
     room = _TOKENS_PER_BATCH.get(speaker.loaded.device.type, 2048)
-    chosen = shards.only(numbers)
-    done = 0
-    for batch in validation_batches(chosen, room):
-        lines = []
-        for scored in score_examples(speaker.loaded, speaker.scorer, [batch]):
-            tokens = chosen.example(done)
-            item_id, item_hash, repeat = _key(chosen, done)
-            assert item_id == scored.id
-            lines.append(
-                {
-                    "item_id": item_id,
-                    "item_hash": item_hash,
-                    "repeat": repeat,
-                    "value": scored.loss_sum,
-                    "n_units": scored.target_tokens,
-                    "cluster": tokens.document,
-                    "tags": [scored.source],
-                    "bytes": tokens.scored_bytes,
-                    "scored_hash": _text_hash(speaker.codec, tokens),
-                    "text": speaker.codec.decode(tokens.ids)[-_SHOWN_CHARACTERS:],
-                }
+    waiting = sorted(numbers)
+    while waiting:
+        chosen = shards.only(waiting)
+        batch = next(validation_batches(chosen, room))
+        job = partial(score_examples, speaker.loaded, speaker.scorer, [batch])
+        scored = unless_too_large(job)
+        if scored is not None:
+            log.add([_line(speaker, chosen, place, one) for place, one in enumerate(scored)])
+            waiting = waiting[len(scored) :]
+        elif len(batch.lengths) > 1:
+            room = max(len(batch.ids) // 2, 1)
+        else:
+            raise ModelError(
+                f"memory does not suffice to score {batch.example_ids[0]} of {len(batch.ids):,} "
+                "tokens; use a larger device"
             )
-            done += 1
-        log.add(lines)
+
+
+def _line(speaker: Speaker, shards: Shards, place: int, scored: ScoredExample) -> dict[str, Any]:
+    tokens = shards.example(place)
+    item_id, item_hash, repeat = _key(shards, place)
+    assert item_id == scored.id
+    return {
+        "item_id": item_id,
+        "item_hash": item_hash,
+        "repeat": repeat,
+        "value": scored.loss_sum,
+        "n_units": scored.target_tokens,
+        "cluster": tokens.document,
+        "tags": [scored.source],
+        "bytes": tokens.scored_bytes,
+        "scored_hash": _text_hash(speaker.codec, tokens),
+        "text": speaker.codec.decode(tokens.ids)[-_SHOWN_CHARACTERS:],
+    }
 
 
 def _text_hash(codec: Codec, tokens: Tokens) -> str:

@@ -17,9 +17,9 @@ from tunebook.book.places import RunFolder
 from tunebook.data.prepare import prepare
 from tunebook.errors import DataError, RankOutOfMemory, StorageError, TunebookError
 from tunebook.models.load import choose_device
+from tunebook.models.memory import is_out_of_memory
 from tunebook.models.tokenizer import load_tokenizer
 from tunebook.records import StepRecord
-from tunebook.step.peak import is_out_of_memory
 from tunebook.step.score import score_examples
 from tunebook.step.team import join_team
 from tunebook.step.update import StepOutOfMemory

@@ -8,6 +8,7 @@ from functools import cache
 
 from tunebook.data.prepare import Prepared
 from tunebook.errors import first_line
+from tunebook.models.memory import is_out_of_memory
 from tunebook.plan.batch_shapes import Sizes, full_rows, lengths_of_run, sizes_of_run
 from tunebook.plan.batch_size import (
     Chosen,
@@ -22,7 +23,6 @@ from tunebook.plan.probe import Probe
 from tunebook.recipe.tree import Recipe
 from tunebook.records import Finding
 from tunebook.step.horizon import divisors, plan_horizon
-from tunebook.step.peak import is_out_of_memory
 
 TryOut = Callable[[Sizes, bool], Probe | None]
 """Goes through the longest micro-batch with the real weights, and gradient checkpointing where that

@@ -10,9 +10,9 @@ from pathlib import Path
 from tunebook.book.content import verify_weights, weights_hash
 from tunebook.book.evaluations import EvaluationLog, open_log
 from tunebook.book.places import RunFolder
-from tunebook.errors import BookError
+from tunebook.errors import BookError, UsageError
 from tunebook.models.export import ADAPTER_CONFIG
-from tunebook.models.load import LoadedModel
+from tunebook.models.load import LoadedModel, choose_device, choose_precision
 from tunebook.models.tokenizer import Codec, load_tokenizer
 from tunebook.recipe.load import read_resolved
 from tunebook.recipe.tree import Recipe
@@ -77,12 +77,17 @@ def open_run_to_ask(
     `device` overrides that of the run. Raises BookError for weights that are not there,
     CheckpointError for damaged ones, ParentMismatch where the base is another.
     """
+    if not names:
+        raise UsageError("no weights are named; say --weights base,final")
     if not run.resolved_yaml.exists():
         raise BookError(
             f"run {run.name} has no weights yet; `tunebook train {run.name}` makes them"
         )
     recipe, environment = read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))
-    recipe = recipe.model_copy(update={"device": device or recipe.device, "devices": 1})
+    device = choose_device(device or recipe.device)
+    precision = choose_precision(recipe.precision, device)
+    chosen = {"device": device, "devices": 1, "precision": precision}
+    recipe = recipe.model_copy(update=chosen)
     base = base_hash(run, recipe, environment, say)
     subjects = []
     for name in dict.fromkeys(names):
@@ -155,6 +160,7 @@ def ask_all(trained: Trained, jobs: Sequence[Job]) -> list[dict[str, EvaluationL
             for job, named, keys, first in zip(jobs, logs, lacking[name], always, strict=True):
                 if keys or (name == BASE and first):
                     job.ask(speaker, named[name], keys)
+            del speaker  # or its weights stay while the next are loaded
     return logs
 
 

@@ -142,7 +142,7 @@ def _train(run: RunFolder, stop: StopRequests, *, many: bool) -> int:
             )
             return _end(events, "paused", text, 1)
         except Exception as error:
-            from tunebook.step.peak import is_out_of_memory
+            from tunebook.models.memory import is_out_of_memory
 
             if not is_out_of_memory(error):
                 if many:

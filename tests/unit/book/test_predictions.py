@@ -83,6 +83,15 @@ def test_what_cannot_be_scored_is_unknown_with_the_reason(
     assert reason in outcome.reason
 
 
+def test_scores_of_two_judges_settle_nothing() -> None:
+    own = RunSummary("own", "finished", None, None, None, judge=30.0, judge_settings="a", step=3)
+    alike, unlike = (other(judge=25.0, judge_settings=settings) for settings in "ab")
+    assert score("judge > run_1.5.judge", alike, own=own).held is True
+    outcome = score("judge > run_1.5.judge", unlike, own=own)
+    assert outcome.held is None
+    assert "another judge" in outcome.reason
+
+
 def test_train_loss_needs_no_common_validation() -> None:
     against = other(train_loss=1.6, examples_hash="x")
     assert score("train_loss < run_1.5.train_loss", against).held is True

@@ -40,6 +40,26 @@ def test_training_data_is_asked_for_its_last_answers(tmp_path: Path) -> None:
     assert found.reference == "3"
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {
+            "messages": [
+                {"role": "user", "content": "2 + 2?"},
+                {"role": "assistant", "content": "4"},
+            ]
+        },
+        {"prompt": "2 + 2?", "completion": "4"},
+    ],
+)
+def test_training_rows_that_look_like_questions_keep_their_answer_from_the_model(
+    tmp_path: Path, row: object
+) -> None:
+    [found] = read_questions(write(tmp_path, row))
+    assert found.text == "2 + 2?"
+    assert found.reference == "4"
+
+
 def test_the_hash_is_of_what_is_asked_and_what_the_data_answers() -> None:
     asked = (Message("user", "2 + 2?"),)
     same = Question("a", asked, "4").hash
@@ -51,7 +71,7 @@ def test_the_hash_is_of_what_is_asked_and_what_the_data_answers() -> None:
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
-        ([{"prompt": "a", "answer": "b"}], "a question has no 'answer'"),
+        ([{"prompt": "a", "tag": "b"}], "a question has no 'tag'"),
         ([{"prompt": " "}], "`prompt` is ' '; write a text"),
         ([{"messages": [{"role": "boss", "content": "x"}]}], "a message is {role, content}"),
         ([{"prompt": "a", "id": 1}, {"prompt": "b", "id": 1}], "two questions have the id '1'"),

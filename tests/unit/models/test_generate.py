@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from tunebook.errors import ModelError
+from tunebook.models import generate as module
 from tunebook.models.generate import Sampling, generate
 from tunebook.models.load import LoadedModel, load_model
 
@@ -77,3 +80,23 @@ def test_a_prompt_without_room_loses_its_oldest_tokens_and_that_is_told(
     [(_, found)] = generate(loaded, [long], Sampling(4), [])
     assert found.left_out == 4
     assert len(found.ids) == 4
+
+
+def test_a_batch_too_large_for_memory_is_halved_and_one_prompt_too_many_is_refused(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = dict(generate(loaded, PROMPTS, Sampling(4), []))
+    real, sizes, most = module._continue, list[int](), 2
+
+    def limited(*args: Any) -> Any:
+        sizes.append(len(args[1]))
+        if sizes[-1] > most:
+            raise torch.OutOfMemoryError
+        return real(*args)
+
+    monkeypatch.setattr(module, "_continue", limited)
+    assert dict(generate(loaded, PROMPTS, Sampling(4), [])) == whole
+    assert sizes == [4, 2, 2]
+    most = 0
+    with pytest.raises(ModelError, match="memory does not suffice for a prompt of 8 tokens"):
+        dict(generate(loaded, PROMPTS, Sampling(4), []))
