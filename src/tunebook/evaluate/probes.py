@@ -268,24 +268,23 @@ def _spill_over(
 ) -> tuple[dict[str, Any] | None, list[Measure]]:
     """Count answers on `out` that are in the style of the tuned domain, tuned - base.
 
-    Each half of the prompts is judged by the threshold of the other half.
+    The cut is made of the references of `in` and `out`, which neither model wrote: who writes a
+    text finds it likely, so answers of the two would be told apart by their author. Each half of
+    the prompts is judged by the cut of the other half.
     """
 
-    def ratios(who: str, group: str, half: int) -> list[float]:
-        chosen = (
-            _style(o, tuned, probed.base)
-            for o in probed.outputs[who]
-            if o.question.group == group and halves[o.question.id] == half
-        )
-        return [ratio for ratio in chosen if ratio is not None]
+    def ratios(group: str, half: int) -> list[float]:
+        return [
+            (one.nats[probed.base] - one.nats[tuned]) / one.n_bytes
+            for one in probed.references
+            if one.question.group == group and halves[one.question.id] == half and one.n_bytes
+        ]
 
-    # Threshold h is made of half 1 - h and is for half h.
-    cuts = [
-        style_threshold(ratios(tuned, "in", 1 - half), ratios(probed.base, "out", 1 - half))
-        for half in (0, 1)
-    ]
-    if not all(ratios(probed.base, "out", half) for half in (0, 1)):
+    sides = [(ratios("in", 1 - half), ratios("out", 1 - half)) for half in (0, 1)]
+    if not all(styled and plain for styled, plain in sides):
         return None, []
+    # Cut h is made of half 1 - h and is for half h.
+    cuts = [style_threshold(styled, plain) for styled, plain in sides]
     rows = [
         [
             _row(

@@ -111,4 +111,4 @@ def _verdicts(details: Mapping[str, Any]) -> Iterator[str]:
         yield f"{said[narrowed['narrowed']]} to the words of its domain (one-sided p {p})"
     if (spill := details["spill_over"]) is not None:
         apart = " and ".join(format_number(j) for j in spill["told_apart"])
-        yield f"its style is told from the base's by the style ratio with a Youden's J of {apart}"
+        yield f"the style of its domain is told from general text with a Youden's J of {apart}"
