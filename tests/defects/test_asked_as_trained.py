@@ -72,7 +72,9 @@ def test_facts_are_asked_for_under_the_prefix_they_were_trained_with(
 
 
 def test_an_evaluation_in_another_template_says_that_it_was_never_trained(
-    run: RunFolder, tunebook: Callable[..., tuple[int, str, str]]
+    run: RunFolder,
+    tunebook: Callable[..., tuple[int, str, str]],
+    write_data: Callable[..., Path],
 ) -> None:
     command = ("evaluate", "talker", "--weights", "final", "--json")
     code, out, err = tunebook(*command)
@@ -82,6 +84,9 @@ def test_an_evaluation_in_another_template_says_that_it_was_never_trained(
     assert (code, one["settings"]["template"]) == (0, "qa")
     assert one["details"]["findings"][0]["name"] == "probe-template-mismatch"
     assert "probe-template-mismatch" in err
+    rows = [{"prompt": f"How far is {n}?", "completion": f"{n} miles."} for n in range(9)]
+    code, out, err = tunebook(*command, "--data", write_data("asked.json", rows))
+    assert (code, json.loads(out)[0]["details"]["findings"]) == (0, [])
     code, _, err = tunebook(*command, "--template", "nonsense")
     assert (code, "`nonsense` is no template; there is auto, " in err) == (2, True)
     code, out, err = tunebook("compare", "talker@template=qa", "talker@template=persona", "--json")

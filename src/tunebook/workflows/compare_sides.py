@@ -65,7 +65,8 @@ def find_sides(names: Sequence[str], book: Path, kind: str) -> list[Side]:
     if len(set(names)) < max(2, len(names)):
         raise UsageError("name two or more runs, each once, such as `tunebook compare run_1 run_2`")
     there = [_evaluations(name, book, kind) for name in names]
-    for tolerated in ((), _SAID, _SAID + _ASKED):
+    # Another template makes other examples of the same data.
+    for tolerated in ((), _SAID, (*_SAID, "examples"), (*_SAID, *_ASKED)):
         for first in there[0]:
             found = [first]
             for others in there[1:]:
