@@ -7,7 +7,8 @@ scored in every session; neither can be made again, so both belong to the book.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,16 @@ def read_anchor_answers(run: RunFolder) -> list[dict[str, Any]]:
     return _read(run.judge_anchor / "answers.jsonl")
 
 
-def freeze_anchor_answers(run: RunFolder, lines: Sequence[Mapping[str, object]]) -> None:
-    """Write the frozen answers, once."""
-    run.judge_anchor.mkdir(exist_ok=True)
-    content = b"".join(dump_json(line) for line in lines)
-    write_atomically(run.judge_anchor / "answers.jsonl", content)
+def freeze_anchor_answers(
+    run: RunFolder, lines: Sequence[Mapping[str, object]]
+) -> list[dict[str, Any]]:
+    """Write the frozen answers, once; gives those of another process that was first."""
+    with _alone(run):
+        if not (frozen := read_anchor_answers(run)):
+            content = b"".join(dump_json(line) for line in lines)
+            write_atomically(run.judge_anchor / "answers.jsonl", content)
+            frozen = read_anchor_answers(run)
+    return frozen
 
 
 def read_anchor_sessions(run: RunFolder, judge: str) -> list[dict[str, Any]]:
@@ -62,8 +68,24 @@ def read_anchor_sessions(run: RunFolder, judge: str) -> list[dict[str, Any]]:
 def add_anchor_session(run: RunFolder, session: Mapping[str, object]) -> None:
     """Write down a session."""
     path = run.judge_anchor / "sessions.jsonl"
-    before = path.read_bytes() if path.exists() else b""
-    write_atomically(path, before + dump_json(session))
+    with _alone(run):
+        before = path.read_bytes() if path.exists() else b""
+        write_atomically(path, before + dump_json(session))
+
+
+@contextmanager
+def _alone(run: RunFolder) -> Iterator[None]:
+    """Keep other processes from writing to the anchor of the book; a write takes milliseconds."""
+    from filelock import FileLock
+
+    with storage_errors(f"write {run.judge_anchor}", run.judge_anchor.parent):
+        run.judge_anchor.mkdir(exist_ok=True)
+        lock = FileLock(run.judge_anchor / ".lock")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _read(path: Path, *, broken_ok: bool = False) -> list[dict[str, Any]]:
