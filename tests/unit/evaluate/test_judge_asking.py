@@ -10,6 +10,7 @@ import pytest
 
 from judge_server import Act, JudgeServer, item_of, judge_server, says
 from tunebook.errors import UsageError
+from tunebook.evaluate.judge import client
 from tunebook.evaluate.judge.asking import Judged, Task, judge_tasks
 from tunebook.evaluate.judge.client import JudgeError
 from tunebook.evaluate.judge.prompts import find_prompt
@@ -168,6 +169,27 @@ def test_only_the_key_leaves_the_environment_and_it_is_not_kept(
     monkeypatch.delenv("MY_KEY")
     with pytest.raises(UsageError, match="MY_KEY holds no key"):
         make_judge(server, key_env="MY_KEY").key()
+
+
+@pytest.mark.parametrize("status", [200, 400, 401])
+def test_a_key_across_the_end_of_what_is_kept_leaves_no_part_of_itself(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-secret")
+    text = f'{{"message": "{"x" * 448}{"sk-secret" * 9}"}}'
+    with judge_server(lambda prompt, nth: Act(status, text.encode())) as server:
+        try:
+            shown = ask(server, [a_task(1)], key_env="MY_KEY")["q1"].reply
+        except JudgeError as error:
+            shown = str(error)
+    assert "x[key]" in shown
+    assert "sk-" not in shown
+
+
+def test_a_judge_may_take_as_long_as_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "_MOST_SECONDS", 0.2)
+    with judge_server(lambda prompt, nth: says("44", seconds=0.5)) as server:
+        assert ask(server, [a_task(1)], timeout_seconds=5)["q1"].value == 44
 
 
 def test_the_rate_limit_counts_repetitions_too() -> None:

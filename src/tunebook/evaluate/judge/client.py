@@ -24,7 +24,8 @@ except ModuleNotFoundError:
     raise UsageError("judging needs openai; pip install 'tunebook[judge]'") from None
 
 MAX_REPLY_BYTES = 1 << 20
-_MOST_SECONDS = 900.0  # for one question, its repetitions and pauses included
+# For one question, its repetitions and pauses included; more where one request may take longer.
+_MOST_SECONDS = 900.0
 # The last two the client reads back from its own request.
 _KEPT_HEADERS = {
     "host",
@@ -39,6 +40,7 @@ _KEPT_HEADERS = {
     "x-stainless-retry-count",
 }
 _NO_KEY = "none"
+_SHOWN = 500  # characters of what an endpoint says
 
 # Faults of the endpoint, or of how it is asked: nothing was judged, and a later session asks again.
 RATE_LIMITED = "rate limited"
@@ -107,7 +109,7 @@ class Endpoint:
         """Ask one question; JudgeError when no question can be answered, as with a wrong key."""
         await self._wait_for_slot()
         try:
-            async with asyncio.timeout(_MOST_SECONDS):
+            async with asyncio.timeout(max(_MOST_SECONDS, self._judge.timeout_seconds)):
                 return await self._ask(prompt)
         except TimeoutError:
             return Reply("", TIMED_OUT, self._judge.retries + 1)
@@ -116,8 +118,8 @@ class Endpoint:
         except openai.APITimeoutError:
             return Reply("", TIMED_OUT, self._judge.retries + 1)
         except openai.APIConnectionError as error:
-            why = self._hide_key(str(error.__cause__ or error))
-            return Reply(why[:500], UNREACHABLE, self._judge.retries + 1)
+            why = self._shown(str(error.__cause__ or error))
+            return Reply(why, UNREACHABLE, self._judge.retries + 1)
 
     async def _ask(self, prompt: str) -> Reply:
         async with self._client.chat.completions.with_streaming_response.create(
@@ -137,7 +139,7 @@ class Endpoint:
             except TimeoutError:
                 return Reply("", TIMED_OUT, requests)
             except Exception as error:  # httpx's own classes, which openai leaves as they are
-                return Reply(self._hide_key(str(error))[:500], BROKEN_OFF, requests)
+                return Reply(self._shown(str(error)), BROKEN_OFF, requests)
         return self._read(b"".join(parts), requests)
 
     def _read(self, body: bytes, requests: int) -> Reply:
@@ -148,8 +150,7 @@ class Endpoint:
             if not isinstance(text, str):
                 raise TypeError
         except (orjson.JSONDecodeError, KeyError, IndexError, TypeError):
-            shown = self._hide_key(body[:500].decode("utf-8", "replace"))
-            return Reply(shown, NOT_THE_PROTOCOL, requests)
+            return Reply(self._shown(body.decode("utf-8", "replace")), NOT_THE_PROTOCOL, requests)
         usage = found.get("usage")
         counts = usage if isinstance(usage, dict) else {}
         tokens = [counts.get(key) for key in ("prompt_tokens", "completion_tokens")]
@@ -159,7 +160,7 @@ class Endpoint:
 
     def _status_fault(self, error: openai.APIStatusError) -> Reply:
         status = error.status_code
-        said = self._hide_key(" ".join(str(error).split()))[:500]
+        said = self._shown(" ".join(str(error).split()))
         if status in (401, 402, 403, 404) or 300 <= status < 400:
             way_out = {
                 401: "check the key",
@@ -172,6 +173,10 @@ class Endpoint:
         if status == 429:
             return Reply(said, RATE_LIMITED, requests)
         return Reply(said, SERVER_ERROR if status >= 500 or status == 408 else REJECTED, requests)
+
+    def _shown(self, text: str) -> str:
+        """Cut text for a message, only after the key was taken out: half a key is a secret too."""
+        return self._hide_key(text)[:_SHOWN]
 
     def _hide_key(self, text: str) -> str:
         """Take the key out of what an endpoint says back, before anything is written down."""
