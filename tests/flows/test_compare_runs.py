@@ -23,7 +23,9 @@ def measure(
 ) -> None:
     """Write an evaluation as a command does: a log with a line per item, and its sum."""
     named = {
-        key: changes.pop(key) for key in ("hashes", "scored", "units", "tags") if key in changes
+        key: changes.pop(key)
+        for key in ("hashes", "ids", "scored", "units", "tags")
+        if key in changes
     }
     hashes = named.get("hashes", [f"h{i}" for i in range(len(values))])
     settings = {"weights": run.name, **(LOSS if kind == "loss" else {}), **changes}
@@ -31,7 +33,7 @@ def measure(
         log.add(
             [
                 {
-                    "item_id": f"q#{i}",
+                    "item_id": named.get("ids", [f"q#{j}" for j in range(len(values))])[i],
                     "item_hash": hashes[i],
                     "value": value,
                     "n_units": named.get("units", 1),
@@ -149,3 +151,46 @@ def test_runs_sorted_by_a_setting_are_compared_with_their_neighbours(
     assert "chance of being the best: c 100 %" in shown
     assert "corrected for 2 pairs" in shown
     assert "did you mean lora.rank?" in refused(capsys, "a", "b", "--sort", "rank")
+
+
+def test_a_tag_without_a_pair_of_scores_is_left_out_and_named(pair, capsys) -> None:
+    one, two = pair
+    measure(one, draw(), tags=("x", "y"))
+    theirs = [f"h{i}" if i % 2 else f"other{i}" for i in range(60)]
+    measure(two, draw(0.5), tags=("z", "y"), hashes=theirs, examples="e2")
+    assert "`tunebook compare one two --shared-only` compares on the shared" in refused(
+        capsys, "one", "two"
+    )
+    assert main(["compare", "one", "two", "--shared-only", "--json"]) == 0
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert (found["n"], found["per_tag"].keys(), found["chance_best"]) == (30, {"y"}, None)
+    assert "note: x, z: no item with this tag has a score of both one and two" in err
+    holes = [None if i % 2 == 0 else value for i, value in enumerate(draw())]
+    measure(one, holes, "judge", tags=("x", "y"))
+    measure(two, draw(), "judge", tags=("x", "y"))
+    assert compared(capsys, "one", "two", "--by", "judge")["per_tag"].keys() == {"y"}
+
+
+def test_rows_of_the_same_number_and_text_in_two_files_stay_two(pair, capsys) -> None:
+    one, two = pair
+    scored = ["same"] * 6
+    for run, files, hashes in ((one, ("u", "v"), "ab"), (two, ("U", "V"), "cd")):
+        names = [f"{file}#{row}" for file in files for row in range(3)]
+        measure(run, draw(n=6), ids=names, scored=scored, hashes=[hashes[0]] * 6)
+    found = compared(capsys, "one", "two", "--across-wordings")
+    assert (found["n"], found["verdict"]) == (6, "equivalent")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("pairs", "`tunebook judge one --pairwise` does it"),
+        ("chess-puzzles", "`tunebook chess one --puzzles FILE` does it"),
+        ("chess-games", "`tunebook chess one` does it"),
+        ("harness:arc", "`tunebook evaluate one --harness arc` does it"),
+        ("chess-game", "no score is called chess-game (did you mean chess-games?); there is loss,"),
+    ],
+)
+def test_the_way_out_is_a_command_that_exists(pair, capsys, kind: str, said: str) -> None:
+    assert said in refused(capsys, "one", "two", "--by", kind)

@@ -25,6 +25,7 @@ from tunebook.evaluate.questions import held_out_questions
 from tunebook.models.generate import Sampling
 from tunebook.models.tokenizer import load_tokenizer
 from tunebook.recipe.tree import Recipe
+from tunebook.statistics.compare import holm
 from tunebook.step.score import score_examples
 from tunebook.workflows import answers, speakers
 from tunebook.workflows import evaluate as workflow
@@ -74,6 +75,14 @@ def test_scores_are_those_of_training_and_of_transformers(run: RunFolder, tiny_m
     assert bits["score"] == pytest.approx(total / math.log(2) / n_bytes, rel=1e-5)
     assert final.comparison is not None
     assert final.comparison.difference == pytest.approx(final.score - base.score, abs=1e-9)
+
+
+def test_several_weights_against_the_base_are_several_looks(run: RunFolder) -> None:
+    weights = ["base", "best", "final"]
+    compared = [one.comparison for one in evaluate(run.name, run.book, weights=weights)[1:]]
+    ps = [one.p for one in compared if one is not None and one.p is not None]
+    assert len(ps) == 2
+    assert [one.p_adjusted for one in compared if one is not None] == holm(ps) != ps
 
 
 def test_what_was_scored_is_not_scored_again(

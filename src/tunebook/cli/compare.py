@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 @click.command("compare")
 @click.argument("subjects", nargs=-1, metavar="A B ...")
-@click.option("--by", "kind", help="What to compare: loss (the default), judge, chess, ...")
+@click.option(
+    "--by",
+    "kind",
+    help="What to compare: loss (the default), judge, pairs, probe, chess (legal moves), "
+    "chess-puzzles, chess-games or harness:TASK.",
+)
 @click.option("--scores", is_flag=True, help="A and B are files of scores made elsewhere.")
 @click.option(
     "--margin",
@@ -128,7 +133,7 @@ def _run_lines(found: RunsCompared) -> list[str]:
     lines = [f"{found.kind}, {found.unit}"]
     lines += _score_lines(found.estimates, found.sorted_by)
     lines += _pair_lines(found.pairs, found.by_tag)
-    if len(found.estimates) > 2:
+    if found.chance_best is not None:
         chances = sorted(found.chance_best.items(), key=lambda one: -one[1])
         shown = ", ".join(f"{name} {format_percent(chance)}" for name, chance in chances)
         lines += ["", f"chance of being the best: {shown}"]

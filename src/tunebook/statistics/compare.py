@@ -18,6 +18,7 @@ from scipy import stats
 from tunebook.errors import UsageError
 from tunebook.records import Comparison, ComparisonVerdict, ItemScore
 from tunebook.statistics.estimate import (
+    FEWEST_RESAMPLED,
     RESAMPLES,
     at_most,
     batch_of,
@@ -110,33 +111,38 @@ def compare_many(
 
 
 def compare_by_tag(
-    rows_a: Sequence[ItemScore],
-    rows_b: Sequence[ItemScore],
+    rows_by_run: Mapping[str, Sequence[ItemScore]],
+    pairs: Sequence[tuple[str, str]],
     *,
     margin: float = DEFAULT_MARGIN,
     seed: int = 0,
-    shared_only: bool = False,
     scale: tuple[float, float] | None = None,
-) -> dict[str, Comparison]:
-    """Compare two runs on the items of each tag, p adjusted by Holm's method over the tags.
+) -> dict[tuple[str, str], dict[str, Comparison]]:
+    """Compare pairs on the items of each tag that both have, p adjusted by Holm over all of it.
 
-    Tags of which no item has a score in both are left out.
+    A tag that either run gives an item is that item's. Tags of which no item has a score in both
+    are left out.
     """
-    theirs = {(row.item_id, row.item_hash) for row in rows_b if row.value is not None}
-    scored = [r for r in rows_a if r.value is not None and (r.item_id, r.item_hash) in theirs]
-    tags = sorted({tag for row in scored for tag in row.tags})
-    found = [
-        compare(
-            [row for row in rows_a if tag in row.tags],
-            [row for row in rows_b if tag in row.tags],
-            margin=margin,
-            seed=seed,
-            shared_only=shared_only,
-            scale=scale,
-        )
-        for tag in tags
-    ]
-    return dict(zip(tags, adjusted(found), strict=True))
+    found: dict[tuple[str, str], dict[str, Comparison]] = {pair: {} for pair in pairs}
+    for pair in pairs:
+        sides = [rows_by_run[name] for name in pair]
+        scored = [{_key(row) for row in rows if row.value is not None} for rows in sides]
+        keys: dict[str, set[Key]] = {}
+        for row in (*sides[0], *sides[1]):
+            for tag in row.tags:
+                keys.setdefault(tag, set()).add(_key(row))
+        for tag in sorted(keys):
+            if keys[tag] & scored[0] & scored[1]:
+                a, b = ([row for row in rows if _key(row) in keys[tag]] for rows in sides)
+                found[pair][tag] = compare(
+                    a, b, margin=margin, seed=seed, shared_only=True, scale=scale
+                )
+    after = iter(adjusted([one for tags in found.values() for one in tags.values()]))
+    return {pair: {tag: next(after) for tag in tags} for pair, tags in found.items()}
+
+
+def _key(row: ItemScore) -> Key:
+    return row.item_id, row.item_hash
 
 
 def adjusted(comparisons: Sequence[Comparison]) -> list[Comparison]:
@@ -172,9 +178,9 @@ def _needed(found: Comparison, alpha: float) -> int | None:
     """Give how many items would decide with 80 % power if the difference stays as it is.
 
     Either the difference is shown (z of alpha / 2), or, where it is within the margin, that it is
-    (z of alpha): the smaller number of the two.
+    (z of alpha): the smaller number of the two, and no fewer than any verdict needs.
     """
-    if not found.sd:
+    if found.sd is None:
         return None
     apart = abs(found.difference)
     wanted = [
@@ -182,7 +188,8 @@ def _needed(found: Comparison, alpha: float) -> int | None:
         (_z(ALPHA) + _z(1 - POWER), found.margin - apart),
     ]
     numbers = [(z * found.sd / gap) ** 2 for z, gap in wanted if gap > 0]
-    return max(found.n + 1, math.ceil(min(numbers))) if numbers else None
+    fewest = max(found.n + 1, math.ceil(found.n * FEWEST_RESAMPLED / found.clusters))
+    return max(fewest, math.ceil(min(numbers))) if numbers else None
 
 
 def sign_flip_p(sums: Array, seed: int) -> float:
@@ -204,8 +211,11 @@ def sign_flip_p(sums: Array, seed: int) -> float:
 def _equivalence_p(
     difference: float, error: float | None, margin: float, clusters: int
 ) -> float | None:
-    """Give the larger p of the two one-sided t tests of the difference against the margins."""
-    if error is None:
+    """Give the larger p of the two one-sided t tests of the difference against the margins.
+
+    None with fewer than six clusters: a few that happen to be alike have a spread near 0.
+    """
+    if error is None or clusters < FEWEST_RESAMPLED:
         return None
     if error == 0:
         return float(abs(difference) >= margin and difference != 0)

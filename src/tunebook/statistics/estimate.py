@@ -197,14 +197,14 @@ def ratio_error(sums: Array, counts: Array) -> float:
 def bootstrap_interval(sums: Array, counts: Array, seed: int) -> tuple[float, float] | None:
     """Give the BCa bootstrap interval (scipy's) of sum(s) / sum(n), whole clusters drawn.
 
-    None with fewer than two clusters. With fewer than six, or where the bootstrap has no spread to
-    correct, the clustered t interval stands in.
+    None with fewer than two clusters, or fewer than six that are all alike. With fewer than six, or
+    where the bootstrap has no spread to correct, the clustered t interval stands in.
     """
     if len(sums) < 2:
         return None
     score = math.fsum(sums) / math.fsum(counts)
     if ratio_error(sums, counts) == 0:
-        return score, score
+        return None if len(sums) < FEWEST_RESAMPLED else (score, score)
     if len(sums) < FEWEST_RESAMPLED:
         return clustered_interval(list(zip(sums, counts, strict=True)))
     sums, counts = at_most(sums), at_most(counts)

@@ -10,7 +10,7 @@ import numpy as np
 
 from tunebook.errors import UsageError
 from tunebook.records import ItemScore
-from tunebook.statistics.estimate import RESAMPLES, batch_of
+from tunebook.statistics.estimate import RESAMPLES, at_most, batch_of
 from tunebook.statistics.items import cluster_sums, collect_items
 
 
@@ -81,7 +81,8 @@ def chance_best(
     chosen = [[items[key] for key in complete] for items in runs.values()]
     columns = [[item.mean or 0.0 for item in items] for items in chosen]
     *sums, counts = cluster_sums(chosen[0], *columns, [item.n_units for item in chosen[0]])
-    table = np.array(sums) if higher_is_better else -np.array(sums)
+    counts = at_most(counts)
+    table = np.array([at_most(column) for column in sums]) * (1 if higher_is_better else -1)
     draw = np.random.default_rng(seed)
     wins, left = np.zeros(len(runs)), RESAMPLES
     while left:

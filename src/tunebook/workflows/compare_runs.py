@@ -17,7 +17,7 @@ from tunebook.records import Comparison, Estimate, Finding, ItemScore
 from tunebook.statistics.compare import DEFAULT_MARGIN, compare_by_tag, compare_many
 from tunebook.statistics.estimate import mean_estimate, ratio_estimate
 from tunebook.statistics.noise import chance_best
-from tunebook.workflows.compare_sides import Side, command_for, find_sides, notes_on
+from tunebook.workflows.compare_sides import Side, check_kind, command_for, find_sides, notes_on
 
 _SCALES = {"judge": (0.0, 100.0)}
 _BITS = "bits per byte"
@@ -30,7 +30,8 @@ class RunsCompared:
     """Scores of runs, and every pair of them (neighbours where sorted), the first minus the second.
 
     `sorted_by` has the value of the setting that they are sorted by; `by_tag` the pairs again on
-    the items of each tag, where there are several; `chance_best` how probably each is the best.
+    the items of each tag, where there are several; `chance_best` how probably each is the best,
+    None for two runs.
     """
 
     kind: str
@@ -38,7 +39,7 @@ class RunsCompared:
     estimates: dict[str, Estimate]
     pairs: dict[tuple[str, str], Comparison]
     by_tag: dict[tuple[str, str], dict[str, Comparison]]
-    chance_best: dict[str, float]
+    chance_best: dict[str, float] | None
     notes: list[str]
     findings: list[Finding]
     sorted_by: dict[str, object] = field(default_factory=dict)
@@ -59,6 +60,7 @@ def compare_runs(
     `across_wordings` pairs questions by id, whatever they say. Raises DefectError for scores of
     other examples, UsageError for other settings, BookError where something was not measured.
     """
+    check_kind(kind)
     sides = find_sides(names, book, kind)
     order = _sorted(sides, sort) if sort else {}
     rows, unit = _rows_of(sides, kind, across_wordings)
@@ -69,14 +71,15 @@ def compare_runs(
         _refuse_other_examples(sides, rows, kind)
     margin = _margin(kind, unit, sides) if margin is None else margin
     scale = _SCALES.get(kind)
-    by_tag = {
-        (a, b): compare_by_tag(
-            rows[a], rows[b], margin=margin, shared_only=shared_only, scale=scale
-        )
-        for a, b in shown
-        if len({tag for row in rows[a] for tag in row.tags}) > 1
-    }
     pairs = compare_many(rows, shown, margin=margin, shared_only=shared_only, scale=scale)
+    tags = {pair: {t for name in pair for row in rows[name] for t in row.tags} for pair in shown}
+    tagged = [pair for pair in shown if len(tags[pair]) > 1]
+    by_tag = compare_by_tag(rows, tagged, margin=margin, scale=scale)
+    untold = [
+        f"{', '.join(sorted(left))}: no item with this tag has a score of both {a} and {b}"
+        for (a, b), found in by_tag.items()
+        if (left := tags[a, b] - found.keys())
+    ]
     if shared_only:
         rows = _shared(rows)
     lower = kind == "loss" or bool(sides[0].evaluation.details.get("lower_is_better"))
@@ -89,8 +92,8 @@ def compare_runs(
         },
         pairs=pairs,
         by_tag=by_tag,
-        chance_best=chance_best(rows, higher_is_better=not lower),
-        notes=notes_on(sides),
+        chance_best=chance_best(rows, higher_is_better=not lower) if len(rows) > 2 else None,
+        notes=[*notes_on(sides), *untold],
         findings=find_adapter_scale(sides),
         sorted_by=order,
     )
@@ -171,16 +174,22 @@ def _rows_of(sides: Sequence[Side], kind: str, across: bool) -> tuple[Rows, str]
             for name, log in logs.items()
         }
     if across:
-        rows = {name: [_by_id(row, kind) for row in own] for name, own in rows.items()}
+        rows = {name: _by_id(own, kind) for name, own in rows.items()}
         rows = _clustered_as_the_first(rows)
     return rows, unit
 
 
-def _by_id(row: ItemScore, kind: str) -> ItemScore:
+def _by_id(rows: Sequence[ItemScore], kind: str) -> list[ItemScore]:
     if kind != "loss":
-        return replace(row, item_hash="")
-    # Examples are named after their file; what is scored of them has to be the same in any case.
-    return replace(row, item_id=row.item_id.rpartition("#")[2])
+        return [replace(row, item_hash="") for row in rows]
+    # Examples are named after their file, which another wording has under another name: the place
+    # of the file stands for it. What is scored of them has to be the same in any case.
+    named = [row.item_id.rpartition("#") for row in rows]
+    place = {file: str(n) for n, file in enumerate(dict.fromkeys(file for file, _, _ in named))}
+    return [
+        replace(row, item_id=f"{place[file]}#{number}")
+        for row, (file, _, number) in zip(rows, named, strict=True)
+    ]
 
 
 def _clustered_as_the_first(rows: Rows) -> Rows:

@@ -34,6 +34,17 @@ _SAID = (
 # What was asked is compared item by item, whatever file it came from.
 _ASKED = ("examples", "data", "questions", "n", "window", "stride")
 
+# What makes an evaluation of each kind.
+_MEASURED_BY = {
+    "loss": "evaluate",
+    "judge": "judge",
+    "pairs": "judge --pairwise",
+    "probe": "probe",
+    "chess": "chess",
+    "chess-puzzles": "chess --puzzles FILE",
+    "chess-games": "chess",
+}
+
 Settings = Mapping[str, object]
 
 
@@ -112,8 +123,17 @@ def command_for(kind: str, run: str, subject: str = "final") -> str:
     weights = "" if subject in ("final", "base") else f" --weights base,{subject}"
     if kind.startswith("harness:"):
         return f"tunebook evaluate {run} --harness {kind.partition(':')[2]}{weights}"
-    verb = {"loss": "evaluate", "chess-puzzles": "chess", "chess-games": "chess"}.get(kind, kind)
-    return f"tunebook {verb} {run}{weights}"
+    verb, *options = _MEASURED_BY[kind].split(" ", 1)
+    return " ".join(["tunebook", verb, run + weights, *options])
+
+
+def check_kind(kind: str) -> None:
+    """Raise UsageError for what is no kind of evaluation, naming those there are."""
+    if kind not in _MEASURED_BY and not kind.startswith("harness:"):
+        near = difflib.get_close_matches(kind, _MEASURED_BY, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        known = ", ".join(_MEASURED_BY)
+        raise UsageError(f"no score is called {kind}{hint}; there is {known} and harness:TASK")
 
 
 def _evaluations(name: str, book: Path, kind: str) -> list[Side]:

@@ -36,8 +36,8 @@ from tunebook.evaluate.questions import held_out_questions, of_example
 from tunebook.models.memory import unless_too_large
 from tunebook.models.tokenizer import Codec
 from tunebook.recipe.tree import Recipe, Source
-from tunebook.records import Evaluation, Finding, ItemScore, Tokens
-from tunebook.statistics.compare import compare
+from tunebook.records import Evaluation, Finding, Tokens
+from tunebook.statistics.compare import compare_many
 from tunebook.statistics.estimate import ratio_estimate
 from tunebook.statistics.items import hash_keys
 from tunebook.step.score import ScoredExample, score_examples
@@ -98,17 +98,21 @@ def evaluate(
 
     logs = ask_each(trained, "loss", settings, list(numbers), ask)
     evaluations: list[Evaluation] = []
-    first: list[ItemScore] | None = None
+    scored = {s.name: scores_of(logs[s.name].rows, s.label) for s in trained.subjects}
+    bad = {
+        name: sum(not math.isfinite(row.value or 0.0) for row in rows)
+        for name, rows in scored.items()
+    }
+    first, *others = scored
+    pairs = [(one, first) for one in others if not bad[one] and not bad[first]]
+    compared = compare_many(scored, pairs, margin=MARGIN_NATS)
     for subject in trained.subjects:
-        log = logs[subject.name]
-        rows = scores_of(log.rows, subject.label)
+        log, rows = logs[subject.name], scored[subject.name]
         found = ratio_estimate(rows)
         details = _details(rows, log.rows) | {"findings": examples.findings}
-        comparison = None
-        if bad := sum(not math.isfinite(row.value or 0.0) for row in rows):
-            details["not_compared"] = f"the loss of {bad:,} of {len(rows):,} rows is not finite"
-        elif first:
-            comparison = compare(rows, first, margin=MARGIN_NATS)
+        if n := bad[subject.name]:
+            details["not_compared"] = f"the loss of {n:,} of {len(rows):,} rows is not finite"
+        comparison = compared.get((subject.name, first))
         done = Evaluation(
             kind="loss",
             subject=subject.name,
@@ -120,11 +124,9 @@ def evaluate(
             examples_hash=examples.hash,
             settings={"weights": subject.weights, **settings},
             details=details,
-            against=trained.subjects[0].name if comparison else None,
+            against=first if comparison else None,
             comparison=comparison,
         )
-        if subject is trained.subjects[0] and not bad:
-            first = rows
         evaluations.append(write_result(run, log.path, done))
     build_notebook(book)
     return evaluations

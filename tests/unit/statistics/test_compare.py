@@ -98,6 +98,15 @@ def test_a_small_spread_around_nothing_is_equivalent() -> None:
     assert compare(*drawn(110, 0.3, spread=4)).verdict == "equivalent"
 
 
+@pytest.mark.parametrize("scores", [[100.0, 100], [98.0, 98], [100, 100, 99, 100, 100]])
+def test_fewer_than_six_that_are_alike_show_nothing_to_be_equivalent(scores) -> None:
+    found = compare(rows([100.0] * len(scores)), rows(scores, "b"))
+    assert (found.verdict, found.p_equivalent) == ("cannot tell", None)
+    assert found.n_needed >= 6
+    if len(scores) == 2:
+        assert (found.interval, found.n_needed) == (None, 6)
+
+
 def test_one_item_tells_nothing() -> None:
     found = compare(rows([90.0]), rows([10.0], "b"))
     assert (found.verdict, found.interval, found.p, found.n_needed) == (
@@ -209,8 +218,24 @@ def test_each_tag_is_compared_on_its_items_and_corrected_for_their_number() -> N
          for i, r in enumerate(lines)]
         for x, lines in enumerate((a, b))
     ]  # fmt: skip
-    found = compare_by_tag(*tagged)
+    found = compare_by_tag({"a": tagged[0], "b": tagged[1]}, [("a", "b")])["a", "b"]
     assert list(found) == ["long", "spelling", "units"]
     assert (found["units"].verdict, found["units"].n) == ("different", 20)
     assert found["units"].p_adjusted == pytest.approx(3 * found["units"].p)
     assert found["long"].verdict != "different"
+
+
+def test_tags_of_all_pairs_are_one_family_and_those_without_a_pair_of_scores_are_left_out() -> None:
+    a, b = drawn(40, 6.0)
+    tags = [("x",) if i < 20 else ("y",) for i in range(40)]
+    named = [ItemScore(r.item_id, "h", "a", r.value, tags=tags[i]) for i, r in enumerate(a)]
+    alone = ItemScore("only here", "h", "a", 1.0, tags=("z",))
+    # The same items under other tags are the same items.
+    runs = {"a": [*named, alone], "b": b, "c": b[::-1]}
+    pairs = [("a", "b"), ("a", "c")]
+    found = compare_by_tag(runs, pairs)
+    assert [list(found[pair]) for pair in pairs] == [["x", "y"], ["x", "y"]]
+    every = [one for pair in pairs for one in found[pair].values()]
+    assert [one.p_adjusted for one in every] == holm([one.p for one in every])
+    holes = [ItemScore(r.item_id, "h", "b", None if i < 20 else r.value) for i, r in enumerate(b)]
+    assert list(compare_by_tag({"a": named, "b": holes}, pairs[:1])["a", "b"]) == ["y"]

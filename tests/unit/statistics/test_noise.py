@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -57,6 +59,16 @@ def test_the_chance_to_be_best_follows_the_error_of_the_difference() -> None:
     assert sum(found.values()) == pytest.approx(1)
     lower = chance_best({"a": rows(base + 1 + 10 * noise), "b": rows(base)}, higher_is_better=False)
     assert lower["b"] == pytest.approx(found["a"])
+
+
+def test_a_hundred_thousand_items_are_drawn_in_a_thousand_sums() -> None:
+    draw = np.random.default_rng(5)
+    noise = draw.normal(size=(100_000, 1))
+    ahead = noise.std() / np.sqrt(100_000)
+    began = time.process_time()
+    found = chance_best({"a": rows(noise + ahead - noise.mean()), "b": rows(0 * noise)})
+    assert time.process_time() - began < 20
+    assert found["a"] == pytest.approx(stats.norm.cdf(1.0), abs=0.03)
 
 
 def test_equal_runs_share_the_chance_and_others_are_refused() -> None:
