@@ -144,6 +144,19 @@ def test_two_templates_of_a_run_are_held_against_each_other(
     assert any(note.startswith("template differs") for note in found["notes"])
 
 
+def test_the_weights_that_were_named_are_those_in_the_pairs(
+    in_book: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with judge_server(lambda prompt, nth: says(longer(prompt))) as server:
+        few = arguments(server, "--pairwise", "--json", "--n", "6")
+        assert main([*few, "--weights", "base,best", "--against", "run_1"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert (found["subject"], found["against"], found["n"]) == ("best", "run_1", 6)
+        assert found["details"]["win_rate"]["a"] == "run_1/best"
+        assert main([*few, "--weights", "best,final"]) == 2
+    assert "--weights is 'best,final'; give one" in capsys.readouterr().err
+
+
 def longer(prompt: str) -> str:
     """Prefer the longer answer, wherever it stands."""
     fields = re.findall(r"^ANSWER [AB] (\w+)\n(.*?)\n\1 END", prompt, re.MULTILINE | re.DOTALL)

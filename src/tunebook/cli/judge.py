@@ -102,14 +102,22 @@ def command(
 
     judge = make_judge(judge_file, given)
     asked = Asked(questions, n, repeats, max_new_tokens, anchor, template)
+    names = [name.strip() for name in weights.split(",") if name.strip()]
     if pairwise:
+        own = [name for name in names if name != "base"]
+        if len(own) != 1:
+            raise click.UsageError(
+                f"--pairwise judges one of a run's weights, and --weights is {weights!r}; "
+                "give one, such as --weights best"
+            )
         bench = Bench(judge, find_pair_prompt(judge.prompt))
         rival = against or "base"
-        one = judge_pairs(run, find_book(), bench, asked, against=rival, device=device, say=say)
+        one = judge_pairs(
+            run, find_book(), bench, asked, against=rival, weights=own[0], device=device, say=say
+        )
         found = [one]
     else:
         bench = Bench(judge, find_prompt(judge.prompt))
-        names = [name.strip() for name in weights.split(",") if name.strip()]
         found = judge_run(run, find_book(), bench, asked, weights=names, device=device, say=say)
     if as_json:
         from tunebook.book.codec import dump_json

@@ -33,7 +33,6 @@ from tunebook.workflows.speakers import BASE, open_run_to_ask
 MARGIN = 0.05
 """Win rates within this of one half are as good as one half."""
 
-_SUBJECT = "final"
 Texts = Mapping[tuple[str, str], str]
 """Answers by item id and hash."""
 
@@ -45,53 +44,61 @@ def judge_pairs(
     asked: Asked,
     *,
     against: str,
+    weights: str = "final",
     device: str | None = None,
     say: Callable[[str], None] = lambda _text: None,
 ) -> Evaluation:
     """Let the judge choose between a run's answers and those of another run, or of its base.
 
-    The score is the share of questions won, ties one half. Raises JudgeError as `judge_run` does.
+    `weights` names those of the run (final, best, step-N); of another run it is always the final
+    ones. The score is the share of questions won, ties one half. Raises JudgeError as `judge_run`
+    does.
     """
     run = open_run(book, name)
     bench.judge.key()
-    names = (_SUBJECT, BASE) if against == BASE else (_SUBJECT,)
+    names = (weights, BASE) if against == BASE else (weights,)
     one = open_run_to_ask(run, names, device=device, say=say)
     questions = choose_questions(one, asked, say)
     answers = answers_to(questions, one, asked, say)
-    ours, theirs = answers[_SUBJECT], answers.get(BASE)
-    weights = one.subjects[-1].weights
-    if theirs is None:
-        two = open_run_to_ask(open_run(book, against), (_SUBJECT,), device=device, say=say)
-        theirs, weights = answers_to(questions, two, asked, say)[_SUBJECT], two.subjects[0].weights
-    tasks = _tasks(questions, texts_of(ours), texts_of(theirs), asked.repeats)
+    ours, other = answers[weights], one.subjects[-1]
+    if against != BASE:
+        two = open_run_to_ask(open_run(book, against), ("final",), device=device, say=say)
+        answers, other = answers_to(questions, two, asked, say), two.subjects[0]
+    theirs = answers[other.name]
+    our_texts, their_texts = texts_of(ours), texts_of(theirs)
+    tasks = _tasks(questions, weights, our_texts, their_texts, asked.repeats)
     era = era_of(run, bench)
     settings = {
         **bench.settings,
         "era": era,
         "weights": one.subjects[0].weights,
-        "against": {"name": against, "weights": weights, "answers": theirs.path.stem},
+        "against": {"name": against, "weights": other.weights, "answers": theirs.path.stem},
         "answers": ours.path.stem,
         "questions": asked.questions or "held out",
         "examples": hash_keys((q.id, q.hash) for q in questions),
         "repeats": asked.repeats,
     }
-    with open_log(run, "pairs", _SUBJECT, settings) as log:
-        score_tasks(run, bench, tasks, {_SUBJECT: log}, era=era, say=say)
-    rows = scores_of(log.rows, name)
+    with open_log(run, "pairs", weights, settings) as log:
+        score_tasks(run, bench, tasks, {weights: log}, era=era, say=say)
+    rows = scores_of(log.rows, one.subjects[0].label)
     details = judged_details(log.rows, bench.judge)
     if all(row.value is None for row in rows):
         raise JudgeError(f"no pair got a choice ({details['missing_by_fault']}); see {log.path}")
-    lengths = {key: (len(text), len(texts_of(theirs)[key])) for key, text in texts_of(ours).items()}
-    done = write_result(run, log.path, pairs_evaluation(rows, lengths, settings, details))
+    # Logs of answers may hold more questions than were asked here.
+    lengths = {k: (len(our_texts[k]), len(their_texts[k])) for k in our_texts.keys() & their_texts}
+    found = pairs_evaluation(weights, rows, lengths, settings, details)
+    done = write_result(run, log.path, found)
     build_notebook(book)
     return done
 
 
-def _tasks(questions: Sequence[Question], ours: Texts, theirs: Texts, repeats: int) -> list[Task]:
+def _tasks(
+    questions: Sequence[Question], subject: str, ours: Texts, theirs: Texts, repeats: int
+) -> list[Task]:
     """Show each pair in both orders, its own answer second in even repeats."""
     return [
         Task(
-            subject=_SUBJECT,
+            subject=subject,
             item_id=question.id,
             item_hash=question.hash,
             question=conversation(question.messages),
@@ -109,6 +116,7 @@ def _tasks(questions: Sequence[Question], ours: Texts, theirs: Texts, repeats: i
 
 
 def pairs_evaluation(
+    subject: str,
     rows: Sequence[ItemScore],
     lengths: Mapping[tuple[str, str], tuple[int, int]],
     settings: Mapping[str, Any],
@@ -140,7 +148,7 @@ def pairs_evaluation(
     found = won.estimate
     return Evaluation(
         kind="pairs",
-        subject=_SUBJECT,
+        subject=subject,
         unit=f"share of questions won, {settings['judge']['model']}",
         score=None if found is None else found.score,
         interval=None if found is None else found.interval,

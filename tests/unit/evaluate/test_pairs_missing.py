@@ -23,7 +23,7 @@ def evaluated(n: int, n_missing: int) -> Evaluation:
         for order in range(2)
     ]
     lengths = {(f"q{i}", "h"): (100 + i % 7, 103) for i in range(n)}
-    return pairs_evaluation(rows, lengths, SETTINGS, {})
+    return pairs_evaluation("final", rows, lengths, SETTINGS, {})
 
 
 def test_a_share_of_missing_choices_forbids_a_verdict_only_above_two_percent() -> None:
