@@ -39,7 +39,7 @@ from tunebook.evaluate.chess.summary import (
 )
 from tunebook.recipe.chess import Chess
 from tunebook.records import Evaluation, ItemScore
-from tunebook.statistics.compare import compare
+from tunebook.statistics.compare import compare_many
 from tunebook.statistics.estimate import proportion_estimate
 from tunebook.workflows.chess_opponents import find_engine_for, find_ratings
 from tunebook.workflows.chess_writer import MAX_NEW_TOKENS, make_answerer
@@ -241,13 +241,14 @@ def _result(
 ) -> list[Evaluation]:
     """Write down what a job came to, for each of the weights."""
     found: list[Evaluation] = []
-    first: list[ItemScore] | None = None
     keys = set(job.wanted)
+    asked = {name: [x for x in log.rows if _key(x) in keys] for name, log in logs.items()}
+    scored = {s.name: scores_of(asked[s.name], s.label) for s in trained.subjects}
+    first, *others = scored
+    compared = compare_many(scored, [(x, first) for x in others], margin=MARGIN, scale=(0, 1))
     for subject in trained.subjects:
-        log = logs[subject.name]
-        lines = [line for line in log.rows if _key(line) in keys]
-        rows = scores_of(lines, subject.label)
-        one = _score(job.kind, rows)
+        log, lines = logs[subject.name], asked[subject.name]
+        one = _score(job.kind, scored[subject.name])
         if job.kind == "chess-games":
             played = [to_record(PlayedGame, line["game"]) for line in lines]
             details = game_details(played, ratings)
@@ -261,10 +262,9 @@ def _result(
             subject=subject.name,
             settings={"weights": subject.weights, **job.settings},
             details=details,
-            against=trained.subjects[0].name if first else None,
-            comparison=compare(rows, first, margin=MARGIN, scale=(0, 1)) if first else None,
+            against=None if subject.name == first else first,
+            comparison=compared.get((subject.name, first)),
         )
-        first = first or rows
         found.append(write_result(trained.run, log.path, one))
     return found
 

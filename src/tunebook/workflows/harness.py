@@ -17,7 +17,7 @@ from tunebook.book.evaluations import EvaluationLog, scores_of, write_result
 from tunebook.book.places import open_run
 from tunebook.errors import DataError, UsageError
 from tunebook.records import Estimate, Evaluation, ItemScore
-from tunebook.statistics.compare import DEFAULT_MARGIN, compare
+from tunebook.statistics.compare import DEFAULT_MARGIN, compare_many
 from tunebook.statistics.estimate import mean_estimate, proportion_estimate
 from tunebook.statistics.items import hash_keys
 from tunebook.workflows.notebook import build_notebook
@@ -71,10 +71,11 @@ def run_harness(
     kind = f"harness:{task}"
     logs = ask_each(trained, kind, settings, list(tasks.keys.values()), ask)
     evaluations: list[Evaluation] = []
-    first: list[ItemScore] | None = None
+    scored = {s.name: scores_of(logs[s.name].rows, s.label) for s in trained.subjects}
+    first, *others = scored
+    compared = compare_many(scored, [(x, first) for x in others], margin=DEFAULT_MARGIN / 100)
     for subject in trained.subjects:
-        rows = scores_of(logs[subject.name].rows, subject.label)
-        found = _estimate(rows)
+        found = _estimate(scored[subject.name])
         done = Evaluation(
             kind=kind,
             subject=subject.name,
@@ -86,10 +87,9 @@ def run_harness(
             examples_hash=found.examples_hash,
             settings={"weights": subject.weights, **settings},
             details={"lower_is_better": tasks.lower_is_better, "tasks": list(tasks.by_name)},
-            against=trained.subjects[0].name if first else None,
-            comparison=compare(rows, first, margin=DEFAULT_MARGIN / 100) if first else None,
+            against=None if subject.name == first else first,
+            comparison=compared.get((subject.name, first)),
         )
-        first = first or rows
         evaluations.append(write_result(run, logs[subject.name].path, done))
     build_notebook(book)
     return evaluations
