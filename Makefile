@@ -42,6 +42,7 @@ test: $(DEV)
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not gpu"
 
 slow: $(DEV)
+	$(BIN)/pip install --quiet --editable '.[harness]'
 	$(BIN)/pytest -m "slow and not gpu" --timeout 3600
 
 FAULTS := $(BIN)/python benchmarks/faults_io
