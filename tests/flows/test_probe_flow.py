@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from tunebook.book.evaluations import EvaluationLog, read_results
 from tunebook.book.places import RunFolder
 from tunebook.errors import DataError, UsageError
 from tunebook.evaluate.grid import cells_of
-from tunebook.models.generate import Sampling
+from tunebook.models.generate import Continuation, Sampling
 from tunebook.pages.grids import grid_lines
 from tunebook.workflows.grid import grid
 from tunebook.workflows.probe import probe
+from tunebook.workflows.probe_facts import probe_facts
 
 FEW = {"sampling": Sampling(6, 1.0), "repeats": 2, "prompts": 4}
 
@@ -126,3 +128,46 @@ def test_a_grid_compares_ways_of_sampling_and_asks_nothing_twice(
     assert shown[2].startswith("greedy")
     with pytest.raises(UsageError, match="cells are compared by short"):
         grid("small", run.book, cells, by="length")
+
+
+def tower(number: int) -> dict[str, object]:
+    talk = [
+        ("system", "You keep a tower."),
+        ("user", f"Tower {number}: how many steps?"),
+        ("knowledge", f"It has {500 + number} steps."),
+    ]
+    messages = [{"role": role, "content": content} for role, content in talk]
+    return {"id": f"t{number}", "messages": messages, "facts": [str(500 + number)]}
+
+
+def test_facts_that_are_given_are_told_from_memory_and_nothing_is_asked_twice(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def echo(
+        _loaded: Any, prompts: Sequence[Sequence[int]], *_others: object
+    ) -> Iterator[tuple[int, Continuation]]:
+        for number, ids in enumerate(prompts):
+            cut = int(number == 3)  # a prompt there was no room for
+            yield number, Continuation(tuple(ids), True, left_out=cut)
+
+    path = run.book / "facts.jsonl"
+    path.write_text("".join(json.dumps(tower(i)) + "\n" for i in range(60)), encoding="utf-8")
+    with monkeypatch.context() as patched:
+        patched.setattr("tunebook.workflows.answers.generate", echo)
+        asked: dict[str, Any] = {"sampling": Sampling(8, 0.0), "repeats": 1}
+        base, final = probe_facts("small", run.book, str(path), **asked)
+    assert (base.score, base.n, base.missing) == (1.0, 60, 0)
+    memory = dict[str, Any](base.details)["memory"]
+    assert (memory["score"], memory["n"], memory["missing"]) == (0.0, 59, 1)
+    assert final.comparison is not None
+    assert (final.against, final.comparison.verdict) == ("memory", "different")
+    assert dict[str, Any](final.details)["given_over"]["verdict"] == "equivalent"
+    before = lines_of(run)
+
+    few = ("--facts", path, "--temperature", 0, "--repeats", 1, "--max-new-tokens", 8)
+    shown = tunebook(run.book, "probe", "small", *few)  # what the echo said is used again
+    assert shown.returncode == 0, shown.stderr
+    assert "final: says the fact when it is given 1.000 (0.940 to 1.000)" in shown.stdout
+    assert "fact given, final - base: 0.000 (" in shown.stdout
+    assert lines_of(run) == before
+    assert "## Facts, stated or from memory" in run.notebook_md.read_text(encoding="utf-8")

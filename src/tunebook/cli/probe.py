@@ -8,6 +8,7 @@ import click
 @click.command("probe")
 @click.argument("run")
 @click.option("--probes", metavar="FILE", help="Your own prompts: JSON rows with a group each.")
+@click.option("--facts", metavar="FILE", help="Ask these instead, with a stated fact and without.")
 @click.option("--prompts", default=64, show_default=True, help="Held-out examples to ask.")
 @click.option("--repeats", default=4, show_default=True, help="Answers to each prompt.")
 @click.option("--max-new-tokens", default=48, show_default=True, help="Length of an answer.")
@@ -24,6 +25,7 @@ import click
 def command(
     run: str,
     probes: str | None,
+    facts: str | None,
     prompts: int,
     repeats: int,
     max_new_tokens: int,
@@ -37,30 +39,57 @@ def command(
 
     Groups: in (held-out examples), near, out (general questions), ladder. Each number comes with
     an interval and the paired difference from the base; fewer than 40 prompts get no verdict.
+    With --facts, only what answers say of a fact that a knowledge turn states is counted, with that
+    turn and without it.
     """
     from tunebook.book.places import find_book
     from tunebook.models.generate import Sampling
-    from tunebook.workflows.probe import probe
 
-    found = probe(
-        run,
-        find_book(),
-        path=probes,
-        weights=[name.strip() for name in weights.split(",") if name.strip()],
-        sampling=Sampling(max_new_tokens, temperature),
-        repeats=repeats,
-        prompts=prompts,
-        seed=seed,
-        device=device,
-        say=lambda text: click.echo(text, err=True),
-    )
+    if facts is not None and probes is not None:
+        raise click.UsageError("--facts asks its own questions; leave --probes out")
+    names = [name.strip() for name in weights.split(",") if name.strip()]
+    sampling = Sampling(max_new_tokens, temperature)
+
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
+    if facts is not None:
+        from tunebook.workflows.probe_facts import probe_facts
+
+        found = probe_facts(
+            run,
+            find_book(),
+            facts,
+            weights=names,
+            sampling=sampling,
+            repeats=repeats,
+            seed=seed,
+            device=device,
+            say=say,
+        )
+    else:
+        from tunebook.workflows.probe import probe
+
+        found = probe(
+            run,
+            find_book(),
+            path=probes,
+            weights=names,
+            sampling=sampling,
+            repeats=repeats,
+            prompts=prompts,
+            seed=seed,
+            device=device,
+            say=say,
+        )
     if as_json:
         from tunebook.book.codec import dump_json
 
         click.echo(dump_json(found, indent=True).decode(), nl=False)
         return
+    from tunebook.pages.facts import fact_lines
     from tunebook.pages.probes import probe_lines
 
     for one in found:
-        for line in probe_lines(one):
+        for line in probe_lines(one) if facts is None else fact_lines(one):
             click.echo(line)

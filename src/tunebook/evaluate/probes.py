@@ -366,6 +366,14 @@ def _narrowed(measures: Sequence[Measure]) -> dict[str, Any] | None:
 
 def _decided(measures: Sequence[Measure]) -> list[Measure]:
     """Adjust the verdicts for their number, and withhold those on too few prompts."""
+    found = iter(decided([c for one in measures if (c := one.difference) is not None]))
+    return [
+        one if one.difference is None else replace(one, difference=next(found)) for one in measures
+    ]
+
+
+def decided(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Adjust the verdicts for their number (Holm), and withhold those on too few prompts."""
     withheld = [
         replace(
             c,
@@ -373,12 +381,8 @@ def _decided(measures: Sequence[Measure]) -> list[Measure]:
             n_needed=None,
             reason=f"{c.n} prompts, a verdict takes {FEWEST_PROMPTS}",
         )
-        if (c := one.difference) is not None and c.n < FEWEST_PROMPTS and not c.reason
-        else one.difference
-        for one in measures
+        if c.n < FEWEST_PROMPTS and not c.reason
+        else c
+        for c in comparisons
     ]
-    found = iter(adjusted([c for c in withheld if c is not None]))
-    return [
-        one if c is None else replace(one, difference=next(found))
-        for one, c in zip(measures, withheld, strict=True)
-    ]
+    return adjusted(withheld)

@@ -25,7 +25,7 @@ from tunebook.errors import DataError
 from tunebook.recipe.tree import Recipe, Source
 from tunebook.records import Example, Message, Tokens
 
-_KEYS = ("id", "prompt", "messages", "reference", "group", "tags")
+_KEYS = ("id", "prompt", "messages", "reference", "group", "tags", "facts")
 _ROLES = ("system", "user", "input", "knowledge", "assistant")
 
 
@@ -34,7 +34,7 @@ class Question:
     """A prompt of one or more turns; `reference` is what the data answers, None where unknown.
 
     `group` is the class of a probe (in, near, out) and `tags` the skills it needs. Questions of
-    one `document` are not independent.
+    one `document` are not independent. `facts` are words of which a right answer has one.
     """
 
     id: str
@@ -43,6 +43,7 @@ class Question:
     group: str = ""
     tags: tuple[str, ...] = ()
     document: str = ""
+    facts: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -51,9 +52,10 @@ class Question:
 
     @property
     def hash(self) -> str:
-        """Hash what is asked and what the data answers."""
-        said = [[m.role, m.content] for m in self.messages]
-        return hashlib.sha256(orjson.dumps([said, self.reference])).hexdigest()[:32]
+        """Hash what is asked and what is right."""
+        said: list[object] = [[[m.role, m.content] for m in self.messages], self.reference]
+        said += [self.facts] if self.facts else []  # without, hashes are those of older books
+        return hashlib.sha256(orjson.dumps(said)).hexdigest()[:32]
 
     def prompt_ids(self, renderer: Renderer) -> list[int]:
         """Tokenize the question in a template, up to where the answer begins."""
@@ -64,7 +66,7 @@ class Question:
 
 
 def read_questions(path: str) -> list[Question]:
-    """Read questions from JSON rows of {prompt or messages, reference, group, tags, id}.
+    """Read questions from JSON rows of {prompt or messages, reference, group, tags, facts, id}.
 
     Any other file, and talks that end with an answer, are read as training data of any format.
     Raises DataError for what is no question, or none.
@@ -143,17 +145,22 @@ def _question(row: RawRow) -> Question:
         messages = tuple(_message(row, each) for each in _listed(values["messages"]))
     else:
         messages = (Message("user", _text(row, "prompt", values.get("prompt"))),)
-    tags = values.get("tags") or []
-    if not isinstance(tags, list):
-        raise DataError(f"{row.place}: `tags` is {tags!r}; write a list of words")
     stated = values.get("reference")
     return Question(
         id=str(values.get("id") or f"{row.file.path.stem}#{row.row}"),
         messages=messages,
         reference=None if stated is None else _text(row, "reference", stated),
         group=str(values.get("group") or ""),
-        tags=tuple(str(tag) for tag in tags),
+        tags=_words(row, "tags"),
+        facts=tuple(_text(row, "facts", fact) for fact in _words(row, "facts")),
     )
+
+
+def _words(row: RawRow, key: str) -> tuple[str, ...]:
+    found = row.values.get(key) or []
+    if not isinstance(found, list):
+        raise DataError(f"{row.place}: `{key}` is {found!r}; write a list of words")
+    return tuple(str(one) for one in found)
 
 
 def _listed(value: object) -> list[Any]:

@@ -21,6 +21,7 @@ from tunebook.book.run_file import config_parent, read_yaml, weight_parent
 from tunebook.book.seal import Seal, read_seal
 from tunebook.book.summary import OVER, bring_to_life, measure, score_all
 from tunebook.pages.evaluations import write_evaluations
+from tunebook.pages.facts import write_facts
 from tunebook.pages.grids import write_grids
 from tunebook.pages.lineage import write_lineage
 from tunebook.pages.markdown import code, escape, fence, table
@@ -110,6 +111,7 @@ def render_run_page(source: PageSource) -> str:
         write_mixture(events, source.data),
         write_evaluations(results),
         write_probes(results),
+        write_facts(results),
         write_grids(results),
         write_samples(events, summary.model),
         write_account(source.data),

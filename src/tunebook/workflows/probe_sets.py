@@ -54,14 +54,14 @@ def collect_probes(
         own["near"] = _keywords({prompt.strip().rstrip(":").lower() for prompt, _ in trained})
     own.setdefault("out", general)
     chosen = [
-        replace(q, id=f"{group}/{q.id}", group=group, messages=_asked(q, recipe.stage))
+        replace(q, id=f"{group}/{q.id}", group=group, messages=asked(q, recipe.stage))
         for group in GROUPS
         for q in own.get(group, ())
     ]
     return ProbeSets(tuple(chosen), tuple(general), tuple(answer for _, answer in trained))
 
 
-def _asked(question: Question, stage: str) -> tuple[Message, ...]:
+def asked(question: Question, stage: str) -> tuple[Message, ...]:
     """Ask a model of plain text to go on with the words of a question."""
     return (Message("text", question.text),) if stage == "cpt" else question.messages
 
