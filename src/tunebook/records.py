@@ -288,7 +288,8 @@ class Comparison:
     `margin`. `sd` is of the paired differences per item, clusters taken into account;
     `detectable` is the difference that `n` items show with 80 % power. `n_needed` accompanies
     "cannot tell": so many items would decide if the difference stays as it is (None: no number
-    would). `bounds` replace the verdict where too much is missing; `reason` says why.
+    would). `bounds` replace the verdict where too much is missing; `reason` says why. They put
+    what is missing anywhere on `scale`, (lowest, highest); None: nowhere beyond what was seen.
     """
 
     verdict: ComparisonVerdict
@@ -307,6 +308,7 @@ class Comparison:
     examples_hash: str
     p_adjusted: float | None = None
     bounds: tuple[float, float] | None = None
+    scale: tuple[float, float] | None = None
     reason: str = ""
 
 

@@ -54,7 +54,13 @@ def test_the_terminal_shows_difference_interval_p_and_power(scores, capsys) -> N
     out = capsys.readouterr().out
     assert "a.json minus b.json\nverdict     different\n" in out
     assert "the difference is there, and below the margin" in out
-    for word in ("95 % interval", "n 110", "p  ", "80 % of cases; the margin is 20"):
+    for word in (
+        "95 % interval",
+        "n 110",
+        "p  ",
+        "110 items show a difference of",
+        "80 % of cases; the margin is 20",
+    ):
         assert word in out
 
 
@@ -68,7 +74,32 @@ def test_the_terminal_says_how_many_items_would_decide_and_what_is_missing(score
     out = capsys.readouterr().out
     assert "n 106, 4 missing" in out
     assert "verdict     cannot tell: 3.6% of the scores are missing, more than 2%\n" in out
-    assert re.search(r"bounds +[-\d.]+ to [-\d.]+, whatever the missing scores are", out)
+    # Some of these are below 0, so that no scale is known.
+    assert "if the missing scores are no lower and no higher than those seen\n" in out
+
+
+def test_bounds_hold_for_any_missing_score_of_the_scale(scores, capsys) -> None:
+    Path("g.json").write_text("[0.7, 0.6, 0.5, 0.8]")
+    Path("h.json").write_text("[0.8, null, 0.9, 0.85]")
+    assert main(["compare", "--scores", "g.json", "h.json"]) == 0
+    assert ", whatever the missing scores are, from 0 to 1\n" in capsys.readouterr().out
+    found = compared(capsys, "g.json", "h.json")
+    assert found["bounds"] == pytest.approx([-0.2375, 0.0125])
+    Path("g.json").write_text("[70, 60, 50, 80]")
+    Path("h.json").write_text("[80, null, 90, 85]")
+    assert compared(capsys, "g.json", "h.json")["bounds"] == [-23.75, 1.25]
+
+
+def test_shares_beside_points_of_100_are_said_to_look_like_two_scales(scores, capsys) -> None:
+    note = "look like different scales"
+    for name, values in {"share": [0, 0.5, 1], "points": [71, 64.5, 80], "zeros": [0] * 3}.items():
+        Path(f"{name}.json").write_text(json.dumps(values))
+    assert main(["compare", "--scores", "share.json", "points.json"]) == 0
+    found = capsys.readouterr()
+    assert f"note: share.json (all from 0 to 1) and points.json (up to 100) {note}" in found.err
+    assert note not in found.out
+    assert main(["compare", "--scores", "zeros.json", "points.json"]) == 0
+    assert note not in capsys.readouterr().err
 
 
 def test_the_margin_is_three_points_of_the_scale_and_an_idle_one_is_named(scores, capsys) -> None:

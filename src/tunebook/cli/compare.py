@@ -212,11 +212,17 @@ def comparison_lines(found: Comparison, looks: int = 1) -> list[str]:
         lines.append("small       the difference is there, and below the margin")
     if found.bounds:
         low, high = (format_number(bound) for bound in found.bounds)
-        lines.append(f"bounds      {low} to {high}, whatever the missing scores are")
+        missing = (
+            "if the missing scores are no lower and no higher than those seen"
+            if found.scale is None
+            else "whatever the missing scores are, from {:g} to {:g}".format(*found.scale)
+        )
+        lines.append(f"bounds      {low} to {high}, {missing}")
     if found.detectable:
+        detectable, margin = format_number(found.detectable), format_number(found.margin)
         lines.append(
-            f"power       so many items show a difference of {format_number(found.detectable)} in "
-            f"80 % of cases; the margin is {format_number(found.margin)}"
+            f"power       {format_count(found.n)} items show a difference of {detectable} in "
+            f"80 % of cases; the margin is {margin}"
         )
     return lines
 

@@ -81,7 +81,7 @@ def compare(
         examples_hash=hash_keys(item.key for item in items_a),
     )
     if reason := _too_much_missing(items_a, items_b):
-        return replace(found, reason=reason, bounds=_bounds(pairs, scale))
+        return replace(found, reason=reason, bounds=_bounds(pairs, scale), scale=scale)
     return _decided(found, found.p, looks=1)
 
 

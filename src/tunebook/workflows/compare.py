@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import pstdev
 from typing import Any
@@ -43,31 +43,49 @@ def compare_files(
     for place, path in enumerate(paths, start=1):
         rows[f"{path} ({place})" if str(path) in rows else str(path)] = read_scores(path)
     _check_lengths(rows)
-    scores = [
-        line.value / line.n_units
-        for lines in rows.values()
-        for line in lines
-        if line.value is not None and line.n_units > 0
-    ]
+    by_file = {
+        name: [
+            line.value / line.n_units
+            for line in lines
+            if line.value is not None and line.n_units > 0
+        ]
+        for name, lines in rows.items()
+    }
+    scores = [score for found in by_file.values() for score in found]
+    scale = _scale(scores)
     if margin is None:
-        margin = DEFAULT_MARGIN / 100 if all(0 <= s <= 1 for s in scores) else DEFAULT_MARGIN
-    found = compare_rows(rows, margin=margin, shared_only=shared_only)
+        margin = DEFAULT_MARGIN / 100 if scale == (0, 1) else DEFAULT_MARGIN
+    pairs = compare_many(rows, margin=margin, shared_only=shared_only, scale=scale)
+    notes = _other_scales(by_file)
     spread = pstdev(scores)
     if 0 < spread < margin:
-        note = (
+        notes.append(
             f"the margin of {margin:g} is wider than the scores vary among themselves "
             f"(SD {spread:.2g}), so that equivalent says little; give --margin"
         )
-        return replace(found, notes=(note,))
-    return found
+    estimates = {name: ratio_estimate(lines) for name, lines in rows.items()}
+    return Compared(estimates, pairs, tuple(notes))
 
 
-def compare_rows(
-    rows: dict[str, list[ItemScore]], *, margin: float, shared_only: bool = False
-) -> Compared:
-    """Compare every pair of the subjects, p corrected for how many pairs there are."""
-    pairs = compare_many(rows, margin=margin, shared_only=shared_only)
-    return Compared({name: ratio_estimate(lines) for name, lines in rows.items()}, pairs)
+def _scale(scores: Sequence[float]) -> tuple[float, float] | None:
+    """Guess what the scores could have been: 0 to 1 or to 100; None where one is outside."""
+    scales = ((0.0, 1.0), (0.0, 100.0))
+    return next((s for s in scales if all(s[0] <= score <= s[1] for score in scores)), None)
+
+
+def _other_scales(by_file: dict[str, list[float]]) -> list[str]:
+    """Say which files look like shares beside others that look like points of 100."""
+    # Nothing but zeros fits either scale.
+    scales = {name: _scale(scores) for name, scores in by_file.items() if any(scores)}
+    shares, points = (
+        ", ".join(name for name, scale in scales.items() if scale == (0, most)) for most in (1, 100)
+    )
+    if not shares or not points:
+        return []
+    return [
+        f"{shares} (all from 0 to 1) and {points} (up to 100) look like different scales; if they "
+        "are, bring them to one scale first"
+    ]
 
 
 def read_scores(path: Path) -> list[ItemScore]:
