@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import json
 import math
+import subprocess
+import sys
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -120,6 +122,21 @@ def test_the_command_prints_intervals_and_the_page_shows_them(run: RunFolder) ->
     assert read_results(run, "loss")[-1].log in page
 
 
+def test_what_was_scored_is_named_and_a_row_too_long_is_counted(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    path = tmp_path / "more.json"
+    rows = [{"instruction": f"Say {n}", "output": "red " * (2 + 300 * (n == 0))} for n in range(9)]
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    said: list[str] = []
+    found = evaluate(run.name, run.book, path=str(path), say=said.append)
+    assert found[0].n == 8
+    assert any("9 rows in, dropped 1 overlong" in line for line in said), said
+    assert f"loss on {path}" in run.notebook_md.read_text(encoding="utf-8")
+    printed = tunebook(run.book, "compare", "one", "one/base").stdout
+    assert f"loss, nats per target token, on {path}" in printed
+
+
 def test_another_file_is_read_as_text_where_it_holds_no_answers(
     run: RunFolder, tmp_path: Path
 ) -> None:
@@ -133,6 +150,22 @@ def test_another_file_is_read_as_text_where_it_holds_no_answers(
     size, scored = path.stat().st_size, base.details["scored_bytes"]
     assert isinstance(scored, int)
     assert size - base.n <= scored < size
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "probe", "grid", "judge"])
+def test_a_run_that_is_not_there_is_refused_before_torch_is_imported(
+    run: RunFolder, verb: str
+) -> None:
+    judge = ["--base-url", "http://127.0.0.1:9", "--judge-model", "x"] if verb == "judge" else []
+    code = (
+        "import sys; from tunebook.cli.main import main; "
+        f"print(main({[verb, 'onee', *judge]!r}), 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=run.book, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["2", "False"], done.stderr
+    assert "did you mean `one`?" in done.stderr
 
 
 def test_missing_and_damaged_weights_are_refused_before_anything_is_loaded(

@@ -105,6 +105,10 @@ def command(
         from tunebook.data.chess.library import require_chess
 
         require_chess()
+        from tunebook.workflows.weights import refuse_missing
+
+        names = [name.strip() for name in weights.split(",") if name.strip()]
+        refuse_missing(find_book(), str(run), names)
         from tunebook.workflows.chess import Wanted, evaluate_chess
 
         wanted = Wanted(
@@ -121,7 +125,7 @@ def command(
             str(run),
             find_book(),
             _with_settings(wanted, settings),
-            weights=[name.strip() for name in weights.split(",") if name.strip()],
+            weights=names,
             device=device,
             say=lambda text: click.echo(text, err=True),
         )

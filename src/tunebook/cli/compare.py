@@ -130,7 +130,7 @@ def _plain_runs(found: RunsCompared) -> dict[str, object]:
 
 
 def _run_lines(found: RunsCompared) -> list[str]:
-    lines = [f"{found.kind}, {found.unit}"]
+    lines = [f"{found.kind}, {found.unit}" + (f", on {found.asked}" if found.asked else "")]
     lines += _score_lines(found.estimates, found.sorted_by)
     lines += _pair_lines(found.pairs, found.by_tag)
     if found.chance_best is not None:

@@ -50,11 +50,13 @@ def command(
     Loss per target token, perplexity and bits per byte; intervals count documents, not tokens.
     """
     from tunebook.book.places import find_book
+    from tunebook.workflows.weights import refuse_missing
 
     def say(text: str) -> None:
         click.echo(text, err=True)
 
     names = [name.strip() for name in weights.split(",") if name.strip()]
+    refuse_missing(find_book(), run, names)
     if harness is not None:
         from tunebook.workflows.harness import run_harness
 
@@ -115,8 +117,9 @@ def _lines(evaluations: Sequence[Evaluation]) -> Iterator[str]:
     if len(last["per_source"]) > 1:
         for source, each in last["per_source"].items():
             yield f"{source}: loss {scored_text(each['score'], each['interval'])}"
+    subject = evaluations[-1].subject
     for kind in ("lowest", "highest"):
-        yield from (f"{kind} loss: {_example(line)}" for line in last["examples"][kind])
+        yield from (f"{subject}, {kind} loss: {_example(line)}" for line in last["examples"][kind])
 
 
 def _example(line: Mapping[str, Any]) -> str:

@@ -42,6 +42,9 @@ def command(
     it is different from the one that shapes the model's own distribution the least.
     """
     from tunebook.book.places import find_book
+    from tunebook.workflows.weights import refuse_missing
+
+    refuse_missing(find_book(), run, [weights])
     from tunebook.evaluate.grid import cells_of
     from tunebook.workflows.grid import grid
 

@@ -91,18 +91,22 @@ def command(
     if pairwise and anchor:
         raise click.UsageError("--anchor is for scores; leave it out with --pairwise")
     from tunebook.book.places import find_book
-    from tunebook.evaluate.judge.prompts import find_pair_prompt, find_prompt
     from tunebook.evaluate.judge.settings import make_judge
-    from tunebook.workflows.judge import Asked, judge_run
-    from tunebook.workflows.judge_pairs import judge_pairs
-    from tunebook.workflows.judging import Bench
+    from tunebook.workflows.weights import refuse_missing
 
     def say(text: str) -> None:
         click.echo(text, err=True)
 
     judge = make_judge(judge_file, given)
-    asked = Asked(questions, n, repeats, max_new_tokens, anchor, template)
     names = [name.strip() for name in weights.split(",") if name.strip()]
+    refuse_missing(find_book(), run, names)
+    # What comes now takes seconds to import.
+    from tunebook.evaluate.judge.prompts import find_pair_prompt, find_prompt
+    from tunebook.workflows.judge import Asked, judge_run
+    from tunebook.workflows.judge_pairs import judge_pairs
+    from tunebook.workflows.judging import Bench
+
+    asked = Asked(questions, n, repeats, max_new_tokens, anchor, template)
     if pairwise:
         own = [name for name in names if name != "base"]
         if len(own) != 1:

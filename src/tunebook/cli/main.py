@@ -51,6 +51,8 @@ VERBS: dict[str, str] = {
 }
 """Every verb with the line that `--help` shows for it."""
 
+_KEEP_GOING = frozenset(("evaluate", "probe", "judge", "grid", "chess"))
+
 BROKEN_PIPE_EXIT = 141  # 128 + SIGPIPE, what a shell reports for `yes | head`
 
 
@@ -148,6 +150,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.ClickException as wrong:
         return _report(_usage_sentence(wrong), wrong.exit_code, options)
     except (KeyboardInterrupt, click.Abort):
+        asked = sys.argv[1:] if argv is None else argv
+        if _KEEP_GOING.intersection(asked):
+            way_out = "what was asked so far is kept, and the same command goes on from there"
+            print(f"tunebook: stopped; {way_out}", file=sys.stderr, flush=True)
         return 130
     except BrokenPipeError:
         _silence_stdout()

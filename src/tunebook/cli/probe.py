@@ -43,11 +43,14 @@ def command(
     turn and without it.
     """
     from tunebook.book.places import find_book
-    from tunebook.models.generate import Sampling
+    from tunebook.workflows.weights import refuse_missing
 
     if facts is not None and probes is not None:
         raise click.UsageError("--facts asks its own questions; leave --probes out")
     names = [name.strip() for name in weights.split(",") if name.strip()]
+    refuse_missing(find_book(), run, names)
+    from tunebook.models.generate import Sampling
+
     sampling = Sampling(max_new_tokens, temperature)
 
     def say(text: str) -> None:

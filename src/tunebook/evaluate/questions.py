@@ -81,10 +81,15 @@ def read_questions(path: str) -> list[Question]:
             source = Source(path=path)
             reader = Reader(located, detect(located, source), source, "sft")
             found = [of_example(read.example) for read in reader.examples()]
-        except DataError:
-            if first is not None and {"prompt", "messages"} & first.values.keys():
+        except DataError as error:
+            if first is None:
+                raise
+            if {"prompt", "messages"} & first.values.keys():
                 _question(first)  # says what is wrong with it as a question
-            raise
+            raise DataError(
+                f"{first.place}: no question, which has `prompt` or `messages` (and may have "
+                f"{', '.join(_KEYS[3:])}, id); read as training data: {error}"
+            ) from None
     twice = next(iter(_repeated(found)), None)
     if twice is not None:
         raise DataError(f"{path}: two questions have the id {twice!r}; give each its own")

@@ -10,6 +10,10 @@ from tunebook.records import Comparison, Evaluation
 from tunebook.statistics.words import verdict_text
 from tunebook.units import format_count, format_number
 
+# Kinds that may be asked a file, and what they are asked without one.
+_OF_FILES = ("loss", "judge", "pairs", "probe", "grid", "facts")
+_OWN = ("held out", "ready-made")
+
 HEADER = (
     "evaluation",
     "weights",
@@ -46,7 +50,7 @@ def evaluation_row(one: Evaluation) -> list[str]:
         difference = scored_text(one.comparison.difference, one.comparison.interval)
         verdict = f"{verdict_text(one.comparison)} (against {one.against})"
     return [
-        f"{one.kind} ({one.unit})",
+        f"{one.kind}{_asked(one)} ({one.unit})",
         one.subject,
         format_number(one.score),
         interval_text(one.interval),
@@ -55,6 +59,13 @@ def evaluation_row(one: Evaluation) -> list[str]:
         difference,
         verdict,
     ]
+
+
+def _asked(one: Evaluation) -> str:
+    """Name the file that was asked; the run's own held-out examples are not."""
+    named = (one.settings.get(key) for key in ("data", "questions", "prompts", "facts"))
+    files = [name for name in named if isinstance(name, str) and name not in _OWN]
+    return f" on {files[0]}" if files and one.kind in _OF_FILES else ""
 
 
 def interval_text(interval: Sequence[float] | None) -> str:

@@ -44,7 +44,8 @@ from tunebook.statistics.estimate import proportion_estimate
 from tunebook.workflows.chess_opponents import find_engine_for, find_ratings
 from tunebook.workflows.chess_writer import MAX_NEW_TOKENS, make_answerer
 from tunebook.workflows.notebook import build_notebook
-from tunebook.workflows.speakers import BASE, Job, Key, Speaker, Trained, ask_all, open_run_to_ask
+from tunebook.workflows.speakers import Job, Key, Speaker, Trained, ask_all, open_run_to_ask
+from tunebook.workflows.weights import BASE
 
 MARGIN = 0.03
 """Shares of moves or points that differ by less are as good as equal."""

@@ -17,7 +17,14 @@ from tunebook.records import Comparison, Estimate, Finding, ItemScore
 from tunebook.statistics.compare import DEFAULT_MARGIN, compare_by_tag, compare_many
 from tunebook.statistics.estimate import mean_estimate, ratio_estimate
 from tunebook.statistics.noise import chance_best
-from tunebook.workflows.compare_sides import Side, check_kind, command_for, find_sides, notes_on
+from tunebook.workflows.compare_sides import (
+    Side,
+    asked_of,
+    check_kind,
+    command_for,
+    find_sides,
+    notes_on,
+)
 
 _SCALES = {"judge": (0.0, 100.0)}
 _BITS = "bits per byte"
@@ -29,9 +36,9 @@ Rows = dict[str, list[ItemScore]]
 class RunsCompared:
     """Scores of runs, and every pair of them (neighbours where sorted), the first minus the second.
 
-    `sorted_by` has the value of the setting that they are sorted by; `by_tag` the pairs again on
-    the items of each tag, where there are several; `chance_best` how probably each is the best,
-    None for two runs.
+    `asked` names the data or questions. `sorted_by` has the value of the setting sorted by;
+    `by_tag` the pairs again on the items of each tag, where there are several; `chance_best` how
+    probably each is the best, None for two runs.
     """
 
     kind: str
@@ -43,6 +50,7 @@ class RunsCompared:
     notes: list[str]
     findings: list[Finding]
     sorted_by: dict[str, object] = field(default_factory=dict)
+    asked: str = ""
 
 
 def compare_runs(
@@ -96,6 +104,7 @@ def compare_runs(
         notes=[*notes_on(sides), *untold],
         findings=find_adapter_scale(sides),
         sorted_by=order,
+        asked=asked_of(sides),
     )
 
 

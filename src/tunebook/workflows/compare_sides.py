@@ -95,6 +95,13 @@ def differing(a: Side, b: Side) -> dict[str, tuple[object, object]]:
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
 
+def asked_of(sides: Sequence[Side]) -> str:
+    """Name the data or the questions of those compared; empty where the kind has only its own."""
+    names = (side.settings.get("data") or side.settings.get("questions") for side in sides)
+    shown = dict.fromkeys(str(name) for name in names if name)
+    return " and ".join("the held-out examples" if s == "held out" else s for s in shown)
+
+
 def notes_on(sides: Sequence[Side]) -> list[str]:
     """Say in which settings those compared differ."""
     named = dict[str, dict[str, object]]()

@@ -43,7 +43,8 @@ from tunebook.statistics.items import hash_keys
 from tunebook.step.score import ScoredExample, score_examples
 from tunebook.workflows.notebook import build_notebook
 from tunebook.workflows.prefixes import ASKED, asked_in, warn_of_prefixes
-from tunebook.workflows.speakers import BASE, Key, Speaker, Trained, ask_each, open_run_to_ask
+from tunebook.workflows.speakers import Key, Speaker, Trained, ask_each, open_run_to_ask
+from tunebook.workflows.weights import BASE
 
 _TOKENS_PER_BATCH = {"cpu": 2048, "mps": 4096, "cuda": 16384}
 _SHOWN_CHARACTERS = 300
@@ -173,6 +174,9 @@ def _choose_examples(
     built = build_source(source, settings, trained.codec, cache, say)
     if not len(built.store):
         raise DataError(f"{path}: no row is left to score; look at it with `tunebook data show`")
+    if dropped := built.store.facts["dropped"]:
+        why = ", ".join(f"{n:,} {reason}" for reason, n in dropped.items())
+        say(f"{path}: {built.store.facts['rows_in']:,} rows in, dropped {why}")
     everything = np.arange(len(built.store), dtype=np.int64)
     shards = Shards([Part(built.name, built.store, everything)])
     findings = []

@@ -29,7 +29,6 @@ from tunebook.statistics.items import hash_keys
 from tunebook.workflows.answers import answering
 from tunebook.workflows.notebook import build_notebook
 from tunebook.workflows.speakers import (
-    BASE,
     Key,
     Speaker,
     Trained,
@@ -37,6 +36,7 @@ from tunebook.workflows.speakers import (
     ask_each,
     open_run_to_ask,
 )
+from tunebook.workflows.weights import BASE
 
 
 def grid(

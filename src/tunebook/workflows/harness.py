@@ -21,7 +21,8 @@ from tunebook.statistics.compare import DEFAULT_MARGIN, compare_many
 from tunebook.statistics.estimate import mean_estimate, proportion_estimate
 from tunebook.statistics.items import hash_keys
 from tunebook.workflows.notebook import build_notebook
-from tunebook.workflows.speakers import BASE, Key, Speaker, ask_each, open_run_to_ask
+from tunebook.workflows.speakers import Key, Speaker, ask_each, open_run_to_ask
+from tunebook.workflows.weights import BASE
 
 _SEED = 0
 

@@ -27,7 +27,8 @@ from tunebook.workflows.judge_anchor import Anchor, check_anchor, era_of
 from tunebook.workflows.judging import Bench, score_tasks
 from tunebook.workflows.notebook import build_notebook
 from tunebook.workflows.prefixes import asked_in
-from tunebook.workflows.speakers import BASE, Trained, open_run_to_ask
+from tunebook.workflows.speakers import Trained, open_run_to_ask
+from tunebook.workflows.weights import BASE
 
 
 @dataclass(frozen=True, slots=True)

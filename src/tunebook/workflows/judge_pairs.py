@@ -28,7 +28,8 @@ from tunebook.workflows.judge import (
 from tunebook.workflows.judge_anchor import era_of
 from tunebook.workflows.judging import Bench, score_tasks
 from tunebook.workflows.notebook import build_notebook
-from tunebook.workflows.speakers import BASE, open_run_to_ask
+from tunebook.workflows.speakers import open_run_to_ask
+from tunebook.workflows.weights import BASE
 
 MARGIN = 0.05
 """Win rates within this of one half are as good as one half."""

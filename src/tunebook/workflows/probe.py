@@ -36,7 +36,8 @@ from tunebook.statistics.items import hash_keys
 from tunebook.workflows.answers import answer
 from tunebook.workflows.notebook import build_notebook
 from tunebook.workflows.probe_sets import ProbeSets, collect_probes
-from tunebook.workflows.speakers import BASE, Job, Key, Speaker, Trained, ask_all, open_run_to_ask
+from tunebook.workflows.speakers import Job, Key, Speaker, Trained, ask_all, open_run_to_ask
+from tunebook.workflows.weights import BASE
 
 _TEXTS_BEFORE_WRITING = 32
 

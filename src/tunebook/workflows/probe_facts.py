@@ -27,7 +27,8 @@ from tunebook.statistics.items import hash_keys
 from tunebook.workflows.answers import answer
 from tunebook.workflows.notebook import build_notebook
 from tunebook.workflows.probe_sets import asked
-from tunebook.workflows.speakers import BASE, Subject, open_run_to_ask
+from tunebook.workflows.speakers import Subject, open_run_to_ask
+from tunebook.workflows.weights import BASE
 
 _Pair = tuple[Question, Question]
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from tunebook.book.content import verify_weights, weights_hash
 from tunebook.book.evaluations import EvaluationLog, open_log
 from tunebook.book.places import RunFolder
-from tunebook.errors import BookError, UsageError
 from tunebook.models.export import ADAPTER_CONFIG
 from tunebook.models.load import LoadedModel, choose_device, choose_precision
 from tunebook.models.tokenizer import Codec, load_tokenizer
@@ -18,9 +17,7 @@ from tunebook.recipe.load import read_resolved
 from tunebook.recipe.tree import Recipe
 from tunebook.step.forward import Scorer
 from tunebook.workflows.model import build_model
-from tunebook.workflows.weights import base_hash, find_weights
-
-BASE = "base"
+from tunebook.workflows.weights import BASE, base_hash, find_weights, refuse_missing
 
 Key = tuple[str, str, int]
 """What a line of a log is known by: item id, item hash, repeat."""
@@ -77,12 +74,7 @@ def open_run_to_ask(
     `device` overrides that of the run. Raises BookError for weights that are not there,
     CheckpointError for damaged ones, ParentMismatch where the base is another.
     """
-    if not names:
-        raise UsageError("no weights are named; say --weights base,final")
-    if not run.resolved_yaml.exists():
-        raise BookError(
-            f"run {run.name} has no weights yet; `tunebook train {run.name}` makes them"
-        )
+    refuse_missing(run.book, run.name, names)
     recipe, environment = read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))
     device = choose_device(device or recipe.device)
     precision = choose_precision(recipe.precision, device)

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tunebook.book.checkpoints import list_checkpoints
 from tunebook.book.content import refuse_other_weights, weights_hash
 from tunebook.book.liveness import current_state
-from tunebook.book.places import RunFolder
-from tunebook.errors import BookError
+from tunebook.book.places import RunFolder, open_run
+from tunebook.errors import BookError, UsageError
 from tunebook.models.find import find_model
 from tunebook.recipe.tree import Recipe
+
+BASE = "base"
+"""What a run started from, as its weights are named."""
+
+
+def refuse_missing(book: Path, name: str, weights: Sequence[str]) -> None:
+    """Refuse a run or weights that are not there, before anything is imported that takes seconds.
+
+    Raises BookError or UsageError.
+    """
+    run = open_run(book, name)
+    if not weights:
+        raise UsageError("no weights are named; say --weights base,final")
+    if not run.resolved_yaml.exists():
+        raise BookError(
+            f"run {run.name} has no weights yet; `tunebook train {run.name}` makes them"
+        )
+    for one in weights:
+        if one != BASE:
+            find_weights(run, one)
 
 
 def find_weights(run: RunFolder, weights: str) -> Path:

@@ -72,6 +72,7 @@ def test_the_hash_is_of_what_is_asked_and_what_the_data_answers() -> None:
     ("rows", "sentence"),
     [
         ([{"prompt": "a", "tag": "b"}], "a question has no 'tag'"),
+        ([{"questoin": "a"}], "no question, which has `prompt` or `messages`"),
         ([{"prompt": " "}], "`prompt` is ' '; write a text"),
         ([{"messages": [{"role": "boss", "content": "x"}]}], "a message is {role, content}"),
         ([{"prompt": "a", "id": 1}, {"prompt": "b", "id": 1}], "two questions have the id '1'"),
