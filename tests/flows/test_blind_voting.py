@@ -83,6 +83,24 @@ def test_votes_go_on_where_they_were_left_and_never_show_a_name(pair, monkeypatc
     assert [one.kind for one in read_results(pair[0])] == ["votes"]
 
 
+def test_the_interval_of_a_few_votes_stays_between_0_and_1(pair, monkeypatch, capsys) -> None:
+    found, _ = vote(monkeypatch, capsys, "good", most=3)
+    low, high = found["interval"]
+    assert 0 <= low < found["score"] < high == 1
+    assert found["comparison"]["interval"] == pytest.approx([low - 0.5, high - 0.5])
+
+
+def test_a_pair_under_several_ids_is_voted_on_once(pair, monkeypatch, capsys) -> None:
+    for log in (log for run in pair for log in run.evaluations.glob("answers-*.jsonl")):
+        lines = log.read_text().splitlines()
+        again = [{**json.loads(line), "item_id": "again"} for line in lines[-1:]]
+        log.write_text("\n".join([*lines, *map(json.dumps, again)]) + "\n")
+    found, voter = vote(monkeypatch, capsys, "good")
+    assert voter.shown.count(f"\ngood {N - 1}\n") == 1
+    assert (found["n"], found["details"]["waiting"]) == (N, 0)
+    assert vote(monkeypatch, capsys, "good")[1].shown == ""
+
+
 def test_a_voter_of_places_is_found_out(pair, monkeypatch, capsys) -> None:
     found, _ = vote(monkeypatch, capsys, "1")
     assert found["details"]["position_p"] < 0.001

@@ -121,6 +121,8 @@ def _estimate(
         interval = bootstrap_interval(sums, counts, seed)
     else:
         interval = clustered_interval(list(zip(sums, counts, strict=True)))
+    if scale and interval:  # the t interval of a few scores may reach beyond what there can be
+        interval = max(interval[0], scale[0]), min(interval[1], scale[1])
     missing = sum(item.missing for item in items)
     bounds = [
         math.fsum(item.mean_with(value) for item in items) / math.fsum(i.n_units for i in items)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any, Literal
@@ -33,6 +33,12 @@ class Ballot:
     question: str
     shown: tuple[str, str]
     a_first: bool
+
+    @property
+    def pair(self) -> tuple[str, str, str]:
+        """Give the question and the answers of a and b: one pair, whatever ids it comes under."""
+        a, b = self.shown if self.a_first else self.shown[::-1]
+        return self.question, a, b
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,8 @@ def ask_both(
 def open_voting(names: Sequence[str], book: Path, *, seed: int = 0) -> Iterator[Voting]:
     """Open the votes between two sides to go on with them; equal answers are ties without a vote.
 
+    A pair that comes under several ids is voted on once.
+
     Order of questions and of the two answers comes from the seed alone. Raises UsageError where no
     question was answered by both.
     """
@@ -94,9 +102,11 @@ def open_voting(names: Sequence[str], book: Path, *, seed: int = 0) -> Iterator[
     }
     with open_log(a.run, "votes", a.evaluation.subject, settings) as log:
         voting = Voting((a, b), [], log)
+        seen = {ballot.pair for ballot in ballots if log.has(ballot.item_id, ballot.item_hash)}
         for ballot in ballots:
-            if log.has(ballot.item_id, ballot.item_hash):
+            if ballot.pair in seen:
                 continue
+            seen.add(ballot.pair)
             if ballot.shown[0] == ballot.shown[1]:
                 voting.cast(ballot, "t")
             else:
@@ -115,6 +125,10 @@ def count_votes(voting: Voting, book: Path) -> Evaluation:
         raise UsageError("no vote was cast; the same command begins again")
     found = mean_estimate(rows, "bca", (0.0, 1.0))
     even = [ItemScore(row.item_id, row.item_hash, "even", 0.5) for row in rows]
+    compared = compare(rows, even, margin=MARGIN)
+    if found.interval is not None:  # the lead is the share less one half, and so is its interval
+        low, high = found.interval
+        compared = replace(compared, interval=(low - 0.5, high - 0.5))
     done = Evaluation(
         kind="votes",
         subject=a.evaluation.subject,
@@ -127,7 +141,7 @@ def count_votes(voting: Voting, book: Path) -> Evaluation:
         settings={"weights": a.settings["weights"], "against": b.name},
         details=_details(voting),
         against=b.name,
-        comparison=compare(rows, even, margin=MARGIN),
+        comparison=compared,
     )
     written = write_result(a.run, voting.log.path, done)
     build_notebook(book)
