@@ -200,3 +200,25 @@ def test_scores_made_elsewhere_need_neither_book_nor_judge(
     assert found["interval"][0] < 86.25 < found["interval"][1]
     assert main(["judge"]) == 2
     assert "name a run to judge" in capsys.readouterr().err
+
+
+def test_a_judge_scores_every_cell_of_a_grid_once(
+    in_book: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["--temperatures", "0,1.0", "--top-p", "1.0", "--repetition-penalty", "1.0"]
+    few += ["--prompts", "8", "--repeats", "2", "--max-new-tokens", "6", "--by", "judge", "--json"]
+    with judge_server(lambda prompt, nth: says(f'{{"score": {30 + nth % 40}}}')) as server:
+        judge = in_book / "judge.yaml"
+        judge.write_text(f"base_url: {server.base_url}\nmodel: m\n", encoding="utf-8")
+        assert main(["grid", "run_1", *few, "--judge", str(judge)]) == 0
+        found = json.loads(capsys.readouterr().out)
+        n_asked = len(server.requests)
+        assert 8 <= n_asked <= 8 + 16
+        assert main(["grid", "run_1", *few, "--judge", str(judge)]) == 0
+        assert json.loads(capsys.readouterr().out)["details"] == found["details"]
+        assert len(server.requests) == n_asked
+    for cell in found["details"]["cells"]:
+        assert 30 <= cell["numbers"]["judge"]["score"] < 70
+        assert cell["numbers"]["judge"]["n"] == 8
+    assert main(["grid", "run_1", *few]) == 2
+    assert "with --judge FILE, judge" in capsys.readouterr().err

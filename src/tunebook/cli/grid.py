@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from tunebook.errors import UsageError
@@ -16,7 +18,8 @@ from tunebook.errors import UsageError
 @click.option("--prompts", default=40, show_default=True, help="How many prompts.")
 @click.option("--repeats", default=4, show_default=True, help="Answers to each; greedy gives one.")
 @click.option("--max-new-tokens", default=48, show_default=True, help="Length of an answer.")
-@click.option("--by", default="rep-4", show_default=True, help="What is to be low.")
+@click.option("--by", default="rep-4", show_default=True, help="What is to be low; judge: high.")
+@click.option("--judge", metavar="FILE", type=click.Path(path_type=Path), help="Score by a judge.")
 @click.option("--weights", default="final", show_default=True, help="final, best or step-N.")
 @click.option("--seed", default=0, show_default=True, help="Decides what is drawn.")
 @click.option("--device", help="auto, cpu, cuda or mps in place of the run's own.")
@@ -31,6 +34,7 @@ def command(
     repeats: int,
     max_new_tokens: int,
     by: str,
+    judge: Path | None,
     weights: str,
     seed: int,
     device: str | None,
@@ -54,6 +58,15 @@ def command(
         _numbers("--repetition-penalty", repetition_penalty, 0.1, 10.0),
         max_new_tokens,
     )
+    bench = None
+    if judge is not None:
+        from tunebook.evaluate.judge.prompts import find_prompt
+        from tunebook.evaluate.judge.settings import make_judge
+        from tunebook.workflows.judging import Bench
+
+        judged_by = make_judge(judge, {})
+        judged_by.key()  # a missing key is said before answers are written
+        bench = Bench(judged_by, find_prompt(judged_by.prompt))
     found = grid(
         run,
         find_book(),
@@ -64,6 +77,7 @@ def command(
         repeats=repeats,
         by=by,
         seed=seed,
+        bench=bench,
         device=device,
         say=lambda text: click.echo(text, err=True),
     )

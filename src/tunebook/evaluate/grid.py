@@ -12,7 +12,7 @@ from tunebook.evaluate.repetition import copied, distinct, loops, repeated
 from tunebook.evaluate.wording import words
 from tunebook.models.generate import Sampling
 from tunebook.records import Comparison, Estimate, ItemScore
-from tunebook.statistics.compare import adjusted, compare
+from tunebook.statistics.compare import DEFAULT_MARGIN, adjusted, compare
 from tunebook.statistics.estimate import mean_estimate
 
 SHORT_WORDS = 8
@@ -24,7 +24,10 @@ _BUDGET_TOKENS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One answer in one cell; `base_nats` is its -log p under the base, given its prompt."""
+    """One answer in one cell; `base_nats` is its -log p under the base, given its prompt.
+
+    `judged` is a judge's score, None where none was asked or it is missing.
+    """
 
     question: Question
     repeat: int
@@ -33,7 +36,17 @@ class Answered:
     ids: tuple[int, ...]
     ended: bool
     base_nats: float
+    judged: float | None = None
 
+    @property
+    def own_turns(self) -> str:
+        """What the speaker said before in the same talk."""
+        said = (m.content for m in self.question.messages if m.role == "assistant")
+        return " ".join(said)
+
+
+JUDGE = "judge"
+"""The judge's score of each answer, where a judge was asked: 0 to 100, the higher the better."""
 
 BY_ANSWER: Mapping[str, Callable[[Answered], float]] = {
     "length": lambda a: float(len(a.ids)),
@@ -44,6 +57,7 @@ BY_ANSWER: Mapping[str, Callable[[Answered], float]] = {
     "rep-4": lambda a: repeated(a.ids, 4),
     "looping": lambda a: float(loops(a.ids)),
     "copied": lambda a: copied(a.prompt, a.ids),
+    "self-repeat": lambda a: copied(words(a.own_turns), words(a.text), 4),
 }
 """A number of each answer: tokens for length, else 0 to 1."""
 
@@ -93,12 +107,17 @@ def measure_grid(answers: Mapping[Sampling, Sequence[Answered]], by: str) -> lis
     reference = reference_cell(list(answers))
     rows = {cell: _rows(found, by) for cell, found in answers.items()}
     others = [cell for cell in answers if cell != reference]
-    compared = adjusted([compare(rows[c], rows[reference], margin=_MARGIN) for c in others])
+    margin, scale = (DEFAULT_MARGIN, (0.0, 100.0)) if by == JUDGE else (_MARGIN, None)
+    compared = adjusted(
+        [compare(rows[c], rows[reference], margin=margin, scale=scale) for c in others]
+    )
+    judged = any(a.judged is not None for found in answers.values() for a in found)
+    names = [*BY_ANSWER, JUDGE] if judged else list(BY_ANSWER)
     differences = dict(zip(others, compared, strict=True))
     return [
         Cell(
             sampling=cell,
-            numbers={name: mean_estimate(_rows(found, name)) for name in BY_ANSWER},
+            numbers={name: mean_estimate(_rows(found, name)) for name in names},
             distinct=(
                 distinct((a.ids for a in found), 1, _BUDGET_TOKENS),
                 distinct((a.ids for a in found), 2, _BUDGET_TOKENS),
@@ -111,13 +130,17 @@ def measure_grid(answers: Mapping[Sampling, Sequence[Answered]], by: str) -> lis
 
 
 def recommended(cells: Sequence[Cell], by: str) -> Cell | None:
-    """Choose the cell lowest in `by` among those *different* from the reference and below it."""
+    """Choose the best cell in `by` among those *different* from the reference and better.
+
+    Better is lower, but for the judge.
+    """
+    sign = -1 if by == JUDGE else 1
     better = [
         cell
         for cell in cells
-        if (d := cell.difference) and d.verdict == "different" and d.difference < 0
+        if (d := cell.difference) and d.verdict == "different" and sign * d.difference < 0
     ]
-    return min(better, key=lambda cell: cell.numbers[by].score or 0.0, default=None)
+    return min(better, key=lambda cell: sign * (cell.numbers[by].score or 0.0), default=None)
 
 
 def _rows(found: Sequence[Answered], name: str) -> list[ItemScore]:
@@ -126,7 +149,7 @@ def _rows(found: Sequence[Answered], name: str) -> list[ItemScore]:
             a.question.id,
             a.question.hash,
             name,
-            BY_ANSWER[name](a),
+            a.judged if name == JUDGE else BY_ANSWER[name](a),
             cluster=a.question.document,
             repeat=a.repeat,
         )

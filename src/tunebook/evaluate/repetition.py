@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 _LONGEST_BLOCK = 16
 _COPIES = 3
 _SHORTEST_LOOP = 12
 
 
-def ngrams(ids: Sequence[int], n: int) -> list[tuple[int, ...]]:
+def ngrams(ids: Sequence[Hashable], n: int) -> list[tuple[Hashable, ...]]:
     """Give the runs of n tokens, in order."""
     return [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
 
@@ -42,14 +42,14 @@ def distinct(answers: Iterable[Sequence[int]], n: int, budget: int) -> float | N
     distinct-n of Li et al. 2016; it falls with length, so only equal budgets compare. None where
     there are fewer tokens. No n-gram reaches from one answer into the next.
     """
-    found, left = list[tuple[int, ...]](), budget
+    found, left = list[tuple[Hashable, ...]](), budget
     for ids in answers:
         found += ngrams(ids[:left], n)
         left -= min(left, len(ids))
     return len(set(found)) / len(found) if found and not left else None
 
 
-def copied(prompt: Sequence[int], ids: Sequence[int], n: int = 5) -> float:
+def copied(prompt: Sequence[Hashable], ids: Sequence[Hashable], n: int = 5) -> float:
     """Give the share of an answer's n-grams that stand in its prompt."""
     found, there = ngrams(ids, n), set(ngrams(prompt, n))
     return sum(one in there for one in found) / len(found) if found else 0.0

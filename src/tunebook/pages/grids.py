@@ -14,6 +14,7 @@ from tunebook.units import format_number
 
 _SHADES = " ░▒▓█"
 _NUMBERS = ("length", "short", "hit-max", "rep-2", "rep-3", "rep-4", "looping", "copied")
+_WHERE_THERE = ("self-repeat", "judge")
 
 
 def write_grids(evaluations: Sequence[Evaluation]) -> str:
@@ -47,7 +48,8 @@ def recommendation(one: Evaluation) -> str:
     details: Mapping[str, Any] = one.details
     reference = _name(details["reference"])
     if details["recommended"] is None:
-        return f"no cell is recommended: none is different from {reference} and below it"
+        better = "above" if one.settings["by"] == "judge" else "below"
+        return f"no cell is recommended: none is different from {reference} and {better} it"
     cell = next(c for c in details["cells"] if c["sampling"] == details["recommended"])
     found = to_record(Comparison, cell["difference"])
     change = scored_text(found.difference, found.interval)
@@ -76,14 +78,16 @@ def heat_rows(one: Evaluation) -> list[list[str]]:
 def cell_rows(one: Evaluation) -> list[list[str]]:
     """Put every cell into a row."""
     details: Mapping[str, Any] = one.details
-    head = ("sampling", *_NUMBERS, "distinct-1", "distinct-2", "perplexity under base", "verdict")
+    first = details["cells"][0]["numbers"]
+    names = (*_NUMBERS, *(name for name in _WHERE_THERE if name in first))
+    head = ("sampling", *names, "distinct-1", "distinct-2", "perplexity under base", "verdict")
     rows = [list(head)]
     for cell in details["cells"]:
         difference = cell["difference"]
         verdict = "reference"
         if difference is not None:
             verdict = verdict_text(to_record(Comparison, difference))
-        numbers = [cell["numbers"][name]["score"] for name in _NUMBERS]
+        numbers = [cell["numbers"][name]["score"] for name in names]
         more = [*cell["distinct"], cell["perplexity"]]
         shown = [format_number(value) for value in (*numbers, *more)]
         rows.append([_name(cell["sampling"]), *shown, verdict])

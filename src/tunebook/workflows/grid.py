@@ -6,14 +6,16 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tunebook.book.codec import to_plain
-from tunebook.book.evaluations import EvaluationLog, Row, write_result
-from tunebook.book.places import open_run
+from tunebook.book.evaluations import EvaluationLog, Row, open_log, settings_hash, write_result
+from tunebook.book.places import RunFolder, open_run
 from tunebook.data.prepare import prepare
 from tunebook.data.render import choose_renderer
 from tunebook.errors import UsageError
 from tunebook.evaluate.grid import (
+    JUDGE,
     LOWER_IS_BETTER,
     Answered,
     Cell,
@@ -38,6 +40,9 @@ from tunebook.workflows.speakers import (
 )
 from tunebook.workflows.weights import BASE
 
+if TYPE_CHECKING:
+    from tunebook.workflows.judging import Bench
+
 
 def grid(
     name: str,
@@ -50,16 +55,20 @@ def grid(
     repeats: int = 4,
     by: str = "rep-4",
     seed: int = 0,
+    bench: Bench | None = None,
     device: str | None = None,
     say: Callable[[str], None] = lambda _text: None,
 ) -> Evaluation:
     """Let weights answer the same prompts with the same seeds in every cell, and compare cells.
 
     `by` decides what is recommended, as in `recommended`. Greedy cells answer once. The answers
-    are kept and used again. Raises UsageError for a `by` that is no such number.
+    are kept and used again. With a `bench` a judge scores every answer. Raises UsageError for a
+    `by` that is no such number, JudgeError when the judge cannot be asked.
     """
-    if by not in LOWER_IS_BETTER:
-        raise UsageError(f"--by {by}: cells are compared by {', '.join(LOWER_IS_BETTER)}")
+    known = LOWER_IS_BETTER if bench is None else (*LOWER_IS_BETTER, JUDGE)
+    if by not in known:
+        more = "" if bench else "; with --judge FILE, judge"
+        raise UsageError(f"--by {by}: cells are compared by {', '.join(known)}{more}")
     if len(cells) < 2:
         raise UsageError("a grid of one cell compares nothing; say more temperatures or penalties")
     run = open_run(book, name)
@@ -96,8 +105,10 @@ def grid(
         "answers_of": subject.weights,
     }
     log = _score(replace(trained, subjects=(base,)), said, settings, say)
-    found = measure_grid(_answers(said, log, cells), by)
-    done = _evaluation(found, by, weights, {**settings, "by": by})
+    scores = {} if bench is None else _judge(run, bench, said, weights, settings, say)
+    found = measure_grid(_answers(said, log, scores, cells), by)
+    judged = {} if bench is None else bench.settings
+    done = _evaluation(found, by, weights, {**settings, **judged, "by": by})
     done = write_result(run, log.path, done)
     build_notebook(book)
     return done
@@ -151,8 +162,50 @@ def _score(
     return ask_each(of_base, "grid", settings, list(tokens), ask)[BASE]
 
 
+def _judge(
+    run: RunFolder,
+    bench: Bench,
+    said: Sequence[_Said],
+    weights: str,
+    settings: Mapping[str, object],
+    say: Callable[[str], None],
+) -> dict[tuple[Sampling, Key], float | None]:
+    """Let a judge score every answer; the same words in two cells are scored once."""
+    # The judge's client takes a second to import, and is an extra.
+    from tunebook.evaluate.judge.asking import Task
+    from tunebook.workflows.judge import conversation
+    from tunebook.workflows.judge_anchor import era_of
+    from tunebook.workflows.judging import score_tasks
+
+    era = era_of(run, bench)
+    tasks = {
+        (one.cell, _asked(one)): Task(
+            subject=weights,
+            item_id=f"{one.question.id} {settings_hash(asdict(one.cell))}",
+            item_hash=one.question.hash,
+            question=conversation(one.question.messages),
+            reference=one.question.reference,
+            answer=str(one.row["text"]),
+            repeat=int(one.row["repeat"]),
+            cluster=one.question.document,
+        )
+        for one in said
+    }
+    with open_log(run, "judged-grid", weights, {**settings, **bench.settings, "era": era}) as log:
+        score_tasks(run, bench, list(tasks.values()), {weights: log}, era=era, say=say)
+        lines = {key: log.get(t.item_id, t.item_hash, t.repeat) for key, t in tasks.items()}
+    return {key: line["value"] if line else None for key, line in lines.items()}
+
+
+def _asked(one: _Said) -> Key:
+    return one.question.id, one.question.hash, int(one.row["repeat"])
+
+
 def _answers(
-    said: Sequence[_Said], log: EvaluationLog, cells: Sequence[Sampling]
+    said: Sequence[_Said],
+    log: EvaluationLog,
+    scores: Mapping[tuple[Sampling, Key], float | None],
+    cells: Sequence[Sampling],
 ) -> dict[Sampling, list[Answered]]:
     nats = {(row["item_id"], row["item_hash"], row["repeat"]): row["nats"] for row in log.rows}
     found: dict[Sampling, list[Answered]] = {cell: [] for cell in cells}
@@ -160,9 +213,9 @@ def _answers(
         ids, row = tuple(one.row["ids"]), one.row
         prompt = one.tokens.ids[: len(one.tokens.ids) - len(ids)]
         known = nats.get(one.key, 0.0)
-        found[one.cell].append(
-            Answered(one.question, row["repeat"], row["text"], prompt, ids, row["ended"], known)
-        )
+        judged = scores.get((one.cell, _asked(one)))
+        said_so = (one.question, row["repeat"], row["text"], prompt, ids, row["ended"], known)
+        found[one.cell].append(Answered(*said_so, judged))
     return found
 
 

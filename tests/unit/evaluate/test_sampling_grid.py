@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from tunebook.evaluate.grid import (
+    BY_ANSWER,
     Answered,
     cells_of,
     measure_grid,
@@ -64,3 +66,33 @@ def test_distinct_n_is_of_a_fixed_budget_and_unknown_below_it() -> None:
     enough, short = measure_grid(cells, "rep-2")
     assert enough.distinct == (20 / 1000, 19 / (50 * 19))
     assert short.distinct == (None, None)
+
+
+def test_of_a_judge_the_higher_cell_is_the_better_one() -> None:
+    plain, good = Sampling(20, 1.0), Sampling(20, 0.5)
+    found = measure_grid(
+        {
+            plain: [replace(said(i, FRESH), judged=40.0 + i % 3) for i in range(30)],
+            good: [replace(said(i, FRESH), judged=60.0 + i % 5) for i in range(30)],
+        },
+        "judge",
+    )
+    assert found[1].numbers["judge"].score == 62
+    assert recommended(found, "judge") is found[1]
+    assert (
+        recommended(
+            measure_grid({plain: [said(1, FRESH)], good: [said(1, FRESH)]}, "rep-4"), "rep-4"
+        )
+        is None
+    )
+
+
+def test_what_the_speaker_said_before_counts_as_said_again() -> None:
+    turns = (
+        Message("user", "Hi"),
+        Message("assistant", "I am a cook of soups"),
+        Message("user", "?"),
+    )
+    told = replace(said(1, FRESH), question=Question("q", turns), text="Well, I am a cook of bread")
+    assert BY_ANSWER["self-repeat"](told) == 2 / 4  # "i am a cook" and "am a cook of"
+    assert BY_ANSWER["self-repeat"](said(2, FRESH)) == 0
