@@ -13,6 +13,7 @@ from tunebook.units import format_count, format_number, format_percent
 if TYPE_CHECKING:
     from tunebook.records import Comparison, Estimate
     from tunebook.workflows.compare_runs import RunsCompared
+    from tunebook.workflows.standing import Ranked
 
 
 @click.command("compare")
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 @click.option("--blind", is_flag=True, help="Vote on the answers of two without their names.")
 @click.option("--ask", metavar="FILE", help="With --blind: first let both answer these questions.")
 @click.option("--seed", default=0, show_default=True, help="With --blind: draws sides and order.")
+@click.option("--standing", is_flag=True, help="Rank runs by what a judge preferred in pairs.")
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 def command(
     subjects: tuple[str, ...],
@@ -48,6 +50,7 @@ def command(
     shared_only: bool,
     across_wordings: bool,
     sort: str | None,
+    standing: bool,
     blind: bool,
     ask: str | None,
     seed: int,
@@ -61,8 +64,8 @@ def command(
     book is needed for those.
     """
     if scores:
-        if kind or sort or across_wordings:
-            raise click.UsageError("--by, --sort and --across-wordings go with runs, not --scores")
+        if kind or sort or across_wordings or standing:
+            raise click.UsageError("--scores goes with --margin and --shared-only alone")
         plain, lines = _compare_files(subjects, margin, shared_only)
     elif blind:
         from tunebook.book.places import find_book
@@ -70,6 +73,12 @@ def command(
 
         voted = vote_blind(subjects, find_book(), ask, seed)
         plain, lines = voted, list(vote_lines(voted))
+    elif standing:
+        from tunebook.book.places import find_book
+        from tunebook.workflows.standing import rank
+
+        ranked = rank(subjects, find_book())
+        plain, lines = ranked, _standing_lines(ranked)
     else:
         from tunebook.book.places import find_book
         from tunebook.workflows.compare_runs import compare_runs
@@ -94,6 +103,21 @@ def command(
         click.echo(dump_json(plain, indent=True).decode(), nl=False)
     else:
         click.echo("\n".join(lines))
+
+
+def _standing_lines(found: Ranked) -> list[str]:
+    strengths, groups = found.standing.strengths, found.standing.groups
+    width = max(len(one.name) for one in strengths)
+    lines = [
+        f"{one.name.ljust(width)}  {format_number(one.strength)}{_interval(one.interval)}, "
+        f"{one.wins:g} of {one.judged:,} won"
+        for one in strengths
+    ]
+    lines += [f"cannot be told apart: {', '.join(group)}" for group in groups if len(group) > 1]
+    judged = f"log-odds against the mean, from {found.judgings:,} judgings in pairs"
+    if found.left_out:
+        judged += f"; {found.left_out:,} of another judge or prompt left out"
+    return [*lines, judged]
 
 
 def _compare_files(
