@@ -82,6 +82,9 @@ def scored_text(score: float | None, interval: Sequence[float] | None) -> str:
 
 
 def comparison_text(found: Comparison) -> str:
-    """Write a difference with its interval, the test's p and the verdict."""
+    """Write a difference with its interval, the test's p, the one that decided, and the verdict."""
     p = "" if found.p is None else f", p {format_number(found.p)}"
-    return f"{scored_text(found.difference, found.interval)}{p}: {verdict_text(found)}"
+    if found.p_adjusted is not None and found.p_adjusted != found.p:
+        p += f", {format_number(found.p_adjusted)} of all looks"
+    within = f" within {found.margin:g}" if found.verdict == "equivalent" else ""
+    return f"{scored_text(found.difference, found.interval)}{p}: {verdict_text(found)}{within}"

@@ -48,11 +48,8 @@ def _entry(run: RunSummary, runs: Mapping[str, RunSummary]) -> str:
     what = [text for text in (run.stage, run.method) if text]
     if run.model:
         what.append(f"on {code(run.model)}")
-    line = f"- {day}[{run.name}](runs/{run.name}/notebook.md): {', '.join(what)}"
-    changes = _changes(run, runs)
-    if changes:
-        line += f"; {changes}"
-    line += f"; {_result(run)}"
+    said = [text for text in (", ".join(what), _changes(run, runs), _result(run)) if text]
+    line = f"- {day}[{run.name}](runs/{run.name}/notebook.md): {'; '.join(said)}"
     if run.tags:
         line += " " + " ".join(f"#{escape(tag)}" for tag in run.tags)
     if run.hypothesis:

@@ -41,10 +41,12 @@ def _section(one: Evaluation) -> str:
         found.append(table(_HEADER, rows, ("its value", "tuned", "difference")))
     sampling = one.settings["sampling"]
     assert isinstance(sampling, Mapping)
+    repeats = one.settings["repeats"]
     found.append(
-        f"{one.settings['repeats']} answers to a prompt, temperature {sampling['temperature']}, "
-        f"at most {sampling['max_new_tokens']} tokens, seed {one.settings['seed']}. Verdicts are "
-        "adjusted for the number of differences shown (Holm).\n"
+        f"{repeats} {'answer' if repeats == 1 else 'answers'} to a prompt, "
+        f"temperature {sampling['temperature']}, at most {sampling['max_new_tokens']} tokens, "
+        f"seed {one.settings['seed']}. Verdicts are adjusted for "
+        "the number of differences shown (Holm).\n"
     )
     return "\n".join(found)
 
@@ -106,9 +108,9 @@ def _verdicts(details: Mapping[str, Any]) -> Iterator[str]:
         kept = scored_text(retention["kept"], retention["interval"])
         yield f"kept of the base's general knowledge of language: {kept}"
     if (narrowed := details["narrowed"]) is not None:
-        said = {True: "narrowed", False: "not narrowed", None: "too few prompts to say"}
-        p = format_number(narrowed["p_one_sided"])
-        yield f"{said[narrowed['narrowed']]} to the words of its domain (one-sided p {p})"
+        p, words = format_number(narrowed["p_one_sided"]), "narrowed to the words of its domain"
+        said = {True: words, False: f"not {words}", None: f"{words}: too few prompts to say"}
+        yield f"{said[narrowed['narrowed']]} (one-sided p {p})"
     if (spill := details["spill_over"]) is not None:
         apart = " and ".join(format_number(j) for j in spill["told_apart"])
         yield f"the style of its domain is told from general text with a Youden's J of {apart}"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,12 @@ def test_the_index_is_a_dated_list_then_open_predictions_then_to_try(book: Path)
     assert "a with learning_rate=0.0001; finished, val_loss 2.000" in page
     assert page.index("## History") < page.index("## Open predictions") < page.index("## To try")
     assert "unknown: there is no run z" in page
+
+
+def test_a_run_of_which_only_its_state_is_known_has_no_empty_item(book: Path) -> None:
+    new = RunFolder(book, "n")
+    new.path.mkdir()
+    new.run_yaml.write_text("name: n\n")
+    (summary,) = run_summaries(book)
+    bare = replace(summary, stage="", method="", model="")
+    assert "- [n](runs/n/notebook.md): new\n" in build_index_page([bare], {})
