@@ -208,8 +208,10 @@ def _pair_lines(one: Evaluation) -> Iterator[str]:
     if one.comparison is not None:
         scored = f"{scored_text(one.score, one.interval)} of {one.n} against {one.against}"
         yield f"won        {scored}: {verdict_text(one.comparison)}"
-    if fair is not None and one.comparison is not None:
-        yield f"length     {scored_text(fair['score'], fair['interval'])} were both answers as long"
+        length = "the answers are too few, or too alike in length or outcome, to tell it"
+        if fair is not None:
+            length = scored_text(fair["score"], fair["interval"])
+        yield f"length     were both answers as long: {length}"
     if won["consistency"] is not None:
         p = "" if won["position_p"] is None else f" (p {format_number(won['position_p'])})"
         yield (

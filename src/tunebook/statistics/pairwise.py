@@ -32,6 +32,8 @@ from tunebook.statistics.items import (
 
 CONSISTENT = 0.8
 HARDLY_CONSISTENT = 0.6
+VAGUE = 0.9
+"""A share from 0.05 to 0.95 could be anything: so few pairs do not determine the fit."""
 _NEWTON_STEPS = 10
 
 
@@ -122,8 +124,8 @@ def length_controlled(rows: Sequence[PairScore], seed: int = 0) -> Estimate | No
 
     Logistic regression of the outcome on tanh(length difference / its SD), taken at difference 0
     (after Dubois et al., Length-Controlled AlpacaEval, 2024, with one judge and one pair); BCa
-    bootstrap of clusters, none with fewer than six. None when lengths or outcomes do not vary:
-    nothing can be told from them.
+    bootstrap of clusters, none with fewer than six. None where nothing can be told: lengths or
+    outcomes do not vary, or the interval is wider than `VAGUE`.
     """
     _one_pair(rows)
     found: dict[Key, int] = {}
@@ -154,6 +156,8 @@ def length_controlled(rows: Sequence[PairScore], seed: int = 0) -> Estimate | No
             method="BCa",
             rng=np.random.default_rng(seed),
         ).confidence_interval
+        if high - low > VAGUE:
+            return None
     return Estimate(
         score=float(_rate_at_equal_length(outcome, excess, np.ones_like(outcome))),
         interval=(float(low), float(high)) if math.isfinite(low) and math.isfinite(high) else None,

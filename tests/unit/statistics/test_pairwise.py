@@ -98,6 +98,12 @@ def test_length_control_needs_lengths_that_differ() -> None:
         length_controlled([pair(0, 1.0)])
 
 
+def test_a_rate_at_equal_length_that_could_be_anything_is_left_out() -> None:
+    # The longer answer always wins: the fit is a step, which may stand anywhere near 0.
+    rows = [pair(i, float(i > 3), length_a=100 + 10 * (i - 3), length_b=100) for i in range(8)]
+    assert length_controlled(rows) is None
+
+
 @pytest.mark.shared_data
 def test_the_published_win_rate_of_alpaca_7b_comes_out(shared_data: Path) -> None:
     """AlpacaEval's leaderboard by GPT-4: 26.46 +- 1.54 against text_davinci_003, 16 drawn."""
