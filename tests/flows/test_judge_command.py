@@ -86,7 +86,7 @@ def test_a_run_is_judged_against_its_base_once_and_the_key_is_nowhere(
     written = [path for path in in_book.rglob("*") if path.is_file()]
     assert not any(b"sk-secret-0815" in path.read_bytes() for path in written)
     page = (in_book / "runs" / "run_1" / "notebook.md").read_text()
-    assert "judge (points of 100, m, prompt default)" in page
+    assert "judge on questions.jsonl (points of 100, m, prompt default)" in page
     assert main(["runs", "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["judge"] == found["score"]
 
