@@ -114,7 +114,8 @@ def _standing_lines(found: Ranked) -> list[str]:
         for one in strengths
     ]
     lines += [f"cannot be told apart: {', '.join(group)}" for group in groups if len(group) > 1]
-    judged = f"log-odds against the mean, from {found.judgings:,} judgings in pairs"
+    n = found.judgings
+    judged = f"log-odds against the mean, from {n:,} judging{'s' * (n != 1)} in pairs"
     if found.left_out:
         judged += f"; {found.left_out:,} of another judge or prompt left out"
     return [*lines, judged]
