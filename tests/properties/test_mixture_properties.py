@@ -166,9 +166,11 @@ def test_rows_keep_their_side_and_part_when_rows_are_added(old, new, fraction, s
     common: dict[str, Any] = {"validation": {"fraction": fraction}}
     with tempfile.TemporaryDirectory() as folder:
         before, after = (prepared(folder, pairs, **common) for pairs in (old, new + old))
-        if before is None or after is None or any("fraction of" in n for n in before.notes):
+        if before is None or after is None:
             return
-        if any("fraction of" in n or "one document" in n for n in (*before.notes, *after.notes)):
+        # Of so little, something else is held out than the fraction says, and that is noted.
+        little = ("fraction of", "one document", "say the same")
+        if any(words in note for words in little for note in (*before.notes, *after.notes)):
             return
         assert set(contents(before.train.sources[0])) <= set(contents(after.train.sources[0]))
         assert set(contents(before.validation)) <= set(contents(after.validation))
