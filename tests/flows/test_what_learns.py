@@ -69,9 +69,8 @@ def test_frozen_layers_and_new_tokens_go_through_a_pause_and_into_a_child(
     # It begins where its parent ended, on the same held-out tokens.
     first, last = read_events(child).validations[0], read_events(run).validations[-1]
     assert first.loss == last.loss
-    again = start(book, "again", "run:whole", **{**changes, "freeze": []})
     with pytest.raises(ModelError, match=r"has '<\|knowledge\|>' already"):
-        train(again)
+        start(book, "again", "run:whole", **{**changes, "freeze": []})
 
 
 def test_an_adapter_with_new_tokens_goes_through_a_pause_and_into_a_child(
