@@ -43,11 +43,7 @@ def share(
 
 def points_estimate(rows: Sequence[ItemScore]) -> Estimate:
     """Estimate points a game, from 0 to 1; a handful of games may leave all of it possible."""
-    found = mean_estimate(rows, "bca", (0.0, 1.0))
-    if found.interval is None:
-        return found
-    low, high = found.interval
-    return replace(found, interval=(max(low, 0.0), min(high, 1.0)))
+    return mean_estimate(rows, "bca", (0.0, 1.0))
 
 
 def position_details(rows: Sequence[Row]) -> dict[str, Any]:
