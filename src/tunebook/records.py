@@ -71,73 +71,6 @@ class Tokens:
     scored_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SourceAccount:
-    """Where every row of one source went: `rows_in == sum(dropped) + rows_out`, always.
-
-    `cache_key` names the folder of its tokens in the book's cache.
-    """
-
-    name: str
-    path: str
-    format: str
-    rows_in: int
-    dropped: Mapping[str, int]
-    rows_out: int
-    cut_rows: int
-    cut_tokens: int
-    tokens: int
-    target_tokens: int
-    documents: int
-    train_rows: int
-    validation_rows: int
-    content_hash: str
-    notes: tuple[str, ...] = ()
-    cache_key: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class SourceShare:
-    """What an epoch takes of one source; a mean where a fraction is drawn anew each epoch.
-
-    `rows` are rows as a batch counts them: with packing, several examples each.
-    """
-
-    name: str
-    weight: float
-    rows: int
-    examples: int
-    tokens: int
-    target_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """How much is in a part of the training rows; all four add up over the parts.
-
-    `checksum` is the sum of a hash of each example, modulo 2^64, whatever their order. A row or a
-    document that is cut over parts counts where it begins.
-    """
-
-    rows: int
-    documents: int
-    examples: int
-    checksum: int
-
-
-@dataclass(frozen=True, slots=True)
-class PartsAccount:
-    """How the training rows fall into parts; `part` is the one trained on, from 1 (None: all).
-
-    `by` says what stays together: a document, or only a piece where documents are too few.
-    """
-
-    part: int | None
-    whole: Slice
-    slices: tuple[Slice, ...]
-    by: Literal["document", "piece"] = "document"
-
-
 # --- training -----------------------------------------------------------------------------------
 
 
@@ -155,6 +88,7 @@ class StepRecord:
     """One optimizer step. `loss` is the sum over all its target tokens divided by their number.
 
     `applied` is False when the loss or a gradient was not finite and the update was left out.
+    `padding_tokens` only fill rows up; `padding_target_tokens` of them carry loss, and none should.
     `update_ratio` is |change of the weights| / |weights| and `changed_fraction` the share of
     weights whose stored value changed, both measured on a fixed sample of the trained weights;
     the ratio is NaN when any trained weight is no number.
@@ -180,6 +114,7 @@ class StepRecord:
     canary_loss: float | None
     seconds: float
     memory_bytes: int | None
+    padding_target_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +123,8 @@ class ValidationRecord:
 
     `interval` is the 95 % confidence interval of `loss`, clustered by document; None when there
     are fewer than two documents. `per_source` has the loss of each source, token-weighted too; with
-    `per_source_target_tokens` (empty in events of old) they add up to `loss_sum`.
+    `per_source_target_tokens` (empty in events of old) they add up to `loss_sum`. `per_document`
+    has the sums of each document, of a fixed choice of at most `DOCUMENTS_KEPT` of them.
     """
 
     step: int
@@ -203,6 +139,10 @@ class ValidationRecord:
     per_source: Mapping[str, float]
     seconds: float
     per_source_target_tokens: Mapping[str, int] = field(default_factory=dict)
+    per_document: tuple[ExampleLoss, ...] = ()
+
+
+DOCUMENTS_KEPT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,21 +156,27 @@ class Sample:
     settings: str
 
 
+Confidence = Literal["certain", "likely", "undecided", "amber"]
+"""A fact or arithmetic; statistics at a stated rate of false alarms; an incident whose cause the
+log cannot decide; found while training and not yet confirmed by the steps after it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A finding about a run, with its evidence; `kind` is one of `VERDICT_KINDS`."""
+    """A finding about a run, with its evidence; `kind` is one of `kinds.KINDS`.
+
+    `step` to `last_step` is when it happened, None where it is of the whole run. `next_action` is
+    a sentence; `changes` are the same as settings, `key=value`, that a next run would be made with.
+    """
 
     kind: str
     step: int | None
     last_step: int | None
     cause: str
-    confidence: str
+    confidence: Confidence
     evidence: Mapping[str, object]
     next_action: str
-
-
-VERDICT_KINDS = ("non_finite", "skipped_batches", "weights_frozen_by_precision")
-"""Every finding a detector can make about a run, in snake_case."""
+    changes: tuple[str, ...] = ()
 
 
 # --- scores -------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tunebook.errors import RunFileError
-from tunebook.records import VERDICT_KINDS, Outcome, RunSummary
+from tunebook.kinds import FAMILIES, KINDS
+from tunebook.records import Outcome, RunSummary
 from tunebook.units import format_number
 
 METRICS = (
@@ -158,15 +159,17 @@ def _not_comparable(parsed: Comparison, own: RunSummary, other: RunSummary) -> s
 
 
 def _score_absence(parsed: Absence, own: RunSummary) -> Outcome:
-    if parsed.kind not in VERDICT_KINDS:
-        known = ", ".join(VERDICT_KINDS)
+    kinds = FAMILIES.get(parsed.kind) or ((parsed.kind,) if parsed.kind in KINDS else ())
+    if not kinds:
+        known = ", ".join((*FAMILIES, *KINDS))
         return Outcome(
             parsed.text, None, "", f"no detector finds {parsed.kind} (this version finds: {known})"
         )
     if not own.step:
         return Outcome(parsed.text, None, "", "no step has been trained")
-    if parsed.kind in own.verdicts:
-        return Outcome(parsed.text, False, f"{parsed.kind} was found", "")
+    found = [kind for kind in kinds if kind in own.verdicts]
+    if found:
+        return Outcome(parsed.text, False, f"{', '.join(found)} was found", "")
     return Outcome(parsed.text, True, f"{parsed.kind} looked for and not found", "")
 
 

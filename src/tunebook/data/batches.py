@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from tunebook.data.shards import Shards
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """Examples laid end to end; there is no padding.
+    """Examples laid end to end; there is no padding but what the examples came with.
 
     Per token: `ids`, `positions` (from 0 in each example), `target` (it is predicted and scored;
     never the first of an example), `segment` (the example's place in the batch). Per example:
@@ -50,6 +50,22 @@ def collate(examples: Sequence[SourcedExample]) -> MicroBatch:
         sources=tuple(example.source for example in examples),
         scales=scales if set(scales) != {1.0} else (),
     )
+
+
+def padding_of(batch: MicroBatch, fill_ids: Set[int]) -> NDArray[np.bool_]:
+    """Mark the fill tokens behind the first one at the end of each example, which ends it."""
+    found = np.zeros(len(batch.ids), dtype=bool)
+    if not fill_ids:
+        return found
+    fill = np.isin(batch.ids, list(fill_ids))
+    start = 0
+    for length in batch.lengths:
+        stop = start + length
+        text = np.flatnonzero(~fill[start:stop])
+        first = start + (int(text[-1]) + 1 if len(text) else 0)
+        found[first + 1 : stop] = True
+        start = stop
+    return found
 
 
 def validation_batches(

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tunebook.accounts import SourceShare
 from tunebook.data.packing import pack_rows
 from tunebook.data.shards import Shards
-from tunebook.records import SourceShare, Tokens
+from tunebook.records import Tokens
 
 # What a generator is for is part of its seed, so that no two draws share their numbers.
 _PACK, _SHARE, _SHUFFLE = 1, 2, 3

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tunebook.accounts import PartsAccount, SourceAccount
 from tunebook.data.build import (
     Built,
     Progress,
@@ -25,7 +26,6 @@ from tunebook.data.sides import Sides, all_held_out, take_sides
 from tunebook.data.split import count_documents, count_rows
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Recipe, Source
-from tunebook.records import PartsAccount, SourceAccount
 from tunebook.units import format_count
 
 __all__ = ["Prepared", "SamplePrompt", "prepare", "render_prompt", "sample_prompts"]

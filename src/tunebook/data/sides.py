@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tunebook.accounts import PartsAccount, Slice
 from tunebook.data.split import (
     add_slices,
     count_rows,
@@ -22,7 +23,6 @@ from tunebook.data.split import (
 )
 from tunebook.data.store import Store
 from tunebook.recipe.tree import Recipe
-from tunebook.records import PartsAccount, Slice
 
 NOT_SAMPLED = "not in the sample"
 OTHER_PART = "in another part"

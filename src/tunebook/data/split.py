@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tunebook.accounts import Slice
 from tunebook.data.store import Store
 from tunebook.errors import DataError
-from tunebook.records import Slice
 
 # What a hash is for is part of its seed; a run's own seed, below 2^32, is none of these.
 _PARTS, _VALIDATION, _WINDOW, _SUM = (2**32 + n for n in range(4))

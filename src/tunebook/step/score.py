@@ -6,12 +6,13 @@ import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import torch
 
 from tunebook.data.batches import MicroBatch
 from tunebook.models.load import LoadedModel
-from tunebook.records import ValidationRecord
+from tunebook.records import DOCUMENTS_KEPT, ExampleLoss, ValidationRecord
 from tunebook.statistics.estimate import clustered_interval
 from tunebook.step.forward import Scorer, sum_per_example, targets_per_example, token_losses
 from tunebook.step.share import gather_sums, laid_out, shared_out
@@ -96,4 +97,13 @@ def validation_record(
         per_source_target_tokens={
             name: sum(line.target_tokens for line in lines) for name, lines in by_source.items()
         },
+        per_document=tuple(ExampleLoss(name, *clusters[name]) for name in _kept(clusters)),
     )
+
+
+def _kept(documents: Iterable[str]) -> list[str]:
+    """Choose documents by hash: the same ones at every validation, whatever their order."""
+    names = sorted(documents)
+    if len(names) <= DOCUMENTS_KEPT:
+        return names
+    return sorted(names, key=lambda name: blake2b(name.encode()).digest())[:DOCUMENTS_KEPT]

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tunebook.data.batches import MicroBatch
+from tunebook.data.batches import MicroBatch, padding_of
 from tunebook.data.order import TrainSet
 from tunebook.models.load import LoadedModel
 from tunebook.recipe.tree import Recipe
@@ -29,7 +29,10 @@ _CANARY_EVERY_ON_LARGE = 10
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """Everything a run trains with; built once, then only its tensors change."""
+    """Everything a run trains with; built once, then only its tensors change.
+
+    `fill_ids` are the tokens that fill rows up in data that comes with padding.
+    """
 
     recipe: Recipe
     loaded: LoadedModel
@@ -39,6 +42,7 @@ class Training:
     horizon: Horizon
     canary: tuple[MicroBatch, ...]
     team: Team = ALONE
+    fill_ids: frozenset[int] = frozenset()
 
 
 def training_steps(training: Training, first_step: int) -> Iterator[StepRecord]:
@@ -102,6 +106,7 @@ def _record(
     for batch in micro_batches:
         for source, length in zip(batch.sources, batch.lengths, strict=True):
             sources[source] += length
+    padding = [padding_of(batch, training.fill_ids) for batch in micro_batches]
     return StepRecord(
         step=step,
         epoch=round(training.horizon.epoch_after(step), 6),
@@ -109,7 +114,7 @@ def _record(
         loss_sum=result.loss_sum,
         target_tokens=result.target_tokens,
         tokens=sum(len(batch.ids) for batch in micro_batches),
-        padding_tokens=0,
+        padding_tokens=sum(int(found.sum()) for found in padding),
         learning_rate=learning_rate,
         grad_norm=result.grad_norm,
         clipped=result.clipped,
@@ -122,4 +127,8 @@ def _record(
         canary_loss=canary_loss,
         seconds=time.monotonic() - started,
         memory_bytes=peak_bytes(training.loaded.device),
+        padding_target_tokens=sum(
+            int((found & batch.target).sum())
+            for found, batch in zip(padding, micro_batches, strict=True)
+        ),
     )

@@ -302,6 +302,7 @@ def make_training(run: Run) -> None:
         horizon,
         canary,
         run.team,
+        run.codec.special_ids & {run.codec.eos_id, run.codec.pad_id},
     )
     run.prompts = choose_prompts(run.recipe, run.codec, run.prepared)
 
@@ -338,6 +339,7 @@ def describe(run: Run) -> None:
             "tokens_per_epoch": run.prepared.train.tokens_per_epoch,
             "target_tokens_per_epoch": run.prepared.train.target_tokens_per_epoch,
             "context_length": training.loaded.context_length,
+            "vocabulary_size": run.codec.vocab_size,
             "first_batch": [line for batch in first[:1] for line in _marked(run.codec, batch)][:8],
         },
     )

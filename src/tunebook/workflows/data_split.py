@@ -13,6 +13,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from tunebook.accounts import Slice
 from tunebook.book.atomic import files_aside
 from tunebook.data.detect import detect
 from tunebook.data.examples import Reader
@@ -26,7 +27,6 @@ from tunebook.errors import DataError, StorageError, UsageError
 from tunebook.models.tokenizer import load_tokenizer
 from tunebook.recipe.load import recipe_from_mapping
 from tunebook.recipe.tree import Recipe, Source
-from tunebook.records import Slice
 from tunebook.workflows.data_mix import Ready, prepared_run_file
 from tunebook.workflows.data_show import refuse_stated
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from tunebook.accounts import PartsAccount, Slice
 from tunebook.book.atomic import write_atomically
 from tunebook.book.by_source import tally_sources
 from tunebook.book.content import short
@@ -20,7 +21,6 @@ from tunebook.data.prepare import Prepared, prepare
 from tunebook.errors import DataError, ResumeRefused
 from tunebook.models.tokenizer import Codec
 from tunebook.recipe.tree import Recipe
-from tunebook.records import PartsAccount, Slice
 
 
 def prepare_run_data(

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from tunebook.accounts import PartsAccount, SourceAccount
 from tunebook.data.build import Built
 from tunebook.data.order import TrainSet
 from tunebook.data.prepare import Prepared
@@ -20,7 +21,7 @@ from tunebook.plan.files import count_rows_of_files
 from tunebook.plan.rows import batch_rows
 from tunebook.plan.subject import Subject
 from tunebook.plan.witness import Witness, has_memory
-from tunebook.records import Finding, PartsAccount, SourceAccount
+from tunebook.records import Finding
 
 _BY_LENGTH = ("overlong", "no target tokens")
 _WAY_OUT = (

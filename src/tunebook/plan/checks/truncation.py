@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tunebook.accounts import SourceAccount
 from tunebook.data.codec import TextCodec
 from tunebook.plan.ends import End, as_tokenized, ends, find_text, text_of
 from tunebook.plan.subject import Subject
-from tunebook.records import Finding, SourceAccount
+from tunebook.records import Finding
 
 _WORTH_TELLING = 0.01
 _TELLING = 8  # characters of a text's beginning that do not end another by chance

@@ -1,0 +1,236 @@
+"""Every verdict that tunebook can give about a run, in snake_case; checks of a plan are kebab-case.
+
+`watch` finds them, predictions and `stop_on` name them, docs/verdicts.md is made from this list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Level = Literal["fault", "notice", "fine"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a verdict means, what it rests on, and what a log must hold for it.
+
+    A `fault` of a run without one is a false alarm; a `notice` is worth knowing and no fault.
+    `families` are words that a prediction may use for several kinds, such as `spike`.
+    """
+
+    level: Level
+    meaning: str
+    ground: str
+    needs: str = "loss"
+    families: tuple[str, ...] = ()
+
+
+_SPIKE = ("spike",)
+_UNSTABLE = ("spike", "instability")
+
+KINDS: Mapping[str, Kind] = {
+    # Facts of the log decide these.
+    "non_finite": Kind("fault", "a loss or gradient is NaN or infinite", "a fact of the log"),
+    "skipped_batches": Kind(
+        "fault", "a step did not train its rows", "arithmetic: rows given against rows trained"
+    ),
+    "weights_frozen_by_precision": Kind(
+        "fault",
+        "updates round to nothing in the precision of the weights",
+        "a fact: the share of stored weights that changed",
+        "changed_fraction",
+    ),
+    "no_learning": Kind(
+        "fault",
+        "weights that should learn do not move",
+        "a fact: the share of weights that changed, or the size of updates",
+        "update_ratio, changed_fraction",
+    ),
+    "lr_too_low": Kind(
+        "fault",
+        "updates are too small for the loss to fall in this run",
+        "the size of updates, and a gain below 2 % of the loss",
+        "update_ratio or learning_rate",
+    ),
+    "padding_or_length": Kind(
+        "fault",
+        "padding is trained on, or rows change their length at once",
+        "an invariant: no target on padding; else a shift of the rows' lengths",
+        "lengths, target tokens",
+        _SPIKE,
+    ),
+    "repeated_rows": Kind(
+        "fault",
+        "rows are trained again before the others had their turn",
+        "arithmetic: example ids within an epoch",
+        "example ids",
+    ),
+    "data_boundary": Kind(
+        "fault",
+        "the loss changes its level where the mixture of sources does",
+        "source tags of the batches, and a shift of the batches' loss at the same weights",
+        "sources",
+        _SPIKE,
+    ),
+    "lr_jump": Kind(
+        "fault",
+        "the learning rate at least doubles within a few steps, outside of its warm-up",
+        "a fact of the log; how much it hurt is told beside it",
+        "learning_rate",
+        _UNSTABLE,
+    ),
+    "clip_switch": Kind(
+        "fault",
+        "gradient clipping begins or ends in the middle of the run",
+        "facts of the log: gradient norms and which of them were clipped",
+        "grad_norm, clipped",
+        _UNSTABLE,
+    ),
+    "gradient_scale": Kind(
+        "fault",
+        "gradients change their size at once, at the same loss and the same weights",
+        "a shift of log gradient norm, robust z",
+        "grad_norm",
+    ),
+    "resumed_state": Kind(
+        "fault",
+        "a run that was resumed does not go on as it was: state of the optimizer is missing",
+        "the size of the first updates after a resume against those before",
+        "update_ratio, where it was resumed",
+        _UNSTABLE,
+    ),
+    "random_base": Kind(
+        "fault",
+        "the weights it started from know nothing: their loss is that of guessing",
+        "the loss before step 1 against the log of the vocabulary's size",
+        "loss of the base",
+    ),
+    "validation_overlap": Kind(
+        "fault", "held-out rows are trained on, too", "a count of equal rows", "hashes of rows"
+    ),
+    "no_validation": Kind(
+        "notice", "nothing was held out, so overfitting cannot be judged", "a fact of the log"
+    ),
+    # Statistics over the series of a run.
+    "bad_example": Kind(
+        "fault",
+        "one example's loss is far beyond those it was trained with",
+        "robust z of its loss at the same weights",
+        "losses per example",
+        _SPIKE,
+    ),
+    "bad_batch": Kind(
+        "fault",
+        "one batch's loss is far beyond its neighbours' and the weights recover",
+        "robust z of batch surprise: loss of the batch less canary before it",
+        "loss; canary sharpens it",
+        _SPIKE,
+    ),
+    "corrupted_targets": Kind(
+        "fault",
+        "from a step on, batches are much harder than held-out text at the same weights",
+        "batch surprise stays high with no change of sources",
+        "loss; canary decides",
+        _SPIKE,
+    ),
+    "peak_lr": Kind(
+        "fault",
+        "the weights are hurt near the end of the warm-up: the peak is too high",
+        "canary above its minimum while the learning rate nears its peak",
+        "canary or loss, learning_rate",
+        _UNSTABLE,
+    ),
+    "lr_too_high": Kind(
+        "fault",
+        "the weights are hurt by updates too large, not near the end of a warm-up",
+        "canary above its minimum while training does not improve",
+        "canary or loss, learning_rate",
+        ("instability",),
+    ),
+    "grad_norm_warning": Kind(
+        "notice",
+        "gradient norms grow far beyond what they were, before the loss moves",
+        "robust z of log gradient norm in 3 of 8 steps",
+        "grad_norm",
+    ),
+    "spike_isolated": Kind(
+        "fault",
+        "the loss spiked and recovered, and the log cannot decide why",
+        "robust z of the loss; causes that are excluded are named",
+        "loss",
+        _SPIKE,
+    ),
+    "divergence": Kind(
+        "fault",
+        "the loss leaves where it was and does not come back",
+        "a rising slope over the last fifth, above the start or three times the running median",
+        families=("instability",),
+    ),
+    "rising_loss": Kind(
+        "fault",
+        "the training loss rises at the end of the run",
+        "block bootstrap of the slope over the last fifth, p below 0.001",
+    ),
+    "overfitting": Kind(
+        "fault",
+        "the held-out loss rises while the training loss falls",
+        "one-sided paired test over documents against the best evaluation, confirmed at the next",
+        "validations; per document for a test",
+    ),
+    "stagnation": Kind(
+        "notice",
+        "the loss stopped falling well before the end",
+        "gain over the last quarter bounded below 1 % of all",
+    ),
+    "converged": Kind(
+        "notice",
+        "the loss is as low as this run makes it",
+        "gain over the last quarter bounded below 1 % of all",
+    ),
+    "loss_scale_mismatch": Kind(
+        "fault",
+        "training and validation losses cannot be of the same thing",
+        "their ratio at the same weights is outside of 1/2 to 2",
+        "loss, validations",
+    ),
+    "worse_than_base": Kind(
+        "fault",
+        "the model scores below the one it was made from",
+        "one-sided paired test over held-out documents",
+        "validation of the base",
+    ),
+    "memorised": Kind(
+        "fault",
+        "the training loss is next to nothing: rows are known by heart",
+        "the training loss against that of held-out rows",
+    ),
+    # What evaluations found.
+    "forgetting": Kind("fault", "general text became less likely", "retention probe", "probe"),
+    "narrowed": Kind(
+        "fault", "it answers everything with its own subject", "terms of the subject", "probe"
+    ),
+    "short_responses": Kind("fault", "answers became much shorter", "paired lengths", "answers"),
+    # Between runs.
+    "noise_only": Kind(
+        "notice", "runs differ by no more than seeds do", "paired interval, SD of seeds", "two runs"
+    ),
+    "confounded": Kind(
+        "notice", "two values changed, so neither is the cause", "the settings", "two runs"
+    ),
+    "cannot_explain": Kind(
+        "notice", "arithmetic excludes the suspected setting", "arithmetic", "settings"
+    ),
+    "no_fault_found": Kind(
+        "fine", "nothing of the above, with what could not be looked for", "all detectors"
+    ),
+}
+
+FAMILIES: Mapping[str, tuple[str, ...]] = {
+    word: tuple(name for name, kind in KINDS.items() if word in kind.families)
+    for word in ("spike", "instability")
+}
+"""Words for several kinds: `no spike` in a prediction is no kind of this family."""
+
+FAULTS = frozenset(name for name, kind in KINDS.items() if kind.level == "fault")

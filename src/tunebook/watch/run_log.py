@@ -1,0 +1,163 @@
+"""What detectors look at: the records of a run as columns, and what is known of it beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tunebook.records import ExampleLoss, StepRecord, ValidationRecord
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What is known of a run before its records; None is unknown.
+
+    `resumed_after` are steps after which another process took over, `merge_every` is of method
+    relora. `validation_overlap` counts held-out rows that are trained on, of how many.
+    `vocabulary_size` is the number of tokens a guess is among.
+    """
+
+    total_steps: int | None = None
+    steps_per_epoch: float | None = None
+    warmup_steps: int | None = None
+    learning_rate: float | None = None
+    min_lr: float | None = None
+    schedule: str | None = None
+    max_grad_norm: float | None = None
+    weight_decay: float | None = None
+    optimizer: str | None = None
+    method: str | None = None
+    merge_every: int | None = None
+    trainable_parameters: int | None = None
+    total_parameters: int | None = None
+    vocabulary_size: int | None = None
+    resumed_after: tuple[int, ...] = ()
+    validation_overlap: tuple[int, int] | None = None
+
+
+class RunLog:
+    """The log of a run; columns are made once, in order of steps, NaN where a value is unknown."""
+
+    def __init__(
+        self,
+        steps: Sequence[StepRecord],
+        validations: Sequence[ValidationRecord] = (),
+        facts: RunFacts | None = None,
+    ) -> None:
+        self.steps = tuple(steps)
+        self.validations = tuple(validations)
+        self.facts = facts or RunFacts()
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def has(self, name: str) -> bool:
+        """Tell whether the log holds something at all: a column, or one of the names below."""
+        if name == "examples":
+            return any(s.examples for s in self.steps)
+        if name == "sources":
+            return any(s.sources for s in self.steps)
+        if name == "validations":
+            return any(v.step > 0 for v in self.validations)
+        if name == "documents":
+            return sum(bool(v.per_document) for v in self.validations) > 1
+        if name == "base":
+            return any(v.step == 0 for v in self.validations)
+        return bool(np.isfinite(getattr(self, name)).any())
+
+    @cached_property
+    def step(self) -> NDArray[np.int64]:
+        """Numbers of the steps."""
+        return np.array([s.step for s in self.steps], dtype=np.int64)
+
+    @cached_property
+    def loss(self) -> Floats:
+        """Nats per target token of each step's batch, at the weights before its update."""
+        return _column(s.loss for s in self.steps)
+
+    @cached_property
+    def canary(self) -> Floats:
+        """Nats per target token of the canary, at the weights after each step's update."""
+        return _column(s.canary_loss for s in self.steps)
+
+    @cached_property
+    def learning_rate(self) -> Floats:
+        """Learning rate of each step."""
+        return _column(s.learning_rate for s in self.steps)
+
+    @cached_property
+    def grad_norm(self) -> Floats:
+        """Gradient norm before clipping."""
+        return _column(s.grad_norm for s in self.steps)
+
+    @cached_property
+    def clipped(self) -> NDArray[np.bool_]:
+        """Which gradients were scaled down."""
+        return np.array([bool(s.clipped) for s in self.steps], dtype=bool)
+
+    @cached_property
+    def update_ratio(self) -> Floats:
+        """|change of the weights| / |weights|."""
+        return _column(s.update_ratio for s in self.steps)
+
+    @cached_property
+    def changed_fraction(self) -> Floats:
+        """Share of weights whose stored value changed."""
+        return _column(s.changed_fraction for s in self.steps)
+
+    @cached_property
+    def target_tokens(self) -> Floats:
+        """Tokens that carry loss."""
+        return _column(s.target_tokens for s in self.steps)
+
+    @cached_property
+    def tokens(self) -> Floats:
+        """All tokens of a step."""
+        return _column(s.tokens for s in self.steps)
+
+    @cached_property
+    def epoch(self) -> Floats:
+        """Passes over the data after each step."""
+        return _column(s.epoch for s in self.steps)
+
+    @cached_property
+    def examples(self) -> Examples:
+        """Every example of every step."""
+        return Examples(self.steps)
+
+
+class Examples:
+    """The examples of all steps as flat columns; `first[i] : first[i + 1]` are those of step i."""
+
+    def __init__(self, steps: Sequence[StepRecord]) -> None:
+        flat: list[ExampleLoss] = [e for s in steps for e in s.examples]
+        counts = np.fromiter((len(s.examples) for s in steps), dtype=np.int64, count=len(steps))
+        self.first = np.concatenate(([0], np.cumsum(counts)))
+        self.place = np.repeat(np.arange(len(steps)), counts)
+        sums = np.fromiter((e.loss_sum for e in flat), dtype=np.float64, count=len(flat))
+        self.target_tokens = np.fromiter(
+            (e.target_tokens for e in flat), dtype=np.float64, count=len(flat)
+        )
+        self.loss = sums / np.maximum(self.target_tokens, 1)
+        self._flat = flat
+
+    def __len__(self) -> int:
+        return len(self._flat)
+
+    def id_at(self, index: int) -> str:
+        """Give the id of an example by its place in the columns."""
+        return self._flat[index].id
+
+    def ids(self) -> list[str]:
+        """Give all ids, in order of the columns."""
+        return [e.id for e in self._flat]
+
+
+def _column(values: Iterable[float | None]) -> Floats:
+    return np.array([np.nan if v is None else v for v in values], dtype=np.float64)
