@@ -207,7 +207,7 @@ def main() -> None:
     started = time.monotonic()
     runs = read_split(options.split)
     if not runs:
-        sys.exit(f"there are no logs in {FOLDER / options.split}; make.py makes them")
+        sys.exit(f"there are no logs in {FOLDER / options.split}")
     if options.kind:
         runs = [run for run in runs if run.kind in (None, options.kind)]
     read = time.monotonic()
