@@ -7,9 +7,22 @@ from dataclasses import dataclass
 
 from tunebook.kinds import FAULTS
 from tunebook.records import Verdict
+from tunebook.watch.bad_batch import find_bad_batch
+from tunebook.watch.bad_example import find_bad_example
+from tunebook.watch.clip_switch import find_clip_switch
+from tunebook.watch.corrupted_targets import find_corrupted_targets
+from tunebook.watch.data_boundary import find_data_boundary
+from tunebook.watch.divergence import find_divergence, find_rising_loss
 from tunebook.watch.frozen_weights import find_frozen_weights
+from tunebook.watch.grad_norm_warning import find_grad_norm_warning
+from tunebook.watch.gradient_scale import find_gradient_scale
 from tunebook.watch.incidents import root_causes
+from tunebook.watch.instability import find_instability
+from tunebook.watch.lr_jump import find_lr_jump
 from tunebook.watch.non_finite import find_non_finite
+from tunebook.watch.padding_or_length import find_padding_or_length
+from tunebook.watch.repeated_rows import find_repeated_rows
+from tunebook.watch.resumed_state import find_resumed_state
 from tunebook.watch.run_log import RunLog
 
 
@@ -37,6 +50,20 @@ DETECTORS: tuple[Detector, ...] = (
         ("changed_fraction",),
         _one(lambda log: find_frozen_weights(log.steps)),
     ),
+    Detector(("lr_jump",), ("learning_rate",), _one(find_lr_jump)),
+    Detector(("clip_switch",), ("grad_norm",), _one(find_clip_switch)),
+    Detector(("resumed_state",), ("update_ratio", "learning_rate"), _one(find_resumed_state)),
+    Detector(("data_boundary",), ("sources",), _one(find_data_boundary)),
+    Detector(("padding_or_length",), ("examples", "target_tokens"), _one(find_padding_or_length)),
+    Detector(("repeated_rows",), ("examples",), _one(find_repeated_rows)),
+    Detector(("gradient_scale",), ("grad_norm",), _one(find_gradient_scale)),
+    Detector(("bad_example",), ("examples",), _one(find_bad_example)),
+    Detector(("bad_batch",), ("loss",), _one(find_bad_batch)),
+    Detector(("corrupted_targets",), ("canary",), _one(find_corrupted_targets)),
+    Detector(("peak_lr", "lr_too_high", "spike_isolated"), ("loss",), _one(find_instability)),
+    Detector(("divergence",), ("loss",), _one(find_divergence)),
+    Detector(("rising_loss",), ("loss",), _one(find_rising_loss)),
+    Detector(("grad_norm_warning",), ("grad_norm",), _one(find_grad_norm_warning)),
 )
 
 

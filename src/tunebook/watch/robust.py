@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
@@ -46,3 +48,49 @@ def row_median(rows: Floats) -> Floats:
     low, high = np.maximum((count - 1) // 2, 0), np.minimum(count // 2, rows.shape[1] - 1)
     at = np.arange(len(rows))
     return np.where(count > 0, (order[at, low] + order[at, high]) / 2, np.nan)
+
+
+@dataclass(frozen=True, slots=True)
+class Shifts:
+    """For every place, how much the level from there on differs from the level before it.
+
+    `shift` is the median of the `width` values from a place on less that of those before it, `z`
+    the same in standard errors of two medians, `edge` what the nearest third of the values show of
+    it: near 1 where the level changes at once, less where it drifts. NaN near both ends.
+    """
+
+    shift: Floats
+    z: Floats
+    edge: Floats
+
+
+def level_shifts(values: Floats, width: int, floor: float) -> Shifts:
+    """Compare levels before and after every place; `floor` is the least scale of the noise."""
+    known = np.where(np.isfinite(values), values, np.nan)
+    padded = np.concatenate((np.full(width, np.nan), known, np.full(width, np.nan)))
+    windows = sliding_window_view(padded, width)
+    before, after = windows[: len(values)], windows[width : width + len(values)]
+    short = max(width // 3, 2)
+    levels = row_median(before), row_median(after)
+    shift = levels[1] - levels[0]
+    near = row_median(after[:, :short]) - row_median(before[:, -short:])
+    spread = np.hstack(
+        [np.abs(rows - level[:, None]) for rows, level in zip((before, after), levels, strict=True)]
+    )
+    noise = np.maximum(_TO_SD * row_median(spread), floor)
+    # The standard error of a median is sqrt(pi / 2) of that of a mean.
+    error = noise * np.sqrt(np.pi / 2 * 2 / width)
+    whole = np.isfinite(before).all(axis=1) & np.isfinite(after).all(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        columns = shift, shift / error, near / shift
+    return Shifts(*(np.where(whole, column, np.nan) for column in columns))
+
+
+def first_of_strongest(shifts: Shifts, hit: NDArray[np.bool_]) -> int | None:
+    """Give the place of the strongest shift of the first stretch of places that are hit."""
+    places = np.flatnonzero(hit)
+    if not len(places):
+        return None
+    gap = np.flatnonzero(np.diff(places) > 2)
+    stretch = places[: int(gap[0]) + 1] if len(gap) else places
+    return int(stretch[np.argmax(np.abs(shifts.z[stretch]))])

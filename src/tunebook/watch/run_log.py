@@ -10,8 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunebook.records import ExampleLoss, StepRecord, ValidationRecord
+from tunebook.watch.robust import robust_z, row_median, windows_before
+from tunebook.watch.surprise import example_z
 
 Floats = NDArray[np.float64]
+SCALE_FLOOR = 0.02
+"""Nats: the least scale of noise, so that next to no loss has no alarms of next to nothing."""
+# A canary that is scored more seldom than this tells too little about the steps between.
+_FEWEST_CANARIES = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +133,46 @@ class RunLog:
         return _column(s.epoch for s in self.steps)
 
     @cached_property
+    def canary_before(self) -> Floats:
+        """The newest canary at the weights that each step's batch was scored with."""
+        return np.concatenate(([np.nan], fill_forward(self.canary)[:-1]))[: len(self)]
+
+    @cached_property
+    def surprise(self) -> Floats:
+        """Loss of the batch less the canary at the same weights; the loss itself without canary.
+
+        A jump means that the data of the step is unusual, whatever the weights have become.
+        """
+        if np.isfinite(self.canary).mean() < _FEWEST_CANARIES:
+            return self.loss
+        return self.loss - self.canary_before
+
+    @cached_property
+    def batch_z(self) -> Floats:
+        """Surprise of each batch in robust SDs of the 48 before it."""
+        return robust_z(self.surprise, SCALE_FLOOR)
+
+    @cached_property
+    def example_z(self) -> Floats:
+        """Surprise of each example, in robust SDs of those of like length; as `examples`."""
+        level = self.canary_before
+        if self.surprise is self.loss:
+            level = row_median(windows_before(self.loss, 16))
+        level = np.where(np.isfinite(level), level, self.loss)
+        above = self.examples.loss - level[self.examples.place]
+        return example_z(above, self.examples.target_tokens)
+
+    @cached_property
+    def warmup_end(self) -> int:
+        """The place of the last step of the warm-up; 0 where the learning rate begins high."""
+        rates = self.learning_rate
+        falls = np.flatnonzero(~(np.diff(rates) > 0))
+        seen = int(falls[0]) if len(falls) else max(len(rates) - 1, 0)
+        if self.facts.warmup_steps is None:
+            return seen
+        return int(np.searchsorted(self.step, self.facts.warmup_steps, side="right") - 1)
+
+    @cached_property
     def examples(self) -> Examples:
         """Every example of every step."""
         return Examples(self.steps)
@@ -140,10 +186,8 @@ class Examples:
         counts = np.fromiter((len(s.examples) for s in steps), dtype=np.int64, count=len(steps))
         self.first = np.concatenate(([0], np.cumsum(counts)))
         self.place = np.repeat(np.arange(len(steps)), counts)
-        sums = np.fromiter((e.loss_sum for e in flat), dtype=np.float64, count=len(flat))
-        self.target_tokens = np.fromiter(
-            (e.target_tokens for e in flat), dtype=np.float64, count=len(flat)
-        )
+        sums = np.array([e.loss_sum for e in flat], dtype=np.float64)
+        self.target_tokens = np.array([e.target_tokens for e in flat], dtype=np.float64)
         self.loss = sums / np.maximum(self.target_tokens, 1)
         self._flat = flat
 
@@ -154,9 +198,17 @@ class Examples:
         """Give the id of an example by its place in the columns."""
         return self._flat[index].id
 
-    def ids(self) -> list[str]:
-        """Give all ids, in order of the columns."""
-        return [e.id for e in self._flat]
+    @cached_property
+    def code(self) -> NDArray[np.int64]:
+        """A number for each id, the same for the same id (its hash of 64 bits)."""
+        return np.array([hash(e.id) for e in self._flat], dtype=np.int64)
+
+
+def fill_forward(values: Floats) -> Floats:
+    """Put in place of each NaN the last number before it."""
+    known = np.where(np.isfinite(values), np.arange(len(values)), -1)
+    last = np.maximum.accumulate(known) if len(values) else known
+    return np.where(last >= 0, values[last], np.nan)
 
 
 def _column(values: Iterable[float | None]) -> Floats:

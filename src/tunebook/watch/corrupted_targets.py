@@ -1,0 +1,52 @@
+"""Targets that are wrong from a step on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tunebook.records import Verdict
+from tunebook.units import format_number
+from tunebook.watch.robust import first_of_strongest, level_shifts
+from tunebook.watch.run_log import SCALE_FLOOR, RunLog
+
+_WIDTH = 8
+_Z = 6.0
+_NATS = 0.1
+_STAYS = 0.5
+
+
+def find_corrupted_targets(log: RunLog) -> Verdict | None:
+    """Find the step from which batches are much harder than held-out text at the same weights.
+
+    The level of surprise must rise by 6 standard errors and 0.1 nats over 8 steps on either side
+    and stay up by half of that; what the sources, lengths or padding explain is left to those.
+    """
+    found = level_shifts(log.surprise, _WIDTH, SCALE_FLOOR)
+    hit = (found.z > _Z) & (found.shift > _NATS) & (found.edge > _STAYS)
+    place = first_of_strongest(found, hit)
+    if place is None:
+        return None
+    level = float(np.nanmedian(log.surprise[max(place - 3 * _WIDTH, 0) : place]))
+    shift = float(found.shift[place])
+    later = log.surprise[place : place + 4 * _WIDTH]
+    if not float(np.nanmedian(later)) - level > _STAYS * shift:
+        return None
+    step = int(log.step[place])
+    canary = float(np.nanmedian(log.canary[-_WIDTH:]) - log.canary_before[place])
+    ids = [e.id for e in log.steps[place].examples]
+    return Verdict(
+        kind="corrupted_targets",
+        step=step,
+        last_step=None,
+        cause=f"from step {step} on batches are {format_number(shift)} nats harder than held-out "
+        "text at the same weights, from the same sources: their targets do not belong to them",
+        confidence="likely",
+        evidence={
+            "surprise_before": level,
+            "surprise_after": level + shift,
+            "z": float(found.z[place]),
+            "canary_since": canary,
+            "examples": ids,
+        },
+        next_action="look at the rows from that step on, and at what made them",
+    )

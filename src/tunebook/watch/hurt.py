@@ -1,0 +1,94 @@
+"""When updates made the weights worse: held-out text above what it was, and training no better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tunebook.watch.robust import row_median, windows_before
+from tunebook.watch.run_log import SCALE_FLOOR, RunLog, fill_forward
+
+Floats = NDArray[np.float64]
+
+_NATS = 0.15
+_SHARE = 0.06
+_LASTS = 5
+_SMOOTH = 5
+_ONSET = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Hurt:
+    """A stretch of steps, by place: from the onset, past the level, to the last above it.
+
+    `height` is the highest loss above `level`, the least before it, in nats; `recovered` is
+    whether it came back below half of that height before the end.
+    """
+
+    onset: int
+    crossing: int
+    last: int
+    level: float
+    height: float
+    recovered: bool
+
+
+def find_hurt(log: RunLog) -> Hurt | None:
+    """Find the first time the weights are hurt.
+
+    The canary (without one, the running median of 5 losses) must be above its running minimum by
+    the larger of 0.15 nats and 6 % for 5 steps, while the loss of training is no lower than it was.
+    A rule against the minimum, since an unstable run makes every scale of noise wide.
+    """
+    series, start = _series(log)
+    if len(series) < _LASTS:
+        return None
+    least = np.fmin.accumulate(np.concatenate(([start], series)))[:-1]
+    limit = np.maximum(_NATS, _SHARE * least)
+    if log.surprise is log.loss:
+        limit = np.maximum(2 * limit, 6 * _noise(log.loss))
+    above = (series - least > limit) & ~_improves(log, limit)
+    streak = windows_before(np.append(above, False).astype(float), _LASTS)[1:].min(axis=1) == 1
+    crossed = np.flatnonzero(streak)
+    if not len(crossed):
+        return None
+    crossing = int(crossed[0]) - _LASTS + 1
+    level = float(least[crossing])
+    low = np.flatnonzero(series[:crossing] - level <= _ONSET * limit[crossing])
+    onset = int(low[-1]) + 1 if len(low) else 0
+    back = np.flatnonzero(series[crossing:] - level < limit[crossing] / 2)
+    last = crossing + int(back[0]) - 1 if len(back) else len(series) - 1
+    height = float(np.nanmax(series[crossing : last + 1])) - level
+    return Hurt(onset, crossing, last, level, height, recovered=bool(len(back)))
+
+
+def _series(log: RunLog) -> tuple[Floats, float]:
+    """Give the loss that tells of the weights at each place, and what it was before step 1."""
+    if log.surprise is log.loss:
+        return smooth(log.loss), np.inf
+    canary = fill_forward(log.canary)
+    # What the canary was before the first update, by how batches compare with it later.
+    usual = log.surprise[1 : 3 * _LASTS + 2]
+    start = float(log.loss[0] - np.nanmedian(usual) + 2 * _noise(log.surprise))
+    return canary, start if np.isfinite(start) else np.inf
+
+
+def smooth(values: Floats, width: int = _SMOOTH) -> Floats:
+    """Give the running median of the last `width` values, with a short start."""
+    return row_median(windows_before(np.append(values, np.nan), width)[1:])
+
+
+def _noise(values: Floats) -> float:
+    steps = np.diff(values[np.isfinite(values)])
+    if not len(steps):
+        return SCALE_FLOOR
+    return max(1.4826 * float(np.median(np.abs(steps - np.median(steps)))) / 2**0.5, SCALE_FLOOR)
+
+
+def _improves(log: RunLog, limit: Floats) -> NDArray[np.bool_]:
+    """Tell where the loss of training is clearly below what it was: then rows are learnt."""
+    level = smooth(log.loss, 8)
+    before = np.concatenate((np.full(24, np.nan), level))[: len(level)]
+    return np.where(np.isfinite(before), level < before - limit / 4, False)

@@ -1,0 +1,62 @@
+"""How far batches and examples are from others at the same weights, in robust SDs."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+_TO_SD = 1.4826
+_FLOOR = 0.1  # nats per target token
+_FEWEST_ALIKE = 24
+
+
+def example_z(above: Floats, target_tokens: Floats) -> Floats:
+    """Compare each example's loss above its level with those of about as many target tokens.
+
+    An example of few target tokens varies more than one of many, so that they are compared by
+    powers of two; a length that few have goes with the nearest that many have.
+    """
+    bins = _merge_small(np.log2(np.maximum(target_tokens, 1)).astype(np.int64))
+    z = np.zeros(len(above))
+    for one in np.unique(bins):
+        mine = bins == one
+        values = above[mine]
+        known = values[np.isfinite(values)]
+        if len(known) < _FEWEST_ALIKE // 2:
+            continue
+        center = np.median(known)
+        scale = max(_TO_SD * float(np.median(np.abs(known - center))), _FLOOR)
+        z[mine] = np.where(np.isfinite(values), (values - center) / scale, 0.0)
+    return z
+
+
+def _merge_small(bins: NDArray[np.int64]) -> NDArray[np.int64]:
+    values, counts = np.unique(bins, return_counts=True)
+    large = values[counts >= _FEWEST_ALIKE]
+    if not len(large):
+        return np.zeros_like(bins)
+    nearest = np.array([large[np.argmin(np.abs(large - value))] for value in values])
+    return nearest[np.searchsorted(values, bins)]
+
+
+def tail_chance(z: Floats, value: float, left_out: NDArray[np.bool_]) -> float:
+    """Give how many of so many values would be expected beyond `value`, by the tail of the others.
+
+    The tail is a generalised Pareto distribution above the 95 % quantile (Pickands 1975), its
+    shape, from 0 to 0.5, and scale by the method of moments (Hosking and Wallis 1987).
+    """
+    others = z[~left_out & np.isfinite(z)]
+    if len(others) < 2 * _FEWEST_ALIKE:
+        return 1.0
+    threshold = float(np.quantile(others, 0.95))
+    beyond = others[others > threshold] - threshold
+    mean, variance = float(beyond.mean()), float(beyond.var(ddof=1))
+    if mean <= 0 or variance <= 0:
+        return 1.0
+    shape = min(max(0.5 * (1 - mean**2 / variance), 0.0), 0.5)
+    scale = mean * (1 - shape)
+    far = (value - threshold) / scale
+    tail = np.exp(-far) if shape == 0 else (1 + shape * far) ** (-1 / shape)
+    return float(len(z) * 0.05 * tail)
