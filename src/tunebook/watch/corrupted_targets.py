@@ -7,9 +7,9 @@ import numpy as np
 from tunebook.records import Verdict
 from tunebook.units import format_number
 from tunebook.watch.robust import first_of_strongest, level_shifts
-from tunebook.watch.run_log import SCALE_FLOOR, RunLog
+from tunebook.watch.run_log import RunLog
 
-_WIDTH = 8
+_WIDTH = 10
 _Z = 6.0
 _NATS = 0.1
 _STAYS = 0.5
@@ -18,12 +18,12 @@ _STAYS = 0.5
 def find_corrupted_targets(log: RunLog) -> Verdict | None:
     """Find the step from which batches are much harder than held-out text at the same weights.
 
-    The level of surprise must rise by 6 standard errors and 0.1 nats over 8 steps on either side
+    The level of surprise must rise by 6 standard errors and 0.1 nats over 10 steps on either side
     and stay up by half of that; what the sources, lengths or padding explain is left to those.
     """
-    found = level_shifts(log.surprise, _WIDTH, SCALE_FLOOR)
+    found = level_shifts(log.surprise, _WIDTH, log.surprise_floor)
     hit = (found.z > _Z) & (found.shift > _NATS) & (found.edge > _STAYS)
-    place = first_of_strongest(found, hit)
+    place = first_of_strongest(found, hit, log.surprise)
     if place is None:
         return None
     level = float(np.nanmedian(log.surprise[max(place - 3 * _WIDTH, 0) : place]))

@@ -33,8 +33,9 @@ def find_data_boundary(log: RunLog) -> Verdict | None:
     hit = np.flatnonzero((moved > _MOVED) & (np.abs(loss.z) > _Z))
     if not len(hit):
         return None
-    near = [p for p in hit if p - hit[0] <= _WIDTH]
-    place = int(max(near, key=lambda p: moved[p]))
+    at_once = np.abs(np.diff(shares, axis=0, prepend=shares[:1])).sum(axis=1)
+    start = max(int(hit[0]) - _WIDTH, 0)
+    place = start + int(np.nanargmax(at_once[start : int(hit[0]) + 2 * _WIDTH]))
     gained, lost = int(np.argmax(shifts[place])), int(np.argmin(shifts[place]))
     step = int(log.step[place])
     return Verdict(

@@ -33,7 +33,7 @@ def find_gradient_scale(log: RunLog) -> Verdict | None:
     sizes = level_shifts(np.log(log.target_tokens), _WIDTH, 0.01).shift
     surprise = level_shifts(log.surprise, _WIDTH, SCALE_FLOOR)
     hit &= ~(np.abs(sizes) > np.log(_SAME_BATCH)) & ~(np.abs(surprise.z) > _Z)
-    place = first_of_strongest(found, hit)
+    place = first_of_strongest(found, hit, norms)
     if place is None:
         return None
     step, factor = int(log.step[place]), float(np.exp(found.shift[place]))

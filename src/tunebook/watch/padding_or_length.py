@@ -6,10 +6,11 @@ import numpy as np
 
 from tunebook.records import Verdict
 from tunebook.units import format_number, format_percent
-from tunebook.watch.robust import WINDOW, row_median, windows_before
+from tunebook.watch.robust import WINDOW, change_point, row_median, windows_before
 from tunebook.watch.run_log import RunLog
 
 _RUN_STEPS = 6
+_SPAN = 16
 _FACTOR = 1.25
 _Z = 8.0
 _FLOOR = 0.03  # of log target tokens per example
@@ -68,9 +69,7 @@ def _lengths(log: RunLog) -> Verdict | None:
     if not len(hit):
         return None
     place = int(hit[0])
-    # Of the steps that made it up, the first that is on the far side of half the shift.
-    side = np.sign(off[place]) * (recent[place] - center[place]) > abs(off[place]) / 2
-    first = int(log.step[place - _RUN_STEPS + 1 + int(np.argmax(side))])
+    first = int(log.step[change_point(lengths, place - _RUN_STEPS + 1, span=_SPAN)])
     gaps = np.flatnonzero(np.diff(hit) > _RUN_STEPS)
     last = int(log.step[int(hit[gaps[0]]) if len(gaps) else int(hit[-1])])
     factor = float(np.exp(off[place]))

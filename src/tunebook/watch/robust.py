@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 WINDOW = 48
 """Steps that a step is compared with."""
-FEWEST = 8
+FEWEST = 12
 """Fewer known values before a step give it no z."""
 _TO_SD = 1.4826  # of the normal distribution
 
@@ -36,6 +36,15 @@ def robust_z(values: Floats, floor: float, width: int = WINDOW) -> Floats:
     z = (known - center) / scale
     enough = np.isfinite(before).sum(axis=1) >= FEWEST
     return np.where(enough & np.isfinite(z), z, 0.0)
+
+
+def spread(values: Floats, width: int = 24) -> float:
+    """Give the robust SD of values about their running median; 0 where there are too few."""
+    known = values[np.isfinite(values)]
+    if len(known) < FEWEST:
+        return 0.0
+    off = known - row_median(windows_before(np.append(known, np.nan), width)[1:])
+    return _TO_SD * float(np.median(np.abs(off - np.median(off))))
 
 
 def row_median(rows: Floats) -> Floats:
@@ -86,11 +95,28 @@ def level_shifts(values: Floats, width: int, floor: float) -> Shifts:
     return Shifts(*(np.where(whole, column, np.nan) for column in columns))
 
 
-def first_of_strongest(shifts: Shifts, hit: NDArray[np.bool_]) -> int | None:
-    """Give the place of the strongest shift of the first stretch of places that are hit."""
+def change_point(values: Floats, near: int, *, within: int = 8, span: int = 24) -> int:
+    """Give the place around `near` where two levels explain the values best (least squares).
+
+    Tried are the places up to `within` away, over `span` values on either side of `near`.
+    """
+    start, stop = max(near - span, 0), min(near + span, len(values))
+    part = values[start:stop]
+    part = np.where(np.isfinite(part), part, np.nanmedian(part))
+    sums, n = np.concatenate(([0.0], np.cumsum(part))), len(part)
+    cuts = np.arange(max(near - within - start, 1), min(near + within - start, n - 1) + 1)
+    if not len(cuts):
+        return near
+    # Of a split in two, the explained part: n1 m1^2 + n2 m2^2.
+    explained = sums[cuts] ** 2 / cuts + (sums[-1] - sums[cuts]) ** 2 / (n - cuts)
+    return start + int(cuts[np.argmax(explained)])
+
+
+def first_of_strongest(shifts: Shifts, hit: NDArray[np.bool_], values: Floats) -> int | None:
+    """Give the place where the first stretch of shifts that are hit begins, by `change_point`."""
     places = np.flatnonzero(hit)
     if not len(places):
         return None
     gap = np.flatnonzero(np.diff(places) > 2)
     stretch = places[: int(gap[0]) + 1] if len(gap) else places
-    return int(stretch[np.argmax(np.abs(shifts.z[stretch]))])
+    return change_point(values, int(stretch[np.argmax(np.abs(shifts.z[stretch]))]))

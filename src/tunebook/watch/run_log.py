@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunebook.records import ExampleLoss, StepRecord, ValidationRecord
-from tunebook.watch.robust import robust_z, row_median, windows_before
+from tunebook.watch.robust import robust_z, row_median, spread, windows_before
 from tunebook.watch.surprise import example_z
 
 Floats = NDArray[np.float64]
@@ -150,7 +150,12 @@ class RunLog:
     @cached_property
     def batch_z(self) -> Floats:
         """Surprise of each batch in robust SDs of the 48 before it."""
-        return robust_z(self.surprise, SCALE_FLOOR)
+        return robust_z(self.surprise, self.surprise_floor)
+
+    @cached_property
+    def surprise_floor(self) -> float:
+        """The least scale of surprise: 48 steps may by chance lie closer than the run's do."""
+        return max(SCALE_FLOOR, 0.75 * spread(self.surprise))
 
     @cached_property
     def example_z(self) -> Floats:
