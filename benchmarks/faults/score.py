@@ -46,7 +46,7 @@ STRONG = STRENGTHS[1:]
 def label_of(run: LoggedRun) -> Label:
     """Take what was done to a run."""
     if run.kind is None:
-        return Label(run.name, run.substrate)
+        return Label(run.name, run.substrate, seed=run.seed)
     return Label(
         run.name,
         run.substrate,
@@ -56,6 +56,7 @@ def label_of(run: LoggedRun) -> Label:
         run.first_step,
         run.last_step,
         tuple(run.ids),
+        run.seed,
     )
 
 
@@ -79,7 +80,10 @@ def report(outcomes: Sequence[Outcome]) -> dict[str, object]:
     alarmed, healthy = false_alarms(outcomes)
     everything, strong = score(outcomes), score(outcomes, STRONG)
     spikes, every = causes(outcomes), causes(outcomes, FAULTS)
+    seeds = [outcome.label.seed for outcome in outcomes]
+    substrates = sorted({outcome.label.substrate for outcome in outcomes})
     return {
+        "seeds": (min(seeds), max(seeds)),
         "faulty": everything.faulty,
         "healthy": healthy,
         "false_alarms": alarmed,
@@ -94,6 +98,10 @@ def report(outcomes: Sequence[Outcome]) -> dict[str, object]:
         "never_injected": everything.unlabelled,
         "by_fault": shares(outcomes, lambda label: label.fault),
         "by_substrate": shares(outcomes, lambda label: label.substrate),
+        "false_by_substrate": {
+            name: false_alarms(o for o in outcomes if o.label.substrate == name)
+            for name in substrates
+        },
         "causes_of_spikes": vars(spikes),
         "causes_of_all": vars(every),
         "exact_ids": exact_ids(outcomes),
@@ -157,6 +165,8 @@ def text(found: dict, outcomes: Sequence[Outcome]) -> str:
     for what in ("by_fault", "by_substrate"):
         rows = [(key, *map(str, counts)) for key, counts in found[what].items()]
         lines += ["", table((what[3:], "runs", "named", "detected"), rows)]
+    said = (f"{name} {n} of {runs}" for name, (n, runs) in found["false_by_substrate"].items())
+    lines.append(f"healthy runs with an alarm: {', '.join(said)}")
     return "\n".join(lines)
 
 

@@ -43,6 +43,7 @@ class Label:
     first_step: int = 0
     last_step: int = 0
     ids: tuple[str, ...] = ()
+    seed: int = 0
 
 
 @dataclass(frozen=True)
