@@ -92,29 +92,30 @@ class StepRecord:
     `update_ratio` is |change of the weights| / |weights| and `changed_fraction` the share of
     weights whose stored value changed, both measured on a fixed sample of the trained weights;
     the ratio is NaN when any trained weight is no number.
-    `grad_norm` is taken before clipping. `canary_loss` is measured after the update.
+    `grad_norm` is taken before clipping. `canary_loss` is measured after the update. What is None
+    is so in imported curves only, which lack it.
     """
 
     step: int
-    epoch: float
+    epoch: float | None
     loss: float
-    loss_sum: float
-    target_tokens: int
-    tokens: int
-    padding_tokens: int
-    learning_rate: float
-    grad_norm: float
-    clipped: bool
-    applied: bool
+    loss_sum: float | None
+    target_tokens: int | None
+    tokens: int | None
+    padding_tokens: int | None
+    learning_rate: float | None
+    grad_norm: float | None
+    clipped: bool | None
+    applied: bool | None
     update_ratio: float | None
     changed_fraction: float | None
     examples: tuple[ExampleLoss, ...]
     lengths: tuple[int, ...]
     sources: Mapping[str, int]
     canary_loss: float | None
-    seconds: float
+    seconds: float | None
     memory_bytes: int | None
-    padding_target_tokens: int = 0
+    padding_target_tokens: int | None = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +130,15 @@ class ValidationRecord:
 
     step: int
     loss: float
-    loss_sum: float
-    target_tokens: int
-    examples: int
-    documents: int
-    scored_bytes: int
-    examples_hash: str
+    loss_sum: float | None
+    target_tokens: int | None
+    examples: int | None
+    documents: int | None
+    scored_bytes: int | None
+    examples_hash: str | None
     interval: tuple[float, float] | None
     per_source: Mapping[str, float]
-    seconds: float
+    seconds: float | None
     per_source_target_tokens: Mapping[str, int] = field(default_factory=dict)
     per_document: tuple[ExampleLoss, ...] = ()
 

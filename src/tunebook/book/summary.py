@@ -159,12 +159,18 @@ def _with_numbers(summary: RunSummary, events: Events) -> RunSummary:
 
 
 def late_train_loss(steps: Sequence[StepRecord]) -> float | None:
-    """Average the loss per target token over the last tenth of the steps, at least one."""
+    """Average the loss per target token over the last tenth of the steps, at least one.
+
+    Of an imported curve the target tokens are not known; there it is the plain mean of what was
+    logged.
+    """
     late = steps[-max(math.ceil(len(steps) / 10), 1) :]
-    target_tokens = sum(step.target_tokens for step in late)
-    if not target_tokens:
+    weights = [step.target_tokens for step in late]
+    if not late or (None not in weights and not any(weights)):
         return None
-    return math.fsum(step.loss_sum for step in late) / target_tokens
+    if None in weights:
+        return math.fsum(step.loss for step in late) / len(late)
+    return math.fsum(step.loss_sum or 0.0 for step in late) / sum(w or 0 for w in weights)
 
 
 def perplexity(loss: float) -> float:

@@ -181,8 +181,8 @@ def _training(release: Release, source: PageSource) -> str:
     facts = (
         ("precision", events.fact("precision")),
         ("steps", release.step),
-        ("target tokens seen", sum(s.target_tokens for s in steps)),
-        ("time in steps", sum(s.seconds for s in steps)),
+        ("target tokens seen", sum(s.target_tokens or 0 for s in steps)),
+        ("time in steps", sum(s.seconds or 0.0 for s in steps)),
     )
     for name, value in facts:
         shown = "not measured" if not value else str(value)
@@ -273,8 +273,8 @@ def _result(name: str, found: ValidationRecord | None) -> list[str]:
         format_number(found.loss),
         interval,
         format_number(perplexity(found.loss)),
-        format_count(found.examples),
-        format_count(found.target_tokens),
+        _count(found.examples),
+        _count(found.target_tokens),
     ]
 
 

@@ -66,9 +66,9 @@ def write_loss(events: Events) -> str:
         [step.loss for step in events.steps],
         [(validation.step, validation.loss) for validation in events.validations],
     )
-    clipped = sum(step.clipped for step in events.steps)
-    left_out = sum(not step.applied for step in events.steps)
-    words = [f"gradient clipped in {clipped} of {len(events.steps)} steps"] if events.steps else []
+    known = [step.clipped for step in events.steps if step.clipped is not None]
+    left_out = sum(step.applied is False for step in events.steps)
+    words = [f"gradient clipped in {sum(known)} of {len(known)} steps"] if known else []
     if left_out:
         words.append(f"{left_out} updates left out because they were not finite")
     note = f"{'; '.join(words)}.\n".capitalize() if words else ""
@@ -93,10 +93,13 @@ def _validations(validations: Sequence[ValidationRecord]) -> str:
         )
     last = validations[-1]
     header = ["step", "val_loss", "95 % interval", "perplexity"]
-    held_out = (
-        f"\nHeld out: {format_count(last.examples)} examples in {format_count(last.documents)} "
-        f"documents, {format_count(last.target_tokens)} target tokens"
-    )
+    counts = (last.examples, last.documents, last.target_tokens)
+    known = [format_count(count) for count in counts if count is not None]
+    held_out = "\nHeld out: an unknown number of examples"
+    if len(known) == len(counts):
+        held_out = (
+            f"\nHeld out: {known[0]} examples in {known[1]} documents, {known[2]} target tokens"
+        )
     shown = "" if len(rows) == len(validations) else f"; {len(rows)} of {len(validations)} shown"
     bold = "; bold: the best" if best else ""
     return "\n" + table(header, rows, right=header) + f"{held_out}{shown}{bold}.\n"

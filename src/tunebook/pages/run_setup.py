@@ -37,10 +37,11 @@ def _machine(events: Events, environment: Mapping[str, Any]) -> Iterator[tuple[s
     peak = events.fact("peak_memory_bytes") or max(memory, default=None)
     if isinstance(peak, int):
         yield "peak memory", format_bytes(peak)
-    seconds = sum(step.seconds for step in events.steps)
+    # An imported curve has none of the three.
+    seconds = sum(step.seconds or 0.0 for step in events.steps)
     if seconds > 0:
-        tokens = sum(step.tokens for step in events.steps)
-        target = sum(step.target_tokens for step in events.steps)
+        tokens = sum(step.tokens or 0 for step in events.steps)
+        target = sum(step.target_tokens or 0 for step in events.steps)
         yield "tokens trained", f"{format_count(tokens)}, of which {format_count(target)} target"
         yield "time in steps", format_seconds(seconds)
         rate, target_rate = (format_count(round(n / seconds)) for n in (tokens, target))

@@ -64,13 +64,18 @@ def find_non_finite(steps: Sequence[StepRecord]) -> Verdict | None:
 def _finite(step: StepRecord) -> bool:
     # Of weights that are no numbers the ratio is NaN; large ones may overflow it.
     broke = math.isnan(step.update_ratio or 0.0)
-    return step.applied and not broke and math.isfinite(step.loss + step.grad_norm)
+    return step.applied is not False and not broke and math.isfinite(step.loss + _norm(step))
+
+
+def _norm(step: StepRecord) -> float:
+    return 0.0 if step.grad_norm is None else step.grad_norm
 
 
 def _broke_weights(step: StepRecord) -> bool:
-    return step.applied and math.isfinite(step.loss) and math.isfinite(step.grad_norm)
+    finite = math.isfinite(step.loss) and math.isfinite(_norm(step))
+    return step.applied is not False and finite
 
 
 def _word(step: StepRecord) -> str:
-    value = step.grad_norm if math.isfinite(step.loss) else step.loss
+    value = _norm(step) if math.isfinite(step.loss) else step.loss
     return "NaN" if math.isnan(value) else "infinite"

@@ -23,7 +23,8 @@ def find_skipped_batches(step: StepRecord, rows: Sequence[tuple[str, int]]) -> V
     missing = list((expected - trained).elements())
     extra = list((trained - expected).elements())
     target_tokens = sum(count for _, count in rows)
-    left_out = not step.applied and math.isfinite(step.loss) and math.isfinite(step.grad_norm)
+    norm = step.grad_norm or 0.0
+    left_out = step.applied is False and math.isfinite(step.loss) and math.isfinite(norm)
     if left_out and not missing:
         missing = list(rows)
     if not missing and not extra and step.target_tokens == target_tokens:
