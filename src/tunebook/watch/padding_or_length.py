@@ -32,7 +32,7 @@ def _padding(log: RunLog) -> Verdict | None:
     if not padded:
         return None
     first, last = padded[0], padded[-1]
-    n_padding = sum(s.padding_target_tokens for s in padded)
+    n_padding = sum((s.padding_target_tokens or 0) for s in padded)
     share = n_padding / max(sum(s.target_tokens or 0 for s in padded), 1)
     ids = [e.id for s in padded[:1] for e in s.examples]
     return Verdict(
