@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tunebook.watch.robust import row_median, windows_before
+from tunebook.watch.robust import row_median, spread, windows_before
 from tunebook.watch.run_log import SCALE_FLOOR, RunLog, fill_forward
 
 Floats = NDArray[np.float64]
@@ -48,7 +48,7 @@ def find_hurt(log: RunLog) -> Hurt | None:
     least = np.fmin.accumulate(np.concatenate(([start], series)))[:-1]
     limit = np.maximum(_NATS, _SHARE * least)
     if log.surprise is log.loss:
-        limit = np.maximum(2 * limit, 6 * _noise(log.loss))
+        limit = np.maximum(2 * limit, 6 * max(spread(log.loss), SCALE_FLOOR))
     above = (series - least > limit) & ~_improves(log, limit)
     streak = windows_before(np.append(above, False).astype(float), _LASTS)[1:].min(axis=1) == 1
     crossed = np.flatnonzero(streak)
@@ -71,20 +71,13 @@ def _series(log: RunLog) -> tuple[Floats, float]:
     canary = fill_forward(log.canary)
     # What the canary was before the first update, by how batches compare with it later.
     usual = log.surprise[1 : 3 * _LASTS + 2]
-    start = float(log.loss[0] - np.nanmedian(usual) + 2 * _noise(log.surprise))
+    start = float(log.loss[0] - np.nanmedian(usual) + 2 * log.surprise_floor)
     return canary, start if np.isfinite(start) else np.inf
 
 
 def smooth(values: Floats, width: int = _SMOOTH) -> Floats:
     """Give the running median of the last `width` values, with a short start."""
     return row_median(windows_before(np.append(values, np.nan), width)[1:])
-
-
-def _noise(values: Floats) -> float:
-    steps = np.diff(values[np.isfinite(values)])
-    if not len(steps):
-        return SCALE_FLOOR
-    return max(1.4826 * float(np.median(np.abs(steps - np.median(steps)))) / 2**0.5, SCALE_FLOOR)
 
 
 def _improves(log: RunLog, limit: Floats) -> NDArray[np.bool_]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from tunebook.records import Verdict
 from tunebook.units import format_number, format_percent
-from tunebook.watch.robust import WINDOW, change_point, row_median, windows_before
+from tunebook.watch.robust import WINDOW, change_point, levels_before, windows_before
 from tunebook.watch.run_log import RunLog
 
 _RUN_STEPS = 6
@@ -14,7 +14,6 @@ _SPAN = 16
 _FACTOR = 1.25
 _Z = 8.0
 _FLOOR = 0.03  # of log target tokens per example
-_TO_SD = 1.4826
 _EVIDENCE_STEPS = 20
 
 
@@ -59,12 +58,11 @@ def _lengths(log: RunLog) -> Verdict | None:
     lengths = np.where(np.isfinite(lengths), lengths, np.nan)
     recent = windows_before(np.append(lengths, np.nan), _RUN_STEPS)[1:]
     # What the recent steps are compared with ends where they begin.
-    before = windows_before(lengths, WINDOW + _RUN_STEPS)[:, : -_RUN_STEPS + 1]
-    center = row_median(before)
-    scale = np.maximum(_TO_SD * row_median(np.abs(before - center[:, None])), _FLOOR)
+    earlier = np.concatenate((np.full(_RUN_STEPS - 1, np.nan), lengths))[: len(lengths)]
+    center, scale, count = levels_before(earlier, WINDOW, _RUN_STEPS)
     off = recent.mean(axis=1) - center
-    z = off / scale * np.sqrt(_RUN_STEPS)
-    enough = np.isfinite(before).sum(axis=1) >= WINDOW // 3
+    z = off / np.maximum(scale, _FLOOR) * np.sqrt(_RUN_STEPS)
+    enough = count >= WINDOW // 3
     hit = np.flatnonzero(enough & (np.abs(z) > _Z) & (np.abs(off) > np.log(_FACTOR)))
     if not len(hit):
         return None
