@@ -15,6 +15,7 @@ import click
 from tunebook.cli.main import VERBS, cli
 from tunebook.data.filters.explain import filters_markdown
 from tunebook.recipe.explain import fields_markdown
+from verdicts_page import verdicts_markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -148,6 +149,7 @@ PAGES = {
     "commands.md": commands_markdown,
     "filters.md": filters_markdown,
     "defects.md": defects_markdown,
+    "verdicts.md": verdicts_markdown,
 }
 
 

@@ -229,7 +229,7 @@ RIVALS = (
     Rival(
         "axolotl loss watchdog",
         loss_watchdog,
-        "loss_watchdog_threshold / loss at step 1",
+        "threshold in losses of step 1,",
         (2.0,),
         (0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0),
         source="axolotl 0.18.0, commit 067b021c8",

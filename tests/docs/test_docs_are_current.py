@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def make_docs() -> ModuleType:
+    sys.path.insert(0, str(ROOT / "tools"))  # as when it is run as a script
     spec = importlib.util.spec_from_file_location("make_docs", ROOT / "tools" / "make_docs.py")
     assert spec is not None
     assert spec.loader is not None
@@ -21,7 +22,10 @@ def make_docs() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["fields.md", "commands.md", "filters.md", "defects.md"])
+PAGES = ["fields.md", "commands.md", "filters.md", "defects.md", "verdicts.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_generated_page_is_what_the_code_says(make_docs: ModuleType, page: str) -> None:
     assert page not in make_docs.stale_pages(), f"docs/{page} is stale; run `make docs`"
 

@@ -1,0 +1,289 @@
+"""Write docs/verdicts.md from the list of kinds and the stored numbers of the fault benchmark."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tunebook.kinds import FAMILIES, FAULTS, KINDS
+from tunebook.pages.markdown import escape, table
+
+FAULT_LOGS = Path(__file__).resolve().parent.parent / "benchmarks" / "faults"
+Found = Mapping[str, Any]
+
+INTRO = """# Verdicts
+
+<!-- Made by tools/make_docs.py from src/tunebook/kinds.py and benchmarks/faults: edit those. -->
+
+A verdict says what happened to a run, since when and why. Verdicts come up in the terminal while a
+run trains, stand on its page, and `tunebook verdicts RUN` gives them again for any run, also for an
+imported one. They are computed from the log alone: the same log gives the same verdicts.
+
+## How to read one
+
+| part | what it tells |
+|---|---|
+| kind | what it is: one of the names below |
+| step | since when; and until when, where it ended |
+| cause | one sentence with the numbers that it rests on |
+| confidence | how sure that is, see below |
+| evidence | the numbers, and ids of rows where rows are to blame |
+| next | what to do, and the same as settings for `tunebook new NAME --from RUN` |
+
+- `certain`: facts of the log decide, such as a learning rate or a target on padding.
+- `likely`: a test with a stated rate of false alarms decides.
+- `undecided`: something happened, and the log cannot tell why; what is excluded is named.
+- `amber`: seen while the run goes on, and not confirmed yet.
+
+One incident gets one verdict: what follows from a cause is not reported beside it. Where the log
+cannot decide, `tunebook replay RUN --step n` repeats the step with one thing changed and
+establishes the cause by experiment. `no_fault_found` is a verdict too; it names what could not be
+looked for.
+"""
+
+ABOUT = """
+## How often they are right
+
+`benchmarks/faults` trains small models with exactly one injected fault or none, and keeps the full
+log with a label: kind, first and last step, ids, strength. A verdict of level fault is **right**
+when its kind is the label's and its step lies in the label's window; there is no tolerance beyond
+the window. A second verdict, another kind or another step is **false**. A faulty run without a
+right verdict is missed; it is **detected** when any fault is reported in the window. Delay is
+counted from the first step of the window. `python benchmarks/faults/score.py --errors` prints all
+of this from the committed logs, with the name of every run that is missed or has a false alarm.
+"""
+
+NUMBERS = ("runs", "right", "false", "precision", "recall", "95 % of recall", "F1")
+NUMBERS += ("median delay", "exact step")
+
+
+def verdicts_markdown() -> str:
+    """Write the page; numbers that are not stored yet are said to be missing."""
+    scores, rivals = _stored("scores.json"), _stored("rivals.json")
+    split = "scoring" if "scoring" in scores else "tuning"
+    parts = [INTRO, *_kinds(), ABOUT]
+    if split not in scores:
+        return _page([*parts, "It has not been scored yet."])
+    found = scores[split]
+    parts += [
+        _which(split, found),
+        _targets(found),
+        *_per_kind(found),
+        *_shares(found),
+        *_rivals(split, found, rivals.get(split, [])),
+        *_splits(scores),
+        *_weak(found),
+    ]
+    return _page(parts)
+
+
+def _page(parts: Sequence[str]) -> str:
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(parts)).rstrip("\n") + "\n"
+
+
+def _stored(name: str) -> Found:
+    path = FAULT_LOGS / name
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _kinds() -> list[str]:
+    lines = ["## Kinds"]
+    about = {
+        "fault": "A **fault** of a run without one is a false alarm.",
+        "notice": "A **notice** is worth knowing and no fault.",
+        "fine": "And where there is nothing of the above:",
+    }
+    for level, sentence in about.items():
+        rows = [
+            (f"`{name}`", escape(k.meaning), escape(k.ground), escape(k.needs))
+            for name, k in KINDS.items()
+            if k.level == level
+        ]
+        lines += ["", sentence, "", table(("kind", "it means", "it rests on", "it needs"), rows)]
+    lines.append("Predictions and `stop_on` may name one kind or a family of them:\n")
+    lines += [f"- `{word}`: {_names(kinds)}" for word, kinds in FAMILIES.items()]
+    return lines
+
+
+def _which(split: str, found: Found) -> str:
+    runs = f"{found['faulty']} runs with a fault, {found['healthy']} healthy ones"
+    if split == "scoring":
+        return f"The numbers are those of the scoring split: {runs}.\n"
+    return (
+        f"**These are numbers of the tuning split** ({runs}), on which thresholds were chosen: "
+        "they flatter. The scoring split has not been scored yet.\n"
+    )
+
+
+def _targets(found: Found) -> str:
+    strong, spikes = found["strong"], found["causes_of_spikes"]
+    low, high = found["false_alarm_interval"]
+    exact, labelled = found["exact_ids"]
+    rows = [
+        ("recall, clear and gross faults", "0.95", _share(strong["recall"])),
+        ("precision, clear and gross faults", "0.95", _share(strong["precision"])),
+        ("macro-F1 with just visible ones", "0.85", _share(found["macro_f1"])),
+        (
+            "healthy runs with a false alarm",
+            "at most 2 of 100",
+            f"{found['false_alarms']} of {found['healthy']} ({_share(low)} to {_share(high)})",
+        ),
+        (
+            "cause of a spike right, where the verdict decides",
+            "0.90",
+            f"{spikes['decided_right']} of {spikes['decided']}",
+        ),
+        (
+            "and elsewhere undecided, not wrong",
+            "",
+            f"{spikes['open_undecided']} of {spikes['open']}",
+        ),
+        ("exactly the bad examples named", "0.80", f"{exact} of {labelled}"),
+    ]
+    return table(("what", "target", "measured"), rows)
+
+
+def _per_kind(found: Found) -> list[str]:
+    rows = [(f"`{kind}`", *_numbers(row)) for kind, row in found["kinds"].items()]
+    rows += [("all", *_numbers(found["all"]))]
+    names = {"just_visible": "just visible", "clear": "clear", "gross": "gross"}
+    rows += [(f"all, {names[s]}", *_numbers(row)) for s, row in found["strengths"].items()]
+    said = found["never_injected"]
+    others = f" ({', '.join(f'`{k}` {n}' for k, n in said.items())})" if said else ""
+    return [
+        "### Per kind",
+        "",
+        table(("kind", *NUMBERS), rows, right=NUMBERS),
+        f"False verdicts of kinds that were never injected count in the lower rows: "
+        f"{sum(said.values())}{others}. Healthy runs count for precision everywhere.",
+        "",
+    ]
+
+
+def _shares(found: Found) -> list[str]:
+    false = found["false_by_substrate"]
+    substrates = [
+        (name, *map(str, found["by_substrate"].get(name, (0, 0, 0))), f"{n} of {runs}")
+        for name, (n, runs) in false.items()
+    ]
+    faults = [(name, *map(str, counts)) for name, counts in found["by_fault"].items()]
+    head = ("runs", "cause named", "detected")
+    return [
+        "### Per injected fault, and per model and data",
+        "",
+        table(("fault", *head), faults, right=head),
+        table(("model and data", *head, "healthy runs with an alarm"), substrates, right=head),
+    ]
+
+
+def _rivals(split: str, found: Found, rivals: Sequence[Found]) -> list[str]:
+    if not rivals:
+        return []
+    every, strong, healthy = found["all"], found["strong"], found["healthy"]
+    head = ("tool", "setting", "detected", "cause named", "clear and gross", "false alarms")
+    rows = [
+        (
+            "**tunebook**",
+            "fixed on the tuning split",
+            f"{every['detected']} of {every['runs']}",
+            str(every["right"]),
+            f"{strong['detected']} of {strong['runs']}",
+            f"{found['false_alarms']} of {healthy}",
+        )
+    ]
+    for rival in rivals:
+        settings = [(row, "default") for row in rival["defaults"]]
+        if rival["best_on_tuning"]:
+            settings.append((rival["best_on_tuning"], "best on tuning"))
+        for row, which in settings:
+            value = f"{rival['setting']} {row['value']:g}, {which}" if rival["setting"] else which
+            rows.append(
+                (
+                    rival["name"],
+                    escape(value),
+                    f"{row['detected']} of {row['runs']}",
+                    str(row["named"]),
+                    f"{row['detected_strong']} of {row['runs_strong']}",
+                    f"{row['false_alarms']} of {row['healthy']}",
+                )
+            )
+    origins = [f"- {rival['name']}: {rival['origin']}" for rival in rivals]
+    return [
+        "## Rules of other tools on the same runs",
+        "",
+        "In favour of every rule: nothing stops at its first alarm, an alarm anywhere in the "
+        "window counts, further ones cost nothing, and a finding about the whole run lies in "
+        "every window. Each runs at its defaults and at the setting that was best on the tuning "
+        "split: most faults detected with alarms in at most 2 % of its healthy runs.",
+        "" if split == "scoring" else "\n**Numbers of the tuning split.**\n",
+        table(head, rows),
+        "Where the rules come from:\n",
+        *origins,
+        "",
+    ]
+
+
+def _splits(scores: Found) -> list[str]:
+    lines = [
+        "## How tuning and scoring are kept apart",
+        "",
+        "Thresholds are chosen on the tuning split, and the detectors are committed before the "
+        "runs of the scoring split are made. The splits share no base model, no seed and no row "
+        "of training data.",
+        "",
+    ]
+    rows = [
+        (
+            name,
+            f"{found['faulty']} + {found['healthy']}",
+            "{} to {}".format(*found["seeds"]),
+            _names(found["false_by_substrate"]),
+        )
+        for name, found in scores.items()
+    ]
+    return [*lines, table(("split", "faulty + healthy runs", "seeds", "models and data"), rows)]
+
+
+def _weak(found: Found) -> list[str]:
+    kinds = found["kinds"]
+    missed = [k for k, row in kinds.items() if (row["recall"] or 0) < 0.9]
+    false = [k for k, row in kinds.items() if (row["precision"] or 0) < 0.9]
+    unmeasured = [k for k in KINDS if k in FAULTS and k not in kinds]
+    few = [k for k, row in kinds.items() if row["runs"] < 10]
+    lines = ["## What is weak", ""]
+    lines += [f"- Found in less than 90 % of their runs: {_names(missed)}."] if missed else []
+    lines += [f"- False in more than 10 % of their verdicts: {_names(false)}."] if false else []
+    lines += [f"- Fewer than ten runs, so a wide interval: {_names(few)}."] if few else []
+    lines += [
+        f"- Not in this benchmark, so without a number here: {_names(unmeasured)}.",
+        "- The models are small (at most 2 million weights) and the runs short (at most 300 "
+        "steps). How far this carries over to large models and long runs was not measured.",
+        "- One fault per run: how verdicts read where several come together was not measured.",
+        "",
+    ]
+    return lines
+
+
+def _numbers(row: Found) -> tuple[str, ...]:
+    low, high = row["recall_interval"] or (None, None)
+    delay = row["median_delay"]
+    return (
+        *(str(row[name]) for name in ("runs", "right", "false")),
+        _share(row["precision"]),
+        _share(row["recall"]),
+        f"{_share(low)} to {_share(high)}",
+        _share(row["f1"]),
+        "" if delay is None else f"{delay:g}",
+        _share(row["exact_step"]),
+    )
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _names(names: Sequence[str] | Mapping[str, Any]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
