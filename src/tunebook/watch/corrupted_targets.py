@@ -23,11 +23,12 @@ def find_corrupted_targets(log: RunLog) -> Verdict | None:
     """
     found = level_shifts(log.surprise, _WIDTH, log.surprise_floor)
     hit = (found.z > _Z) & (found.shift > _NATS) & (found.edge > _STAYS)
-    place = first_of_strongest(found, hit, log.surprise)
-    if place is None:
+    places = first_of_strongest(found, hit, log.surprise)
+    if places is None:
         return None
+    strongest, place = places
     level = float(np.nanmedian(log.surprise[max(place - 3 * _WIDTH, 0) : place]))
-    shift = float(found.shift[place])
+    shift = float(found.shift[strongest])
     later = log.surprise[place : place + 4 * _WIDTH]
     if not float(np.nanmedian(later)) - level > _STAYS * shift:
         return None
@@ -44,7 +45,7 @@ def find_corrupted_targets(log: RunLog) -> Verdict | None:
         evidence={
             "surprise_before": level,
             "surprise_after": level + shift,
-            "z": float(found.z[place]),
+            "z": float(found.z[strongest]),
             "canary_since": canary,
             "examples": ids,
         },

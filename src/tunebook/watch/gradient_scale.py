@@ -14,6 +14,7 @@ _FACTOR = 1.6
 _Z = 8.0
 _EDGE = 0.75
 _SAME_BATCH = 1.3
+_SAME_LOSS = 0.08  # of log loss
 _FLOOR = 0.05  # of log gradient norms
 
 
@@ -32,11 +33,15 @@ def find_gradient_scale(log: RunLog) -> Verdict | None:
         return None
     sizes = level_shifts(np.log(log.target_tokens), _WIDTH, 0.01).shift
     surprise = level_shifts(log.surprise, _WIDTH, SCALE_FLOOR)
+    loss = level_shifts(np.log(np.maximum(log.loss, SCALE_FLOOR)), _WIDTH, 0.01).shift
     hit &= ~(np.abs(sizes) > np.log(_SAME_BATCH)) & ~(np.abs(surprise.z) > _Z)
-    place = first_of_strongest(found, hit, norms)
-    if place is None:
+    # While much is learnt at once, as at the start, gradients shrink by themselves.
+    hit &= ~(np.abs(loss) > _SAME_LOSS)
+    places = first_of_strongest(found, hit, norms)
+    if places is None:
         return None
-    step, factor = int(log.step[place]), float(np.exp(found.shift[place]))
+    strongest, place = places
+    step, factor = int(log.step[place]), float(np.exp(found.shift[strongest]))
     return Verdict(
         kind="gradient_scale",
         step=step,
@@ -47,8 +52,8 @@ def find_gradient_scale(log: RunLog) -> Verdict | None:
         confidence="likely",
         evidence={
             "factor": factor,
-            "z": float(found.z[place]),
-            "loss_shift": float(surprise.shift[place]),
+            "z": float(found.z[strongest]),
+            "loss_shift": float(surprise.shift[strongest]),
         },
         next_action="look at what changed at that step: gradient_accumulation_steps, the number of "
         "devices, or how the loss is averaged",

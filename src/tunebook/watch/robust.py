@@ -121,11 +121,14 @@ def change_point(values: Floats, near: int, *, within: int = 8, span: int = 24) 
     return start + int(cuts[np.argmax(explained)])
 
 
-def first_of_strongest(shifts: Shifts, hit: NDArray[np.bool_], values: Floats) -> int | None:
-    """Give the place where the first stretch of shifts that are hit begins, by `change_point`."""
+def first_of_strongest(
+    shifts: Shifts, hit: NDArray[np.bool_], values: Floats
+) -> tuple[int, int] | None:
+    """Give the strongest place of the first stretch that is hit, and its `change_point`."""
     places = np.flatnonzero(hit)
     if not len(places):
         return None
     gap = np.flatnonzero(np.diff(places) > 2)
     stretch = places[: int(gap[0]) + 1] if len(gap) else places
-    return change_point(values, int(stretch[np.argmax(np.abs(shifts.z[stretch]))]))
+    strongest = int(stretch[np.argmax(np.abs(shifts.z[stretch]))])
+    return strongest, change_point(values, strongest)
