@@ -39,9 +39,9 @@ def find_hurt(log: RunLog) -> Hurt | None:
     """Find the first time the weights are hurt.
 
     The canary (without one, the running median of 5 losses) must be above its running minimum by
-    the larger of 0.15 nats and 6 % for 5 steps, while the loss of training is no lower than it was
-    at that minimum. A rule against the minimum, since an unstable run makes every scale of noise
-    wide.
+    the larger of 0.15 nats and 6 % for 5 steps, while the loss of training is above what it was
+    at that minimum by a third of this, too. A rule against the minimum, since an unstable run makes
+    every scale of noise wide.
     """
     series, start = _series(log)
     if len(series) < _LASTS:
@@ -50,7 +50,7 @@ def find_hurt(log: RunLog) -> Hurt | None:
     limit = np.maximum(_NATS, _SHARE * least)
     if log.surprise is log.loss:
         limit = np.maximum(2 * limit, 6 * max(spread(log.loss), SCALE_FLOOR))
-    above = (series - least > limit) & ~_learns(log, series, limit)
+    above = (series - least > limit) & _hurts_training(log, series, limit)
     streak = windows_before(np.append(above, False).astype(float), _LASTS)[1:].min(axis=1) == 1
     crossed = np.flatnonzero(streak)
     if not len(crossed):
@@ -81,10 +81,11 @@ def smooth(values: Floats, width: int = _SMOOTH) -> Floats:
     return row_median(windows_before(np.append(values, np.nan), width)[1:])
 
 
-def _learns(log: RunLog, series: Floats, limit: Floats) -> NDArray[np.bool_]:
-    """Tell where training is clearly below where it was when held-out text was at its best.
+def _hurts_training(log: RunLog, series: Floats, limit: Floats) -> NDArray[np.bool_]:
+    """Tell where training, too, is above where it was when held-out text was at its best.
 
-    Then rows are learnt by heart while the rest gets worse, which is overfitting.
+    Where it is below, rows are learnt by heart while the rest gets worse, which is overfitting;
+    where it is the same, the few examples of the canary vary.
     """
     level = smooth(log.loss)
     known = np.where(np.isfinite(series), series, np.inf)
@@ -92,4 +93,6 @@ def _learns(log: RunLog, series: Floats, limit: Floats) -> NDArray[np.bool_]:
     places = np.arange(len(known))
     at_best = np.maximum.accumulate(np.where(is_least, places, 0))
     # A running median tells of the steps behind it: wait until they are those of the minimum.
-    return level < level[np.minimum(at_best + _SMOOTH - 1, places)] - limit / 4
+    before = level[np.minimum(at_best + _SMOOTH - 1, places)]
+    hurts: NDArray[np.bool_] = level > before + limit / 3
+    return hurts
