@@ -130,7 +130,9 @@ def test_a_run_from_run_file_to_page(book: Path, tiny_model: Path) -> None:
     assert all(s.canary_loss is not None and s.padding_tokens == 0 for s in events.steps)
     # The last step of a cosine to min_lr 0 moves nothing.
     assert all(0 < (s.changed_fraction or 0) <= 1 for s in events.steps[:-1])
-    account = json.loads(run.data_json.read_text())["sources"][0]
+    data = json.loads(run.data_json.read_text())
+    assert data["validation_overlap"][0] == 0 < data["validation_overlap"][1]
+    account = data["sources"][0]
     assert account["rows_in"] == account["rows_out"] + sum(account["dropped"].values()) == 60
     page = run.notebook_md.read_text(encoding="utf-8")
     for expected in ("It learns the words.", "val_loss < base_val_loss", "⟦", "rows.json"):

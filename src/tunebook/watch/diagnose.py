@@ -18,12 +18,22 @@ from tunebook.watch.grad_norm_warning import find_grad_norm_warning
 from tunebook.watch.gradient_scale import find_gradient_scale
 from tunebook.watch.incidents import root_causes
 from tunebook.watch.instability import find_instability
+from tunebook.watch.loss_scale import find_loss_scale_mismatch
 from tunebook.watch.lr_jump import find_lr_jump
+from tunebook.watch.lr_too_low import find_lr_too_low
+from tunebook.watch.memorised import find_memorised
+from tunebook.watch.no_learning import find_no_learning
+from tunebook.watch.no_validation import find_no_validation
 from tunebook.watch.non_finite import find_non_finite
+from tunebook.watch.overfitting import find_overfitting
 from tunebook.watch.padding_or_length import find_padding_or_length
+from tunebook.watch.random_base import find_random_base
 from tunebook.watch.repeated_rows import find_repeated_rows
 from tunebook.watch.resumed_state import find_resumed_state
 from tunebook.watch.run_log import RunLog
+from tunebook.watch.stagnation import find_stagnation
+from tunebook.watch.validation_overlap import find_validation_overlap
+from tunebook.watch.worse_than_base import find_worse_than_base
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,17 @@ DETECTORS: tuple[Detector, ...] = (
     Detector(("divergence",), ("loss",), _one(find_divergence)),
     Detector(("rising_loss",), ("loss",), _one(find_rising_loss)),
     Detector(("grad_norm_warning",), ("grad_norm",), _one(find_grad_norm_warning)),
+    # Of learning and of validations.
+    Detector(("no_learning",), (), _one(find_no_learning)),
+    Detector(("lr_too_low",), ("learning_rate",), _one(find_lr_too_low)),
+    Detector(("random_base",), ("base",), _one(find_random_base)),
+    Detector(("validation_overlap",), (), _one(find_validation_overlap)),
+    Detector(("no_validation",), (), _one(find_no_validation)),
+    Detector(("loss_scale_mismatch",), ("loss", "validations"), _one(find_loss_scale_mismatch)),
+    Detector(("overfitting",), ("loss", "validations"), _one(find_overfitting)),
+    Detector(("memorised",), ("loss", "validations"), _one(find_memorised)),
+    Detector(("worse_than_base",), ("base", "validations"), _one(find_worse_than_base)),
+    Detector(("converged", "stagnation"), ("loss",), _one(find_stagnation)),
 )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunebook.records import ExampleLoss, StepRecord, ValidationRecord
+from tunebook.watch.documents import Documents
 from tunebook.watch.robust import robust_z, row_median, spread, windows_before
 from tunebook.watch.surprise import example_z
 
@@ -181,6 +182,11 @@ class RunLog:
     def examples(self) -> Examples:
         """Every example of every step."""
         return Examples(self.steps)
+
+    @cached_property
+    def documents(self) -> Documents:
+        """Losses of held-out documents at every validation; none where they were not kept."""
+        return Documents(self.validations)
 
 
 class Examples:

@@ -20,6 +20,7 @@ from tunebook.data.codec import TextCodec
 from tunebook.data.prepare import Prepared, prepare
 from tunebook.errors import DataError, ResumeRefused
 from tunebook.models.tokenizer import Codec
+from tunebook.plan.checks.split_leak import count_overlap
 from tunebook.recipe.tree import Recipe
 
 
@@ -73,6 +74,7 @@ def describe_data(prepared: Prepared) -> dict[str, Any]:
         "template": prepared.template,
         "notes": list(prepared.notes),
         "validation_hash": prepared.validation_hash,
+        "validation_overlap": count_overlap(prepared),
     }
     if prepared.parts is not None:
         found["parts"] = _parts(prepared.parts)

@@ -10,30 +10,41 @@ from typing import Any
 
 import pytest
 
-from tunebook.plan.checks.split_leak import check
+from tunebook.data.prepare import Prepared
+from tunebook.plan.checks.split_leak import check, count_overlap
 from tunebook.records import Finding
 
 Leaks = Callable[..., list[Finding]]
 
 
 @pytest.fixture
-def leaks(tmp_path: Path, tiny_model: Path) -> Leaks:
-    """Give a function that prepares rows and says what leaks."""
+def prepared(tmp_path: Path, tiny_model: Path) -> Callable[..., Prepared]:
+    """Give a function that prepares rows, and held-out rows of a file of their own."""
     from tunebook.data.prepare import prepare
     from tunebook.models.tokenizer import load_tokenizer
     from tunebook.recipe.tree import Recipe
 
     codec = load_tokenizer(str(tiny_model))
 
-    def find(rows: list[Any], held: list[Any] | None = None, **changes: Any) -> list[Finding]:
+    def find(rows: list[Any], held: list[Any] | None = None, **changes: Any) -> Prepared:
         path, other = tmp_path / "a.jsonl", tmp_path / "held.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         if held is not None:
             other.write_text("".join(json.dumps(row) + "\n" for row in held))
             changes["validation"] = {"path": str(other)}
         values = {"name": "leak", "model": "m", "data": [{"path": str(path)}], **changes}
-        prepared = prepare(Recipe(**values), codec, tmp_path / "cache", lambda _text: None)
-        return list(check(SimpleNamespace(prepared=prepared)))  # type: ignore[arg-type]
+        return prepare(Recipe(**values), codec, tmp_path / "cache", lambda _text: None)
+
+    return find
+
+
+@pytest.fixture
+def leaks(prepared: Callable[..., Prepared]) -> Leaks:
+    """Give a function that prepares rows and says what leaks."""
+
+    def find(*rows: list[Any], **changes: Any) -> list[Finding]:
+        found = SimpleNamespace(prepared=prepared(*rows, **changes))
+        return list(check(found))  # type: ignore[arg-type]
 
     return find
 
@@ -91,3 +102,14 @@ def test_nearly_the_same_text_on_both_sides_is_a_warning(leaks: Leaks) -> None:
     ].items()
     other = [{"text": story(n)} for n in range(50, 60)]
     assert leaks(rows, other, stage="cpt", max_seq_len=512) == []
+
+
+def test_the_overlap_of_a_run_is_counted_and_unknown_where_nothing_is_held_out(
+    prepared: Callable[..., Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = [*qa_rows(2), {"prompt": "new", "completion": "n"}]
+    assert count_overlap(prepared(qa_rows(5), held)) == (2, 3)
+    assert count_overlap(prepared(qa_rows(60) * 2, validation={"fraction": 0.3}))[0] == 0
+    assert count_overlap(prepared(qa_rows(5), validation={"fraction": 0.0})) is None
+    monkeypatch.setattr("tunebook.plan.checks.split_leak._MOST_COUNTED", 4)
+    assert count_overlap(prepared(qa_rows(5), held)) is None

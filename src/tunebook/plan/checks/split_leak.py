@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tunebook.data.prepare import Prepared
 from tunebook.data.shards import Part, Shards
 from tunebook.plan.near_rows import find_near
 from tunebook.plan.subject import Subject
@@ -17,6 +18,7 @@ _FEW, _MUCH = 0.01, 0.1
 _HELD_ROWS, _TRAIN_ROWS = 500, 50_000
 _OVERLAP = 0.8
 _BLOCK, _TABLE_BITS = 2**20, 24
+_MOST_COUNTED = 50_000_000
 
 
 def check(subject: Subject) -> Iterator[Finding]:
@@ -28,8 +30,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     prepared = subject.prepared
     if prepared is None or prepared.validation is None or not len(prepared.validation):
         return
-    trained = (part for shards in prepared.train.sources for part in shards.parts)
-    train, held = _joined([*prepared.seen, *trained]), prepared.validation.parts
+    train, held = _trained(prepared), prepared.validation.parts
     by_document = _documents(train, held)
     if by_document is not None:
         yield by_document
@@ -41,6 +42,26 @@ def check(subject: Subject) -> Iterator[Finding]:
     near = _near(train, held)
     if near is not None:
         yield near
+
+
+def count_overlap(prepared: Prepared) -> tuple[int, int] | None:
+    """Count the held-out examples whose content is trained on, and all of them.
+
+    None where nothing is held out, or where there are so many training examples that looking
+    through their hashes takes more than a few seconds.
+    """
+    if prepared.validation is None or not len(prepared.validation):
+        return None
+    train = _trained(prepared)
+    if sum(len(part.numbers) for part in train) > _MOST_COUNTED:
+        return None
+    leaked = _leaked(train, prepared.validation)
+    return int(leaked.sum()), len(leaked)
+
+
+def _trained(prepared: Prepared) -> list[Part]:
+    trained = (part for shards in prepared.train.sources for part in shards.parts)
+    return _joined([*prepared.seen, *trained])
 
 
 def _joined(parts: Sequence[Part]) -> list[Part]:
