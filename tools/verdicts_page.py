@@ -199,7 +199,8 @@ def _rivals(split: str, found: Found, rivals: Sequence[Found]) -> list[str]:
         if rival["best_on_tuning"]:
             settings.append((rival["best_on_tuning"], "best on tuning"))
         for row, which in settings:
-            value = f"{rival['setting']} {row['value']:g}, {which}" if rival["setting"] else which
+            pairs = zip(rival["settings"], row["values"], strict=True)
+            value = ", ".join([*(f"{name} {value:g}" for name, value in pairs), which])
             rows.append(
                 (
                     rival["name"],
@@ -217,7 +218,9 @@ def _rivals(split: str, found: Found, rivals: Sequence[Found]) -> list[str]:
         "In favour of every rule: nothing stops at its first alarm, an alarm anywhere in the "
         "window counts, further ones cost nothing, and a finding about the whole run lies in "
         "every window. Each runs at its defaults and at the setting that was best on the tuning "
-        "split: most faults detected with alarms in at most 2 % of its healthy runs.",
+        "split: most faults detected with alarms in at most 2 % of its healthy runs. Windows of "
+        f"100 and 128 steps hardly fill in runs of at most {found['longest_run']} steps, so "
+        "narrower ones are among the settings tried.",
         "" if split == "scoring" else "\n**Numbers of the tuning split.**\n",
         table(head, rows),
         "Where the rules come from:\n",
@@ -239,7 +242,7 @@ def _splits(scores: Found) -> list[str]:
         (
             name,
             f"{found['faulty']} + {found['healthy']}",
-            "{} to {}".format(*found["seeds"]),
+            str(found["seeds"]),
             _names(found["false_by_substrate"]),
         )
         for name, found in scores.items()
@@ -259,8 +262,12 @@ def _weak(found: Found) -> list[str]:
     lines += [f"- Fewer than ten runs, so a wide interval: {_names(few)}."] if few else []
     lines += [
         f"- Not in this benchmark, so without a number here: {_names(unmeasured)}.",
-        "- The models are small (at most 2 million weights) and the runs short (at most 300 "
-        "steps). How far this carries over to large models and long runs was not measured.",
+        "- The models are small (at most 2 million weights) and the runs short (at most "
+        f"{found['longest_run']} steps). How far this carries over to large models and long runs "
+        "was not measured.",
+        "- Healthy runs have a healthy set-up and turned out well: held-out loss near its best at "
+        "the end, no rising training loss. Those that did not were set up again, so alarms on runs "
+        "between healthy and faulty are not counted.",
         "- One fault per run: how verdicts read where several come together was not measured.",
         "",
     ]

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import itertools
 import json
 import math
 from collections import deque
@@ -33,7 +34,8 @@ from scoring import Alarm, Outcome, clopper_pearson, false_alarms, score
 from tunebook.watch.run_log import RunLog
 
 RIVALS_FILE = Path(__file__).with_name("rivals.json")
-Rule = Callable[[RunLog, float], list[Alarm]]
+Rule = Callable[..., list[Alarm]]  # of a log and the values of its settings
+Values = tuple[float, ...]
 _HEALTHY_ALARMS = 0.02
 
 
@@ -41,11 +43,11 @@ def _at(log: RunLog, places: Iterable[int], kind: str | None = None) -> list[Ala
     return [Alarm(int(log.step[i]), kind) for i in places]
 
 
-def early_stopping(log: RunLog, patience: float) -> list[Alarm]:
+def early_stopping(log: RunLog, patience: int) -> list[Alarm]:
     """Drive Hugging Face's callback as its Trainer does; what it stands for is overfitting."""
     from transformers import EarlyStoppingCallback, TrainerControl, TrainerState
 
-    callback = EarlyStoppingCallback(early_stopping_patience=int(patience))
+    callback = EarlyStoppingCallback(early_stopping_patience=patience)
     settings = SimpleNamespace(metric_for_best_model="eval_loss", greater_is_better=False)
     state, alarms = TrainerState(), []
     for validation in log.validations:
@@ -61,13 +63,13 @@ def early_stopping(log: RunLog, patience: float) -> list[Alarm]:
     return alarms
 
 
-def spike_detection(log: RunLog, rtol: float) -> list[Alarm]:
+def spike_detection(log: RunLog, rtol: float, window: int = 10) -> list[Alarm]:
     """Drive Lightning's callback; it blames the batch, or a loss that is no number."""
     import torch
     from lightning_fabric.utilities.spike import TrainingSpikeException
     from pytorch_lightning.callbacks import SpikeDetection
 
-    callback = SpikeDetection(rtol=rtol, exclude_batches_path="skip_batches.json")
+    callback = SpikeDetection(rtol=rtol, window=window, exclude_batches_path="skip_batches.json")
     strategy = SimpleNamespace(
         root_device=torch.device("cpu"),
         barrier=lambda: None,
@@ -110,7 +112,7 @@ _SOUP_NAMES = {
 }
 
 
-def soup_why(log: RunLog, _: float) -> list[Alarm]:
+def soup_why(log: RunLog) -> list[Alarm]:
     """Ask the rules of `soup why`; a finding counts for every kind that its words may mean."""
     from soup_cli.utils.why import diagnose
 
@@ -124,8 +126,8 @@ def soup_why(log: RunLog, _: float) -> list[Alarm]:
     ]
 
 
-def loss_watchdog(log: RunLog, factor: float) -> list[Alarm]:
-    """Alarm at the third step in a row with a loss above a threshold, and at those after it.
+def loss_watchdog(log: RunLog, factor: float, patience: int = 3) -> list[Alarm]:
+    """Alarm at the `patience`-th step in a row with a loss above a threshold, and those after it.
 
     There is no default threshold; its documentation advises twice the loss at the start.
     """
@@ -133,49 +135,48 @@ def loss_watchdog(log: RunLog, factor: float) -> list[Alarm]:
     in_a_row, places = 0, []
     for i, above in enumerate(high.tolist()):
         in_a_row = in_a_row + 1 if above else 0
-        if in_a_row >= 3:
+        if in_a_row >= patience:
             places.append(i)
     return _at(log, places)
 
 
-def stability_monitor(log: RunLog, sigmas: float) -> list[Alarm]:
-    """Alarm at a loss or gradient norm above mean + sigmas x SD of the last 128 steps, if full."""
+def stability_monitor(log: RunLog, sigmas: float, window: int = 128) -> list[Alarm]:
+    """Alarm at a loss or gradient norm above mean + sigmas x SD of a full window before it."""
 
     def spikes(values: np.ndarray) -> np.ndarray:
-        if len(values) <= 128:
+        if len(values) <= window:
             return np.zeros(0, dtype=bool)
-        before, now = sliding_window_view(values, 128)[:-1], values[128:]
+        before, now = sliding_window_view(values, window)[:-1], values[window:]
         spread = before.std(axis=1)
         return (now > before.mean(axis=1) + sigmas * spread) & ~(spread < 1e-10)
 
     with np.errstate(invalid="ignore"):
-        return _at(log, 128 + np.flatnonzero(spikes(log.loss) | spikes(log.grad_norm)))
+        return _at(log, window + np.flatnonzero(spikes(log.loss) | spikes(log.grad_norm)))
 
 
-def skip_step(log: RunLog, sigmas: float) -> list[Alarm]:
-    """Alarm where an update would be left out: as above, from half a window of 128 on.
+def skip_step(log: RunLog, sigmas: float, window: int = 128) -> list[Alarm]:
+    """Alarm where an update would be left out: as above, from half a window on.
 
     The SD is that of a sample, and what is no number leaves updates out while it is in the window.
     """
 
     def fine(values: np.ndarray, i: int) -> bool:
-        before = values[max(i - 128, 0) : i]
+        before = values[max(i - window, 0) : i]
         return bool(values[i] - before.mean() <= sigmas * before.std(ddof=1))
 
     with np.errstate(invalid="ignore"):
-        skipped = (
-            i for i in range(63, len(log)) if not (fine(log.loss, i) and fine(log.grad_norm, i))
-        )
-        return _at(log, skipped)
+        places = range(window // 2 - 1, len(log))
+        skipped = [i for i in places if not (fine(log.loss, i) and fine(log.grad_norm, i))]
+    return _at(log, skipped)
 
 
-def kill_loss_spike(log: RunLog, multiplier: float) -> list[Alarm]:
-    """Alarm at five losses in a row of `multiplier` times the mean of the last 100, or more.
+def kill_loss_spike(log: RunLog, multiplier: float, width: int = 100) -> list[Alarm]:
+    """Alarm at five losses in a row of at least `multiplier` times the mean of a full window.
 
-    And from step 200 on where half of those 100 are above a cap: the highest loss of the first
-    100 steps, at most 10. That is as documented; in the code the cap stays at 10.
+    And after two windows where half of the last one is above a cap: the highest loss of the first
+    one, at most 10. That is as documented; in the code the cap stays at 10.
     """
-    window: deque[float] = deque(maxlen=max(100, round(0.05 * len(log))))
+    window: deque[float] = deque(maxlen=max(width, round(0.05 * len(log))))
     in_a_row, cap, places = 0, 10.0, []
     for i, loss in enumerate(log.loss.tolist()):
         if len(window) == window.maxlen:
@@ -194,86 +195,97 @@ class Rival:
 
     name: str
     rule: Rule
-    setting: str
-    defaults: tuple[float, ...]
-    grid: tuple[float, ...] = ()
-    packages: tuple[str, ...] = ()
+    settings: tuple[str, ...]
+    defaults: tuple[tuple[float, ...], ...]
+    grid: tuple[tuple[float, ...], ...] = ()
+    package: str = ""
     source: str = ""
 
     def origin(self) -> str:
         """Say what was run or read, with its version."""
-        if not self.packages:
-            return f"its rule, read in {self.source}"
-        versions = (f"{name} {importlib.metadata.version(name)}" for name in self.packages)
-        return f"its code, {', '.join(versions)}"
+        if self.package:
+            return f"its code, {self.package} {importlib.metadata.version(self.package)}"
+        return f"its rule, read in {self.source}"
 
 
-_SIGMAS = (3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0)
+def _grid(*values: tuple[float, ...]) -> tuple[tuple[float, ...], ...]:
+    return tuple(itertools.product(*values))
+
+
+# Windows as wide as the defaults never fill in short runs, so narrower ones are tried as well.
+_SIGMAS, _WINDOWS = (3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0), (8, 16, 32, 64, 128)
 RIVALS = (
     Rival(
         "Hugging Face EarlyStoppingCallback",
         early_stopping,
-        "early_stopping_patience",
-        (1, 3),
-        (1, 2, 3, 4, 5, 6),
-        ("transformers",),
+        ("early_stopping_patience",),
+        ((1,), (3,)),
+        _grid((1, 2, 3, 4, 5, 6)),
+        package="transformers",
     ),
     Rival(
         "Lightning SpikeDetection",
         spike_detection,
-        "rtol",
-        (2.0,),
-        (0.1, 0.2, 0.3, 0.5, 1.0, 2.0),
-        ("pytorch-lightning",),
+        ("rtol", "window"),
+        ((2.0, 10),),
+        _grid((0.1, 0.2, 0.3, 0.5, 1.0, 2.0), (10,)),
+        package="pytorch-lightning",
     ),
     Rival(
         "axolotl loss watchdog",
         loss_watchdog,
-        "threshold in losses of step 1,",
-        (2.0,),
-        (0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0),
+        ("threshold / first loss", "patience"),
+        ((2.0, 3),),
+        _grid((0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0), (1, 2, 3)),
         source="axolotl 0.18.0, commit 067b021c8",
     ),
     Rival(
         "OLMo-core StabilityMonitor",
         stability_monitor,
-        "threshold_std",
-        (6.0,),
-        _SIGMAS,
+        ("threshold_std", "window_size"),
+        ((6.0, 128),),
+        _grid(_SIGMAS, _WINDOWS),
         source="OLMo-core 2.5.0, commit fa6c5014c",
     ),
     Rival(
         "OLMo-core SkipStepOptimizer",
         skip_step,
-        "sigma_factor",
-        (6.0,),
-        _SIGMAS,
+        ("sigma_factor", "rolling_interval_length"),
+        ((6.0, 128),),
+        _grid(_SIGMAS, _WINDOWS),
         source="OLMo-core 2.5.0, commit fa6c5014c",
     ),
     Rival(
         "llm-foundry KillLossSpike",
         kill_loss_spike,
-        "outlier_multiplier",
-        (2.0,),
-        (1.05, 1.1, 1.2, 1.3, 1.5, 2.0),
+        ("outlier_multiplier", "window_size"),
+        ((2.0, 100),),
+        _grid((1.05, 1.1, 1.2, 1.3, 1.5, 2.0), (8, 16, 32, 100)),
         source="llm-foundry, commit 8c8dd48f7",
     ),
-    Rival("ZClip as an alarm", zclip, "z_thresh", (2.5,), (*_SIGMAS, 25.0), ("zclip",)),
-    Rival("soup why", soup_why, "", (0.0,), packages=("soup-cli",)),
+    Rival(
+        "ZClip as an alarm",
+        zclip,
+        ("z_thresh",),
+        ((2.5,),),
+        _grid((*_SIGMAS, 25.0)),
+        package="zclip",
+    ),
+    Rival("soup why", soup_why, (), ((),), package="soup-cli"),
 )
 
 
-def outcomes_of(rival: Rival, runs: Sequence, value: float) -> list[Outcome]:
-    """Run a rule over runs at one value of its setting."""
-    return [Outcome(label_of(run), tuple(rival.rule(run.log, value))) for run in runs]
+def outcomes_of(rival: Rival, runs: Sequence, values: Values) -> list[Outcome]:
+    """Run a rule over runs at some values of its settings."""
+    return [Outcome(label_of(run), tuple(rival.rule(run.log, *values))) for run in runs]
 
 
-def row(outcomes: Sequence[Outcome], value: float) -> dict[str, object]:
+def row(outcomes: Sequence[Outcome], values: Values) -> dict[str, object]:
     """Count what a rule detected, named and raised a false alarm on."""
     everything, strong = score(outcomes).pooled, score(outcomes, STRONG).pooled
     alarmed, healthy = false_alarms(outcomes)
     return {
-        "value": value,
+        "values": values,
         "runs": everything.runs,
         "detected": everything.detected,
         "named": everything.right,
@@ -286,11 +298,11 @@ def row(outcomes: Sequence[Outcome], value: float) -> dict[str, object]:
     }
 
 
-def best_value(rival: Rival, tuning: Sequence) -> float:
-    """Choose a setting on the tuning logs, as the top of this file says."""
+def best_values(rival: Rival, tuning: Sequence) -> Values:
+    """Choose settings on the tuning logs, as the top of this file says."""
 
-    def worth(value: float) -> tuple[float, int]:
-        found = row(outcomes_of(rival, tuning, value), value)
+    def worth(values: Values) -> tuple[float, int]:
+        found = row(outcomes_of(rival, tuning, values), values)
         allowed = _HEALTHY_ALARMS * found["healthy"]
         return -max(found["false_alarms"] - allowed, 0), found["detected"]
 
@@ -307,16 +319,16 @@ def main() -> None:
     runs = tuning if options.split == "tuning" else read_split(options.split)
     table = []
     for rival in RIVALS:
-        rows = [row(outcomes_of(rival, runs, value), value) for value in rival.defaults]
+        rows = [row(outcomes_of(rival, runs, values), values) for values in rival.defaults]
         best = None
         if rival.grid:
-            value = best_value(rival, tuning)
-            best = row(outcomes_of(rival, runs, value), value)
+            values = best_values(rival, tuning)
+            best = row(outcomes_of(rival, runs, values), values)
         table.append(
             {
                 "name": rival.name,
                 "origin": rival.origin(),
-                "setting": rival.setting,
+                "settings": rival.settings,
                 "defaults": rows,
                 "best_on_tuning": best,
             }

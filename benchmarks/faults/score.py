@@ -46,7 +46,7 @@ STRONG = STRENGTHS[1:]
 def label_of(run: LoggedRun) -> Label:
     """Take what was done to a run."""
     if run.kind is None:
-        return Label(run.name, run.substrate, seed=run.seed)
+        return Label(run.name, run.substrate, seed=run.seed, steps=len(run.log))
     return Label(
         run.name,
         run.substrate,
@@ -57,6 +57,7 @@ def label_of(run: LoggedRun) -> Label:
         run.last_step,
         tuple(run.ids),
         run.seed,
+        len(run.log),
     )
 
 
@@ -80,10 +81,10 @@ def report(outcomes: Sequence[Outcome]) -> dict[str, object]:
     alarmed, healthy = false_alarms(outcomes)
     everything, strong = score(outcomes), score(outcomes, STRONG)
     spikes, every = causes(outcomes), causes(outcomes, FAULTS)
-    seeds = [outcome.label.seed for outcome in outcomes]
     substrates = sorted({outcome.label.substrate for outcome in outcomes})
     return {
-        "seeds": (min(seeds), max(seeds)),
+        "seeds": len({outcome.label.seed for outcome in outcomes}),
+        "longest_run": max(outcome.label.steps for outcome in outcomes),
         "faulty": everything.faulty,
         "healthy": healthy,
         "false_alarms": alarmed,

@@ -44,6 +44,7 @@ class Label:
     last_step: int = 0
     ids: tuple[str, ...] = ()
     seed: int = 0
+    steps: int = 0
 
 
 @dataclass(frozen=True)
