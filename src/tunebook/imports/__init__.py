@@ -1,0 +1,1 @@
+"""Logs and tables that other tools wrote, read into the records of runs."""
