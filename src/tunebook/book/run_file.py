@@ -55,6 +55,20 @@ def resumed_from(environment: object) -> tuple[str, int] | None:
     return str(found.get("run")), int(found["step"])
 
 
+def imported_from(run: RunFolder) -> Mapping[str, Any]:
+    """Read what a run was imported from; empty for a run of this book's own."""
+    try:
+        text = run.resolved_yaml.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    # As text first: YAML takes its time.
+    if "\n  imported:\n" not in text:
+        return {}
+    environment = read_yaml(run.resolved_yaml).get("environment")
+    found = environment.get("imported") if isinstance(environment, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Write a tree as dotted keys: `lora.rank`, `data.0.path`; lists of plain values stay whole."""
     flat: dict[str, Any] = {}

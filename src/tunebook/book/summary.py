@@ -130,8 +130,11 @@ def _with_extends(run: RunFolder, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_numbers(summary: RunSummary, events: Events) -> RunSummary:
-    # A fork begins at the step of the checkpoint that it went on from.
+    # A fork begins at the step of the checkpoint that it went on from. An imported curve may lack
+    # its first steps.
+    reported = events.fact("reported")
     first = events.steps[0].step if events.steps else math.inf
+    first = first if reported is None else 1
     base = next((v for v in events.validations if v.step < first), None)
     trained = [v for v in events.validations if v is not base]
     finite = [v for v in trained if math.isfinite(v.loss)]
@@ -141,7 +144,7 @@ def _with_numbers(summary: RunSummary, events: Events) -> RunSummary:
     memory = [s.memory_bytes for s in events.steps if s.memory_bytes is not None]
     peak = events.fact("peak_memory_bytes")
     steps = events.fact("steps")
-    return replace(
+    measured = replace(
         summary,
         train_loss=late_train_loss(events.steps),
         val_loss=last.loss if last else None,
@@ -156,6 +159,18 @@ def _with_numbers(summary: RunSummary, events: Events) -> RunSummary:
         step=events.steps[-1].step if events.steps else None,
         steps=steps if isinstance(steps, int) else None,
     )
+    return measured if reported is None else _with_reported(measured, _mapping(reported))
+
+
+def _with_reported(summary: RunSummary, reported: Mapping[str, Any]) -> RunSummary:
+    """Fill in what an imported run says of its end; when it was imported says nothing of it."""
+    unknown: dict[str, Any] = {
+        name: reported.get(name)
+        for name in ("train_loss", "val_loss", "perplexity", "judge", "judge_settings", "seconds",
+                     "device", "steps", "best_step")
+        if getattr(summary, name) is None
+    }  # fmt: skip
+    return replace(summary, **unknown, started=None)
 
 
 def late_train_loss(steps: Sequence[StepRecord]) -> float | None:

@@ -45,6 +45,7 @@ VERBS: dict[str, str] = {
     "release": "Write a run's weights for others, verified against the trained model.",
     "data": "Look at data as the model will see it.",
     "clean": "Delete what no run needs any more.",
+    "import": "Read somebody else's runs into the book: logs, event files, tables.",
     "reindex": "Rebuild the index from the run folders.",
     "schema": "Print the JSON Schema of the run file, for editors.",
     "doctor": "Print versions, devices, memory and disk, to paste into a report.",

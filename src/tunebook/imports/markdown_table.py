@@ -269,7 +269,7 @@ class _Reader:
             return None
         if not found.group(3):
             self.notes.append(
-                f"times such as {text} are {unit}s, as where the page says `completed in`"
+                f"times without a unit are {unit}s, as where the page says `completed in`"
             )
         known = {"seconds": number * _SECONDS[unit.rstrip("s") or "s"]}
         return known | ({"device": device} if device else {})
@@ -287,3 +287,7 @@ class _Reader:
         for size, full in self.page.models.items():
             if settings.get("model") == full and size in self.page.scores:
                 reported["base_judge"] = self.page.scores[size]
+                self.notes.append(
+                    f"the pretrained score of {full}, {self.page.scores[size]:g}, is what the "
+                    f"judge of column {self.columns.get('judge', 'judge')} gave the untouched model"
+                )

@@ -25,8 +25,10 @@ def build_index_page(
 ) -> str:
     """Write the generated part of the index page; `outcomes` are those of every run by name."""
     by_name = {run.name: run for run in runs}
-    started = sorted((r for r in runs if r.started), key=lambda r: (r.started or "", r.name))
-    waiting = [run for run in runs if not run.started]
+    # When an imported run was trained is often not known: it is history all the same.
+    begun = [run for run in runs if run.started or run.state == "finished"]
+    started = sorted(begun, key=lambda r: (r.started or "", r.name))
+    waiting = [run for run in runs if run not in begun]
     parts = ["# Notebook\n"]
     if started:
         parts.append("## History\n")

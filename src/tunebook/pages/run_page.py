@@ -173,6 +173,12 @@ def _in_short(source: PageSource) -> str:
     if summary.model:
         words.append(f"{summary.stage or '?'}, {summary.method or '?'} on {code(summary.model)}")
     lines = [" · ".join(words)]
+    if imported := _imported(source):
+        file, digest = code(str(imported.get("file"))), code(str(imported.get("sha256"))[:12])
+        lines.append(
+            f"Imported from {file} ({escape(str(imported.get('format')))}, sha256 {digest}): what "
+            "it does not say is unknown here, and there are no weights."
+        )
     if summary.val_loss is not None:
         base = summary.base_val_loss
         parent = weight_parent(summary.model)
@@ -188,6 +194,11 @@ def _in_short(source: PageSource) -> str:
     if reason and summary.state not in ("finished", "running"):
         lines.append(f"It {_ended(summary.state)} because: {escape(str(reason))}")
     return "\n\n".join(lines)
+
+
+def _imported(source: PageSource) -> Mapping[str, Any]:
+    found = source.environment.get("imported")
+    return found if isinstance(found, Mapping) else {}
 
 
 def _ended(state: str) -> str:
@@ -279,6 +290,8 @@ def _linked(summary: RunSummary) -> Sequence[str]:
 
 def _reproduce(source: PageSource) -> str:
     name = source.summary.name
+    if _imported(source):
+        return ""
     commands = f"tunebook new {name}-again --from {name}\ntunebook train {name}-again"
     versions = source.environment.get("versions")
     made = ""

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.representer import SafeRepresenter
 
-from tunebook.errors import RunFileError, TunebookError
+from tunebook.errors import BookError, RunFileError, TunebookError
 from tunebook.recipe.complain import complain, show_value
 from tunebook.recipe.extend import Layer, extend, leaf_keys, resolve_paths
 from tunebook.recipe.home import expand_home
@@ -87,8 +87,19 @@ def read_resolved(text: str) -> tuple[Recipe, dict[str, object]]:
     values = parsed.values
     if not _is_resolved(values):
         raise RunFileError("resolved.yaml: it does not hold `recipe` and `environment`")
-    recipe = _validate(values["recipe"], lambda key: parsed.at(f"recipe.{key}"))
-    return recipe, dict(values["environment"])
+    environment = dict(values["environment"])
+    if isinstance(imported := environment.get("imported"), dict):
+        raise BookError(imported_words(str(values["recipe"].get("name")), imported.get("file")))
+    return _validate(values["recipe"], lambda key: parsed.at(f"recipe.{key}")), environment
+
+
+def imported_words(name: str, file: object = None) -> str:
+    """Say why a run of somebody else's log is neither trained nor asked."""
+    return (
+        f"run {name} was imported{f' from {file}' if file else ''}: it is history without weights, "
+        f"so it is not trained, resumed or evaluated here; `tunebook new NAME --from {name} "
+        "key=value` makes a run with the settings that are known of it"
+    )
 
 
 def recipe_from_values(values: Mapping[str, Any], origin: str) -> Recipe:

@@ -13,6 +13,7 @@ from tunebook.workflows.changes import TAKEN_OVER, refuse_changes, words
 from tunebook.workflows.fork import fork_run
 from tunebook.workflows.launch import Watcher
 from tunebook.workflows.train import train_run
+from tunebook.workflows.weights import refuse_imported
 
 
 def resume(
@@ -31,6 +32,7 @@ def resume(
     """
     book = find_book() if book is None else book
     run = open_run(book, name)
+    refuse_imported(run)
     summary = summarize(run)
     other = [text for text in overrides if text.partition("=")[0].strip() not in TAKEN_OVER]
     if other and fork is None:

@@ -9,8 +9,10 @@ from tunebook.book.checkpoints import list_checkpoints
 from tunebook.book.content import refuse_other_weights, weights_hash
 from tunebook.book.liveness import current_state
 from tunebook.book.places import RunFolder, open_run
+from tunebook.book.run_file import imported_from
 from tunebook.errors import BookError, UsageError
 from tunebook.models.find import find_model
+from tunebook.recipe.load import imported_words
 from tunebook.recipe.tree import Recipe
 
 BASE = "base"
@@ -23,6 +25,7 @@ def refuse_missing(book: Path, name: str, weights: Sequence[str]) -> None:
     Raises BookError or UsageError.
     """
     run = open_run(book, name)
+    refuse_imported(run)
     if not weights:
         raise UsageError("no weights are named; say --weights base,final")
     if not run.resolved_yaml.exists():
@@ -34,8 +37,15 @@ def refuse_missing(book: Path, name: str, weights: Sequence[str]) -> None:
             find_weights(run, one)
 
 
+def refuse_imported(run: RunFolder) -> None:
+    """Raise BookError for a run of somebody else's log, which has no weights."""
+    if imported := imported_from(run):
+        raise BookError(imported_words(run.name, imported.get("file")))
+
+
 def find_weights(run: RunFolder, weights: str) -> Path:
     """Find final, best or step-N of a run; BookError says what there is instead."""
+    refuse_imported(run)
     folder = {"final": run.final, "best": run.best}.get(weights, run.checkpoints / weights)
     if "/" in weights or not folder.is_dir():
         raise BookError(_no_such_weights(run, weights, current_state(run)))
