@@ -96,7 +96,12 @@ def test_imported_history_is_not_trained_resumed_or_evaluated(
         main(["import", str(trainer_state(tmp_path / "old" / "trainer_state.json", curve()))]) == 0
     )
     before = sorted(p.name for p in (here / "runs" / "old").rglob("*"))
-    for command in (["resume", "old"], ["train", "old"], ["evaluate", "old"], ["release", "old", "out"]):
+    for command in (
+        ["resume", "old"],
+        ["train", "old"],
+        ["evaluate", "old"],
+        ["release", "old", "out"],
+    ):
         capsys.readouterr()
         assert main(command) == 2
         said = capsys.readouterr().err

@@ -126,7 +126,8 @@ def _write_run(folder: RunFolder, run: ImportedRun, source: Mapping[str, Any]) -
     if run.words:
         write_text(folder.notebook_md, run.words + "\n")
     with EventWriter(folder, 1) as events:
-        facts: dict[str, Any] = {key: reported.pop(key) for key in ("steps", "device") if key in reported}
+        apart = [key for key in ("steps", "device") if key in reported]
+        facts: dict[str, Any] = {key: reported.pop(key) for key in apart}
         events.write("facts", {**facts, "reported": reported})
         records: list[tuple[int, str, object]] = [(one.step, "step", one) for one in run.steps]
         records += [(one.step, "validation", one) for one in run.validations]
