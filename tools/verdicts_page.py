@@ -262,7 +262,7 @@ def _weak(found: Found) -> list[str]:
     lines += [f"- Fewer than ten runs, so a wide interval: {_names(few)}."] if few else []
     lines += [
         f"- Not in this benchmark, so without a number here: {_names(unmeasured)}.",
-        "- The models are small (at most 2 million weights) and the runs short (at most "
+        "- The models are tiny (0.03 to 0.15 million weights) and the runs short (at most "
         f"{found['longest_run']} steps). How far this carries over to large models and long runs "
         "was not measured.",
         "- Healthy runs have a healthy set-up and turned out well: held-out loss near its best at "

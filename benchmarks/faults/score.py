@@ -210,15 +210,16 @@ def main() -> None:
     """Score one split and print it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--split", choices=("tuning", "scoring"), default="scoring")
+    parser.add_argument("--logs", type=Path, default=FOLDER, help="folder of packed logs")
     parser.add_argument("--errors", action="store_true", help="name every miss and false alarm")
     parser.add_argument("--kind", help="only runs of this label, and healthy ones")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
     parser.add_argument("--write-docs", action="store_true", help=f"keep them in {SCORES.name}")
     options = parser.parse_args()
     started = time.monotonic()
-    runs = read_split(options.split)
+    runs = read_split(options.split, options.logs)
     if not runs:
-        sys.exit(f"there are no logs in {FOLDER / options.split}")
+        sys.exit(f"there are no logs in {options.logs / options.split}")
     if options.kind:
         runs = [run for run in runs if run.kind in (None, options.kind)]
     read = time.monotonic()
