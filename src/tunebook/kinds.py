@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -234,3 +235,27 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
 """Words for several kinds: `no spike` in a prediction is no kind of this family."""
 
 FAULTS = frozenset(name for name, kind in KINDS.items() if kind.level == "fault")
+
+STOPPING = FAULTS - {name for name, kind in KINDS.items() if kind.needs in ("probe", "answers")}
+"""Faults that may end a run: the log shows them while it trains."""
+
+
+def kinds_of(word: str) -> tuple[str, ...]:
+    """Give the kinds that a kind or a family names; ValueError with the nearest name for others."""
+    if word in FAMILIES:
+        return FAMILIES[word]
+    return (_known(word, (*FAMILIES, *KINDS)),)
+
+
+def stopping_kind(word: str) -> str:
+    """Give a kind that a run may stop on; ValueError with the nearest one for any other."""
+    return _known(word, sorted(STOPPING))
+
+
+def _known(word: str, among: Collection[str]) -> str:
+    """Give a word that is one of some names; ValueError with the nearest one for any other."""
+    if word in among:
+        return word
+    near = difflib.get_close_matches(word, among, n=1)
+    hint = f"did you mean `{near[0]}`?" if near else f"there is {', '.join(among)}"
+    raise ValueError(f"there is no such verdict as `{word}` here; {hint}")

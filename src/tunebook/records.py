@@ -179,6 +179,31 @@ class Verdict:
     next_action: str
     changes: tuple[str, ...] = ()
 
+    def meets(self, other: Verdict) -> bool:
+        """Tell whether another verdict is about the same: of this kind, and of steps near these."""
+        if self.kind != other.kind or self.step is None or other.step is None:
+            return self.kind == other.kind
+        ends = self.last_step or self.step, other.last_step or other.step
+        return self.step <= ends[1] + _NEAR_STEPS and other.step <= ends[0] + _NEAR_STEPS
+
+
+_NEAR_STEPS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What all detectors say of a run after `step`; `final` when it was made of the whole log.
+
+    Before that a verdict may be amber. `looked_for` are the kinds that it was looked for, and
+    `not_looked_for` says of others what the log lacks.
+    """
+
+    step: int | None
+    verdicts: tuple[Verdict, ...]
+    looked_for: tuple[str, ...]
+    not_looked_for: Mapping[str, str]
+    final: bool
+
 
 # --- scores -------------------------------------------------------------------------------------
 
@@ -317,7 +342,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """One line of the run table; every consumer (terminal, page, JSON) reads this record."""
+    """One line of the run table; every consumer (terminal, page, JSON) reads this record.
+
+    `verdicts` are kinds, those of `amber` not confirmed yet; `looked_for` are the kinds that were
+    looked for, `not_looked_for` says of others why not.
+    """
 
     name: str
     state: State
@@ -337,6 +366,9 @@ class RunSummary:
     device: str | None = None
     peak_memory_bytes: int | None = None
     verdicts: tuple[str, ...] = ()
+    amber: tuple[str, ...] = ()
+    looked_for: tuple[str, ...] = ()
+    not_looked_for: Mapping[str, str] = field(default_factory=dict)
     outcome: str | None = None
     started: str | None = None
     seconds: float | None = None

@@ -22,10 +22,11 @@ from tunebook.book.atomic import storage_errors
 from tunebook.book.codec import revive, to_plain, to_record
 from tunebook.book.places import RunFolder
 from tunebook.errors import BookError
-from tunebook.records import Sample, State, StepRecord, ValidationRecord, Verdict
+from tunebook.records import Diagnosis, Sample, State, StepRecord, ValidationRecord, Verdict
 
 _ENVELOPE = ("kind", "seq", "attempt", "time")
-_MEASURED = ("step", "validation", "verdict")
+_MEASURED = ("step", "validation", "verdict", "verdicts")
+_LOOKED_FOR_OF_OLD = ("non_finite", "skipped_batches", "weights_frozen_by_precision")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +38,24 @@ class Events:
 
     `facts` holds every fact, a later one replacing an earlier one of the same name.
     `active_seconds` is the time spent in steps and validations over all attempts, hidden ones
-    included.
+    included. `diagnosis` is the last look that detectors took at the log.
     """
 
     states: tuple[dict[str, Any], ...] = ()
     steps: tuple[StepRecord, ...] = ()
     validations: tuple[ValidationRecord, ...] = ()
     samples: tuple[Sample, ...] = ()
-    verdicts: tuple[Verdict, ...] = ()
+    diagnosis: Diagnosis = field(default_factory=lambda: Diagnosis(None, (), (), {}, final=False))
     checkpoints: tuple[dict[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     active_seconds: float | None = None
     started: str | None = None
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """What was found in the run so far, or in all of it."""
+        return self.diagnosis.verdicts
 
     @property
     def last_state(self) -> State | None:
@@ -66,7 +72,8 @@ _RECORDS: dict[str, type] = {
     "step": StepRecord,
     "validation": ValidationRecord,
     "sample": Sample,
-    "verdict": Verdict,
+    "verdict": Verdict,  # of older releases: one event for each
+    "verdicts": Diagnosis,
 }
 KINDS = ("state", *_RECORDS, "checkpoint", "facts", "note")
 
@@ -177,13 +184,20 @@ def read_events(run: RunFolder, *, superseded: bool = False) -> Events:
         steps=tuple(found["step"]),
         validations=tuple(found["validation"]),
         samples=tuple(found["sample"]),
-        verdicts=tuple(found["verdict"]),
+        diagnosis=_diagnosis(found["verdicts"], found["verdict"]),
         checkpoints=tuple(found["checkpoint"]),
         notes=tuple(found["note"]),
         facts=facts,
         active_seconds=_active_seconds(rows),
         started=rows[0]["time"] if rows else None,
     )
+
+
+def _diagnosis(looks: list[Diagnosis], verdicts: list[Verdict]) -> Diagnosis:
+    """Take the last look; a run of an older release has single verdicts of three kinds."""
+    if looks:
+        return looks[-1]
+    return Diagnosis(None, tuple(verdicts), _LOOKED_FOR_OF_OLD, {}, final=True)
 
 
 def _read_rows(run: RunFolder) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tunebook.errors import RunFileError
-from tunebook.kinds import FAMILIES, KINDS
+from tunebook.kinds import kinds_of
 from tunebook.records import Outcome, RunSummary
 from tunebook.units import format_number
 
@@ -52,10 +52,11 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """`no KIND`: the run ends without that verdict."""
+    """`no KIND`: the run ends without that verdict, or without any of a family of them."""
 
     text: str
     kind: str
+    kinds: tuple[str, ...]
 
 
 Parsed = Comparison | Absence
@@ -65,7 +66,10 @@ def parse_prediction(text: str) -> Parsed:
     """Read one prediction; RunFileError lists the grammar."""
     absence = _ABSENCE.match(text)
     if absence:
-        return Absence(text, absence.group(1))
+        try:
+            return Absence(text, absence.group(1), kinds_of(absence.group(1)))
+        except ValueError as error:
+            raise RunFileError(f"the prediction `{text}`: {error}") from None
     found = _COMPARISON.match(text)
     if not found:
         raise RunFileError(f"cannot read the prediction `{text}`: {_GRAMMAR}")
@@ -159,17 +163,20 @@ def _not_comparable(parsed: Comparison, own: RunSummary, other: RunSummary) -> s
 
 
 def _score_absence(parsed: Absence, own: RunSummary) -> Outcome:
-    kinds = FAMILIES.get(parsed.kind) or ((parsed.kind,) if parsed.kind in KINDS else ())
-    if not kinds:
-        known = ", ".join((*FAMILIES, *KINDS))
-        return Outcome(
-            parsed.text, None, "", f"no detector finds {parsed.kind} (this version finds: {known})"
-        )
     if not own.step:
         return Outcome(parsed.text, None, "", "no step has been trained")
-    found = [kind for kind in kinds if kind in own.verdicts]
-    if found:
-        return Outcome(parsed.text, False, f"{', '.join(found)} was found", "")
+    found = [kind for kind in parsed.kinds if kind in own.verdicts]
+    amber = [kind for kind in found if kind in own.amber]
+    if len(found) > len(amber):
+        shown = ", ".join(kind for kind in found if kind not in amber)
+        return Outcome(parsed.text, False, f"{shown} was found", "")
+    if amber:
+        return Outcome(parsed.text, None, "", f"{', '.join(amber)} is not confirmed")
+    for kind in parsed.kinds:
+        if kind not in own.looked_for:
+            why = own.not_looked_for.get(kind)
+            could_not = f"could not be looked for: {why}" if why else "was not looked for"
+            return Outcome(parsed.text, None, "", f"{kind} {could_not}")
     return Outcome(parsed.text, True, f"{parsed.kind} looked for and not found", "")
 
 

@@ -16,7 +16,7 @@ from tunebook.book.predictions import count_outcomes, parse_prediction, score_pr
 from tunebook.book.run_file import flatten, read_config, read_yaml, weight_parent
 from tunebook.book.seal import read_seal
 from tunebook.errors import RunFileError, TunebookError
-from tunebook.records import Outcome, RunSummary, State, StepRecord
+from tunebook.records import Diagnosis, Outcome, RunSummary, State, StepRecord
 
 OVER: tuple[State, ...] = ("finished", "stopped", "failed")
 """States in which predictions are scored for good."""
@@ -103,7 +103,7 @@ def measure(run: RunFolder) -> Measured:
         stage=_text(config.get("stage")),
         method=_text(config.get("method")),
         parents=(parent[0],) if parent else (),
-        verdicts=tuple(dict.fromkeys(verdict.kind for verdict in events.verdicts)),
+        **_found(events.diagnosis),
         started=events.started,
         hypothesis=hypothesis,
         tags=tuple(dict.fromkeys((*_strings(notebook.get("tags")), *_note_tags(run)))),
@@ -111,6 +111,17 @@ def measure(run: RunFolder) -> Measured:
     )
     summary = replace(_with_numbers(summary, events), **_judged(run))
     return Measured(summary, events.last_state, started, predictions)
+
+
+def _found(diagnosis: Diagnosis) -> dict[str, Any]:
+    kinds = {v.kind: None for v in diagnosis.verdicts}
+    confirmed = {v.kind for v in diagnosis.verdicts if v.confidence != "amber"}
+    return {
+        "verdicts": tuple(kinds),
+        "amber": tuple(kind for kind in kinds if kind not in confirmed),
+        "looked_for": diagnosis.looked_for,
+        "not_looked_for": diagnosis.not_looked_for,
+    }
 
 
 def _judged(run: RunFolder) -> dict[str, Any]:

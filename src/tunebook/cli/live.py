@@ -6,9 +6,19 @@ import math
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from tunebook.book.codec import to_record
+from tunebook.kinds import FAULTS
+from tunebook.pages.verdicts import head_text, next_command, verdict_text
+from tunebook.records import Diagnosis
 from tunebook.units import format_bytes, format_number, format_seconds
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+_VERDICTS_SHOWN = 4
+_STYLES = {"amber": "yellow", "undecided": "magenta"}
 
 
 class Viewer(Protocol):
@@ -37,19 +47,23 @@ class Progress:
         self._recent: list[tuple[float, int, int]] = []  # seconds, tokens, target tokens
         self.notes: list[str] = []
         self.state = "starting"
+        self.run = ""
+        self.diagnosis: Diagnosis | None = None
+        self.news: list[str] = []  # what the last look at the log changed
 
     def add(self, kind: str, payload: Mapping[str, Any]) -> None:
         """Take one event in."""
         if kind == "facts":
-            self.total_steps = payload.get("steps", 0)
+            self.total_steps = payload.get("steps", self.total_steps)
+            self.run = payload.get("run", self.run)
         elif kind == "step":
             self._add_step(payload)
         elif kind == "validation":
             self.validations.append((payload["step"], float(payload["loss"])))
         elif kind == "note":
             self.notes.append(payload["text"])
-        elif kind == "verdict":
-            self.notes.append(f"verdict {payload['kind']}: {payload['cause']}")
+        elif kind == "verdicts":
+            self._add_diagnosis(to_record(Diagnosis, payload))
         elif kind == "state":
             self.state = payload["state"]
             # A resumed run starts again after its checkpoint: what came later is superseded.
@@ -61,6 +75,29 @@ class Progress:
                 if first == 0:
                     # The next part of a set, or a run that starts over.
                     self.validations, self.last, self.clipped, self.count = [], {}, 0, 0
+
+    def _add_diagnosis(self, diagnosis: Diagnosis) -> None:
+        before = () if self.diagnosis is None else self.diagnosis.verdicts
+        self.diagnosis, self.news = diagnosis, []
+        for verdict in diagnosis.verdicts:
+            known = [old for old in before if old.meets(verdict)]
+            if not known:
+                self.news.append(f"verdict: {verdict_text(verdict)}")
+            elif known[0].confidence == "amber" != verdict.confidence:
+                self.news.append(f"confirmed: {verdict_text(verdict)}")
+        for old in before:
+            if not any(old.meets(verdict) for verdict in diagnosis.verdicts):
+                self.news.append(f"withdrawn: {head_text(old)}")
+
+    def next_lines(self) -> list[str]:
+        """Say what to do about each fault that was found in the end."""
+        lines = []
+        for verdict in self.diagnosis.verdicts if self.diagnosis and self.diagnosis.final else ():
+            if verdict.kind in FAULTS:
+                lines.append(f"next for {verdict.kind}: {verdict.next_action}")
+                if command := next_command(self.run, verdict):
+                    lines.append(f"  {command}")
+        return lines
 
     def _add_step(self, payload: Mapping[str, Any]) -> None:
         self.last = payload
@@ -115,13 +152,17 @@ class PlainView:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        pass
+        for line in self._progress.next_lines():
+            self._say(line)
 
     def __call__(self, kind: str, payload: Mapping[str, Any]) -> None:
         """Print a line when there is something new to say."""
         self._progress.add(kind, payload)
-        if kind in ("note", "verdict"):
+        if kind == "note":
             self._say(self._progress.notes[-1])
+        elif kind == "verdicts":
+            for line in self._progress.news:
+                self._say(line)
         elif kind == "validation":
             low, high = payload.get("interval") or (math.nan, math.nan)
             span = "" if math.isnan(low) else f" [{low:.3f}, {high:.3f}]"
@@ -164,6 +205,8 @@ class LiveView:
     def __exit__(self, *_error: object) -> None:
         self._draw()
         self._live.stop()
+        for line in self._progress.next_lines():
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def __call__(self, kind: str, payload: Mapping[str, Any]) -> None:
         """Take an event in and redraw at most four times a second."""
@@ -194,8 +237,23 @@ class LiveView:
                 )
             )
         parts += [Text(note, style="dim") for note in progress.notes[-3:]]
+        parts += self._verdicts()
         parts.append(Text(progress.figures(), style="bold"))
         self._live.update(Group(*parts), refresh=True)
+
+    def _verdicts(self) -> list[Text]:
+        from rich.text import Text
+
+        diagnosis = self._progress.diagnosis
+        found = () if diagnosis is None else diagnosis.verdicts
+        lines = [
+            Text(verdict_text(v), style=_STYLES.get(v.confidence, "bold red"))
+            if v.kind in FAULTS
+            else Text(verdict_text(v), style="green" if v.kind == "no_fault_found" else "")
+            for v in found
+        ]
+        gone = [news for news in self._progress.news if news.startswith("withdrawn")]
+        return [*lines[-_VERDICTS_SHOWN:], *(Text(news, style="dim") for news in gone)]
 
 
 def make_view() -> Viewer:

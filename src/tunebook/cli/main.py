@@ -33,6 +33,7 @@ VERBS: dict[str, str] = {
     "judge": "Let a language model score answers from 0 to 100.",
     "runs": "List the runs as a table, Markdown, CSV or JSON.",
     "show": "Show one run: result, data, predictions, findings.",
+    "verdicts": "Say what was wrong with a run, why, and what to do about it.",
     "lineage": "Show which run comes from which.",
     "diff": "Show what differs between two runs.",
     "compare": "Compare scores on the same items: different, equivalent or cannot tell.",

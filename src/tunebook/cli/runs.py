@@ -67,7 +67,7 @@ def _print_rich(table: RunTable) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from tunebook.pages.table import NUMBERS, cell_text, changed_columns, column_value
+    from tunebook.pages.table import NUMBERS, changed_columns, shown_text
 
     grid = Table(box=None, pad_edge=False, header_style="dim")
     for column in table.columns:
@@ -77,7 +77,7 @@ def _print_rich(table: RunTable) -> None:
         grid.add_row(
             *(
                 Text(
-                    cell_text(column, column_value(summary, column)),
+                    shown_text(summary, column),
                     style="bold" if column in changed else "",
                 )
                 for column in table.columns

@@ -58,6 +58,7 @@ def _as_json(shown: ShownRun) -> dict[str, Any]:
 def _lines(shown: ShownRun) -> list[str]:
     from tunebook.pages.run_setup import verified_in_short
     from tunebook.pages.table import JSON_KEYS, cell_text
+    from tunebook.pages.verdicts import next_command, verdict_text
 
     summary = shown.summary
     lines = []
@@ -73,7 +74,9 @@ def _lines(shown: ShownRun) -> list[str]:
         detail = "; ".join(text for text in (outcome.measured, outcome.reason) if text)
         lines.append(f"{'prediction':<18} {word}: {outcome.text}" + (f" ({detail})" * bool(detail)))
     for verdict in shown.events.verdicts:
-        lines.append(f"{'verdict':<18} {verdict.kind}: {verdict.cause}; {verdict.next_action}")
+        lines.append(f"{'verdict':<18} {verdict_text(verdict)}; {verdict.next_action}")
+        if command := next_command(shown.run.name, verdict):
+            lines.append(f"{'':<18} {command}")
     lines += [f"{'data':<18} {_source(source)}" for source in shown.sources]
     lines += _plan(shown)
     if shown.checkpoints:

@@ -18,11 +18,12 @@ def draw_curve(
     *,
     width: int = 96,
     height: int = 14,
+    marks: Sequence[int] = (),
 ) -> str:
     """Draw the training loss as dots and validations as circles; no line is wider than `width`.
 
     Every dot column shows the whole range of its steps, so a spike of one step stays visible.
-    Steps whose loss is not finite are crosses on the top edge.
+    Steps whose loss is not finite are crosses on the top edge, and the axis points to `marks`.
     """
     points = [(s, v) for s, v in zip(steps, losses, strict=True) if math.isfinite(v)]
     checks = [(s, v) for s, v in validations if math.isfinite(v)]
@@ -44,7 +45,8 @@ def draw_curve(
     legend = ["⣀ train"] if points else []
     legend += ["○ validation"] if checks else []
     legend += ["× not finite"] if broken else []
-    return canvas.text(legend)
+    legend += ["▲ verdict"] if marks else []
+    return canvas.text(legend, marks)
 
 
 class _Canvas:
@@ -99,7 +101,7 @@ class _Canvas:
         """Put a sign over a cell."""
         self._marks[self._y(value) // 4, self._x(step) // 2] = sign
 
-    def text(self, legend: Sequence[str]) -> str:
+    def text(self, legend: Sequence[str], marks: Sequence[int] = ()) -> str:
         """Write the plot with its axes."""
         at = {0: self._labels[0], self._rows // 2: self._labels[1], self._rows - 1: self._labels[2]}
         lines = []
@@ -110,11 +112,13 @@ class _Canvas:
             ]
             edge = "┤" if row in at else "│"
             lines.append(f"{at.get(row, ''):>{self._margin}} {edge}{''.join(signs)}".rstrip())
-        first, last = (str(step) for step in self._steps)
-        lines.append(" " * (self._margin + 1) + "└" + "─" * self._columns)
+        first, last = self._steps
+        pointed = {self._x(step) // 2 for step in marks if first <= step <= last}
+        axis = "".join("▲" if column in pointed else "─" for column in range(self._columns))
+        lines.append(" " * (self._margin + 1) + "└" + axis)
         words = "   ".join(legend)
-        left = f"step {first}"
-        gap = self._columns - len(left) - len(last)
+        left, right = f"step {first}", str(last)
+        gap = self._columns - len(left) - len(right)
         middle = words.center(gap) if gap > len(words) + 1 else " " * max(gap, 1)
-        lines.append(f"{' ' * (self._margin + 2)}{left}{middle}{last}")
+        lines.append(f"{' ' * (self._margin + 2)}{left}{middle}{right}")
         return "\n".join(lines)

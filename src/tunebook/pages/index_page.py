@@ -12,6 +12,7 @@ from tunebook.pages.lineage import mermaid
 from tunebook.pages.markdown import code, escape, fence, table
 from tunebook.pages.run_page import outcome_word
 from tunebook.pages.table import cell_text, changed_columns, column_value
+from tunebook.pages.verdicts import found_in_short
 from tunebook.records import Outcome, RunSummary
 from tunebook.units import format_number
 
@@ -86,7 +87,7 @@ def _result(run: RunSummary) -> str:
         words.append(f"val_loss {format_number(run.val_loss)}")
     elif run.train_loss is not None:
         words.append(f"train_loss {format_number(run.train_loss)}")
-    words += [code(kind) for kind in run.verdicts]
+    words += [code(kind) if kind in run.verdicts else kind for kind in found_in_short(run)]
     if run.outcome:
         words.append(run.outcome)
     return ", ".join(words)

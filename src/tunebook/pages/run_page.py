@@ -20,7 +20,6 @@ from tunebook.book.predictions import count_outcomes
 from tunebook.book.run_file import config_parent, read_yaml, weight_parent
 from tunebook.book.seal import Seal, read_seal
 from tunebook.book.summary import OVER, bring_to_life, measure, score_all
-from tunebook.kinds import KINDS
 from tunebook.pages.evaluations import write_evaluations
 from tunebook.pages.facts import write_facts
 from tunebook.pages.grids import write_grids
@@ -107,7 +106,7 @@ def render_run_page(source: PageSource) -> str:
         _predictions(source),
         _family(source),
         write_lineage(summary.name, source.lineage, source.runs),
-        write_findings(events, summary, tuple(KINDS)),
+        write_findings(summary.name, events),
         write_loss(events),
         write_mixture(events, source.data),
         write_evaluations(results),

@@ -3,58 +3,53 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from tunebook.book.events import Events
 from tunebook.book.run_file import weight_parent
 from tunebook.book.summary import perplexity
+from tunebook.kinds import FAULTS
 from tunebook.pages.curve import draw_curve
 from tunebook.pages.markdown import code, escape, fence, table
-from tunebook.records import RunSummary, Sample, ValidationRecord, Verdict
+from tunebook.pages.verdicts import (
+    blind_lines,
+    evidence_rows,
+    head_text,
+    next_command,
+    quiet_kinds,
+)
+from tunebook.records import Sample, ValidationRecord, Verdict
 from tunebook.units import format_count, format_number
 
 _VALIDATION_ROWS = 12
-_OTHERS = "overfitting, spikes and divergence were not looked for"
 
 
-def write_findings(events: Events, summary: RunSummary, kinds: Sequence[str]) -> str:
-    """Write each verdict with its evidence, and which detectors looked without finding anything."""
+def write_findings(run: str, events: Events, verdicts: Sequence[Verdict] = ()) -> str:
+    """Write each verdict with its evidence, then what was quiet and what nobody could look for.
+
+    `verdicts` are of the run's evaluations.
+    """
     if not events.steps:
         return ""
-    parts = [_verdict(verdict) for verdict in events.verdicts]
-    quiet = [kind for kind in kinds if kind not in summary.verdicts]
-    if quiet and summary.state != "running":
+    diagnosis = events.diagnosis
+    parts = [_verdict(run, verdict) for verdict in (*diagnosis.verdicts, *verdicts)]
+    if diagnosis.final and (quiet := quiet_kinds(diagnosis)):
         steps = f"all {format_count(len(events.steps))} recorded steps"
-        parts.append(
-            f"{', '.join(map(code, quiet))} looked at {steps} and found nothing; {_OTHERS}.\n"
-        )
+        parts.append(f"Looked for in {steps} and not found: {', '.join(map(code, quiet))}.\n")
+    parts += [f"Not looked for: {escape(line)}.\n" for line in blind_lines(diagnosis)]
     if not any(validation.step > 0 for validation in events.validations):
         parts.append("Nothing was held out, so overfitting cannot be judged.\n")
     return "## Findings\n\n" + "\n".join(parts) if parts else ""
 
 
-def _verdict(verdict: Verdict) -> str:
-    where = "" if verdict.step is None else f", step {verdict.step}"
-    if verdict.last_step not in (None, verdict.step):
-        where = f", steps {verdict.step} to {verdict.last_step}"
-    rows = [[escape(key), _evidence(value)] for key, value in verdict.evidence.items()]
-    return (
-        f"**{escape(verdict.kind)}**{where} ({escape(verdict.confidence)}): "
-        f"{escape(verdict.cause)}. Next: {escape(verdict.next_action)}.\n\n"
-        f"{table(['evidence', ''], rows)}"
-    )
-
-
-def _evidence(value: object) -> str:
-    if value is None:
-        return "unknown"
-    if isinstance(value, float):
-        return format_number(value)
-    if isinstance(value, (list, tuple)):
-        return ", ".join(code(str(item)) for item in value)
-    if isinstance(value, Mapping):
-        return ", ".join(f"{escape(str(k))} {_evidence(v)}" for k, v in value.items())
-    return escape(str(value))
+def _verdict(run: str, verdict: Verdict) -> str:
+    text = f"**{escape(head_text(verdict))}**: {escape(verdict.cause)}.\n"
+    if verdict.kind == "no_fault_found":
+        return text
+    rows = [[escape(name), escape(value)] for name, value in evidence_rows(verdict)]
+    text += f"\n{table(['evidence', ''], rows)}\nNext: {escape(verdict.next_action)}.\n"
+    command = next_command(run, verdict)
+    return f"{text}\n{fence(command, 'sh')}" if command else text
 
 
 def write_loss(events: Events) -> str:
@@ -65,6 +60,7 @@ def write_loss(events: Events) -> str:
         [step.step for step in events.steps],
         [step.loss for step in events.steps],
         [(validation.step, validation.loss) for validation in events.validations],
+        marks=[v.step for v in events.verdicts if v.kind in FAULTS and v.step is not None],
     )
     known = [step.clipped for step in events.steps if step.clipped is not None]
     left_out = sum(step.applied is False for step in events.steps)

@@ -11,6 +11,7 @@ import orjson
 from tunebook.book.codec import to_plain
 from tunebook.book.run_file import config_parent
 from tunebook.pages.markdown import escape, table
+from tunebook.pages.verdicts import found_in_short
 from tunebook.records import RunSummary
 from tunebook.units import format_bytes, format_number, format_seconds
 
@@ -97,6 +98,12 @@ def cell_text(column: str, value: object) -> str:
     return str(value)
 
 
+def shown_text(summary: RunSummary, column: str) -> str:
+    """Write a column of a run as people read it; of verdicts the faults, `?` where unconfirmed."""
+    short = found_in_short(summary) if column == "verdicts" else column_value(summary, column)
+    return cell_text(column, short)
+
+
 def markdown_table(
     summaries: Sequence[RunSummary], columns: Sequence[str], book: Mapping[str, RunSummary]
 ) -> str:
@@ -106,7 +113,7 @@ def markdown_table(
         changed = changed_columns(summary, columns, book)
         row = []
         for column in columns:
-            text = escape(cell_text(column, column_value(summary, column)))
+            text = escape(shown_text(summary, column))
             row.append(f"**{text}**" if column in changed and text else text)
         rows.append(row)
     return table(columns, rows, right=[c for c in columns if c in NUMBERS])
@@ -150,7 +157,7 @@ def _csv_value(value: object) -> object:
 def plain_table(summaries: Sequence[RunSummary], columns: Sequence[str]) -> str:
     """Write the table as aligned lines for a pipe."""
     cells = [list(columns)]
-    cells += [[cell_text(c, column_value(s, c)) for c in columns] for s in summaries]
+    cells += [[shown_text(s, c) for c in columns] for s in summaries]
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
     lines = [
         "  ".join(

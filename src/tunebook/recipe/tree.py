@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from tunebook.kinds import stopping_kind
 from tunebook.recipe.chess import Chess
 from tunebook.recipe.device_names import device_name
 from tunebook.recipe.finding_names import finding_name
@@ -319,10 +320,10 @@ class Recipe(Section):
     accept: list[Annotated[str, AfterValidator(finding_name)]] = Field(
         [], description="Checks that the author takes on himself, by name; recorded in the run."
     )
-    stop_on: list[Literal["non_finite", "skipped_batches"]] = Field(
-        ["non_finite"],
-        description="Verdicts that end the run: non_finite (see train.non_finite_limit), "
-        "skipped_batches (a step did not train its rows).",
+    stop_on: list[Annotated[str, AfterValidator(stopping_kind)]] = Field(
+        ["non_finite", "divergence"],
+        description="Verdicts that end the run once they are confirmed: any fault of "
+        "docs/verdicts.md that the log shows, such as overfitting; see train.non_finite_limit.",
     )
     notebook: Notebook = Field(Notebook(), description="Hypothesis and predictions.")
 

@@ -87,6 +87,9 @@ DETECTORS: tuple[Detector, ...] = (
     Detector(("converged", "stagnation"), ("loss",), _one(find_stagnation)),
 )
 
+DETECTED = frozenset(kind for detector in DETECTORS for kind in detector.kinds)
+"""Kinds that the log of a run shows; others are facts of its data or of evaluations."""
+
 
 def diagnose(log: RunLog, detectors: Sequence[Detector] = DETECTORS) -> tuple[Verdict, ...]:
     """Give every verdict about a run, by step; `no_fault_found` where none of them is a fault."""
@@ -97,26 +100,37 @@ def diagnose(log: RunLog, detectors: Sequence[Detector] = DETECTORS) -> tuple[Ve
     return tuple(sorted(found, key=lambda v: (v.step is None, v.step or 0)))
 
 
+def coverage(
+    log: RunLog, detectors: Sequence[Detector] = DETECTORS
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Give the kinds that are looked for in a log, and what it lacks for each of the others."""
+    seen: dict[str, None] = {}
+    blind: dict[str, str] = {}
+    for detector in detectors:
+        lacking = [need for need in detector.needs if not log.has(need)]
+        if lacking:
+            blind |= dict.fromkeys(detector.kinds, f"the log has no {', '.join(lacking)}")
+        else:
+            seen |= dict.fromkeys(detector.kinds)
+    return tuple(seen), {kind: why for kind, why in blind.items() if kind not in seen}
+
+
 def _no_fault_found(
     log: RunLog, looked: Sequence[Detector], detectors: Sequence[Detector]
 ) -> Verdict:
-    blind = {
-        ", ".join(d.kinds): [need for need in d.needs if not log.has(need)]
-        for d in detectors
-        if d not in looked
-    }
-    not_looked_for = f"; not looked for: {', '.join(blind)}" if blind else ""
+    seen, blind = coverage(log, detectors)
+    words = f"; not looked for: {', '.join(blind)}" if blind else ""
     return Verdict(
         kind="no_fault_found",
         step=None,
         last_step=None,
-        cause=f"{len(looked)} detectors looked at {len(log)} steps{not_looked_for}",
+        cause=f"{len(looked)} detectors looked at {len(log)} steps{words}",
         confidence="likely",
         evidence={
             "steps": len(log),
             "validations": len(log.validations),
-            "looked_for": [kind for d in looked for kind in d.kinds],
-            "not_looked_for": {k: f"the log has no {', '.join(v)}" for k, v in blind.items()},
+            "looked_for": list(seen),
+            "not_looked_for": blind,
         },
         next_action="compare it with the runs before it",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -36,10 +37,8 @@ from tunebook.step.peak import peak_bytes, reset_peak
 from tunebook.step.sharding import with_root
 from tunebook.step.team import ALONE, Team
 from tunebook.train.loop import Training
-from tunebook.train.state import (
-    Position,
-    read_optimizer,
-)
+from tunebook.train.state import Position, read_optimizer
+from tunebook.watch.looks import Looks
 from tunebook.workflows.changes import words
 from tunebook.workflows.model import build_model
 from tunebook.workflows.planning import (
@@ -51,6 +50,7 @@ from tunebook.workflows.planning import (
 )
 from tunebook.workflows.prompts import Prompt, choose_prompts
 from tunebook.workflows.run_data import prepare_run_data, unread_tokens
+from tunebook.workflows.run_log import facts_of
 
 
 class Recorder(Protocol):
@@ -70,6 +70,8 @@ class Run:
         self.recipe: Recipe
         self.recipe, self.environment = read_resolved(text)
         self.before: Events  # read once this attempt has begun: what it will repeat is hidden
+        self.looks: Looks
+        self.concluded = False
         self.non_finite_steps = 0
         self.best: tuple[int, float] | None = None
         self.codec: Codec
@@ -321,28 +323,29 @@ def describe(run: Run) -> None:
     """Record what is about to be trained: counts, sizes, the first batch as the model sees it."""
     training, horizon = run.training, run.training.horizon
     first = batches_of_step(training.data, horizon, 1)
-    run.events.write(
-        "facts",
-        {
-            "parameters": training.loaded.counts(),
-            "device": str(training.loaded.device),
-            "devices": run.team.size,
-            "precision": _precision_words(run),
-            "attention": "flat rows, per document" if training.scorer.flat else "the model's own",
-            "steps": horizon.total_steps,
-            "rows_per_epoch": horizon.rows_per_epoch,
-            "effective_batch_size": horizon.effective_batch_size,
-            "micro_batch_size": horizon.micro_batch_size,
-            "gradient_accumulation_steps": math.ceil(
-                horizon.effective_batch_size / horizon.micro_batch_size / run.team.size
-            ),
-            "tokens_per_epoch": run.prepared.train.tokens_per_epoch,
-            "target_tokens_per_epoch": run.prepared.train.target_tokens_per_epoch,
-            "context_length": training.loaded.context_length,
-            "vocabulary_size": run.codec.vocab_size,
-            "first_batch": [line for batch in first[:1] for line in _marked(run.codec, batch)][:8],
-        },
-    )
+    facts = {
+        "run": run.run.name,
+        "parameters": training.loaded.counts(),
+        "device": str(training.loaded.device),
+        "devices": run.team.size,
+        "precision": _precision_words(run),
+        "attention": "flat rows, per document" if training.scorer.flat else "the model's own",
+        "steps": horizon.total_steps,
+        "rows_per_epoch": horizon.rows_per_epoch,
+        "effective_batch_size": horizon.effective_batch_size,
+        "micro_batch_size": horizon.micro_batch_size,
+        "gradient_accumulation_steps": math.ceil(
+            horizon.effective_batch_size / horizon.micro_batch_size / run.team.size
+        ),
+        "tokens_per_epoch": run.prepared.train.tokens_per_epoch,
+        "target_tokens_per_epoch": run.prepared.train.target_tokens_per_epoch,
+        "context_length": training.loaded.context_length,
+        "vocabulary_size": run.codec.vocab_size,
+        "first_batch": [line for batch in first[:1] for line in _marked(run.codec, batch)][:8],
+    }
+    run.events.write("facts", facts)
+    known = replace(run.before, facts={**run.before.facts, **facts})
+    run.looks = Looks(facts_of(run.run, known), known.steps, known.validations, known.verdicts)
 
 
 def _precision_words(run: Run) -> str:

@@ -1,28 +1,54 @@
-"""What a step shows about the run, said and written down at once."""
+"""What a step, and the log so far, show about the run: said and written down at once."""
 
 from __future__ import annotations
 
 import math
+import time
 from typing import TYPE_CHECKING
 
 from tunebook.book.events import read_events
-from tunebook.records import StepRecord, Verdict
-from tunebook.watch.frozen_weights import LOOKED_AT_STEPS, find_frozen_weights
+from tunebook.records import Diagnosis, StepRecord
 from tunebook.watch.non_finite import find_non_finite
 from tunebook.watch.skipped_batches import find_skipped_batches
+from tunebook.workflows.verdicts import diagnose_run
 
 if TYPE_CHECKING:
     from tunebook.workflows.before import Run
 
 
 def look_at_step(run: Run, record: StepRecord) -> str | None:
-    """Report what is wrong with a step; gives the reason when a verdict ends the run."""
-    if record.step == min(LOOKED_AT_STEPS, run.training.horizon.total_steps):
-        frozen = find_frozen_weights(read_events(run.run).steps)
-        if frozen is not None:
-            run.say(f"step {record.step}: {frozen.cause}")
-            _write_once(run, frozen)
+    """Report what is wrong with a step; gives the reason when that ends the run."""
+    run.looks.add(record)
     return _skipped(run, record) or _non_finite(run, record)
+
+
+def look_at_log(run: Run, record: StepRecord, *, validated: bool) -> str | None:
+    """Diagnose the log so far when it is time to; gives the reason when a verdict ends the run."""
+    began = time.monotonic()
+    if not run.looks.due(record.step, began - run.begun, validated=validated):
+        return None
+    found = run.looks.look()
+    if found is not None:
+        _write(run, found)
+    run.looks.spend(record.step, began - run.begun, time.monotonic() - run.begun)
+    if found is None or record.step == run.training.horizon.total_steps:
+        return None
+    # Those two have rules of their own above.
+    kinds = set(run.recipe.stop_on) - {"non_finite", "skipped_batches"}
+    ends = [v for v in found.verdicts if v.kind in kinds and v.confidence != "amber"]
+    return f"{ends[0].kind}: {ends[0].cause}; {ends[0].next_action}" if ends else None
+
+
+def conclude(run: Run) -> None:
+    """Diagnose the whole log, in place of what was found while it grew."""
+    _write(run, diagnose_run(run.run, read_events(run.run)))
+
+
+def _write(run: Run, diagnosis: Diagnosis) -> None:
+    run.events.write("verdicts", diagnosis)
+    for verdict in diagnosis.verdicts:
+        print(f"{verdict.kind} ({verdict.confidence}): {verdict.cause}", flush=True)
+    run.beat()
 
 
 def weights_are_finite(record: StepRecord) -> bool:
@@ -36,7 +62,7 @@ def _skipped(run: Run, record: StepRecord) -> str | None:
         return None
     ids = ", ".join(map(str, verdict.evidence["examples"][:8]))  # type: ignore[index]
     run.say(f"{verdict.cause} (examples {ids})")
-    _write_once(run, verdict)
+    _write(run, run.looks.tell(verdict))
     return verdict.cause if "skipped_batches" in run.recipe.stop_on else None
 
 
@@ -62,9 +88,8 @@ def _non_finite(run: Run, record: StepRecord) -> str | None:
             f"{update}"
         )
     run.say(f"step {record.step}: {what} (rows {ids})")
-    verdict = find_non_finite(read_events(run.run).steps)
-    if verdict is not None:
-        _write_once(run, verdict)
+    if all(known.kind != "non_finite" for known in run.looks.verdicts):
+        _write(run, run.looks.tell(of_step))
     limit = run.recipe.train.non_finite_limit
     if "non_finite" not in run.recipe.stop_on:
         return None
@@ -79,9 +104,3 @@ def _non_finite(run: Run, record: StepRecord) -> str | None:
         f"{run.non_finite_steps} steps had a loss or gradient that was not finite, the limit of "
         f"train.non_finite_limit; {kept}"
     )
-
-
-def _write_once(run: Run, verdict: Verdict) -> None:
-    """Write a verdict when its kind is new: a run that then pauses or fails has it too."""
-    if all(known.kind != verdict.kind for known in read_events(run.run).verdicts):
-        run.events.write("verdict", verdict)

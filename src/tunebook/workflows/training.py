@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 import sys
@@ -52,7 +53,7 @@ from tunebook.workflows.before import (
     take_up,
     validation_batches_of,
 )
-from tunebook.workflows.findings import look_at_step, weights_are_finite
+from tunebook.workflows.findings import conclude, look_at_log, look_at_step, weights_are_finite
 from tunebook.workflows.out_of_memory import take_smaller, way_out
 from tunebook.workflows.run_data import write_trained
 
@@ -74,8 +75,19 @@ def run_to_end(
         run.team = join_team(choose_device(run.recipe.device))
     try:
         _run_to_end(run, stop_code)
+    except BaseException:
+        # How the run ended matters more than what was found in it.
+        with contextlib.suppress(Exception):
+            _conclude(run)
+        raise
     finally:
         run.team.close()
+
+
+def _conclude(run: Run) -> None:
+    if hasattr(run, "looks") and not run.concluded:
+        run.concluded = True
+        conclude(run)
 
 
 def _run_to_end(run: Run, stop_code: Callable[[], int | None]) -> None:
@@ -112,6 +124,7 @@ def _run_to_end(run: Run, stop_code: Callable[[], int | None]) -> None:
         code = run.team.most(stop_code() or 0)
         if code and record.step < run.training.horizon.total_steps:
             _save(run, record.step, "stop requested")
+            _conclude(run)
             reason = f"stopped after step {record.step}; `tunebook resume {folder.name}` goes on"
             events.write("state", {"state": "paused", "reason": reason, "step": record.step})
             raise RunEnded(reason, code)
@@ -169,9 +182,10 @@ def _after_step(run: Run, record: StepRecord) -> None:
     if reason is not None:
         _stop_by_verdict(run, record, reason)
     last = record.step == horizon.total_steps
-    improved = False
+    improved = validated = False
     if last or horizon.due(recipe.evaluate.every, record.step):
         found = _validate(run, record.step)
+        validated = found is not None
         # A loss that is not finite is never the best: nothing would be below it afterwards.
         if found is not None and math.isfinite(found.loss):
             improved = run.best is None or found.loss < run.best[1]
@@ -184,12 +198,16 @@ def _after_step(run: Run, record: StepRecord) -> None:
     elif last or horizon.due(recipe.checkpoint.every, record.step):
         _save(run, record.step, "last step" if last else "interval")
         _rotate(run)
+    reason = look_at_log(run, record, validated=validated)
+    if reason is not None:
+        _stop_by_verdict(run, record, reason)
 
 
 def _stop_by_verdict(run: Run, record: StepRecord, reason: str) -> None:
     # Weights that are no numbers would be the newest checkpoint, in place of the last good one.
     if weights_are_finite(record):
         _save(run, record.step, "stopped by a verdict")
+    _conclude(run)
     run.events.write("state", {"state": "stopped", "reason": reason, "step": record.step})
     raise RunEnded(reason, 1)
 
@@ -242,6 +260,7 @@ def _validate(run: Run, step: int) -> ValidationRecord | None:
         started=started,
     )
     run.events.write("validation", record)
+    run.looks.add_validation(record)
     return record
 
 
@@ -281,6 +300,7 @@ def _finish(run: Run) -> None:
     clear_stale_folders(run.run)
     write_trained(run.run)
     write_plan(run.run, {**read_plan(run.run), "measured": _measured(run)})
+    _conclude(run)
     run.events.write("state", {"state": "finished", "step": total})
     print(f"finished after step {total}", file=sys.stderr)
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from tunebook.book.predictions import count_outcomes, parse_prediction, score_prediction
 from tunebook.errors import RunFileError
+from tunebook.kinds import FAMILIES
 from tunebook.records import Outcome, RunSummary
 
 OWN = RunSummary(
@@ -22,6 +24,8 @@ OWN = RunSummary(
     examples_hash="h",
     seconds=60.0,
     step=10,
+    looked_for=("non_finite", *FAMILIES["spike"]),
+    not_looked_for={"overfitting": "the log has no validations"},
 )
 
 
@@ -47,6 +51,7 @@ def score(text: str, against: RunSummary | None = None, own: RunSummary = OWN) -
         ("val_loss < base_val_loss", True),
         ("train_loss > val_loss", False),
         ("no non_finite", True),
+        ("no spike", True),
     ],
 )
 def test_a_prediction_is_scored_by_what_was_measured(text: str, held: bool) -> None:
@@ -72,7 +77,8 @@ def test_another_run_is_compared_on_the_same_examples() -> None:
         ("val_loss < run_1.5.val_loss", other(state="running"), "still running"),
         ("val_loss < run_1.5.val_loss", other(val_loss=math.nan), "not a finite number"),
         ("judge > 30", None, "judge was not measured"),
-        ("no spike", None, "no detector finds spike"),
+        ("no overfitting", None, "overfitting could not be looked for: the log has no validations"),
+        ("no instability", None, "lr_too_high was not looked for"),
     ],
 )
 def test_what_cannot_be_scored_is_unknown_with_the_reason(
@@ -105,9 +111,20 @@ def test_a_value_that_is_not_finite_settles_nothing() -> None:
 
 
 def test_a_found_verdict_breaks_its_absence_and_no_steps_settle_nothing() -> None:
-    found = RunSummary("o", "stopped", None, None, None, verdicts=("non_finite",), step=2)
-    assert score("no non_finite", own=found).held is False
-    assert score("no non_finite", own=RunSummary("o", "failed", None, None, None)).held is None
+    found = replace(OWN, verdicts=("bad_batch",))
+    assert score("no non_finite", own=found).held is True
+    assert score("no spike", own=found).held is False
+    assert score("no bad_batch", own=replace(OWN, step=None)).held is None
+
+
+def test_what_is_not_confirmed_decides_nothing() -> None:
+    amber = score("no spike", own=replace(OWN, verdicts=("bad_batch",), amber=("bad_batch",)))
+    assert (amber.held, amber.reason) == (None, "bad_batch is not confirmed")
+
+
+def test_a_verdict_that_there_is_not_is_refused_with_the_nearest() -> None:
+    with pytest.raises(RunFileError, match=r"no such verdict as `overfiting`.*`overfitting`"):
+        parse_prediction("no overfiting")
 
 
 @pytest.mark.parametrize(

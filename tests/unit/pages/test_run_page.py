@@ -14,6 +14,7 @@ from tunebook.book.index import run_summaries
 from tunebook.book.places import RunFolder
 from tunebook.pages.index_page import build_index_page
 from tunebook.pages.run_page import build_run_page, find_family
+from tunebook.records import Diagnosis
 from tunebook.watch.non_finite import find_non_finite
 
 GOLDEN = Path(__file__).parent / "run_page.golden.md"
@@ -63,15 +64,21 @@ def test_a_verdict_shows_its_evidence_and_nan_is_shown_as_nan(book: Path) -> Non
         events.write("step", make_step(11, math.nan))
         verdict = find_non_finite([make_step(10), make_step(11, math.nan)])
         assert verdict is not None
-        events.write("verdict", verdict)
+        many = {**verdict.evidence, "examples": [f"sayings#{n}" for n in range(20)]}
+        found = replace(verdict, evidence=many, changes=("train.learning_rate=2.5e-05",))
+        found_in = ("non_finite", "bad_batch")
+        blind = {"overfitting": "the log has no validations"}
+        events.write("verdicts", Diagnosis(11, (found,), found_in, blind, final=True))
         events.write("state", {"state": "stopped", "reason": "3 bad | steps", "step": 11})
     page = build_run_page(run, book)
-    assert "**non_finite**, step 11 (certain): the loss became NaN at step 11" in page
-    assert "`sayings#11`" in page
+    assert "**non_finite, step 11 (certain)**: the loss became NaN at step 11" in page
+    assert "sayings#5 and 14 more" in page
+    assert "tunebook new a_next --from a train.learning_rate=2.5e-05" in page
     assert "× not finite" in page
+    assert "▲ verdict" in page
     assert "It was stopped because: 3 bad \\| steps" in page
-    quiet = next(line for line in page.splitlines() if "found nothing" in line)
-    assert "non_finite" not in quiet.partition(" looked at ")[0]
+    assert "and not found: `bad_batch`." in page
+    assert "Not looked for: overfitting: the log has no validations." in page
 
 
 @pytest.mark.parametrize("field", ["model", "learning_rate"])

@@ -1,0 +1,103 @@
+"""`tunebook verdicts`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tunebook.records import Diagnosis, Verdict
+
+GATE_FAILED = 4
+
+
+@click.command("verdicts")
+@click.argument("name", metavar="RUN")
+@click.option(
+    "--fail-if",
+    "gates",
+    multiple=True,
+    metavar="KIND|FAMILY",
+    help="End with exit code 4 when such a verdict was found; may be repeated.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the verdicts as a JSON list.")
+def command(name: str, gates: tuple[str, ...], as_json: bool) -> int:
+    """Say what was wrong with a run, why, and what to do about it.
+
+    The stored log is looked at again, so that detectors newer than the run have their say.
+    """
+    from tunebook.book.places import find_book
+    from tunebook.errors import UsageError
+    from tunebook.kinds import kinds_of
+    from tunebook.workflows.verdicts import find_verdicts
+
+    try:
+        gated = {kind for word in gates for kind in kinds_of(word)}
+    except ValueError as error:
+        raise UsageError(f"--fail-if: {error}") from None
+    diagnosis = find_verdicts(find_book(), name)
+    if as_json:
+        from tunebook.book.codec import dump_json
+
+        click.echo(dump_json(diagnosis.verdicts, indent=True).decode(), nl=False)
+    else:
+        _print(name, diagnosis)
+    for kind in sorted(gated & diagnosis.not_looked_for.keys()):
+        why = diagnosis.not_looked_for[kind]
+        click.echo(f"note: {kind} could not be looked for: {why}", err=True)
+    found = sorted({v.kind for v in diagnosis.verdicts if v.confidence != "amber"} & gated)
+    if found:
+        click.echo(f"found {', '.join(found)}, which --fail-if names", err=True)
+    return GATE_FAILED if found else 0
+
+
+def _print(name: str, diagnosis: Diagnosis) -> None:
+    from tunebook.pages.verdicts import blind_lines, head_text
+
+    blocks = [(head_text(v), list(_rows(name, v))) for v in diagnosis.verdicts]
+    if not blocks:
+        blocks = [(f"run {name} has no step to look at", [])]
+    if lines := blind_lines(diagnosis):
+        blocks.append(("not looked for", [("", line) for line in lines]))
+    if sys.stdout.isatty():
+        _print_rich(blocks)
+        return
+    for head, rows in blocks:
+        click.echo(head)
+        for key, text in rows:
+            click.echo(f"  {key:<9} {text}" if key else f"  {text}")
+
+
+def _rows(name: str, verdict: Verdict) -> Iterator[tuple[str, str]]:
+    from tunebook.pages.verdicts import evidence_rows, next_command
+
+    yield "cause", verdict.cause
+    if verdict.kind == "no_fault_found":
+        return
+    evidence = [f"{key} {value}" for key, value in evidence_rows(verdict)]
+    if evidence:
+        yield "evidence", "; ".join(evidence)
+    yield "next", verdict.next_action
+    if line := next_command(name, verdict):
+        yield "", line
+
+
+def _print_rich(blocks: Sequence[tuple[str, Sequence[tuple[str, str]]]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    for head, rows in blocks:
+        console.print(Text(head, style="bold"))
+        grid = Table(box=None, show_header=False, padding=(0, 1), pad_edge=True)
+        grid.add_column(style="dim", no_wrap=True)
+        grid.add_column(overflow="fold")
+        for key, text in rows:
+            grid.add_row(key, Text(text))
+        if rows:
+            console.print(grid)
