@@ -68,8 +68,8 @@ def commands_markdown() -> str:
         "<!-- Made by tools/make_docs.py from src/tunebook/cli: edit those files. -->",
         "",
         "Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 usage or "
-        "run file or data, 3 plan refused, 4 `--fail-if` found it, 130/143 stopped by Ctrl-C/SIGTERM after a resumable "
-        "checkpoint. `--verbose` and `--debug` go with every verb.",
+        "run file or data, 3 plan refused, 4 a verdict that `--fail-if` names, 130/143 stopped by "
+        "Ctrl-C/SIGTERM after a resumable checkpoint. `--verbose` and `--debug` go with all verbs.",
         "",
         "| verb | what it does |",
         "|---|---|",

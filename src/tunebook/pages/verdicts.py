@@ -53,6 +53,8 @@ def evidence_rows(verdict: Verdict) -> list[tuple[str, str]]:
 def _text(value: object, left_out: object = 0) -> str:
     if value is None:
         return "unknown"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return format_number(value)
     if isinstance(value, (list, tuple)):
