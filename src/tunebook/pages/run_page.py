@@ -39,6 +39,7 @@ from tunebook.pages.run_setup import (
 from tunebook.pages.table import changed_columns, markdown_table
 from tunebook.records import Outcome, RunSummary
 from tunebook.units import format_number, format_seconds
+from tunebook.watch.evaluations import find_in_evaluations
 
 _FAMILY_SIZE = 10
 _FAMILY_SETTINGS = 5
@@ -106,7 +107,7 @@ def render_run_page(source: PageSource) -> str:
         _predictions(source),
         _family(source),
         write_lineage(summary.name, source.lineage, source.runs),
-        write_findings(summary.name, events),
+        write_findings(summary.name, events, find_in_evaluations(results)),
         write_loss(events),
         write_mixture(events, source.data),
         write_evaluations(results),

@@ -12,18 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from tunebook.book.atomic import storage_errors, write_text
-from tunebook.book.events import EventWriter
+from tunebook.book.events import EventWriter, read_events
 from tunebook.book.places import MARK, RunFolder, create_book
 from tunebook.book.summary import summarize
 from tunebook.errors import BookError
 from tunebook.imports.found import Found, ImportedRun
 from tunebook.imports.read import read_file
-from tunebook.records import RunSummary, Verdict
-from tunebook.watch.diagnose import diagnose
+from tunebook.records import Diagnosis, RunSummary, Verdict
 from tunebook.watch.table import Final, judge_finals
 from tunebook.workflows.new import write_values
 from tunebook.workflows.notebook import build_notebook, read_page
-from tunebook.workflows.run_log import run_log
+from tunebook.workflows.verdicts import diagnose_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +147,11 @@ def _judge(folders: Sequence[RunFolder], runs: Sequence[ImportedRun]) -> dict[st
     verdicts: dict[str, tuple[Verdict, ...]] = {}
     for folder, run in zip(folders, runs, strict=True):
         if run.steps:
-            verdicts[folder.name] = diagnose(run_log(folder))
+            found = diagnose_run(folder, read_events(folder))
         else:
-            verdicts[folder.name] = (coarse[folder.name],) if folder.name in coarse else ()
+            known = (coarse[folder.name],) if folder.name in coarse else ()
+            found = Diagnosis(None, known, ("divergence",) if known else (), {}, final=True)
+        verdicts[folder.name] = found.verdicts
         with EventWriter(folder, 1) as events:
-            for verdict in verdicts[folder.name]:
-                events.write("verdict", verdict)
+            events.write("verdicts", found)
     return verdicts

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tunebook.book.evaluations import read_results
 from tunebook.book.events import Events, read_events
 from tunebook.book.liveness import current_state
 from tunebook.book.places import RunFolder, open_run
 from tunebook.kinds import FAULTS
-from tunebook.records import Diagnosis, Verdict
+from tunebook.records import Diagnosis, Evaluation, Verdict
 from tunebook.watch.diagnose import DETECTED, coverage, diagnose
+from tunebook.watch.evaluations import find_in_evaluations
 from tunebook.workflows.run_log import run_log
 
 
@@ -21,7 +24,7 @@ def find_verdicts(book: Path, name: str) -> Diagnosis:
     """
     run = open_run(book, name)
     events = read_events(run)
-    diagnosis = diagnose_run(run, events)
+    diagnosis = with_evaluations(diagnose_run(run, events), read_results(run))
     if current_state(run, events) != "running":
         return diagnosis
     sure = [v for v in events.verdicts if v.confidence != "amber"]
@@ -33,17 +36,29 @@ def find_verdicts(book: Path, name: str) -> Diagnosis:
     return replace(diagnosis, verdicts=tuple(map(so_far, diagnosis.verdicts)), final=False)
 
 
+def with_evaluations(diagnosis: Diagnosis, results: Sequence[Evaluation]) -> Diagnosis:
+    """Add what the evaluations of a run say of it."""
+    more = find_in_evaluations(results)
+    return replace(diagnosis, verdicts=_together(diagnosis.verdicts, more)) if more else diagnosis
+
+
+def _together(found: Sequence[Verdict], more: Sequence[Verdict]) -> tuple[Verdict, ...]:
+    faults = any(verdict.kind in FAULTS for verdict in more)
+    kept = [v for v in found if not (faults and v.kind == "no_fault_found")]
+    return tuple(sorted((*more, *kept), key=lambda v: (v.step is None, v.step or 0)))
+
+
 def diagnose_run(run: RunFolder, events: Events) -> Diagnosis:
     """Look at the whole log of a run with all detectors there are now.
 
     What only its training could see, such as batches that were skipped, is taken from its events.
     """
     log = run_log(run, events)
+    if not log.steps:
+        return events.diagnosis  # of a table that was imported
     told = [v for v in events.verdicts if v.kind not in DETECTED and v.kind in FAULTS]
-    found = [v for v in diagnose(log) if not (told and v.kind == "no_fault_found")]
     seen, blind = coverage(log)
     # Every step of a run that was trained here was held against its rows.
     trained = ("skipped_batches",) if events.fact("effective_batch_size") else ()
-    verdicts = sorted((*told, *found), key=lambda v: (v.step is None, v.step or 0))
-    step = log.steps[-1].step if log.steps else None
-    return Diagnosis(step, tuple(verdicts), (*seen, *trained), blind, final=True)
+    verdicts = _together(diagnose(log), told)
+    return Diagnosis(log.steps[-1].step, verdicts, (*seen, *trained), blind, final=True)
