@@ -1,0 +1,430 @@
+"""Small models and real data that runs of the fault benchmark are made of, one set per split.
+
+The two splits share no base, no seed and no training row. Every base is pretrained once, by the
+product's own loop, and kept outside the repository.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from quick import use_quick_forward
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
+
+from tunebook.data.order import SourcedExample
+from tunebook.models.attention import FLAT, register_flat_attention
+from tunebook.models.load import LoadedModel
+from tunebook.records import Tokens
+
+PAD, BOS, EOS = 0, 1, 2
+FILL_IDS = frozenset({PAD, EOS})
+TEXT_VOCABULARY, CHESS_VOCABULARY = 512, 72
+VALIDATION_DOCUMENTS = 200
+PROMPT, ANSWER, PIECE = 12, 16, 26
+
+Rows = list[Tokens]
+
+
+@dataclass(frozen=True)
+class Substrate:
+    """A base and what is trained on it.
+
+    `rows` gives the rows, `other` those of the source that a domain switch goes to, `pretraining`
+    what the base has seen. `learning_rate` is the usual one; `hurt` is what damages the weights,
+    seen in curves: factors of it for just_visible, clear and gross; `overfit` is the factor that a
+    tiny set is learned by heart with.
+    """
+
+    name: str
+    split: str
+    base: str
+    config: GPT2Config | LlamaConfig
+    pretraining: Callable[[Path], Rows]
+    rows: Callable[[Path], Rows]
+    other: Callable[[Path], Rows]
+    learning_rate: float
+    hurt: tuple[float, float, float]
+    overfit: float = 1.5
+    rank: int | None = None
+    pretraining_steps: int = 700
+
+    @property
+    def vocabulary_size(self) -> int:
+        """How many tokens there are."""
+        return int(self.config.vocab_size)
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def _text(path: Path) -> str:
+    if path.suffix == ".gz":
+        return gzip.decompress(path.read_bytes()).decode("utf-8")
+    return path.read_text(encoding="utf-8")
+
+
+@cache
+def _tokenizer(data: Path) -> Tokenizer:
+    return Tokenizer.from_file(str(data / "models/stories260K/tokenizer.json"))
+
+
+def _encode(data: Path, text: str) -> list[int]:
+    return list(_tokenizer(data).encode(text, add_special_tokens=False).ids)
+
+
+def _example(name: str, row: int, prompt: Sequence[int], answer: Sequence[int]) -> Tokens:
+    ids = (BOS, *prompt, *answer, EOS)
+    target = (False,) * (1 + len(prompt)) + (True,) * (len(answer) + 1)
+    return Tokens(f"{name}#{row}", f"{name}#{row}", ids, target, scored_bytes=2 * len(answer))
+
+
+def _questions(
+    data: Path, name: str, path: str, keys: tuple[str, str, str], part: slice = slice(None)
+) -> Rows:
+    """Read prompt and answer pairs; of long ones the question's end and the answer's beginning."""
+    text = _text(data / path)
+    lines = json.loads(text) if text[0] == "[" else [json.loads(x) for x in text.splitlines()]
+    found, seen = [], set()
+    for number, line in list(enumerate(lines, start=1))[part]:
+        asked = " ".join(str(line.get(k, "")).strip() for k in keys[:2]).strip()
+        answer = str(line[keys[2]]).strip()[:200]
+        prompt_ids = _encode(data, f"{asked[-200:]}\nA:")[-PROMPT:]
+        answer_ids = _encode(data, answer)[:ANSWER]
+        row = (*prompt_ids, *answer_ids)
+        if len(answer_ids) >= 4 and row not in seen:
+            seen.add(row)
+            found.append(_example(name, number, prompt_ids, answer_ids))
+    return found
+
+
+def _pieces(data: Path, name: str, *paths: str, most: int = 4000, length: int = PIECE) -> Rows:
+    """Cut running text into pieces of equal length, every token of them a target."""
+    ids: list[int] = []
+    for path in paths:
+        text = _text(data / path)
+        ids += _encode(data, text[: most * length * 4 // len(paths)])
+    starts = range(0, min(len(ids) - length, most * length), length)
+    return [_example(name, n, (), ids[s : s + length]) for n, s in enumerate(starts, start=1)]
+
+
+def _quotes(data: Path, name: str) -> Rows:
+    found = []
+    lines = _text(data / "quotes/keyword-quotes.txt").splitlines()
+    for number, line in enumerate(lines[:4000], start=1):
+        keyword, _, quote = line.partition(":")
+        ids = _encode(data, quote.strip()[:150])[: PROMPT + ANSWER - 6]
+        if len(ids) >= 6:
+            found.append(_example(name, number, _encode(data, f"{keyword}:")[-6:], ids))
+    return found
+
+
+def _games(data: Path, name: str, part: slice, first_ply: int = 0) -> Rows:
+    """Read games as squares: two tokens a move, one more where a pawn is promoted."""
+    lines = _text(data / "chess/lichess-blitz-uci.jsonl.gz").splitlines()
+    found = []
+    for number, line in list(enumerate(lines, start=1))[part]:
+        moves = json.loads(line)["Moves"][first_ply : first_ply + 13]
+        if len(moves) >= 8:
+            found.append(_example(name, number, (), [t for m in moves for t in _squares(m)]))
+    return found
+
+
+def _squares(move: str) -> list[int]:
+    squares = [3 + 8 * "abcdefgh".index(move[i]) + int(move[i + 1]) - 1 for i in (0, 2)]
+    return squares + [67 + "nbrq".index(piece) for piece in move[4:]]
+
+
+# --- the two sets --------------------------------------------------------------------------------
+
+
+def _gpt2(width: int, layers: int, vocabulary: int = TEXT_VOCABULARY) -> GPT2Config:
+    dropout = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
+    return GPT2Config(
+        vocab_size=vocabulary,
+        n_positions=128,
+        n_embd=width,
+        n_layer=layers,
+        n_head=4,
+        activation_function="relu",  # a third of the time of its own
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+        **dropout,
+    )
+
+
+def _llama(
+    width: int, layers: int, vocabulary: int = TEXT_VOCABULARY, heads: int = 4, inner: int = 0
+) -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        intermediate_size=inner or 2 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads // 2,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+        rms_norm_eps=1e-5,
+    )
+
+
+_ALPACA = "instruct/alpaca-random-9k.json.gz"
+_INSTRUCTION = ("instruction", "input", "output")
+
+
+_ROLE_PLAY = "chat/gpteacher-roleplay.json.gz"
+_ROLES = ("instruction", "input", "response")
+
+
+def _stories_and_answers(data: Path) -> Rows:
+    texts = ("text/wikitext2-valid.txt.gz", "text/tinystories-sample.txt.gz")
+    return [
+        *_pieces(data, "text", *texts, most=5000),
+        *3 * _questions(data, "roles", _ROLE_PLAY, _ROLES, slice(0, 900)),
+        *3 * _questions(data, "tasks", "physics/scibench-qa.jsonl", ("question", "", "answer")),
+    ]
+
+
+def _encyclopedia_and_answers(data: Path) -> Rows:
+    texts = ("text/wikipedia-demo.txt.gz", "physics/university-physics.txt.gz")
+    return [
+        *_pieces(data, "text", *texts, most=6000),
+        *4 * _questions(data, "roles", _ROLE_PLAY, _ROLES, slice(900, None)),
+    ]
+
+
+def _llama_tuning() -> LlamaConfig:
+    return _llama(48, 2)
+
+
+SUBSTRATES: Mapping[str, Substrate] = {
+    s.name: s
+    for s in (
+        Substrate(
+            name="gpt-instruct",
+            split="tuning",
+            base="tuning-gpt",
+            config=_gpt2(64, 2),
+            pretraining=_stories_and_answers,
+            rows=lambda data: _questions(
+                data, "instruct", "instruct/llms-from-scratch-1100.json", _INSTRUCTION
+            ),
+            other=lambda data: _pieces(data, "plays", "text/tinyshakespeare.txt.gz", most=1500),
+            learning_rate=1e-3,
+            hurt=(8, 16, 50),
+        ),
+        Substrate(
+            name="llama-physics",
+            split="tuning",
+            base="tuning-llama",
+            config=_llama_tuning(),
+            pretraining=_stories_and_answers,
+            rows=lambda data: _questions(
+                data,
+                "physics",
+                "physics/university-physics-qa.jsonl.gz",
+                ("question", "input", "answer"),
+            ),
+            other=lambda data: _pieces(data, "plays", "text/tinyshakespeare.txt.gz", most=1500),
+            learning_rate=1e-3,
+            hurt=(8, 16, 50),
+        ),
+        Substrate(
+            name="lora-instruct",
+            split="tuning",
+            base="tuning-llama",
+            config=_llama_tuning(),
+            pretraining=_stories_and_answers,
+            rows=lambda data: _questions(
+                data, "instruct", "instruct/llms-from-scratch-1100.json", _INSTRUCTION
+            ),
+            other=lambda data: _pieces(data, "stars", "physics/astronomy-2e.txt.gz", most=1500),
+            learning_rate=4e-3,
+            hurt=(8, 16, 50),
+            rank=8,
+        ),
+        Substrate(
+            name="gpt-plays",
+            split="tuning",
+            base="tuning-gpt",
+            config=_gpt2(64, 2),
+            pretraining=_stories_and_answers,
+            rows=lambda data: _pieces(data, "plays", "text/tinyshakespeare.txt.gz", most=2500),
+            other=lambda data: _pieces(data, "stars", "physics/astronomy-2e.txt.gz", most=1500),
+            learning_rate=1e-3,
+            hurt=(8, 16, 50),
+        ),
+        Substrate(
+            name="llama-chess",
+            split="tuning",
+            base="tuning-chess",
+            config=_llama(40, 2, CHESS_VOCABULARY),
+            pretraining=lambda data: _games(data, "pretraining", slice(0, 400)),
+            rows=lambda data: _games(data, "games", slice(400, 1500)),
+            other=lambda data: _games(data, "endings", slice(0, 400), first_ply=40),
+            learning_rate=1e-3,
+            hurt=(8, 16, 50),
+            pretraining_steps=300,
+        ),
+        Substrate(
+            name="gpt-alpaca",
+            split="scoring",
+            base="scoring-gpt",
+            config=_gpt2(48, 3),
+            pretraining=_encyclopedia_and_answers,
+            rows=lambda data: _questions(data, "alpaca", _ALPACA, _INSTRUCTION, slice(0, 6000)),
+            other=lambda data: _pieces(
+                data, "novels", "text/novels/Doyle_Lost_1912.txt.gz", most=1500
+            ),
+            learning_rate=1e-3,
+            hurt=(8, 16, 50),
+        ),
+        Substrate(
+            name="llama-alpaca",
+            split="scoring",
+            base="scoring-llama",
+            config=_llama(64, 2),
+            pretraining=_encyclopedia_and_answers,
+            rows=lambda data: _questions(data, "alpaca", _ALPACA, _INSTRUCTION, slice(6000, None)),
+            other=lambda data: _pieces(
+                data, "novels", "text/novels/Forster_Howards_1910.txt.gz", most=1500
+            ),
+            learning_rate=1e-3,
+            hurt=(8, 16, 50),
+        ),
+        Substrate(
+            name="lora-quotes",
+            split="scoring",
+            base="scoring-llama",
+            config=_llama(64, 2),
+            pretraining=_encyclopedia_and_answers,
+            rows=lambda data: _quotes(data, "quotes"),
+            other=lambda data: _pieces(
+                data, "novels", "text/novels/Kipling_Kim_1901.txt.gz", most=1500
+            ),
+            learning_rate=4e-3,
+            hurt=(8, 16, 50),
+            rank=8,
+        ),
+        Substrate(
+            name="gpt-novels",
+            split="scoring",
+            base="scoring-gpt",
+            config=_gpt2(48, 3),
+            pretraining=_encyclopedia_and_answers,
+            rows=lambda data: _pieces(
+                data,
+                "novels",
+                "text/novels/Conrad_Nostromo_1904.txt.gz",
+                "text/novels/Haggard_Mines_1885.txt.gz",
+                most=3000,
+            ),
+            other=lambda data: _questions(data, "alpaca", _ALPACA, _INSTRUCTION, slice(0, 2500)),
+            learning_rate=1e-3,
+            hurt=(8, 16, 50),
+        ),
+        Substrate(
+            name="gpt-chess",
+            split="scoring",
+            base="scoring-chess",
+            config=_gpt2(48, 2, CHESS_VOCABULARY),
+            pretraining=lambda data: _games(data, "pretraining", slice(1500, 1950)),
+            rows=lambda data: _games(data, "games", slice(1950, None)),
+            other=lambda data: _games(data, "endings", slice(1500, 1950), first_ply=40),
+            learning_rate=1e-3,
+            hurt=(8, 16, 50),
+            pretraining_steps=300,
+        ),
+    )
+}
+
+
+# --- bases and rows in memory --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Material:
+    """A substrate ready for runs: its base, and rows that are held out, trained on or foreign."""
+
+    substrate: Substrate
+    weights: Mapping[str, torch.Tensor] = field(repr=False)
+    train: Rows = field(repr=False)
+    held_out: Rows = field(repr=False)
+    other: Rows = field(repr=False)
+
+
+def load_material(substrate: Substrate, data: Path, cache_folder: Path) -> Material:
+    """Read the rows of a substrate and load its base, which is pretrained first if need be."""
+    fresh_network(substrate, seed=0, check=True)
+    rows = substrate.rows(data)
+    order = np.random.default_rng([len(rows), 7]).permutation(len(rows))
+    rows = [rows[i] for i in order]
+    held_out, train = rows[:VALIDATION_DOCUMENTS], rows[VALIDATION_DOCUMENTS:]
+    return Material(
+        substrate,
+        load_base(substrate, data, cache_folder),
+        train,
+        held_out,
+        substrate.other(data),
+    )
+
+
+def fresh_network(substrate: Substrate, seed: int, *, check: bool = False) -> Any:
+    """Make the substrate's model with random weights."""
+    register_flat_attention()
+    torch.manual_seed(seed)
+    network = AutoModelForCausalLM.from_config(substrate.config, attn_implementation=FLAT)
+    use_quick_forward(network, check=check)
+    return network
+
+
+def as_loaded(network: Any) -> LoadedModel:
+    """Wrap a model in memory as the product does one from files."""
+    # Without dropout nothing depends on it, and it is a tenth of the time of models this small.
+    network.train = lambda mode=True: network
+    return LoadedModel(network, network, Path("base"), flat=True, context_length=128)
+
+
+def load_base(substrate: Substrate, data: Path, cache_folder: Path) -> dict[str, torch.Tensor]:
+    """Give the weights of the base; what is not there yet is pretrained from a fixed seed."""
+    from safetensors.torch import load_file, save_file
+
+    path = cache_folder / f"{substrate.base}.safetensors"
+    if not path.is_file():
+        network = fresh_network(substrate, seed=len(substrate.base))
+        _pretrain(substrate, network, substrate.pretraining(data))
+        weights = dict(network.named_parameters())
+        cache_folder.mkdir(parents=True, exist_ok=True)
+        save_file({name: w.detach().contiguous() for name, w in weights.items()}, path)
+    return load_file(path)
+
+
+def _pretrain(substrate: Substrate, network: Any, rows: Rows) -> None:
+    from runs import Order, make_training
+
+    from tunebook.train.loop import training_steps
+
+    order = Order([SourcedExample(row, "pretraining") for row in rows], seed=1)
+    training = make_training(
+        as_loaded(network),
+        order,
+        (),
+        steps=substrate.pretraining_steps,
+        batch=16,
+        seed=1,
+        train={"learning_rate": 4e-3, "schedule": "cosine", "warmup_steps": 30},
+    )
+    for record in training_steps(training, 1):
+        if record.step % 100 == 0:
+            print(f"{substrate.base}: step {record.step}, loss {record.loss:.3f}", flush=True)
