@@ -82,7 +82,7 @@ def compare(
     )
     if reason := _too_much_missing(items_a, items_b):
         return replace(found, reason=reason, bounds=_bounds(pairs, scale), scale=scale)
-    return _decided(found, found.p, looks=1)
+    return decided(found, found.p, looks=1)
 
 
 def compare_many(
@@ -150,7 +150,7 @@ def adjusted(comparisons: Sequence[Comparison]) -> list[Comparison]:
     tested = [c for c in comparisons if c.p is not None and not c.reason]
     ps = iter(holm([c.p for c in tested if c.p is not None]))
     return [
-        c if c.p is None or c.reason else _decided(c, next(ps), looks=len(tested))
+        c if c.p is None or c.reason else decided(c, next(ps), looks=len(tested))
         for c in comparisons
     ]
 
@@ -164,7 +164,8 @@ def holm(ps: Sequence[float]) -> list[float]:
     return [float(p) for p in out]
 
 
-def _decided(found: Comparison, p: float | None, looks: int) -> Comparison:
+def decided(found: Comparison, p: float | None, looks: int) -> Comparison:
+    """Give the verdict and how many items would decide, `p` corrected for so many looks."""
     verdict: ComparisonVerdict = "cannot tell"
     if p is not None and p < ALPHA:
         verdict = "different"
