@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from tunebook.records import Diagnosis, Verdict
+    from tunebook.workflows.versus_runs import Assumed
 
 GATE_FAILED = 4
 
@@ -24,11 +25,37 @@ GATE_FAILED = 4
     metavar="KIND|FAMILY",
     help="End with exit code 4 when such a verdict was found; may be repeated.",
 )
+@click.option(
+    "--against",
+    metavar="OTHER",
+    help="Say what sets it apart from this run, or from its untouched `base`.",
+)
+@click.option("--suspect", metavar="KEY", help="With --against: the setting said to be the cause.")
+@click.option(
+    "--judge-n", default=100, show_default=True, help="Questions behind a judge's average."
+)
+@click.option(
+    "--judge-sd", default=40.0, show_default=True, help="SD of the judge's score of a question."
+)
+@click.option(
+    "--correlation", default=0.0, show_default=True, help="Between two runs' scores of a question."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the verdicts as a JSON list.")
-def command(name: str, gates: tuple[str, ...], as_json: bool) -> int:
+def command(
+    name: str,
+    gates: tuple[str, ...],
+    against: str | None,
+    suspect: str | None,
+    judge_n: int,
+    judge_sd: float,
+    correlation: float,
+    as_json: bool,
+) -> int:
     """Say what was wrong with a run, why, and what to do about it.
 
-    The stored log is looked at again, so that detectors newer than the run have their say.
+    The stored log is looked at again, so that detectors newer than the run have their say. With
+    --against: which results differ, what changed, and what of that can be the cause. Averages of a
+    judge without their questions, as a table has them, are compared by the assumptions stated.
     """
     from tunebook.book.places import find_book
     from tunebook.errors import UsageError
@@ -39,6 +66,13 @@ def command(name: str, gates: tuple[str, ...], as_json: bool) -> int:
         gated = {kind for word in gates for kind in kinds_of(word)}
     except ValueError as error:
         raise UsageError(f"--fail-if: {error}") from None
+    if against is not None:
+        from tunebook.workflows.versus_runs import Assumed
+
+        assumed = Assumed(judge_n, judge_sd, correlation)
+        return _gate(_print_versus(name, against, assumed, suspect, as_json), gated)
+    if suspect is not None:
+        raise UsageError("--suspect goes with --against OTHER, the run that it is compared with")
     diagnosis = find_verdicts(find_book(), name)
     if as_json:
         from tunebook.book.codec import dump_json
@@ -49,10 +83,31 @@ def command(name: str, gates: tuple[str, ...], as_json: bool) -> int:
     for kind in sorted(gated & diagnosis.not_looked_for.keys()):
         why = diagnosis.not_looked_for[kind]
         click.echo(f"note: {kind} could not be looked for: {why}", err=True)
-    found = sorted({v.kind for v in diagnosis.verdicts if v.confidence != "amber"} & gated)
+    return _gate(diagnosis.verdicts, gated)
+
+
+def _gate(verdicts: Sequence[Verdict], gated: set[str]) -> int:
+    found = sorted({v.kind for v in verdicts if v.confidence != "amber"} & gated)
     if found:
         click.echo(f"found {', '.join(found)}, which --fail-if names", err=True)
     return GATE_FAILED if found else 0
+
+
+def _print_versus(
+    name: str, against: str, assumed: Assumed, suspect: str | None, as_json: bool
+) -> Sequence[Verdict]:
+    from tunebook.book.places import find_book
+    from tunebook.cli.versus_text import versus_lines, versus_plain
+    from tunebook.workflows.versus_runs import versus
+
+    found = versus(find_book(), name, against, assumed, suspect)
+    if as_json:
+        from tunebook.book.codec import dump_json
+
+        click.echo(dump_json(versus_plain(found), indent=True).decode(), nl=False)
+    else:
+        click.echo("\n".join(versus_lines(found)))
+    return found.verdicts
 
 
 def _print(name: str, diagnosis: Diagnosis) -> None:
