@@ -107,7 +107,26 @@ def test_imported_history_is_not_trained_resumed_or_evaluated(
         said = capsys.readouterr().err
         assert "run old was imported from" in said, command
         assert "`tunebook new NAME --from old" in said
+    for command, way_out in (
+        (["watch", "old"], "`tunebook show old`"),
+        (["compare", "old", "old/best"], "verdicts old --against"),
+    ):
+        assert main(command) == 2
+        assert way_out in capsys.readouterr().err
     assert sorted(p.name for p in (here / "runs" / "old").rglob("*")) == before
+
+
+def test_a_new_run_takes_over_the_settings_that_are_known(here: Path, tmp_path: Path) -> None:
+    table = "| run | model | lr | wd | loss |\n|---|---|---|---|---|\n| a | m | 2e-5 | - | 1.5 |\n"
+    (tmp_path / "notes.md").write_text(table)
+    (tmp_path / "own.json").write_text('[{"instruction": "a", "output": "b"}]')
+    assert main(["import", str(tmp_path / "notes.md")]) == 0
+    data = json.dumps([{"path": str(tmp_path / "own.json")}])
+    assert main(["new", "b", "--from", "a", f"data={data}", "stage=sft", "method=full"]) == 0
+    from tunebook.workflows.train import load_recipe
+
+    recipe = load_recipe("b", (), here).recipe
+    assert (recipe.model, recipe.train.learning_rate, recipe.train.weight_decay) == ("m", 2e-5, 0.0)
 
 
 def test_a_taken_name_is_refused_with_the_way_out(

@@ -98,7 +98,7 @@ def imported_words(name: str, file: object = None) -> str:
     return (
         f"run {name} was imported{f' from {file}' if file else ''}: it is history without weights, "
         f"so it is not trained, resumed or evaluated here; `tunebook new NAME --from {name} "
-        "key=value` makes a run with the settings that are known of it"
+        "data=...` makes a run with the settings that are known of it"
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from tunebook.book.content import weights_hash
 from tunebook.book.evaluations import read_results, read_settings
 from tunebook.book.places import RunFolder, open_run
-from tunebook.book.run_file import flatten
+from tunebook.book.run_file import flatten, imported_from
 from tunebook.errors import BookError, UsageError
 from tunebook.records import Evaluation
 
@@ -150,6 +150,11 @@ def _evaluations(name: str, book: Path, kind: str) -> list[Side]:
     results = _answers(run) if kind == "answers" else read_results(run)
     ours = [one for one in reversed(results) if one.kind == kind and _is_of(run, weights, one)]
     if not ours:
+        if imported_from(run):
+            raise BookError(
+                f"{run_name} was imported, and no items of it are known to compare by; `tunebook "
+                f"verdicts {run_name} --against OTHER` compares averages by stated assumptions"
+            )
         kinds = sorted({one.kind for one in results} - {kind})
         rest = f"; there is {', '.join(kinds)} (--by {kinds[0]})" if kinds else ""
         raise BookError(

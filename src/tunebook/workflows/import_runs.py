@@ -136,10 +136,15 @@ def _write_run(folder: RunFolder, run: ImportedRun, source: Mapping[str, Any]) -
         events.write("state", state)
 
 
+def _last_loss(run: ImportedRun) -> float | None:
+    """Give the last held-out loss, of a row or of a curve without training losses."""
+    return run.validations[-1].loss if run.validations else run.reported.get("val_loss")
+
+
 def _judge(folders: Sequence[RunFolder], runs: Sequence[ImportedRun]) -> dict[str, Any]:
     """Find what curves and last losses tell, and write it down."""
     finals = {
-        folder.name: Final(run.reported.get("val_loss"), run.settings.get("model"))
+        folder.name: Final(_last_loss(run), run.settings.get("model"))
         for folder, run in zip(folders, runs, strict=True)
         if not run.steps
     }
