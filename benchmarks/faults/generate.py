@@ -96,13 +96,20 @@ def make(task: Task, data: Path, cache: Path) -> LoggedRun | None:
             print(f"{task.name}, seed {setup.seed}: set up again, for {wrong}", flush=True)
         return None
     fault = FAULTS[task.fault]
-    setup = usual(material, task.seed)
-    if not fault.makes_sense(setup):
+    for again in range(8):
+        setup = usual(material, task.seed)
+        setup.learning_rate *= 1.4**again
+        if not fault.makes_sense(setup):
+            return None
+        generator = np.random.default_rng([task.seed, 9])
+        k = int(generator.integers(setup.steps // 4, setup.steps * 3 // 4))
+        window = fault.inject(setup, task.strength, k)
+        log = make_log(setup)
+        if fault.shows(log):
+            break
+        print(f"{task.name}: made again with a higher learning rate", flush=True)
+    else:
         return None
-    # Each strength has its step in another third, so that none is always early.
-    k = int(np.random.default_rng([task.seed, 9]).integers(setup.steps // 4, setup.steps * 3 // 4))
-    window = fault.inject(setup, task.strength, k)
-    log = make_log(setup)
     return LoggedRun(
         task.name,
         task.split,

@@ -1,7 +1,7 @@
 """The forward pass of small GPT-2 and Llama models over flat rows, without what takes their time.
 
-Of models this small, most of a step is spent in Python around the arithmetic. Documents of a row are
-padded to attend together; what comes out is the model's own answer, which `use_quick_forward` checks.
+Of models this small, most of a step is spent in Python around the arithmetic. Documents of a row
+are padded to attend together; what comes out is the model's own answer, as `check` makes sure.
 Shapes: N tokens of the flat row, B documents of at most L tokens, H heads of width d.
 """
 
