@@ -53,9 +53,6 @@ DEFECTS = (
     "an overlong talk lost its whole history instead of its oldest turn",
 )
 CAUGHT_AT = {"P": "plan", "T": "training"}
-LATER = {
-    9: "when a spike is explained",
-}
 
 
 def commands_markdown() -> str:
@@ -125,8 +122,7 @@ def defects_markdown() -> str:
         rows = dict.fromkeys(row[1:] for row in caught if row[0] == number)
         if not rows:
             missing.append(number)
-            when = f": it shows {LATER[number]}" if number in LATER else ""
-            lines.append(f"| {number} | {defect} | not caught yet{when} | | |")
+            lines.append(f"| {number} | {defect} | not caught yet | | |")
         for place, (finding, at, test) in enumerate(rows):
             name, shown = (number, defect) if place == 0 else ("", "")
             lines.append(f"| {name} | {shown} | `{finding}` | {CAUGHT_AT.get(at, at)} | {test} |")

@@ -1,5 +1,5 @@
-"""Weights that cannot move or were never loaded, devices, evaluation and skipped batches (1, 2, 8,
-19, 25)."""
+"""Weights that cannot move or were never loaded, devices, evaluation, clipping and skipped batches
+(1, 2, 8, 9, 19, 25)."""
 
 from __future__ import annotations
 
@@ -184,6 +184,31 @@ def test_evaluation_after_every_step_is_told_its_share(
     # 51 times a third of the rows forward, against 50 steps of 4 rows forward and backward.
     assert 0.4 < found["evidence"]["share"] < 0.8
     assert "every step" in found["message"]
+
+
+# --- 9: clipping that begins in the middle ------------------------------------------------------
+
+
+@pytest.mark.defect(9, "clip_switch", "T")
+def test_clipping_that_begins_after_the_warm_up_is_named_at_its_step(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = {"max_steps": 16, "effective_batch_size": 2, "warmup_steps": 8, "max_grad_norm": 0.3}
+    healthy = train_here(write(name="healthy", train=train, **BARE))
+    assert "clip_switch" not in verdicts(healthy)
+
+    def late(*args: Any, max_grad_norm: float, step: int, **settings: Any) -> StepResult:
+        limit = max_grad_norm if step > 8 else 0.0
+        return take_step(*args, max_grad_norm=limit, step=step, **settings)
+
+    from tunebook.train import loop
+
+    monkeypatch.setattr(loop, "take_step", late)
+    events = train_here(write(name="late", train=train, **BARE))
+    found = verdicts(events)["clip_switch"]
+    assert "clipping begins at step 9" in found.cause
+    assert (found.step, found.confidence) == (9, "certain")
+    assert not any(step.clipped for step in events.steps[:8])
 
 
 # --- 19: bf16 on a card without it --------------------------------------------------------------
