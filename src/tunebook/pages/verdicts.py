@@ -46,7 +46,7 @@ def evidence_rows(verdict: Verdict) -> list[tuple[str, str]]:
     ]
     more = len(rows) - EVIDENCE_ROWS
     if more > 0:
-        rows[EVIDENCE_ROWS:] = [("and more", f"{more} in `tunebook verdicts RUN --json`")]
+        rows[EVIDENCE_ROWS:] = [("and more", f"{more}, in tunebook verdicts RUN --json")]
     return rows
 
 
