@@ -218,7 +218,7 @@ def _lr_too_high(setup: Setup, strength: int, k: int) -> Window:
 
 
 def _clip_on_late(setup: Setup, strength: int, k: int) -> Window:
-    share = (1.0, 0.6, 0.1)[strength]
+    share = (0.8, 0.5, 0.1)[strength]
     seen: list[float] = []
 
     def look(step: int, optimization: Optimization) -> None:

@@ -275,7 +275,7 @@ SUBSTRATES: Mapping[str, Substrate] = {
             rows=lambda data: _questions(
                 data, "instruct", "instruct/llms-from-scratch-1100.json", _INSTRUCTION
             ),
-            other=lambda data: _pieces(data, "stars", "physics/astronomy-2e.txt.gz", most=1500),
+            other=lambda data: _pieces(data, "plays", "text/tinyshakespeare.txt.gz", most=1500),
             learning_rate=4e-3,
             hurt=(5, 12, 40),
             rank=8,
@@ -397,7 +397,8 @@ class Material:
 def load_material(substrate: Substrate, data: Path, cache_folder: Path) -> Material:
     """Read the rows of a substrate and load its base, which is pretrained first if need be."""
     fresh_network(substrate, seed=0, check=True)
-    rows = substrate.rows(data)
+    # Games often begin alike: of rows that say the same only the first is kept.
+    rows = list({row.ids: row for row in reversed(substrate.rows(data))}.values())[::-1]
     order = np.random.default_rng([len(rows), 7]).permutation(len(rows))
     # Equal rows (openings of games) would be on both sides.
     rows = list({rows[i].ids: rows[i] for i in order}.values())
