@@ -179,6 +179,12 @@ class Verdict:
     next_action: str
     changes: tuple[str, ...] = ()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The kind, and those of its effects, which are told with it and not beside it."""
+        effects = self.evidence.get("followed_by")
+        return (self.kind, *(effects if isinstance(effects, (list, tuple)) else ()))
+
     def meets(self, other: Verdict) -> bool:
         """Tell whether another verdict is about the same: of this kind, and of steps near these."""
         if self.kind != other.kind or self.step is None or other.step is None:
@@ -344,8 +350,8 @@ class Outcome:
 class RunSummary:
     """One line of the run table; every consumer (terminal, page, JSON) reads this record.
 
-    `verdicts` are kinds, those of `amber` not confirmed yet; `looked_for` are the kinds that were
-    looked for, `not_looked_for` says of others why not.
+    `verdicts` are kinds, those of `amber` not confirmed yet, `effects` what followed from them;
+    `looked_for` are the kinds that were looked for, `not_looked_for` says of others why not.
     """
 
     name: str
@@ -367,6 +373,7 @@ class RunSummary:
     peak_memory_bytes: int | None = None
     verdicts: tuple[str, ...] = ()
     amber: tuple[str, ...] = ()
+    effects: tuple[str, ...] = ()
     looked_for: tuple[str, ...] = ()
     not_looked_for: Mapping[str, str] = field(default_factory=dict)
     outcome: str | None = None

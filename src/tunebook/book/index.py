@@ -20,7 +20,7 @@ from tunebook.book.codec import dump_json, revive
 from tunebook.book.places import RunFolder, list_runs
 from tunebook.records import RunSummary
 
-INDEX_VERSION = 3
+INDEX_VERSION = 4
 """Raised when a summary gains or changes a field; an index of another version is made anew."""
 
 _FILES = ("run.yaml", "resolved.yaml", "seal.json", "notebook.md")
@@ -108,7 +108,7 @@ def _decode(text: str) -> Any:
     return Measured(summary, whole["recorded"], whole["started"], tuple(whole["predictions"]))
 
 
-_LISTS = ("parents", "verdicts", "amber", "looked_for", "tags")
+_LISTS = ("parents", "verdicts", "amber", "effects", "looked_for", "tags")
 _NUMBERS = ("train_loss", "val_loss", "perplexity", "base_val_loss", "best_val_loss", "judge")
 
 

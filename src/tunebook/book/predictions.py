@@ -165,7 +165,7 @@ def _not_comparable(parsed: Comparison, own: RunSummary, other: RunSummary) -> s
 def _score_absence(parsed: Absence, own: RunSummary) -> Outcome:
     if not own.step:
         return Outcome(parsed.text, None, "", "no step has been trained")
-    found = [kind for kind in parsed.kinds if kind in own.verdicts]
+    found = [kind for kind in parsed.kinds if kind in (*own.verdicts, *own.effects)]
     amber = [kind for kind in found if kind in own.amber]
     if len(found) > len(amber):
         shown = ", ".join(kind for kind in found if kind not in amber)

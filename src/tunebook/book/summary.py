@@ -119,6 +119,9 @@ def _found(diagnosis: Diagnosis) -> dict[str, Any]:
     return {
         "verdicts": tuple(kinds),
         "amber": tuple(kind for kind in kinds if kind not in confirmed),
+        "effects": tuple(
+            {n: None for v in diagnosis.verdicts if v.kind in confirmed for n in v.names[1:]}
+        ),
         "looked_for": diagnosis.looked_for,
         "not_looked_for": diagnosis.not_looked_for,
     }

@@ -87,7 +87,7 @@ def command(
 
 
 def _gate(verdicts: Sequence[Verdict], gated: set[str]) -> int:
-    found = sorted({v.kind for v in verdicts if v.confidence != "amber"} & gated)
+    found = sorted({n for v in verdicts if v.confidence != "amber" for n in v.names} & gated)
     if found:
         click.echo(f"found {', '.join(found)}, which --fail-if names", err=True)
     return GATE_FAILED if found else 0

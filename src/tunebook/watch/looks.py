@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from tunebook.records import Diagnosis, StepRecord, ValidationRecord, Verdict
@@ -43,6 +43,7 @@ class Looks:
         self._examples = 0
         self._validations = list(validations)
         self._told = False
+        self._named_since: dict[str, int] = {}
         self._spent = self._last_seconds = 0.0
         self._last_step = steps[-1].step if steps else 0
         self._standing = [_Standing(v, _first(v)) for v in known if v.kind != "no_fault_found"]
@@ -95,6 +96,8 @@ class Looks:
         log = RunLog([*self._old, *self._recent], self._validations, self._facts)
         step = log.steps[-1].step
         found = [v for v in diagnose(log) if v.kind != "no_fault_found"]
+        names = {name for verdict in found for name in verdict.names}
+        self._named_since = {name: self._named_since.get(name, step) for name in names}
         standing = [one for one in self._standing if self._cannot_be_found_again(one.verdict)]
         standing = [one for one in standing if not _among(one.verdict, found)]
         standing += [self._stand(verdict, step) for verdict in found]
@@ -110,6 +113,21 @@ class Looks:
         ):
             return None
         return Diagnosis(step, self.verdicts, *coverage(log), final=False)
+
+    def ends(self, kinds: Collection[str]) -> str | None:
+        """Give a reason to stop where one of some kinds is confirmed, be it as an effect.
+
+        An effect is told with its cause; both must have been found for as long as a verdict must.
+        """
+        step = self._recent[-1].step
+        for verdict in self.verdicts:
+            for name in verdict.names:
+                sure = verdict.confidence == "certain" and name == verdict.kind
+                lasting = step - self._named_since.get(name, step) >= CONFIRMED_AFTER
+                if name in kinds and verdict.confidence != "amber" and (sure or lasting):
+                    after = "" if name == verdict.kind else f" after {verdict.kind}"
+                    return f"{name}{after}: {verdict.cause}; {verdict.next_action}"
+        return None
 
     def _stand(self, verdict: Verdict, step: int) -> _Standing:
         known = [one for one in self._standing if one.verdict.meets(verdict)]

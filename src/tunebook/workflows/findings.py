@@ -31,12 +31,10 @@ def look_at_log(run: Run, record: StepRecord, *, validated: bool) -> str | None:
     if found is not None:
         _write(run, found)
     run.looks.spend(record.step, began - run.begun, time.monotonic() - run.begun)
-    if found is None or record.step == run.training.horizon.total_steps:
+    if record.step == run.training.horizon.total_steps:
         return None
-    # Those two have rules of their own above.
-    kinds = set(run.recipe.stop_on) - {"non_finite", "skipped_batches"}
-    ends = [v for v in found.verdicts if v.kind in kinds and v.confidence != "amber"]
-    return f"{ends[0].kind}: {ends[0].cause}; {ends[0].next_action}" if ends else None
+    # Those two have rules of their own below.
+    return run.looks.ends(set(run.recipe.stop_on) - {"non_finite", "skipped_batches"})
 
 
 def conclude(run: Run) -> None:

@@ -115,6 +115,7 @@ def test_a_found_verdict_breaks_its_absence_and_no_steps_settle_nothing() -> Non
     assert score("no non_finite", own=found).held is True
     assert score("no spike", own=found).held is False
     assert score("no bad_batch", own=replace(OWN, step=None)).held is None
+    assert score("no overfitting", own=replace(OWN, effects=("overfitting",))).held is False
 
 
 def test_what_is_not_confirmed_decides_nothing() -> None:

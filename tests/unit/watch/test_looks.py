@@ -107,3 +107,15 @@ def test_looks_take_their_share_of_the_time_and_no_more() -> None:
     assert not looking.due(14, 3.0, validated=False)  # fewer than 10 steps later
     assert looking.due(15, 3.0, validated=False)
     assert not looking.due(15, 1.4, validated=False)  # less than a second later
+
+
+def test_an_effect_ends_a_run_once_it_is_confirmed_with_its_cause(finds: list[Verdict]) -> None:
+    looking = grown(Looks(RunFacts()), 6)
+    finds.append(replace(LIKELY, kind="lr_jump", evidence={"followed_by": ["divergence"]}))
+    looking.look()
+    assert looking.ends({"divergence"}) is None
+    looking.add(make_step(6 + looks.CONFIRMED_AFTER))
+    finds[0] = replace(finds[0], last_step=7)
+    looking.look()
+    assert looking.ends({"divergence"}) == "divergence after lr_jump: c; n"
+    assert looking.ends({"overfitting"}) is None
