@@ -118,7 +118,7 @@ def make(task: Task, data: Path, cache: Path) -> LoggedRun | None:
         task.fault,
         fault.kind,
         STRENGTHS[task.strength],
-        window.found(log) if window.found else window.first,
+        max(1, window.found(log) if window.found else window.first),
         window.last,
         tuple(log.steps[window.first - 1].examples[slot].id for slot in window.slots),
         log,
