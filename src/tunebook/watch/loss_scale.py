@@ -9,18 +9,20 @@ from tunebook.records import Verdict
 from tunebook.units import format_number
 from tunebook.watch.run_log import RunLog
 
-_MOST = 2.0
+_MOST = 1.5
+_LEAST = 1.25
 _FEWEST_VALIDATIONS = 2
 _WIDTH = 8
 _FEWEST_STEPS = 3
 
 
 def find_loss_scale_mismatch(log: RunLog) -> Verdict | None:
-    """Find that held-out loss / training loss at the same weights is outside of 1/2 to 2.
+    """Find that held-out loss / training loss at the same weights is outside of 2/3 to 1.5.
 
     Only validations of the first epoch count: until then every training row is as new to the
-    weights as a held-out one, so overfitting cannot set the two apart. The training loss at a
-    validation is the median of the steps around it, so a loss that falls evenly does no harm.
+    weights as a held-out one, so overfitting cannot set the two apart; and a change in the
+    course of the run is no mismatch, so each of them must be outside of 4/5 to 1.25. The training
+    loss at a validation is the median of the steps around it, so one that falls does no harm.
     """
     end = _first_epoch(log)
     known = [v for v in log.validations if np.isfinite(v.loss) and v.step <= end]
@@ -30,10 +32,10 @@ def find_loss_scale_mismatch(log: RunLog) -> Verdict | None:
         return None
     ratios = found[:, 1] / found[:, 2]
     typical = float(np.median(ratios))
-    outside = (ratios > _MOST) if typical > 1 else (ratios < 1 / _MOST)
-    if not outside[-_FEWEST_VALIDATIONS:].all() or outside.mean() <= 0.5:
+    apart = ratios if typical > 1 else 1 / ratios
+    if np.median(apart) < _MOST or apart.min() < _LEAST:
         return None
-    return _verdict(found, ratios, outside, typical)
+    return _verdict(found, ratios, typical)
 
 
 def _first_epoch(log: RunLog) -> float:
@@ -57,10 +59,9 @@ def _training_loss(log: RunLog, step: int, end: float) -> float:
 def _verdict(
     found: NDArray[np.float64],
     ratios: NDArray[np.float64],
-    outside: NDArray[np.bool_],
     typical: float,
 ) -> Verdict:
-    step, held_out, trained = found[int(np.argmax(outside))]
+    step, held_out, trained = found[0]
     return Verdict(
         kind="loss_scale_mismatch",
         step=int(step),
@@ -76,7 +77,6 @@ def _verdict(
             "held_out_loss": float(held_out),
             "training_loss": float(trained),
             "validations": len(found),
-            "outside": int(outside.sum()),
             "ratios": [float(r) for r in ratios[:10]],
         },
         next_action=(

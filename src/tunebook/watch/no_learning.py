@@ -6,17 +6,19 @@ import numpy as np
 
 from tunebook.records import Verdict
 from tunebook.units import format_count, format_percent
+from tunebook.watch.frozen_weights import always_same
 from tunebook.watch.run_log import RunLog
 
 _FEWEST_STEPS = 5
-_LEAST_CHANGED = 0.9
+_LEAST_CHANGED = 0.75
 
 
 def find_no_learning(log: RunLog) -> Verdict | None:
     """Find that nothing is trained, or that a fixed part of the weights never changes.
 
     An update of fp32 weights changes nearly all of them. Where over many steps the same share of
-    them stays as it is, that part gets no gradient or is not given to the optimizer. Steps whose
+    them stays as it is, that part gets no gradient or is not given to the optimizer (a share that
+    differs from step to step is what rounding does). Steps whose
     learning rate is 0 or whose update was left out say nothing, nor does the first (an adapter's
     first half moves only after its second has).
     """
@@ -28,11 +30,12 @@ def find_no_learning(log: RunLog) -> Verdict | None:
         )
     applied = np.fromiter((s.applied for s in log.steps), dtype=bool, count=len(log))
     known = applied & (log.learning_rate > 0) & np.isfinite(log.changed_fraction)
-    changed = log.changed_fraction[known][1:]
+    changed = log.changed_fraction[known]
     if len(changed) < _FEWEST_STEPS:
         return None
-    most = float(np.quantile(changed, 0.9))
-    if most >= _LEAST_CHANGED:
+    most = float(np.quantile(changed[1:], 0.9))
+    no_gradient = bool((log.grad_norm[known] == 0).all())
+    if most >= _LEAST_CHANGED or not (no_gradient or always_same(changed)):
         return None
     ratio = float(np.nanmedian(log.update_ratio[known])) if log.has("update_ratio") else None
     return _verdict(

@@ -6,6 +6,7 @@ import pytest
 
 from made_curves import falling, made_log, with_holes
 from tunebook.watch.lr_too_low import find_lr_too_low
+from tunebook.watch.run_log import RunFacts
 
 
 def flat(x: float) -> float:
@@ -39,3 +40,16 @@ def test_an_imported_curve_is_judged_by_its_learning_rate_alone():
     assert found is not None
     assert "coarse" in found.evidence
     assert find_lr_too_low(made_log(flat, flat, update_ratio=None, learning_rate=1e-5)) is None
+
+
+def test_an_adapter_moves_further_and_a_warm_up_is_waited_for():
+    adapter = RunFacts(200, method="lora")
+    for ratio, found in ((5e-4, True), (5e-3, False)):
+        log = made_log(flat, flat, update_ratio=ratio, facts=adapter)
+        assert (find_lr_too_low(log) is not None) is found
+    waiting = RunFacts(total_steps=5000, warmup_steps=500)
+    assert find_lr_too_low(made_log(flat, flat, update_ratio=2e-5, facts=waiting)) is None
+
+
+def test_weights_of_which_most_never_change_are_not_helped_by_a_learning_rate():
+    assert find_lr_too_low(made_log(flat, flat, update_ratio=1e-6, changed_fraction=0.1)) is None

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from made_curves import falling, made_log, with_holes
+from tunebook.watch.frozen_weights import LOOKED_AT_STEPS, find_frozen_weights
 from tunebook.watch.no_learning import find_no_learning
 from tunebook.watch.run_log import RunFacts, RunLog
 
@@ -35,3 +38,23 @@ def test_steps_without_an_update_say_nothing():
     log = made_log(falling(), changed_fraction=0.0, learning_rate=0.0)
     assert find_no_learning(log) is None
     assert find_no_learning(made_log(falling(), changed_fraction=None)) is None
+
+
+def test_no_gradient_at_all_is_no_learning_and_not_rounding():
+    log = made_log(falling(), changed_fraction=0.0, grad_norm=0.0)
+    assert find_no_learning(log) is not None
+    assert find_frozen_weights(log.steps) is None
+
+
+def test_shares_that_differ_from_step_to_step_are_rounding():
+    log = made_log(falling())
+    shares = np.random.default_rng(0).lognormal(-4, 0.5, len(log))
+    rounding = [
+        replace(s, changed_fraction=float(x)) for s, x in zip(log.steps, shares, strict=True)
+    ]
+    assert find_no_learning(RunLog(rounding)) is None
+    assert find_frozen_weights(rounding) is not None
+    assert find_frozen_weights(rounding[:LOOKED_AT_STEPS]) is None
+    gone = [replace(s, changed_fraction=0.0) for s in log.steps]
+    assert find_frozen_weights(gone) is not None
+    assert find_no_learning(RunLog(gone)) is None

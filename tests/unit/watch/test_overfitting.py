@@ -22,7 +22,7 @@ def valley(bottom: float = 0.4, rise: float = 0.6) -> object:
 
 @pytest.mark.parametrize("holed", [False, True])
 def test_the_onset_is_the_lowest_validation_and_the_documents_that_got_worse_are_named(holed):
-    log = made_log(falling(3, 0.2), valley())
+    log = made_log(falling(3, 0.2), valley(), epochs=4)
     found = find_overfitting(with_holes(log) if holed else log)
     assert found is not None
     assert (found.kind, found.confidence) == ("overfitting", "likely")
@@ -45,12 +45,12 @@ def test_a_held_out_loss_that_levels_out_is_none_in_a_hundred_runs():
 
 def test_a_rise_together_with_the_training_loss_is_no_overfitting():
     hurt = lambda x: 2.0 if x < 0.5 else 2.0 + 3 * (x - 0.5)  # noqa: E731
-    assert find_overfitting(made_log(hurt, valley(0.5))) is None
-    assert find_overfitting(without_documents(made_log(hurt, valley(0.5)))) is None
+    assert find_overfitting(made_log(hurt, valley(0.5), epochs=4)) is None
+    assert find_overfitting(without_documents(made_log(hurt, valley(0.5), epochs=4))) is None
 
 
 def test_it_is_amber_until_the_next_validation_confirms_it():
-    log = made_log(falling(3, 0.2), valley(0.8, 0.5))
+    log = made_log(falling(3, 0.2), valley(0.8, 0.5), epochs=4)
     until = [RunLog(log.steps[:n], log.validations[: n // 20 + 1], log.facts) for n in (180, 200)]
     first, second = map(find_overfitting, until)
     assert first is not None
@@ -59,19 +59,33 @@ def test_it_is_amber_until_the_next_validation_confirms_it():
     assert first.step == second.step == 160
 
 
+def test_while_all_rows_are_new_a_third_validation_must_confirm_it():
+    log = made_log(falling(3, 0.2), valley(0.7, 0.5))
+    until = [RunLog(log.steps[:n], log.validations[: n // 20 + 1], log.facts) for n in (180, 200)]
+    first, second = map(find_overfitting, until)
+    assert first is not None
+    assert second is not None
+    assert (first.confidence, second.confidence) == ("amber", "likely")
+
+
+def test_weights_that_were_hurt_at_first_and_recover_do_not_overfit():
+    held_out = lambda x: 2.0 if x == 0 else 3.0 - 0.9 * x  # noqa: E731
+    assert find_overfitting(made_log(falling(3, 0.5), held_out, epochs=4)) is None
+
+
 def test_a_single_bad_validation_is_passed_over():
     bump = lambda x: falling(3, 2)(x) + (0.3 if x == 0.5 else 0.0)  # noqa: E731
     assert find_overfitting(made_log(falling(3, 0.5), bump)) is None
 
 
 def test_few_documents_are_said_to_have_little_power():
-    found = find_overfitting(made_log(falling(3, 0.2), valley(), documents=50))
+    found = find_overfitting(made_log(falling(3, 0.2), valley(), documents=50, epochs=4))
     assert found is not None
     assert "50 documents" in found.evidence["power"]
 
 
 def test_an_imported_curve_has_the_coarse_rule_and_says_so():
-    log = made_log(falling(3, 0.2), valley())
+    log = made_log(falling(3, 0.2), valley(), epochs=4)
     found = find_overfitting(without_documents(log))
     assert found is not None
     assert found.confidence == "likely"
