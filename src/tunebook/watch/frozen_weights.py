@@ -27,7 +27,7 @@ def find_frozen_weights(steps: Sequence[StepRecord]) -> Verdict | None:
     moving = [
         (step, step.changed_fraction)
         for step in steps
-        if step.applied and step.learning_rate > 0 and step.changed_fraction is not None
+        if step.applied and step.learning_rate != 0 and step.changed_fraction is not None
     ]
     if not moving:
         return None

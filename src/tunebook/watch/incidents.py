@@ -32,8 +32,8 @@ _ORDER = (
     "spike_isolated",
     "loss_scale_mismatch",
     "lr_too_low",
-    "memorised",
     "overfitting",
+    "memorised",
     "divergence",
     "rising_loss",
     "worse_than_base",
@@ -64,8 +64,11 @@ _OWN = frozenset(
         "weights_frozen_by_precision",
         "clip_switch",
         "repeated_rows",
+        "lr_too_low",
     }
 )
+# What does nothing to the weights, so that nothing follows from it.
+_HARMLESS = frozenset({"validation_overlap"})
 _EARLIER_STEPS = 12
 _BEHIND_STEPS = 12
 
@@ -95,10 +98,12 @@ def _rank(verdict: Verdict) -> int:
 
 
 def _explains(cause: Verdict, effect: Verdict) -> bool:
-    if effect.kind in _OWN:
+    if effect.kind in _OWN or cause.kind in _HARMLESS:
         return False
     first = cause.step or 0
     begins = effect.step if effect.step is not None else (effect.last_step or 10**9)
+    if effect.kind == "overfitting":  # it began at some step until the next validation
+        begins = effect.evidence["onset_between"][1]  # type: ignore[index]
     if begins < first - _EARLIER_STEPS:
         return False
     if cause.kind in _LASTING:

@@ -35,7 +35,7 @@ def find_loss_scale_mismatch(log: RunLog) -> Verdict | None:
     apart = ratios if typical > 1 else 1 / ratios
     if np.median(apart) < _MOST or apart.min() < _LEAST:
         return None
-    return _verdict(found, ratios, typical)
+    return _verdict(log, found, ratios, typical)
 
 
 def _first_epoch(log: RunLog) -> float:
@@ -57,6 +57,7 @@ def _training_loss(log: RunLog, step: int, end: float) -> float:
 
 
 def _verdict(
+    log: RunLog,
     found: NDArray[np.float64],
     ratios: NDArray[np.float64],
     typical: float,
@@ -65,7 +66,7 @@ def _verdict(
     return Verdict(
         kind="loss_scale_mismatch",
         step=int(step),
-        last_step=int(found[-1, 0]),
+        last_step=int(log.step[-1]),
         cause=(
             f"at step {step:.0f} the held-out loss is {format_number(float(held_out))} and the "
             f"training loss {format_number(float(trained))} with the same weights, and neither had "

@@ -14,8 +14,8 @@ from tunebook.watch.documents import ENOUGH, FEWEST, Documents, Rise
 from tunebook.watch.run_log import RunLog
 
 FALSE_ALARMS = 0.01
-"""Of runs whose held-out loss never rises, about so many are called overfitting: in simulation 0.7 %
-of runs with 10 validations and 1.2 % of those with 40, before a rise must be over 1 %, too."""
+"""Of runs whose held-out loss never rises, about so many are called overfitting: in simulation
+0.7 % with 10 validations and 1.2 % with 40, before a rise must be over 1 %, too."""
 _P = FALSE_ALARMS / 2
 _LEAST_RISE = 0.01
 _LEVEL = 0.005
@@ -92,7 +92,8 @@ def _first(
     for k in range(1, len(over)):
         needed = max(in_a_row, 3 if _in_first_epoch(log, steps[k]) else 0)
         run = over[k : k + needed]
-        rising = bool((np.diff(losses[k - 1 : k + needed]) >= -_LEVEL * losses[k]).all())
+        since = losses[k - 1 : k + needed]
+        rising = bool((np.diff(since) >= -_LEVEL * losses[k]).all()) and since[-1] > since[0]
         best = int(losses[:k].argmin())
         if all(run) and rising and _training_fell(log, steps[best], steps[k + len(run) - 1]):
             return _Onset(best, k, len(run) == needed)
