@@ -169,7 +169,8 @@ KINDS: Mapping[str, Kind] = {
     "divergence": Kind(
         "fault",
         "the loss leaves where it was and does not come back",
-        "a rising slope over the last fifth, above the start or three times the running median",
+        "a rising slope over the last fifth, above the start or three times the running median; of "
+        "a table's row, a loss over twice the median of its siblings",
         families=("instability",),
     ),
     "rising_loss": Kind(
@@ -233,13 +234,25 @@ KINDS: Mapping[str, Kind] = {
     ),
     # Between runs.
     "noise_only": Kind(
-        "notice", "runs differ by no more than seeds do", "paired interval, SD of seeds", "two runs"
+        "notice",
+        "two runs, or a run and its base, are not shown to differ",
+        "a paired 95 % interval over items that holds 0 (5 % of equal pairs are called different), "
+        "and a gap that runs of other seeds could give, where there are some; averages by stated "
+        "assumptions",
+        "two runs",
     ),
     "confounded": Kind(
-        "notice", "two values changed, so neither is the cause", "the settings", "two runs"
+        "notice",
+        "two settings or more changed, so that none is shown to be the cause",
+        "a fact: the settings; what goes together, as rank and alpha at one scale, counts once",
+        "two runs",
     ),
     "cannot_explain": Kind(
-        "notice", "arithmetic excludes the suspected setting", "arithmetic", "settings"
+        "notice",
+        "arithmetic excludes the suspected setting",
+        "arithmetic: decay of 1 - prod(1 - lr x decay) below 5 %, clipping that was never active, "
+        "as many steps of warm-up, the same value in both",
+        "settings of two runs",
     ),
     "no_fault_found": Kind(
         "fine", "nothing of the above, with what could not be looked for", "all detectors"

@@ -43,7 +43,7 @@ _OPTIMIZERS = {"adw": "adamw", "adamw": "adamw", "sgd": "sgd", "adamw_8bit": "ad
 _METHODS = ("full", "lora", "qlora", "relora")
 
 _ROW = re.compile(r"^\s*\|(.*)$")
-_RULE = re.compile(r"^\s*\|?(\s*:?-{2,}:?\s*\|)+\s*(:?-{2,}:?)?\s*$")
+_RULE = re.compile(r"^\s*\|?(\s*:?-+:?\s*\|)+\s*(:?-+:?)?\s*$")
 _UNKNOWN = re.compile(r"^(-+|–|—|\?|n/?a|none)?$", re.IGNORECASE)
 _BULLET = re.compile(r"^\*\s+\**`?([^\s:*`]+)`?\**\s*:?\s*$")
 _WORDS_END = re.compile(r"^(#|-{3,}\s*$|\*\s|\||[A-Z][\w ]*:\s*$)")
@@ -144,7 +144,8 @@ def _names_in(lines: Sequence[str]) -> set[str]:
 
 
 def _cells(line: str) -> list[str]:
-    cells = [cell.strip() for cell in line.strip().removeprefix("|").split("|")]
+    bare = re.split(r"(?<!\\)\|", line.strip().removeprefix("|"))
+    cells = [cell.strip().replace("\\|", "|") for cell in bare]
     return cells[:-1] if cells and not cells[-1] else cells
 
 

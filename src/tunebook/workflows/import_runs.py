@@ -13,8 +13,8 @@ from typing import Any
 
 from tunebook.book.atomic import storage_errors, write_text
 from tunebook.book.events import EventWriter, read_events
+from tunebook.book.index import run_summaries
 from tunebook.book.places import MARK, RunFolder, create_book
-from tunebook.book.summary import summarize
 from tunebook.errors import BookError
 from tunebook.imports.found import Found, ImportedRun
 from tunebook.imports.read import read_file
@@ -79,7 +79,8 @@ def import_runs(
         own = (read_page(index) or "").rstrip("\n")
         write_text(index, f"{own}\n\n## From {path.name}\n\n{found.words}\n".lstrip("\n"))
     build_notebook(book)
-    return Imported(found, tuple(summarize(run) for run in runs), verdicts, digest)
+    known = {summary.name: summary for summary in run_summaries(book)}
+    return Imported(found, tuple(known[run.name] for run in runs), verdicts, digest)
 
 
 def _names(runs: Sequence[ImportedRun], name: str | None) -> list[str]:
