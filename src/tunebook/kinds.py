@@ -53,8 +53,8 @@ KINDS: Mapping[str, Kind] = {
     "lr_too_low": Kind(
         "fault",
         "updates are too small for the loss to fall in this run",
-        "updates below 1e-6 of the weights; or a gain below 5 % and all updates together below 1 % of "
-        "them (15 % of an adapter)",
+        "updates below 1e-6 of the weights; or a gain below 5 % and all updates together below "
+        "1 % of them (15 % of an adapter)",
         "update_ratio or learning_rate",
     ),
     "padding_or_length": Kind(
@@ -107,8 +107,8 @@ KINDS: Mapping[str, Kind] = {
     "random_base": Kind(
         "fault",
         "the weights it started from know nothing: their loss is that of guessing",
-        "the loss before step 1 is at least 0.95 of the log of the vocabulary's size, and the first "
-        "batch's 0.9",
+        "the loss before step 1 is at least 0.95 of the log of the vocabulary's size, and 0.9 of "
+        "it in the first batch",
         "loss of the base",
     ),
     "validation_overlap": Kind(
