@@ -65,6 +65,10 @@ class CheckpointError(TunebookError):
     """A checkpoint is missing, incomplete or altered."""
 
 
+class ReplayFailed(TunebookError):
+    """Steps that were taken again did not come to what was recorded of them."""
+
+
 class ReleaseRefused(TunebookError):
     """Exported weights do not say what the trained model says."""
 

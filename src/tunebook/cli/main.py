@@ -30,6 +30,7 @@ VERBS: dict[str, str] = {
     "resume": "Go on with a paused run from its newest good checkpoint.",
     "stop": "Ask a running run to save and pause.",
     "watch": "Show a run live in the terminal.",
+    "replay": "Take the steps around a spike again with one change at a time: its cause.",
     "judge": "Let a language model score answers from 0 to 100.",
     "runs": "List the runs as a table, Markdown, CSV or JSON.",
     "show": "Show one run: result, data, predictions, findings.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,13 @@ class SourcedExample:
     tokens: Tokens
     source: str
     learning_rate_scale: float = 1.0
+
+
+class Rows(Protocol):
+    """Rows to train on, counted over all epochs."""
+
+    def row(self, index: int) -> tuple[SourcedExample, ...]:
+        """Give the examples of a row."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,11 @@ class Merger:
         return {name: layer.get_base_layer().weight for name, layer in self._layers.items()}
 
     @property
+    def exact(self) -> dict[str, torch.Tensor]:
+        """What weights that are stored rounded would be without it, in fp32 on the host."""
+        return self._exact
+
+    @property
     def apart_bytes(self) -> int:
         """The size of what a checkpoint holds beside the merged weights."""
         adapters = sum(p.nbytes for layer in self._layers.values() for p in _matrices(layer))

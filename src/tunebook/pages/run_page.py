@@ -17,6 +17,7 @@ from tunebook.book.lineage import Lineage, build_lineage
 from tunebook.book.places import RunFolder
 from tunebook.book.plans import read_plan
 from tunebook.book.predictions import count_outcomes
+from tunebook.book.replays import read_replays
 from tunebook.book.run_file import config_parent, read_yaml, weight_parent
 from tunebook.book.seal import Seal, read_seal
 from tunebook.book.summary import OVER, bring_to_life, measure, score_all
@@ -26,6 +27,7 @@ from tunebook.pages.grids import write_grids
 from tunebook.pages.lineage import write_lineage
 from tunebook.pages.markdown import code, escape, fence, table
 from tunebook.pages.probes import write_probes
+from tunebook.pages.replays import write_replays
 from tunebook.pages.run_account import write_account, write_first_batch
 from tunebook.pages.run_mixture import write_mixture, write_part
 from tunebook.pages.run_plan import write_plan
@@ -108,6 +110,7 @@ def render_run_page(source: PageSource) -> str:
         _family(source),
         write_lineage(summary.name, source.lineage, source.runs),
         write_findings(summary.name, events, find_in_evaluations(results)),
+        write_replays(read_replays(source.run)),
         write_loss(events),
         write_mixture(events, source.data),
         write_evaluations(results),

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from tunebook.data.batches import MicroBatch, collate
-from tunebook.data.order import TrainSet
+from tunebook.data.order import Rows, TrainSet
 from tunebook.errors import RunFileError
 from tunebook.recipe.tree import Every, Recipe
 
@@ -87,7 +87,7 @@ def shared_size(batch: int, at_most: int, ranks: int) -> int:
     return max([n for n in sizes if batch // n % ranks == 0] or sizes)
 
 
-def batches_of_step(data: TrainSet, horizon: Horizon, step: int) -> list[MicroBatch]:
+def batches_of_step(data: Rows, horizon: Horizon, step: int) -> list[MicroBatch]:
     """Read the rows of a step and lay them out as micro-batches."""
     rows = [data.row(index) for index in horizon.rows_of_step(step)]
     size = horizon.micro_batch_size

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tunebook.data.batches import MicroBatch, padding_of
-from tunebook.data.order import TrainSet
+from tunebook.data.order import Rows
 from tunebook.models.load import LoadedModel
 from tunebook.recipe.tree import Recipe
 from tunebook.records import StepRecord
@@ -31,18 +31,21 @@ _CANARY_EVERY_ON_LARGE = 10
 class Training:
     """Everything a run trains with; built once, then only its tensors change.
 
-    `fill_ids` are the tokens that fill rows up in data that comes with padding.
+    `fill_ids` are the tokens that fill rows up in data that comes with padding. `rate` gives the
+    learning rate of a step in place of the recipe's schedule, for steps that are taken again with
+    something changed.
     """
 
     recipe: Recipe
     loaded: LoadedModel
     scorer: Scorer
     optimization: Optimization
-    data: TrainSet
+    data: Rows
     horizon: Horizon
     canary: tuple[MicroBatch, ...]
     team: Team = ALONE
     fill_ids: frozenset[int] = frozenset()
+    rate: Callable[[int], float] | None = None
 
 
 def training_steps(training: Training, first_step: int) -> Iterator[StepRecord]:
@@ -59,7 +62,7 @@ def training_steps(training: Training, first_step: int) -> Iterator[StepRecord]:
     for step in range(first_step, horizon.total_steps + 1):
         started = time.monotonic()
         micro_batches = batches_of_step(training.data, horizon, step)
-        learning_rate = rate_of_run(recipe, step, horizon.total_steps)
+        learning_rate = learning_rate_of(training, step)
         result = take_step(
             training.loaded,
             training.scorer,
@@ -83,6 +86,13 @@ def training_steps(training: Training, first_step: int) -> Iterator[StepRecord]:
             )
             canary_loss = mean_loss(scored)
         yield _record(training, step, micro_batches, result, learning_rate, canary_loss, started)
+
+
+def learning_rate_of(training: Training, step: int) -> float:
+    """Give the learning rate of a step: the recipe's, or that of what takes its place."""
+    if training.rate is not None:
+        return training.rate(step)
+    return rate_of_run(training.recipe, step, training.horizon.total_steps)
 
 
 def canary_interval(n_parameters: int) -> int:

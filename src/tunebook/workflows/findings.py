@@ -67,7 +67,7 @@ def _skipped(run: Run, record: StepRecord) -> str | None:
 def _rows_of(run: Run, step: int) -> list[tuple[str, int]]:
     """Look the rows of a step up once more, past all that lays them out and trains on them."""
     rows = run.training.horizon.rows_of_step(step)
-    return [one for index in rows for one in run.training.data.target_counts_of(index)]
+    return [one for index in rows for one in run.prepared.train.target_counts_of(index)]
 
 
 def _non_finite(run: Run, record: StepRecord) -> str | None:
