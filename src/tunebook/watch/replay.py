@@ -21,6 +21,7 @@ HURT_NATS = 0.05
 HIGH_NATS = 0.1
 _SCALES = 6.0
 _RECENT = 48
+_NEAR = 8
 
 Measure = Literal["canary", "loss"]
 
@@ -73,12 +74,19 @@ class Spike:
 
 
 def spike_at(log: RunLog, step: int, last_step: int) -> Spike:
-    """Give what a step of a log is held against: the 48 steps before it."""
+    """Give what a step of a log is held against: the eight steps before it.
+
+    The spread is that of the changes from step to step over 48, for the loss may be falling.
+    """
     at = int(np.searchsorted(log.step, step))
     before = log.loss[max(at - _RECENT, 0) : at]
     before = before[np.isfinite(before)]
-    level = float(np.median(before)) if len(before) else float(log.loss[at])
-    scale = 1.4826 * float(np.median(np.abs(before - level))) if len(before) >= 8 else 0.0
+    level = float(np.median(before[-_NEAR:])) if len(before) else float(log.loss[at])
+    changes = np.diff(before)
+    scale = 0.0
+    if len(before) >= _NEAR:  # a change has the spread of two losses
+        spread = np.median(np.abs(changes - np.median(changes)))
+        scale = 1.4826 * float(spread) / math.sqrt(2)
     return Spike(step, last_step, level, scale)
 
 

@@ -23,6 +23,7 @@ from tunebook.book.checkpoints import (
 from tunebook.book.events import EventWriter, read_events
 from tunebook.book.places import RunFolder
 from tunebook.book.plans import read_plan, write_plan
+from tunebook.book.run_file import resumed_from
 from tunebook.errors import RunEnded
 from tunebook.models.load import choose_device
 from tunebook.records import Sample, StepRecord, ValidationRecord
@@ -240,6 +241,9 @@ def _save(run: Run, step: int, reason: str) -> None:
 
 def _rotate(run: Run) -> None:
     protect = {run.best[0]} if run.best else set()
+    fork = resumed_from(run.environment)
+    if fork is not None:  # it has no other start to be repeated from
+        protect.add(fork[1])
     rotate_checkpoints(run.run, run.recipe.checkpoint.keep, protect)
 
 
