@@ -14,15 +14,14 @@ from tunebook.book.places import RunFolder, open_run
 from tunebook.book.replays import write_replay
 from tunebook.book.run_file import resumed_from
 from tunebook.errors import BookError, CheckpointError, UsageError
-from tunebook.kinds import FAMILIES
 from tunebook.recipe.load import read_resolved
 from tunebook.records import Replay
 from tunebook.units import format_seconds
 from tunebook.watch.changes import LEAD, Before
-from tunebook.watch.diagnose import diagnose
 from tunebook.watch.run_log import RunLog
 from tunebook.workflows.notebook import build_notebook
-from tunebook.workflows.run_log import facts_of, run_log
+from tunebook.workflows.run_log import facts_of
+from tunebook.workflows.verdicts import SPIKES, diagnose_run
 
 _FAR = 200
 _CHANGES = 8  # two of them with other rows twice
@@ -69,9 +68,8 @@ def replay(
 
 def newest_spike(run: RunFolder, events: Events) -> int:
     """Give the step of the newest spike that the detectors found; UsageError without any."""
-    kinds = {kind for family in FAMILIES.values() for kind in family}
-    found = (*events.verdicts, *diagnose(run_log(run, events)))
-    steps = [v.step for v in found if v.kind in kinds and v.step is not None]
+    found = diagnose_run(run, events).verdicts
+    steps = [v.step for v in found if v.kind in SPIKES and v.step is not None]
     if not steps:
         raise UsageError(
             f"run {run.name} has no spike among its verdicts; name a step with --step n"

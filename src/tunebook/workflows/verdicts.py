@@ -10,11 +10,14 @@ from tunebook.book.evaluations import read_results
 from tunebook.book.events import Events, read_events
 from tunebook.book.liveness import current_state
 from tunebook.book.places import RunFolder, open_run
-from tunebook.kinds import FAULTS
-from tunebook.records import Diagnosis, Evaluation, Verdict
+from tunebook.book.replays import read_replays
+from tunebook.kinds import FAMILIES, FAULTS
+from tunebook.records import Diagnosis, Evaluation, Replay, Verdict
 from tunebook.watch.diagnose import DETECTED, coverage, diagnose
 from tunebook.watch.evaluations import find_in_evaluations
 from tunebook.workflows.run_log import run_log
+
+SPIKES = frozenset(kind for family in FAMILIES.values() for kind in family)
 
 
 def find_verdicts(book: Path, name: str) -> Diagnosis:
@@ -25,6 +28,7 @@ def find_verdicts(book: Path, name: str) -> Diagnosis:
     run = open_run(book, name)
     events = read_events(run)
     diagnosis = with_evaluations(diagnose_run(run, events), read_results(run))
+    diagnosis = with_replays(diagnosis, read_replays(run))
     if current_state(run, events) != "running":
         return diagnosis
     sure = [v for v in events.verdicts if v.confidence != "amber"]
@@ -40,6 +44,17 @@ def with_evaluations(diagnosis: Diagnosis, results: Sequence[Evaluation]) -> Dia
     """Add what the evaluations of a run say of it."""
     more = find_in_evaluations(results)
     return replace(diagnosis, verdicts=_together(diagnosis.verdicts, more)) if more else diagnosis
+
+
+def with_replays(diagnosis: Diagnosis, replays: Sequence[Replay]) -> Diagnosis:
+    """Put causes that replays established in the place of what the log alone says of the step."""
+    sure = {one.step: one.verdict for one in replays if one.verdict.confidence == "certain"}
+    others = [
+        verdict
+        for verdict in diagnosis.verdicts
+        if verdict.kind not in SPIKES or verdict.step not in sure
+    ]
+    return replace(diagnosis, verdicts=_together(others, list(sure.values())))
 
 
 def _together(found: Sequence[Verdict], more: Sequence[Verdict]) -> tuple[Verdict, ...]:
