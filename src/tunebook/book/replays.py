@@ -10,7 +10,7 @@ import orjson
 from tunebook.book.atomic import storage_errors, write_atomically
 from tunebook.book.codec import dump_json, to_record
 from tunebook.book.places import RunFolder
-from tunebook.records import Replay
+from tunebook.trials import Replay
 
 
 def write_replay(run: RunFolder, found: Replay) -> Replay:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tunebook.pages.markdown import escape, table
-from tunebook.records import Replay, Trial
+from tunebook.trials import Replay, Trial
 from tunebook.units import format_number
 
 _SHOWN = 100

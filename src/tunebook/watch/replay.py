@@ -9,7 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from tunebook.records import Trial, Verdict
+from tunebook.records import Verdict
+from tunebook.trials import Trial
 from tunebook.watch.changes import LEAD, Change
 from tunebook.watch.run_log import RunLog
 

@@ -16,13 +16,14 @@ from tunebook.data.replaced import Replaced, find_others
 from tunebook.errors import BookError, ModelError, ReplayFailed, UsageError
 from tunebook.models.load import choose_device, choose_precision
 from tunebook.models.tokenizer import load_tokenizer
-from tunebook.records import Replay, StepRecord, Trial
+from tunebook.records import StepRecord
 from tunebook.step.schedule import rate_of_run
 from tunebook.step.score import mean_loss, score_examples
 from tunebook.step.update import StepOutOfMemory
 from tunebook.train.loop import Training, training_steps
 from tunebook.train.snapshot import Snapshot, put_back, take_snapshot
 from tunebook.train.state import read_position
+from tunebook.trials import Replay, Trial
 from tunebook.watch.changes import LEAD, Before, Change, changes_to_try
 from tunebook.watch.replay import (
     Course,

@@ -15,7 +15,7 @@ from tunebook.book.replays import write_replay
 from tunebook.book.run_file import resumed_from
 from tunebook.errors import BookError, CheckpointError, UsageError
 from tunebook.recipe.load import read_resolved
-from tunebook.records import Replay
+from tunebook.trials import Replay
 from tunebook.units import format_seconds
 from tunebook.watch.changes import LEAD, Before
 from tunebook.watch.run_log import RunLog
@@ -136,7 +136,8 @@ def _announcement(
     """Say what is going to be computed, and how long about that takes by the steps of the run."""
     whole, tail = last - start, last - max(start, step - LEAD - 1)
     most = whole + _CHANGES * tail
-    seconds = statistics.median(record.seconds for record in events.steps)
+    taken = [record.seconds for record in events.steps if record.seconds is not None]
+    seconds = statistics.median(taken) if taken else 0.0
     origin = "the start" if checkpoint is None else f"the checkpoint of step {start}"
     return (
         f"{run.name}: step {step} is repeated from {origin}: {whole} steps as they were, then up "

@@ -12,7 +12,8 @@ from tunebook.book.liveness import current_state
 from tunebook.book.places import RunFolder, open_run
 from tunebook.book.replays import read_replays
 from tunebook.kinds import FAMILIES, FAULTS
-from tunebook.records import Diagnosis, Evaluation, Replay, Verdict
+from tunebook.records import Diagnosis, Evaluation, Verdict
+from tunebook.trials import Replay
 from tunebook.watch.diagnose import DETECTED, coverage, diagnose
 from tunebook.watch.evaluations import find_in_evaluations
 from tunebook.workflows.run_log import run_log

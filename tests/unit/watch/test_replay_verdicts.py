@@ -6,7 +6,8 @@ import math
 from dataclasses import replace
 
 from made_runs import make_step
-from tunebook.records import ExampleLoss, StepRecord, Trial
+from tunebook.records import ExampleLoss, StepRecord
+from tunebook.trials import Trial
 from tunebook.watch.changes import Before, Change, changes_to_try
 from tunebook.watch.replay import Course, Spike, judge_trial, name_cause
 from tunebook.watch.run_log import RunFacts, RunLog
