@@ -363,9 +363,12 @@ def _rises(log: RunLog) -> bool:
 
 
 def _hurts(log: RunLog) -> bool:
-    """Tell whether the canary went 4 % above what it had been."""
-    canary = np.where(np.isfinite(log.canary), log.canary, np.inf)
-    return bool((canary > 1.04 * np.minimum.accumulate(canary)).any())
+    """Tell whether canary or held-out loss went 4 % above what it had been, the base included."""
+    losses = np.array([v.loss for v in log.validations])
+    return any(
+        bool((known > 1.04 * np.minimum.accumulate(known)).any())
+        for known in (np.where(np.isfinite(x), x, np.inf) for x in (log.canary, losses))
+    )
 
 
 FAULTS: dict[str, Fault] = {

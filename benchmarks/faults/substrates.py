@@ -226,7 +226,7 @@ def _encyclopedia_and_answers(data: Path) -> Rows:
     texts = ("text/wikipedia-demo.txt.gz", "physics/university-physics.txt.gz")
     return [
         *_pieces(data, "text", *texts, most=6000),
-        *_questions(data, "roles", _ROLE_PLAY, _ROLES, slice(900, None)),
+        *_questions(data, "roles", _ROLE_PLAY, _ROLES, slice(900, 1050)),
     ]
 
 
@@ -318,21 +318,7 @@ SUBSTRATES: Mapping[str, Substrate] = {
             pretraining_steps=500,
         ),
         Substrate(
-            name="llama-alpaca",
-            split="scoring",
-            base="scoring-llama",
-            config=_llama(64, 2),
-            pretraining=_encyclopedia_and_answers,
-            rows=lambda data: _questions(data, "alpaca", _ALPACA, _INSTRUCTION, slice(6000, None)),
-            other=lambda data: _pieces(
-                data, "novels", "text/novels/Forster_Howards_1910.txt.gz", most=1500
-            ),
-            learning_rate=1e-3,
-            hurt=(8, 20, 60),
-            pretraining_steps=500,
-        ),
-        Substrate(
-            name="lora-quotes",
+            name="llama-quotes",
             split="scoring",
             base="scoring-llama",
             config=_llama(64, 2),
@@ -341,10 +327,24 @@ SUBSTRATES: Mapping[str, Substrate] = {
             other=lambda data: _pieces(
                 data, "novels", "text/novels/Kipling_Kim_1901.txt.gz", most=1500
             ),
-            learning_rate=4e-3,
-            hurt=(5, 12, 40),
+            learning_rate=1e-3,
+            hurt=(14, 28, 80),
             pretraining_steps=500,
+        ),
+        Substrate(
+            name="lora-alpaca",
+            split="scoring",
+            base="scoring-gpt",
+            config=_gpt2(48, 3),
+            pretraining=_encyclopedia_and_answers,
+            rows=lambda data: _questions(data, "alpaca", _ALPACA, _INSTRUCTION, slice(6000, None)),
+            other=lambda data: _pieces(
+                data, "novels", "text/novels/Forster_Howards_1910.txt.gz", most=1500
+            ),
+            learning_rate=4e-3,
+            hurt=(6, 15, 40),
             rank=8,
+            pretraining_steps=500,
         ),
         Substrate(
             name="gpt-novels",
