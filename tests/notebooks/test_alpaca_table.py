@@ -88,6 +88,7 @@ def test_run_18_diverged_and_run_15_is_the_worst_but_for_it(
     diverged = [p.name for p in (notebook / "runs").iterdir()
                 if "divergence" in run_of(notebook, p.name).verdicts]  # fmt: skip
     assert diverged == ["run_18"]
+    assert "**divergence" in (notebook / "runs" / "run_18" / "notebook.md").read_text()
     monkeypatch.chdir(notebook)
     capsys.readouterr()
     assert main(["verdicts", "run_18"]) == 0

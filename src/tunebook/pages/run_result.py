@@ -29,15 +29,16 @@ def write_findings(run: str, events: Events, verdicts: Sequence[Verdict] = ()) -
 
     `verdicts` are of the run's evaluations.
     """
-    if not events.steps:
+    if not events.steps and not events.verdicts:
         return ""
     diagnosis = events.diagnosis
     parts = [_verdict(run, verdict) for verdict in (*diagnosis.verdicts, *verdicts)]
-    if diagnosis.final and (quiet := quiet_kinds(diagnosis)):
+    # The row of an imported table has no step, and its loss is of rows that were held out.
+    if events.steps and diagnosis.final and (quiet := quiet_kinds(diagnosis)):
         steps = f"all {format_count(len(events.steps))} recorded steps"
         parts.append(f"Looked for in {steps} and not found: {', '.join(map(code, quiet))}.\n")
     parts += [f"Not looked for: {escape(line)}.\n" for line in blind_lines(diagnosis)]
-    if not any(validation.step > 0 for validation in events.validations):
+    if events.steps and not any(v.step > 0 for v in events.validations):
         parts.append("Nothing was held out, so overfitting cannot be judged.\n")
     return "## Findings\n\n" + "\n".join(parts) if parts else ""
 
