@@ -9,6 +9,7 @@ from tunebook.units import format_number
 from tunebook.watch.run_log import RunLog
 
 _Z = 6.0
+_Z_WITH_EXAMPLES = 4.0
 _MOST_STEPS = 4
 _NORMAL_Z = 3.0
 _RECOVERS_WITHIN = 10
@@ -18,12 +19,14 @@ _SHOWN_IDS = 40
 def find_bad_batch(log: RunLog) -> Verdict | None:
     """Find up to 4 steps in a row whose surprise is above 6 robust SDs, and back at once.
 
+    Or above 4, where the examples of the step, each against those of like length, come to 6.
     With the canary the loss is compared at the same weights, so that it is the data which is
     unusual; without it a spike of one step that is gone at the next is called `spike_isolated`,
     for the log cannot tell data from weights.
     """
     z = log.batch_z
-    for place in np.flatnonzero(z > _Z):
+    hit = (z > _Z) | ((z > _Z_WITH_EXAMPLES) & (log.batch_example_z > _Z))
+    for place in np.flatnonzero(hit):
         stop = int(place) + 1
         while stop < len(z) and z[stop] > _NORMAL_Z:
             stop += 1

@@ -9,7 +9,7 @@ from tunebook.units import format_number
 from tunebook.watch.run_log import RunLog
 from tunebook.watch.surprise import tail_chance
 
-_Z = 9.0
+_Z = 6.0
 _NORMAL_Z = 3.0
 _EXPECTED_FALSE = 0.01
 _MOST = 20
@@ -19,7 +19,7 @@ _NATS = 1.0
 def find_bad_example(log: RunLog) -> Verdict | None:
     """Find examples beyond the tail of all others, with most of their batch as usual.
 
-    Their loss must be 9 robust SDs and 1 nat above what examples of like length have at the same
+    Their loss must be 6 robust SDs and 1 nat above what examples of like length have at the same
     weights, and so far beyond the tail of the others that less than 0.01 are expected there in a
     run. More than 20 examples are no exception but the data.
     """

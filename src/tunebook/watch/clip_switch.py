@@ -19,7 +19,8 @@ def find_clip_switch(log: RunLog) -> Verdict | None:
     breaks this was trained under another limit than the steps before it. This is arithmetic, and
     has no false alarms as long as the log is right.
     """
-    norms, finite = log.grad_norm, np.isfinite(log.grad_norm)
+    norms = log.grad_norm
+    finite = np.isfinite(norms) & log.applied  # what is left out is not clipped either
     clipped = log.clipped & finite
     free = ~log.clipped & finite
     broken = _breaks(norms, clipped, free)

@@ -10,27 +10,29 @@ from tunebook.units import format_number, format_percent
 from tunebook.watch.robust import level_shifts
 from tunebook.watch.run_log import RunLog
 
-_WIDTH = 6
-_MOVED = 0.4  # of all tokens: half the sum of changes of the sources' shares
-_Z = 3.0
-_FLOOR = 0.02
+_WIDTH = 10
+_MOVED = 0.2  # of all tokens: half the sum of changes of the sources' shares
+_Z = 5.0
+_LOSS_Z = 3.0
+_SHARE_FLOOR = 0.02
 
 
 def find_data_boundary(log: RunLog) -> Verdict | None:
-    """Find where the mixture of sources changes, and with it the loss at the same weights.
+    """Find where the mixture of sources changes for good, and what it does to the loss.
 
-    At least 0.4 of the tokens must come from other sources than in the 6 steps before, which the
-    source tags of the batches say; the loss must move by 3 standard errors. That the loss falls
-    where an epoch ends is no fault and not looked for.
+    At least a fifth of the tokens must come from other sources than in the 10 steps before, 5
+    standard errors of a source's share, which the source tags of the batches say. That the loss
+    falls where an epoch ends is no fault and not looked for.
     """
     names = sorted({name for s in log.steps for name in s.sources})
     if len(names) < 2:
         return None
     shares = _shares(log, names)
-    shifts = np.stack([level_shifts(column, _WIDTH, 0.01).shift for column in shares.T], axis=1)
+    found = [level_shifts(column, _WIDTH, _SHARE_FLOOR) for column in shares.T]
+    shifts = np.stack([one.shift for one in found], axis=1)
+    z = np.max([np.abs(one.z) for one in found], axis=0)
     moved = np.abs(shifts).sum(axis=1) / 2
-    loss = level_shifts(log.surprise, _WIDTH, _FLOOR)
-    hit = np.flatnonzero((moved > _MOVED) & (np.abs(loss.z) > _Z))
+    hit = np.flatnonzero((moved > _MOVED) & (z > _Z))
     if not len(hit):
         return None
     at_once = np.abs(np.diff(shares, axis=0, prepend=shares[:1])).sum(axis=1)
@@ -38,20 +40,25 @@ def find_data_boundary(log: RunLog) -> Verdict | None:
     place = start + int(np.nanargmax(at_once[start : int(hit[0]) + 2 * _WIDTH]))
     gained, lost = int(np.argmax(shifts[place])), int(np.argmin(shifts[place]))
     step = int(log.step[place])
+    loss = level_shifts(log.surprise, _WIDTH, log.surprise_floor)
+    change = float(loss.shift[place])
+    effect = f"changes by {format_number(change)} nats at the same weights"
+    if not abs(loss.z[place]) > _LOSS_Z:
+        effect = "shows nothing of it"
     return Verdict(
         kind="data_boundary",
         step=step,
         last_step=step,
         cause=f"at step {step} {format_percent(moved[place])} of the tokens go over from source "
-        f"{names[lost]} to {names[gained]}, and the loss changes by "
-        f"{format_number(float(loss.shift[place]))} nats at the same weights",
+        f"{names[lost]} to {names[gained]}, and the loss {effect}",
         confidence="certain",
         evidence={
             "from": names[lost],
             "to": names[gained],
             "share_moved": float(moved[place]),
-            "loss_change": float(loss.shift[place]),
-            "z": float(loss.z[place]),
+            "loss_change": change,
+            "z_of_loss": float(loss.z[place]),
+            "z_of_share": float(z[int(hit[0])]),
         },
         next_action="mix the sources over the whole run, which tunebook does unless they are "
         "trained one after the other",

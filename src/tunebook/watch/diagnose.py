@@ -19,6 +19,7 @@ from tunebook.watch.gradient_scale import find_gradient_scale
 from tunebook.watch.incidents import root_causes
 from tunebook.watch.instability import find_instability
 from tunebook.watch.loss_scale import find_loss_scale_mismatch
+from tunebook.watch.large_updates import find_large_updates
 from tunebook.watch.lr_jump import find_lr_jump
 from tunebook.watch.lr_too_low import find_lr_too_low
 from tunebook.watch.memorised import find_memorised
@@ -71,6 +72,7 @@ DETECTORS: tuple[Detector, ...] = (
     Detector(("bad_batch",), ("loss",), _one(find_bad_batch)),
     Detector(("corrupted_targets",), ("canary",), _one(find_corrupted_targets)),
     Detector(("peak_lr", "lr_too_high", "spike_isolated"), ("loss",), _one(find_instability)),
+    Detector(("lr_too_high", "peak_lr"), ("update_ratio",), _one(find_large_updates)),
     Detector(("divergence",), ("loss",), _one(find_divergence)),
     Detector(("rising_loss",), ("loss",), _one(find_rising_loss)),
     Detector(("grad_norm_warning",), ("grad_norm",), _one(find_grad_norm_warning)),

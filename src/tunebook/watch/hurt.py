@@ -15,6 +15,7 @@ Floats = NDArray[np.float64]
 _NATS = 0.15
 _SHARE = 0.06
 _LASTS = 5
+_LARGE_UPDATE = 0.01
 _SMOOTH = 5
 _ONSET = 0.25
 
@@ -40,17 +41,21 @@ def find_hurt(log: RunLog) -> Hurt | None:
 
     The canary (without one, the running median of 5 losses) must be above its running minimum by
     the larger of 0.15 nats and 6 % for 5 steps, while the loss of training is above what it was
-    at that minimum by a third of this, too. A rule against the minimum, since an unstable run makes
-    every scale of noise wide.
+    at that minimum by a third of this, too. Where an update moves the weights by more than 1 % of
+    their size, half the rise is enough, and training need only be no better than it was. A rule
+    against the minimum, since an unstable run makes every scale of noise wide.
     """
     series, start = _series(log)
     if len(series) < _LASTS:
         return None
     least = np.fmin.accumulate(np.concatenate(([start], series)))[:-1]
     limit = np.maximum(_NATS, _SHARE * least)
+    large = log.update_ratio > _LARGE_UPDATE
     if log.surprise is log.loss:
         limit = np.maximum(2 * limit, 6 * max(spread(log.loss), SCALE_FLOOR))
-    above = (series - least > limit) & _hurts_training(log, series, limit)
+    else:
+        limit = np.where(large, limit / 2, limit)
+    above = (series - least > limit) & _hurts_training(log, series, limit, large)
     streak = windows_before(np.append(above, False).astype(float), _LASTS)[1:].min(axis=1) == 1
     crossed = np.flatnonzero(streak)
     if not len(crossed):
@@ -81,7 +86,9 @@ def smooth(values: Floats, width: int = _SMOOTH) -> Floats:
     return row_median(windows_before(np.append(values, np.nan), width)[1:])
 
 
-def _hurts_training(log: RunLog, series: Floats, limit: Floats) -> NDArray[np.bool_]:
+def _hurts_training(
+    log: RunLog, series: Floats, limit: Floats, large: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
     """Tell where training, too, is above where it was when held-out text was at its best.
 
     Where it is below, rows are learnt by heart while the rest gets worse, which is overfitting;
@@ -92,7 +99,8 @@ def _hurts_training(log: RunLog, series: Floats, limit: Floats) -> NDArray[np.bo
     is_least = known <= np.minimum.accumulate(known)
     places = np.arange(len(known))
     at_best = np.maximum.accumulate(np.where(is_least, places, 0))
-    # A running median tells of the steps behind it: wait until they are those of the minimum.
-    before = level[np.minimum(at_best + _SMOOTH - 1, places)]
-    hurts: NDArray[np.bool_] = level > before + limit / 3
+    # A running median tells of the steps behind it: those of the minimum it knows a little later.
+    later = level[np.minimum(at_best + _SMOOTH - 1, places)]
+    before = np.minimum(level[at_best], later)
+    hurts: NDArray[np.bool_] = level > before + np.where(large, -limit / 4, limit / 3)
     return hurts

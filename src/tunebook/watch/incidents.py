@@ -52,6 +52,8 @@ _LASTING = frozenset(
         "lr_too_high",
         "random_base",
         "repeated_rows",
+        "weights_frozen_by_precision",
+        "no_learning",
     }
 )
 # What is no effect of anything else, whenever it happens.
@@ -60,7 +62,6 @@ _OWN = frozenset(
         "skipped_batches",
         "random_base",
         "validation_overlap",
-        "no_learning",
         "weights_frozen_by_precision",
         "clip_switch",
         "repeated_rows",

@@ -28,9 +28,7 @@ def find_instability(log: RunLog) -> Verdict | None:
     rates = log.learning_rate
     if not np.isfinite(rates[: hurt.crossing + 1]).any():
         return _undecided(log, hurt) if hurt.recovered else None
-    end = log.warmup_end
-    near = max(8, 0.1 * (log.facts.total_steps or len(log)))
-    if end >= _FEWEST_WARMUP and 0.2 * end <= hurt.crossing and hurt.onset <= end + near:
+    if near_peak(log, hurt.onset, hurt.crossing):
         return _too_high(log, hurt, "peak_lr")
     early = hurt.onset <= max(10, _EARLY * len(log))
     if early or not hurt.recovered:
@@ -38,13 +36,26 @@ def find_instability(log: RunLog) -> Verdict | None:
     return _undecided(log, hurt)
 
 
+def near_peak(log: RunLog, onset: int, crossing: int) -> bool:
+    """Tell whether an incident belongs to the end of a warm-up."""
+    end = log.warmup_end
+    near = max(8, 0.1 * (log.facts.total_steps or len(log)))
+    return end >= _FEWEST_WARMUP and 0.2 * end <= crossing and onset <= end + near
+
+
+def lower_rate(log: RunLog, onset: int) -> float:
+    """Propose half the rate that hurt, and no more than the highest that did not."""
+    rates = log.learning_rate
+    wanted = float(rates[onset]) / 2
+    return min(wanted, float(np.nanmax(rates[:onset]))) if onset else wanted
+
+
 def _too_high(log: RunLog, hurt: Hurt, kind: str) -> Verdict:
     rates = log.learning_rate
     onset = min(hurt.onset, len(log) - 1)
     at_onset = float(rates[onset])
     healthy = float(np.nanmax(rates[:onset])) if onset else None
-    # Half of what hurt, and no more than what did not.
-    wanted = at_onset / 2 if healthy is None else min(at_onset / 2, healthy)
+    wanted = lower_rate(log, onset)
     first, last = int(log.step[onset]), int(log.step[hurt.last])
     ends = "comes back" if hurt.recovered else "does not come back"
     where = ""

@@ -6,13 +6,13 @@ import numpy as np
 
 from tunebook.records import Verdict
 from tunebook.units import format_number
+from tunebook.watch.robust import spread
 from tunebook.watch.run_log import RunLog
 
 _BEFORE_STEPS = 16
-_FEWEST_STEPS = 4
+_FEWEST_STEPS = 6
 _FACTOR = 1.5
 _DEVIATIONS = 6.0
-_TO_SD = 1.4826
 
 
 def find_resumed_state(log: RunLog) -> Verdict | None:
@@ -31,9 +31,9 @@ def find_resumed_state(log: RunLog) -> Verdict | None:
         before = before[np.isfinite(before)]
         if place >= len(log) or len(before) < _FEWEST_STEPS or not np.isfinite(size[place]):
             continue
-        center = float(np.median(before))
-        scale = _TO_SD * float(np.median(np.abs(before - center)))
-        jump = float(size[place]) - center
+        # Early in a run the size falls from step to step: what counts is the break.
+        scale = spread(before)
+        jump = float(size[place]) - float(np.median(before[-3:]))
         if abs(jump) > max(np.log(_FACTOR), _DEVIATIONS * scale):
             return _verdict(log, place, resumed, float(np.exp(jump)))
     return None

@@ -51,7 +51,7 @@ def levels_before(
 def spread(values: Floats) -> float:
     """Give the robust SD of values about a level that may drift, by their differences."""
     steps = np.diff(values[np.isfinite(values)])
-    if len(steps) < FEWEST:
+    if len(steps) < 4:
         return 0.0
     return _TO_SD * float(np.median(np.abs(steps - np.median(steps)))) / 2**0.5
 

@@ -109,6 +109,11 @@ class RunLog:
         return np.array([bool(s.clipped) for s in self.steps], dtype=bool)
 
     @cached_property
+    def applied(self) -> NDArray[np.bool_]:
+        """Which updates were made."""
+        return np.array([s.applied is not False for s in self.steps], dtype=bool)
+
+    @cached_property
     def update_ratio(self) -> Floats:
         """|change of the weights| / |weights|."""
         return _column(s.update_ratio for s in self.steps)
@@ -167,6 +172,16 @@ class RunLog:
         level = np.where(np.isfinite(level), level, self.loss)
         above = self.examples.loss - level[self.examples.place]
         return example_z(above, self.examples.target_tokens)
+
+    @cached_property
+    def batch_example_z(self) -> Floats:
+        """The examples' surprise of each step, added up as independent ones; 0 without them."""
+        first = self.examples.first
+        if not len(self.examples):
+            return np.zeros(len(self))
+        sums = np.concatenate(([0.0], np.cumsum(self.example_z)))
+        n = np.maximum(np.diff(first), 1)
+        return np.asarray((sums[first[1:]] - sums[first[:-1]]) / np.sqrt(n))
 
     @cached_property
     def warmup_end(self) -> int:
