@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tunebook.records import Verdict
@@ -9,9 +11,10 @@ from tunebook.units import format_number
 from tunebook.watch.run_log import RunLog
 from tunebook.watch.surprise import tail_chance
 
-_Z = 6.0
+_Z = 9.0
+_Z_BEYOND_GUESSING = 6.0
 _NORMAL_Z = 3.0
-_EXPECTED_FALSE = 0.01
+_EXPECTED_FALSE = 0.05
 _MOST = 20
 _NATS = 1.0
 
@@ -19,12 +22,15 @@ _NATS = 1.0
 def find_bad_example(log: RunLog) -> Verdict | None:
     """Find examples beyond the tail of all others, with most of their batch as usual.
 
-    Their loss must be 6 robust SDs and 1 nat above what examples of like length have at the same
-    weights, and so far beyond the tail of the others that less than 0.01 are expected there in a
-    run. More than 20 examples are no exception but the data.
+    Their loss must be 9 robust SDs (6 where it is worse than guessing among the vocabulary) and 1
+    nat above what examples of like length have at the same weights, and so far beyond the tail of
+    the others that less than 0.05 are expected there in a run. More than 20 examples are no
+    exception but the data.
     """
     z, examples = log.example_z, log.examples
-    far = z > _Z
+    size = log.facts.vocabulary_size
+    guessing = examples.loss > (math.log(size) if size else math.inf)
+    far = (z > _Z) | (guessing & (z > _Z_BEYOND_GUESSING))
     if not far.any() or len(set(examples.code[far])) > _MOST:
         return None
     same = np.isin(examples.code, examples.code[far])

@@ -36,8 +36,10 @@ def find_data_boundary(log: RunLog) -> Verdict | None:
     if not len(hit):
         return None
     at_once = np.abs(np.diff(shares, axis=0, prepend=shares[:1])).sum(axis=1)
-    start = max(int(hit[0]) - _WIDTH, 0)
-    place = start + int(np.nanargmax(at_once[start : int(hit[0]) + 2 * _WIDTH]))
+    near = np.arange(max(int(hit[0]) - _WIDTH, 1), min(int(hit[0]) + _WIDTH, len(shares)))
+    place = int(near[np.nanargmax(np.where(moved[near] > _MOVED / 2, at_once[near], -1.0))])
+    if not _stays(shares, place):
+        return None
     gained, lost = int(np.argmax(shifts[place])), int(np.argmin(shifts[place]))
     step = int(log.step[place])
     loss = level_shifts(log.surprise, _WIDTH, log.surprise_floor)
@@ -63,6 +65,12 @@ def find_data_boundary(log: RunLog) -> Verdict | None:
         next_action="mix the sources over the whole run, which tunebook does unless they are "
         "trained one after the other",
     )
+
+
+def _stays(shares: NDArray[np.float64], place: int) -> bool:
+    """Tell a new mixture from the luck of some batches, by all steps before and after."""
+    change = np.nanmean(shares[place:], axis=0) - np.nanmean(shares[:place], axis=0)
+    return bool(np.abs(change).sum() / 2 > _MOVED / 2)
 
 
 def _shares(log: RunLog, names: list[str]) -> NDArray[np.float64]:

@@ -18,8 +18,8 @@ from tunebook.watch.grad_norm_warning import find_grad_norm_warning
 from tunebook.watch.gradient_scale import find_gradient_scale
 from tunebook.watch.incidents import root_causes
 from tunebook.watch.instability import find_instability
-from tunebook.watch.loss_scale import find_loss_scale_mismatch
 from tunebook.watch.large_updates import find_large_updates
+from tunebook.watch.loss_scale import find_loss_scale_mismatch
 from tunebook.watch.lr_jump import find_lr_jump
 from tunebook.watch.lr_too_low import find_lr_too_low
 from tunebook.watch.memorised import find_memorised

@@ -13,7 +13,7 @@ from tunebook.watch.instability import lower_rate, near_peak
 from tunebook.watch.run_log import RunLog
 
 _LARGE = 0.007
-_LARGE_OF_ADAPTER = 0.08
+_LARGE_OF_ADAPTER = 0.1
 _WIDTH = 10
 _KNOWS_NOTHING = 0.9  # of the log of the vocabulary's size
 
@@ -21,7 +21,7 @@ _KNOWS_NOTHING = 0.9  # of the log of the vocabulary's size
 def find_large_updates(log: RunLog) -> Verdict | None:
     """Find ten steps in a row whose updates each move the weights by more than 0.7 % of their size.
 
-    0.1 % is usual. Of an adapter, half of whose weights begin at 0, the limit is 8 %. It is the
+    0.1 % is usual. Of an adapter, half of whose weights begin at 0, the limit is 10 %. It is the
     running median of 10 steps, and holds for models that knew something when they began: their
     first loss is below nine tenths of a guess's.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -10,13 +11,16 @@ Floats = NDArray[np.float64]
 _TO_SD = 1.4826
 _FLOOR = 0.1  # nats per target token
 _FEWEST_ALIKE = 24
+_NEIGHBOURS = 256
+_EVERY = 64
 
 
 def example_z(above: Floats, target_tokens: Floats) -> Floats:
     """Compare each example's loss above its level with those of about as many target tokens.
 
     An example of few target tokens varies more than one of many, so that they are compared by
-    powers of two; a length that few have goes with the nearest that many have.
+    powers of two; a length that few have goes with the nearest that many have. Then, since losses
+    lie further apart at the start of a run than at its end, with the 256 examples around it.
     """
     bins = _merge_small(np.log2(np.maximum(target_tokens, 1)).astype(np.int64))
     z = np.zeros(len(above))
@@ -29,7 +33,19 @@ def example_z(above: Floats, target_tokens: Floats) -> Floats:
         center = np.median(known)
         scale = max(_TO_SD * float(np.median(np.abs(known - center))), _FLOOR)
         z[mine] = np.where(np.isfinite(values), (values - center) / scale, 0.0)
-    return z
+    return _among_neighbours(z)
+
+
+def _among_neighbours(z: Floats) -> Floats:
+    if len(z) < _NEIGHBOURS:
+        return z
+    windows = sliding_window_view(z, _NEIGHBOURS)[::_EVERY]
+    center = np.median(windows, axis=1)
+    scale = _TO_SD * np.median(np.abs(windows - center[:, None]), axis=1)
+    nearest = (np.arange(len(z)) - (_NEIGHBOURS - _EVERY) // 2) // _EVERY
+    nearest = np.clip(nearest, 0, len(windows) - 1)
+    # No less than it was: examples that lie close by chance make no other one stand out.
+    return np.asarray((z - center[nearest]) / np.maximum(scale[nearest], 1.0))
 
 
 def _merge_small(bins: NDArray[np.int64]) -> NDArray[np.int64]:
