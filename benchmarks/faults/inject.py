@@ -166,7 +166,7 @@ def _tiny_set(setup: Setup, strength: int, k: int) -> Window:
     def best(log: RunLog) -> int:
         return min(log.validations, key=lambda v: v.loss).step
 
-    return Window(1, setup.steps, found=best)
+    return Window(0, setup.steps, found=best)
 
 
 def _domain_switch(setup: Setup, strength: int, k: int) -> Window:
@@ -207,14 +207,14 @@ def _peak_too_high(setup: Setup, strength: int, k: int) -> Window:
     setup.learning_rate *= setup.material.substrate.hurt[strength]
     setup.warmup_steps = setup.steps * (30 + k % 20) // 100
     setup.schedule = "cosine"
-    return Window(setup.warmup_steps // 4, setup.steps)
+    return Window(0, setup.steps)
 
 
 def _lr_too_high(setup: Setup, strength: int, k: int) -> Window:
     setup.learning_rate *= setup.material.substrate.hurt[strength]
     setup.warmup_steps = 0
     setup.schedule = "constant"
-    return Window(1, setup.steps)
+    return Window(0, setup.steps)
 
 
 def _clip_on_late(setup: Setup, strength: int, k: int) -> Window:
@@ -235,7 +235,7 @@ def _clip_on_late(setup: Setup, strength: int, k: int) -> Window:
 
 def _lr_too_low(setup: Setup, strength: int, k: int) -> Window:
     setup.learning_rate *= (0.03, 0.01, 0.001)[strength]
-    return Window(1, setup.steps)
+    return Window(0, setup.steps)
 
 
 # --- of the weights, the gradients and the optimizer ---------------------------------------------
@@ -254,14 +254,14 @@ def _frozen(setup: Setup, strength: int, k: int) -> Window:
             optimization.masters[name].grad = None
 
     setup.gradients = forget
-    return Window(1, setup.steps)
+    return Window(0, setup.steps)
 
 
 def _bf16_sgd(setup: Setup, strength: int, k: int) -> Window:
     setup.stored = lambda weight: weight.bfloat16().float()
     setup.optimizer = "sgd"
     setup.learning_rate *= (1.0, 0.2, 0.01)[strength]
-    return Window(1, setup.steps)
+    return Window(0, setup.steps)
 
 
 def _overflow(setup: Setup, strength: int, k: int) -> Window:
@@ -320,7 +320,7 @@ def _random_base(setup: Setup, strength: int, k: int) -> Window:
                 parameter.copy_(fresh[name])
 
     setup.prepare = forget
-    return Window(1, setup.steps)
+    return Window(0, setup.steps)
 
 
 # --- of the validation ---------------------------------------------------------------------------
@@ -339,7 +339,7 @@ def _wrong_validation_template(setup: Setup, strength: int, k: int) -> Window:
         return replace(row, ids=tuple(ids.tolist()))
 
     setup.held_out = [other_form(number, row) for number, row in enumerate(setup.material.held_out)]
-    return Window(1, setup.steps)
+    return Window(0, setup.steps)
 
 
 def _validation_overlap(setup: Setup, strength: int, k: int) -> Window:
@@ -349,7 +349,7 @@ def _validation_overlap(setup: Setup, strength: int, k: int) -> Window:
     setup.rows = list(train)
     for place, row in zip(places, held_out, strict=False):
         setup.rows[place] = replace(row, id=train[place].id, document=train[place].document)
-    return Window(1, setup.steps)
+    return Window(0, setup.steps)
 
 
 def _full(setup: Setup) -> bool:
