@@ -14,7 +14,8 @@ from tunebook.watch.surprise import tail_chance
 _Z = 9.0
 _Z_BEYOND_GUESSING = 6.0
 _NORMAL_Z = 3.0
-_EXPECTED_FALSE = 0.05
+_EXPECTED_FALSE = 0.01
+_EXPECTED_BEYOND = 0.05
 _MOST = 20
 _NATS = 1.0
 
@@ -24,7 +25,7 @@ def find_bad_example(log: RunLog) -> Verdict | None:
 
     Their loss must be 9 robust SDs (6 where it is worse than guessing among the vocabulary) and 1
     nat above what examples of like length have at the same weights, and so far beyond the tail of
-    the others that less than 0.05 are expected there in a run. More than 20 examples are no
+    the others that less than 0.01 (0.05) are expected there in a run. More than 20 examples are no
     exception but the data.
     """
     z, examples = log.example_z, log.examples
@@ -37,7 +38,8 @@ def find_bad_example(log: RunLog) -> Verdict | None:
     found = [
         int(at)
         for at in np.flatnonzero(far)
-        if _others_are_normal(log, int(at)) and tail_chance(z, z[at], same) < _EXPECTED_FALSE
+        if _others_are_normal(log, int(at))
+        and tail_chance(z, z[at], same) < (_EXPECTED_BEYOND if guessing[at] else _EXPECTED_FALSE)
     ]
     found = [at for at in found if examples.loss[at] - _usual(log, at) > _NATS]
     if not found:
