@@ -48,7 +48,6 @@ _OUTCOMES = (
 _LASTING = frozenset(
     {
         "non_finite",
-        "random_base",
         "weights_frozen_by_precision",
         "no_learning",
         "repeated_rows",

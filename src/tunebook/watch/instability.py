@@ -61,9 +61,11 @@ def _too_high(log: RunLog, hurt: Hurt, kind: str) -> Verdict:
     where = ""
     changes = [f"train.learning_rate={wanted:.2g}"]
     if kind == "peak_lr":
-        end = log.warmup_end
+        end, ends_at = log.warmup_end, log.facts.warmup_steps
         peak = float(np.nanmax(rates[: end + 1]))
         where = f", {peak:.3g} being the peak at step {int(log.step[end])}"
+        if ends_at is not None and ends_at > log.step[-1]:  # seen while it is warming up
+            where = f", on the way to a peak at step {ends_at}"
         total = log.facts.total_steps or len(log)
         changes.append(f"train.warmup_fraction={min(max(1.5 * end / total, 0.1), 0.5):.2g}")
     return Verdict(

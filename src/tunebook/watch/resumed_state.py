@@ -11,7 +11,7 @@ from tunebook.watch.run_log import RunLog
 
 _BEFORE_STEPS = 16
 _FEWEST_STEPS = 6
-_FACTOR = 1.5
+_FACTOR = 1.3
 _DEVIATIONS = 6.0
 
 
@@ -20,7 +20,7 @@ def find_resumed_state(log: RunLog) -> Verdict | None:
 
     Compared is |update| / |weights| per learning rate, which an optimizer with its state changes
     slowly: AdamW without its averages moves every weight by the whole learning rate. It counts from
-    a factor of 1.5 and 6 robust SDs on.
+    a factor of 1.3 and 6 robust SDs on.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         size = np.log(log.update_ratio / log.learning_rate)
