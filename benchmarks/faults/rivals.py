@@ -25,6 +25,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import fmean
 from types import SimpleNamespace
@@ -279,11 +280,6 @@ RIVALS = (
 )
 
 
-def outcomes_of(rival: Rival, runs: Sequence, values: Values) -> list[Outcome]:
-    """Run a rule over runs at some values of its settings."""
-    return [Outcome(label_of(run), tuple(rival.rule(run.log, *values))) for run in runs]
-
-
 def row(outcomes: Sequence[Outcome], values: Values) -> dict[str, object]:
     """Count what a rule detected, named and raised a false alarm on."""
     everything, strong = score(outcomes).pooled, score(outcomes, STRONG).pooled
@@ -302,15 +298,14 @@ def row(outcomes: Sequence[Outcome], values: Values) -> dict[str, object]:
     }
 
 
-def best_values(rival: Rival, tuning: Sequence) -> Values:
-    """Choose settings on the tuning logs, as the top of this file says."""
+def best_of(rows: Iterable[dict]) -> dict:
+    """Choose among settings by their rows on the tuning logs, as the top of this file says."""
 
-    def worth(values: Values) -> tuple[float, int]:
-        found = row(outcomes_of(rival, tuning, values), values)
+    def worth(found: dict) -> tuple[float, int]:
         allowed = _HEALTHY_ALARMS * found["healthy"]
         return -max(found["false_alarms"] - allowed, 0), found["detected"]
 
-    return max(rival.grid, key=worth)
+    return max(rows, key=worth)
 
 
 def main() -> None:
@@ -325,18 +320,23 @@ def main() -> None:
     runs = read_split(options.split)
     table = []
     for rival in RIVALS:
-        rows = [row(outcomes_of(rival, runs, values), values) for values in rival.defaults]
+
+        @cache
+        def run(values: Values, rival: Rival = rival) -> dict:
+            said = [Outcome(label_of(r), tuple(rival.rule(r.log, *values))) for r in runs]
+            return row(said, values)
+
         best = None
-        if rival.grid:
-            choose = options.split == "tuning"
-            values = best_values(rival, runs) if choose else tuple(chosen[rival.name]["values"])
-            best = row(outcomes_of(rival, runs, values), values)
+        if rival.grid and options.split == "tuning":
+            best = best_of(map(run, rival.grid))
+        elif rival.grid:
+            best = run(tuple(chosen[rival.name]["values"]))
         table.append(
             {
                 "name": rival.name,
                 "origin": rival.origin(),
                 "settings": rival.settings,
-                "defaults": rows,
+                "defaults": [run(values) for values in rival.defaults],
                 "best_on_tuning": best,
             }
         )
