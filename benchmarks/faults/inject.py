@@ -24,6 +24,7 @@ STRENGTHS = ("just_visible", "clear", "gross")
 class Window:
     """From which step to which the fault is in the run; `slots` are its rows of the first step.
 
+    Step 0 is before the first one: what is wrong with a run from its start begins there.
     `found` gives the first step where only the finished run can tell.
     """
 
@@ -357,9 +358,9 @@ def _full(setup: Setup) -> bool:
 
 
 def _rises(log: RunLog) -> bool:
-    """Tell whether the held-out loss ends 1.5 % above its lowest: what a tiny set is to show."""
+    """Tell whether the held-out loss ends 2 % above its lowest: what a tiny set is to show."""
     losses = [v.loss for v in log.validations]
-    return losses[-1] > 1.015 * min(losses)
+    return losses[-1] > 1.02 * min(losses)
 
 
 def _hurts(log: RunLog) -> bool:

@@ -211,6 +211,12 @@ def _validation_batches(rows: Rows) -> list[MicroBatch]:
     return [*batches, collate(held)] if held else batches
 
 
+def losses_of(network: Any, rows: Rows) -> list[float]:
+    """Give the loss of each row, in nats per target token."""
+    scored = score_examples(as_loaded(network), _SCORER, _validation_batches(rows))
+    return [line.loss_sum / line.target_tokens for line in scored]
+
+
 def _validate(
     training: Training, batches: Sequence[MicroBatch], rows: Rows, step: int
 ) -> ValidationRecord:

@@ -396,20 +396,44 @@ class Material:
 
 def load_material(substrate: Substrate, data: Path, cache_folder: Path) -> Material:
     """Read the rows of a substrate and load its base, which is pretrained first if need be."""
-    fresh_network(substrate, seed=0, check=True)
-    # Games often begin alike: of rows that say the same only the first is kept.
-    rows = list({row.ids: row for row in reversed(substrate.rows(data))}.values())[::-1]
+    weights = load_base(substrate, data, cache_folder)
+    network = fresh_network(substrate, seed=0, check=True)
+    network.load_state_dict(weights, strict=False)
+    network.tie_weights()
+    rows = substrate.rows(data)
     order = np.random.default_rng([len(rows), 7]).permutation(len(rows))
     # Equal rows (openings of games) would be on both sides.
-    rows = list({rows[i].ids: rows[i] for i in order}.values())
-    held_out, train = rows[:VALIDATION_DOCUMENTS], rows[VALIDATION_DOCUMENTS:]
+    rows = list({rows[i].ids: rows[i] for i in order}.values())[:_MOST_ROWS]
+    rows = _without_outliers(network, rows)
     return Material(
         substrate,
-        load_base(substrate, data, cache_folder),
-        train,
-        held_out,
-        substrate.other(data),
+        weights,
+        train=rows[VALIDATION_DOCUMENTS:],
+        held_out=rows[:VALIDATION_DOCUMENTS],
+        other=_without_outliers(network, substrate.other(data)[: _MOST_ROWS // 2]),
     )
+
+
+_MOST_ROWS = 2400
+_OUTLIER_Z = 8.0
+
+
+def _without_outliers(network: Any, rows: Rows) -> Rows:
+    """Leave out rows that stand alone in how hard they are to the base, before any run is made.
+
+    Such a row is a bad example, and a run with it has a fault. Rows are compared with those of
+    their length, by median and median absolute deviation.
+    """
+    from runs import losses_of
+
+    losses = np.array(losses_of(network, rows))
+    targets = np.array([sum(row.target) for row in rows])
+    kept = np.ones(len(rows), dtype=bool)
+    for place in np.array_split(np.argsort(targets, kind="stable"), 4):
+        center = np.median(losses[place])
+        scale = 1.4826 * np.median(np.abs(losses[place] - center))
+        kept[place] = losses[place] < center + _OUTLIER_Z * scale
+    return [row for row, keep in zip(rows, kept, strict=True) if keep]
 
 
 def fresh_network(substrate: Substrate, seed: int, *, check: bool = False) -> Any:

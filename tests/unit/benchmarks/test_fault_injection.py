@@ -128,6 +128,6 @@ def test_committed_labels_name_known_verdicts_within_their_runs(bench) -> None:
             else:
                 assert run.kind == bench.inject.FAULTS[run.fault].kind
                 assert KINDS[run.kind].level == "fault"
-                assert 1 <= run.first_step <= run.last_step <= len(run.log)
+                assert 0 <= run.first_step <= run.last_step <= len(run.log)
                 assert bool(run.ids) == (run.fault in ("garbage_batch", "garbage_example"))
     assert not seeds["tuning"] & seeds.get("scoring", set())
