@@ -19,20 +19,23 @@ _SHOWN_IDS = 40
 def find_bad_batch(log: RunLog) -> Verdict | None:
     """Find up to 4 steps in a row whose surprise is above 6 robust SDs, and back at once.
 
-    Or above 4, where the examples of the step, each against those of like length, come to 6.
+    Where losses of examples are known it is 4 of the batch, and 6 of its examples together, each
+    against those of its source and like length: batches of several sources vary by their mixture.
     With the canary the loss is compared at the same weights, so that it is the data which is
     unusual; without it a spike of one step that is gone at the next is called `spike_isolated`,
     for the log cannot tell data from weights.
     """
     z = log.batch_z
-    hit = (z > _Z) | ((z > _Z_WITH_EXAMPLES) & (log.batch_example_z > _Z))
+    hit = z > _Z
+    if len(log.examples):
+        hit = (z > _Z_WITH_EXAMPLES) & (log.batch_example_z > _Z)
     for place in np.flatnonzero(hit):
         stop = int(place) + 1
         while stop < len(z) and z[stop] > _NORMAL_Z:
             stop += 1
         behind = z[stop : stop + 4]
         began = place == 0 or z[place - 1] < _NORMAL_Z
-        if began and stop - place <= _MOST_STEPS and (behind < _NORMAL_Z).all():
+        if began and stop - place <= _MOST_STEPS and (behind > _NORMAL_Z).sum() <= 1:
             return _verdict(log, int(place), stop - 1)
     return None
 

@@ -7,7 +7,7 @@ import numpy as np
 from tunebook.records import Verdict
 from tunebook.units import format_number
 from tunebook.watch.robust import first_of_strongest, level_shifts
-from tunebook.watch.run_log import RunLog
+from tunebook.watch.run_log import RunLog, fill_forward
 
 _WIDTH = 10
 _Z = 6.0
@@ -27,6 +27,9 @@ def find_corrupted_targets(log: RunLog) -> Verdict | None:
     of_examples = level_shifts(np.clip(log.batch_example_z, -_FAR, _FAR), _WIDTH, 1.0)
     hit = (of_batch.z > _Z) & (of_batch.shift > _NATS) & (of_batch.edge > _STAYS)
     hit |= (of_examples.z > _Z) & (of_batch.shift > 0)
+    # Where held-out text gets easier at once, rows that differ from it do not follow.
+    easier = -level_shifts(fill_forward(log.canary), _WIDTH, log.surprise_floor).shift
+    hit &= ~(easier > _STAYS * of_batch.shift)
     places = first_of_strongest(of_examples if len(log.examples) else of_batch, hit, log.surprise)
     if places is None:
         return None

@@ -36,7 +36,7 @@ def find_gradient_scale(log: RunLog) -> Verdict | None:
     loss = level_shifts(np.log(np.maximum(log.loss, SCALE_FLOOR)), _WIDTH, 0.01).shift
     hit &= ~(np.abs(sizes) > np.log(_SAME_BATCH)) & ~(np.abs(surprise.z) > _Z)
     # While much is learnt at once, as at the start, gradients shrink by themselves.
-    hit &= ~(np.abs(loss) > _SAME_LOSS)
+    hit &= ~((loss < -_SAME_LOSS) & (found.shift < 0))
     places = first_of_strongest(found, hit, norms)
     if places is None:
         return None

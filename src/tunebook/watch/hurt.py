@@ -74,11 +74,21 @@ def _series(log: RunLog) -> tuple[Floats, float]:
     """Give the loss that tells of the weights at each place, and what it was before step 1."""
     if log.surprise is log.loss:
         return smooth(log.loss), np.inf
-    canary = fill_forward(log.canary)
-    # What the canary was before the first update, by how batches compare with it later.
-    usual = log.surprise[1 : 3 * _LASTS + 2]
-    start = float(log.loss[0] - np.nanmedian(usual) + 2 * log.surprise_floor)
-    return canary, start if np.isfinite(start) else np.inf
+    return fill_forward(log.canary), _canary_of_base(log)
+
+
+def _canary_of_base(log: RunLog) -> float:
+    """Give what the canary was before the first update: all held-out rows were scored then.
+
+    The few of the canary are as much harder than all as they are at the next validation.
+    """
+    scored = [v for v in log.validations if np.isfinite(v.loss)]
+    if len(scored) < 2 or scored[0].step != 0:
+        return np.inf
+    place = int(np.searchsorted(log.step, scored[1].step))
+    if place >= len(log) or not np.isfinite(log.canary[place]):
+        return np.inf
+    return float(scored[0].loss + log.canary[place] - scored[1].loss)
 
 
 def smooth(values: Floats, width: int = _SMOOTH) -> Floats:

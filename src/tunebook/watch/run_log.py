@@ -171,7 +171,13 @@ class RunLog:
             level = row_median(windows_before(self.loss, 16))
         level = np.where(np.isfinite(level), level, self.loss)
         above = self.examples.loss - level[self.examples.place]
-        return example_z(above, self.examples.target_tokens)
+        groups = self.examples.source if self.n_sources > 1 else None
+        return example_z(above, self.examples.target_tokens, groups)
+
+    @cached_property
+    def n_sources(self) -> int:
+        """How many sources there are."""
+        return len({name for s in self.steps for name in s.sources})
 
     @cached_property
     def batch_example_z(self) -> Floats:
@@ -223,6 +229,13 @@ class Examples:
     def id_at(self, index: int) -> str:
         """Give the id of an example by its place in the columns."""
         return self._flat[index].id
+
+    @cached_property
+    def source(self) -> NDArray[np.int64]:
+        """A number for the source of each example, the part of its id before `#`."""
+        codes: dict[str, int] = {}
+        found = [codes.setdefault(e.id.partition("#")[0], len(codes)) for e in self._flat]
+        return np.array(found, dtype=np.int64)
 
     @cached_property
     def code(self) -> NDArray[np.int64]:

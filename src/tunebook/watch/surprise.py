@@ -15,15 +15,26 @@ _NEIGHBOURS = 256
 _EVERY = 64
 
 
-def example_z(above: Floats, target_tokens: Floats) -> Floats:
+def example_z(
+    above: Floats, target_tokens: Floats, sources: NDArray[np.int64] | None = None
+) -> Floats:
     """Compare each example's loss above its level with those of about as many target tokens.
+
+    And of the same source, where there are several.
 
     An example of few target tokens varies more than one of many, so that they are compared by
     powers of two; a length that few have goes with the nearest that many have. Then, since losses
     lie further apart at the start of a run than at its end, with the 256 examples around it.
     """
-    bins = _merge_small(np.log2(np.maximum(target_tokens, 1)).astype(np.int64))
     z = np.zeros(len(above))
+    bins = np.log2(np.maximum(target_tokens, 1)).astype(np.int64)
+    if sources is None:
+        bins = _merge_small(bins)
+    else:
+        for source in np.unique(sources):
+            mine = sources == source
+            # No number of tokens has a logarithm of 64.
+            bins[mine] = 64 * source + _merge_small(bins[mine])
     for one in np.unique(bins):
         mine = bins == one
         values = above[mine]
