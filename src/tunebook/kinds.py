@@ -60,47 +60,49 @@ KINDS: Mapping[str, Kind] = {
     "padding_or_length": Kind(
         "fault",
         "padding is trained on, or rows change their length at once",
-        "an invariant: no target on padding; else a shift of the rows' lengths",
+        "an invariant: no target on padding; else log target tokens per example over 6 steps, 8 "
+        "standard errors and a quarter off those before",
         "lengths, target tokens",
         _SPIKE,
     ),
     "repeated_rows": Kind(
         "fault",
         "rows are trained again before the others had their turn",
-        "arithmetic: example ids within an epoch",
+        "arithmetic: 8 rows or more follow each other as they did before in the epoch",
         "example ids",
     ),
     "data_boundary": Kind(
         "fault",
-        "the loss changes its level where the mixture of sources does",
-        "source tags of the batches, and a shift of the batches' loss at the same weights",
+        "the mixture of sources changes in the middle of the run",
+        "source tags: a fifth of the tokens goes over to other sources for good, 5 standard errors "
+        "of their share; what the loss does is told beside it",
         "sources",
         _SPIKE,
     ),
     "lr_jump": Kind(
         "fault",
         "the learning rate at least doubles within a few steps, outside of its warm-up",
-        "a fact of the log; how much it hurt is told beside it",
+        "a fact: it doubles within 64 steps; how much it hurt is told beside it",
         "learning_rate",
         _UNSTABLE,
     ),
     "clip_switch": Kind(
         "fault",
         "gradient clipping begins or ends in the middle of the run",
-        "facts of the log: gradient norms and which of them were clipped",
+        "arithmetic: under one limit every clipped norm is above every one that was not",
         "grad_norm, clipped",
         _UNSTABLE,
     ),
     "gradient_scale": Kind(
         "fault",
         "gradients change their size at once, at the same loss and the same weights",
-        "a shift of log gradient norm, robust z",
+        "log gradient norm shifts by a factor of 1.6 at once, 8 standard errors over 12 steps",
         "grad_norm",
     ),
     "resumed_state": Kind(
         "fault",
         "a run that was resumed does not go on as it was: state of the optimizer is missing",
-        "the size of the first updates after a resume against those before",
+        "the first update per learning rate is 1.3 times off and 6 robust SDs from those before",
         "update_ratio, where it was resumed",
         _UNSTABLE,
     ),
@@ -121,56 +123,60 @@ KINDS: Mapping[str, Kind] = {
     "bad_example": Kind(
         "fault",
         "one example's loss is far beyond those it was trained with",
-        "robust z of its loss at the same weights",
+        "9 robust SDs (6 where it is worse than guessing) from examples of its source and length, "
+        "beyond a generalised Pareto tail of them: at most 0.01 (0.05) expected per run",
         "losses per example",
         _SPIKE,
     ),
     "bad_batch": Kind(
         "fault",
         "one batch's loss is far beyond its neighbours' and the weights recover",
-        "robust z of batch surprise: loss of the batch less canary before it",
+        "surprise, the loss of the batch less the canary before it, is 4 robust SDs off and its "
+        "examples together 6 (6 without examples), for 4 steps at most",
         "loss; canary sharpens it",
         _SPIKE,
     ),
     "corrupted_targets": Kind(
         "fault",
         "from a step on, batches are much harder than held-out text at the same weights",
-        "batch surprise stays high with no change of sources",
+        "surprise rises by 6 standard errors over 10 steps and stays up, with no change of sources "
+        "or lengths",
         "loss; canary decides",
         _SPIKE,
     ),
     "peak_lr": Kind(
         "fault",
         "the weights are hurt near the end of the warm-up: the peak is too high",
-        "canary above its minimum while the learning rate nears its peak",
+        "as lr_too_high, from the last four fifths of the warm-up to a tenth of the run behind it",
         "canary or loss, learning_rate",
         _UNSTABLE,
     ),
     "lr_too_high": Kind(
         "fault",
         "the weights are hurt by updates too large, not near the end of a warm-up",
-        "canary above its minimum while training does not improve",
+        "canary above its minimum by 0.15 nats and 6 % for 5 steps and training above what it was; "
+        "or updates over 0.7 % of the weights (10 % of an adapter) for 10 steps",
         "canary or loss, learning_rate",
         ("instability",),
     ),
     "grad_norm_warning": Kind(
         "notice",
         "gradient norms grow far beyond what they were, before the loss moves",
-        "robust z of log gradient norm in 3 of 8 steps",
+        "robust z of log gradient norm above 10 in 3 of 8 steps",
         "grad_norm",
     ),
     "spike_isolated": Kind(
         "fault",
         "the loss spiked and recovered, and the log cannot decide why",
-        "robust z of the loss; causes that are excluded are named",
+        "as bad_batch or lr_too_high, where the log lacks what decides; replay decides",
         "loss",
         _SPIKE,
     ),
     "divergence": Kind(
         "fault",
         "the loss leaves where it was and does not come back",
-        "a rising slope over the last fifth, above the start or three times the running median; of "
-        "a table's row, a loss over twice the median of its siblings",
+        "running medians of 9 losses stay above the start, or three times their least, to the end; "
+        "of a table's row, a loss over twice the median of its siblings",
         families=("instability",),
     ),
     "rising_loss": Kind(
