@@ -158,9 +158,7 @@ def _repeated_shard(setup: Setup, strength: int, k: int) -> Window:
 
 
 def _tiny_set(setup: Setup, strength: int, k: int) -> Window:
-    # An adapter learns fewer rows by heart.
-    n_rows = (72, 40, 16) if _full(setup) else (40, 24, 12)
-    setup.rows = setup.material.train[: n_rows[strength]]
+    setup.rows = setup.material.train[: setup.material.substrate.tiny[strength]]
     setup.schedule = "constant"
     setup.learning_rate *= setup.material.substrate.overfit
 

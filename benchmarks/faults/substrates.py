@@ -40,8 +40,8 @@ class Substrate:
 
     `rows` gives the rows, `other` those of the source that a domain switch goes to, `pretraining`
     what the base has seen. `learning_rate` is the usual one; `hurt` is what damages the weights,
-    seen in curves: factors of it for just_visible, clear and gross; `overfit` is the factor that a
-    tiny set is learned by heart with.
+    seen in curves: factors of it for just_visible, clear and gross; `tiny` are the rows of sets
+    that are learned by heart, with `overfit` times the learning rate.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Substrate:
     learning_rate: float
     hurt: tuple[float, float, float]
     overfit: float = 1.5
+    tiny: tuple[int, int, int] = (72, 40, 16)
     rank: int | None = None
     pretraining_steps: int = 700
 
@@ -278,6 +279,7 @@ SUBSTRATES: Mapping[str, Substrate] = {
             other=lambda data: _pieces(data, "plays", "text/tinyshakespeare.txt.gz", most=1500),
             learning_rate=4e-3,
             hurt=(5, 12, 40),
+            tiny=(40, 24, 12),
             rank=8,
         ),
         Substrate(
@@ -343,6 +345,7 @@ SUBSTRATES: Mapping[str, Substrate] = {
             ),
             learning_rate=4e-3,
             hurt=(6, 15, 40),
+            tiny=(24, 16, 10),
             rank=8,
             pretraining_steps=500,
         ),
@@ -359,7 +362,9 @@ SUBSTRATES: Mapping[str, Substrate] = {
                 "text/novels/Haggard_Mines_1885.txt.gz",
                 most=3000,
             ),
-            other=lambda data: _questions(data, "alpaca", _ALPACA, _INSTRUCTION, slice(0, 2500)),
+            other=lambda data: _pieces(
+                data, "puzzles", "chess/lichess-puzzles-1000.csv", most=1000
+            ),
             learning_rate=1e-3,
             hurt=(24, 60, 160),
             pretraining_steps=500,
