@@ -8,8 +8,8 @@ from statistics import median
 
 import numpy as np
 import torch
+from reading import PAD
 from runs import Examples, Order, Setup, fresh_network, source_of
-from substrates import PAD
 
 from tunebook.data.order import SourcedExample
 from tunebook.records import Tokens

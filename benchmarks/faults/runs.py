@@ -12,7 +12,8 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from substrates import FILL_IDS, Material, Rows, as_loaded, fresh_network
+from reading import Rows
+from substrates import FILL_IDS, Material, as_loaded, fresh_network
 
 import tunebook.step.update
 import tunebook.train.loop

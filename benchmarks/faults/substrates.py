@@ -6,32 +6,34 @@ product's own loop, and kept outside the repository.
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from quick import use_quick_forward
-from tokenizers import Tokenizer
+from reading import (
+    BOS,
+    CHESS_VOCABULARY,
+    EOS,
+    PAD,
+    TEXT_VOCABULARY,
+    Rows,
+    games,
+    pieces,
+    questions,
+    quotes,
+)
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from tunebook.data.order import SourcedExample
 from tunebook.models.attention import FLAT, register_flat_attention
 from tunebook.models.load import LoadedModel
-from tunebook.records import Tokens
 
-PAD, BOS, EOS = 0, 1, 2
 FILL_IDS = frozenset({PAD, EOS})
-TEXT_VOCABULARY, CHESS_VOCABULARY = 512, 72
 VALIDATION_DOCUMENTS = 200
-PROMPT, ANSWER, PIECE = 12, 16, 26
-
-Rows = list[Tokens]
 
 
 @dataclass(frozen=True)
@@ -62,112 +64,6 @@ class Substrate:
     def vocabulary_size(self) -> int:
         """How many tokens there are."""
         return int(self.config.vocab_size)
-
-
-# --- reading -------------------------------------------------------------------------------------
-
-
-def _text(path: Path) -> str:
-    if path.suffix == ".gz":
-        return gzip.decompress(path.read_bytes()).decode("utf-8")
-    return path.read_text(encoding="utf-8")
-
-
-# Written otherwise in ASCII. What is left beyond it falls apart into bytes with a vocabulary this
-# small, and costs a healthy model eight nats a token: a bad example in runs that have none.
-_PLAIN = str.maketrans(
-    {
-        "\u2018": "'",
-        "\u2019": "'",
-        "\u201c": '"',
-        "\u201d": '"',
-        "\u2013": "-",
-        "\u2014": "-",
-        "\u2026": "...",
-        "\u00a0": " ",
-        "\u00b0": " degrees",
-        "\u00d7": "x",
-    }
-)
-
-
-def _plain(text: str) -> str | None:
-    """Write text in ASCII; None where more than marks is beyond it."""
-    plain = text.translate(_PLAIN)
-    return plain if plain.isascii() else None
-
-
-@cache
-def _tokenizer(data: Path) -> Tokenizer:
-    return Tokenizer.from_file(str(data / "models/stories260K/tokenizer.json"))
-
-
-def _encode(data: Path, text: str) -> list[int]:
-    return list(_tokenizer(data).encode(text, add_special_tokens=False).ids)
-
-
-def _example(name: str, row: int, prompt: Sequence[int], answer: Sequence[int]) -> Tokens:
-    ids = (BOS, *prompt, *answer, EOS)
-    target = (False,) * (1 + len(prompt)) + (True,) * (len(answer) + 1)
-    return Tokens(f"{name}#{row}", f"{name}#{row}", ids, target, scored_bytes=2 * len(answer))
-
-
-def _questions(
-    data: Path, name: str, path: str, keys: tuple[str, str, str], part: slice = slice(None)
-) -> Rows:
-    """Read prompt and answer pairs; of long ones the question's end and the answer's beginning."""
-    text = _text(data / path)
-    lines = json.loads(text) if text[0] == "[" else [json.loads(x) for x in text.splitlines()]
-    found, seen = [], set()
-    for number, line in list(enumerate(lines, start=1))[part]:
-        asked = " ".join(str(line.get(k, "")).strip() for k in keys[:2]).strip()
-        answer = str(line[keys[2]]).strip()[:200]
-        if (asked := _plain(asked) or "") == "" or (answer := _plain(answer) or "") == "":
-            continue
-        prompt_ids = _encode(data, f"{asked[-200:]}\nA:")[-PROMPT:]
-        answer_ids = _encode(data, answer)[:ANSWER]
-        row = (*prompt_ids, *answer_ids)
-        if len(answer_ids) >= 4 and row not in seen:
-            seen.add(row)
-            found.append(_example(name, number, prompt_ids, answer_ids))
-    return found
-
-
-def _pieces(data: Path, name: str, *paths: str, most: int = 4000, length: int = PIECE) -> Rows:
-    """Cut running text into pieces of equal length, every token of them a target."""
-    ids: list[int] = []
-    for path in paths:
-        text = _text(data / path).translate(_PLAIN).encode("ascii", "ignore").decode()
-        ids += _encode(data, text[: most * length * 4 // len(paths)])
-    starts = range(0, min(len(ids) - length, most * length), length)
-    return [_example(name, n, (), ids[s : s + length]) for n, s in enumerate(starts, start=1)]
-
-
-def _quotes(data: Path, name: str) -> Rows:
-    found = []
-    lines = _text(data / "quotes/keyword-quotes.txt").splitlines()
-    for number, line in enumerate(lines[:4000], start=1):
-        keyword, _, quote = (_plain(line) or "").partition(":")
-        ids = _encode(data, quote.strip()[:150])[: PROMPT + ANSWER - 6]
-        if len(ids) >= 6:
-            found.append(_example(name, number, _encode(data, f"{keyword}:")[-6:], ids))
-    return found
-
-
-def _games(data: Path, name: str, part: slice, first_ply: int = 0) -> Rows:
-    """Read games as squares: two tokens a move, one more where a pawn is promoted."""
-    lines = _text(data / "chess/lichess-blitz-uci.jsonl.gz").splitlines()
-    found = []
-    for number, line in list(enumerate(lines, start=1))[part]:
-        moves = json.loads(line)["Moves"][first_ply : first_ply + 13]
-        if len(moves) >= 8:
-            found.append(_example(name, number, (), [t for m in moves for t in _squares(m)]))
-    return found
-
-
-def _squares(move: str) -> list[int]:
-    squares = [3 + 8 * "abcdefgh".index(move[i]) + int(move[i + 1]) - 1 for i in (0, 2)]
-    return squares + [67 + "nbrq".index(piece) for piece in move[4:]]
 
 
 # --- the two sets --------------------------------------------------------------------------------
@@ -217,17 +113,17 @@ _ROLES = ("instruction", "input", "response")
 def _stories_and_answers(data: Path) -> Rows:
     texts = ("text/wikitext2-valid.txt.gz", "text/tinystories-sample.txt.gz")
     return [
-        *_pieces(data, "text", *texts, most=5000),
-        *3 * _questions(data, "roles", _ROLE_PLAY, _ROLES, slice(0, 900)),
-        *3 * _questions(data, "tasks", "physics/scibench-qa.jsonl", ("question", "", "answer")),
+        *pieces(data, "text", *texts, most=5000),
+        *3 * questions(data, "roles", _ROLE_PLAY, _ROLES, slice(0, 900)),
+        *3 * questions(data, "tasks", "physics/scibench-qa.jsonl", ("question", "", "answer")),
     ]
 
 
 def _encyclopedia_and_answers(data: Path) -> Rows:
     texts = ("text/wikipedia-demo.txt.gz", "physics/university-physics.txt.gz")
     return [
-        *_pieces(data, "text", *texts, most=6000),
-        *_questions(data, "roles", _ROLE_PLAY, _ROLES, slice(900, 1050)),
+        *pieces(data, "text", *texts, most=6000),
+        *questions(data, "roles", _ROLE_PLAY, _ROLES, slice(900, 1050)),
     ]
 
 
@@ -244,10 +140,10 @@ SUBSTRATES: Mapping[str, Substrate] = {
             base="tuning-gpt",
             config=_gpt2(64, 2),
             pretraining=_stories_and_answers,
-            rows=lambda data: _questions(
+            rows=lambda data: questions(
                 data, "instruct", "instruct/llms-from-scratch-1100.json", _INSTRUCTION
             ),
-            other=lambda data: _pieces(data, "plays", "text/tinyshakespeare.txt.gz", most=1500),
+            other=lambda data: pieces(data, "plays", "text/tinyshakespeare.txt.gz", most=1500),
             learning_rate=1e-3,
             hurt=(16, 40, 120),
         ),
@@ -257,13 +153,13 @@ SUBSTRATES: Mapping[str, Substrate] = {
             base="tuning-llama",
             config=_llama_tuning(),
             pretraining=_stories_and_answers,
-            rows=lambda data: _questions(
+            rows=lambda data: questions(
                 data,
                 "physics",
                 "physics/university-physics-qa.jsonl.gz",
                 ("question", "input", "answer"),
             ),
-            other=lambda data: _pieces(data, "plays", "text/tinyshakespeare.txt.gz", most=1500),
+            other=lambda data: pieces(data, "plays", "text/tinyshakespeare.txt.gz", most=1500),
             learning_rate=1e-3,
             hurt=(8, 20, 60),
         ),
@@ -273,10 +169,10 @@ SUBSTRATES: Mapping[str, Substrate] = {
             base="tuning-llama",
             config=_llama_tuning(),
             pretraining=_stories_and_answers,
-            rows=lambda data: _questions(
+            rows=lambda data: questions(
                 data, "instruct", "instruct/llms-from-scratch-1100.json", _INSTRUCTION
             ),
-            other=lambda data: _pieces(data, "plays", "text/tinyshakespeare.txt.gz", most=1500),
+            other=lambda data: pieces(data, "plays", "text/tinyshakespeare.txt.gz", most=1500),
             learning_rate=4e-3,
             hurt=(5, 12, 40),
             tiny=(40, 24, 12),
@@ -288,8 +184,8 @@ SUBSTRATES: Mapping[str, Substrate] = {
             base="tuning-gpt",
             config=_gpt2(64, 2),
             pretraining=_stories_and_answers,
-            rows=lambda data: _pieces(data, "plays", "text/tinyshakespeare.txt.gz", most=2500),
-            other=lambda data: _pieces(data, "openings", "chess/openings.tsv.gz", most=1000),
+            rows=lambda data: pieces(data, "plays", "text/tinyshakespeare.txt.gz", most=2500),
+            other=lambda data: pieces(data, "openings", "chess/openings.tsv.gz", most=1000),
             learning_rate=1e-3,
             hurt=(24, 60, 160),
         ),
@@ -298,9 +194,9 @@ SUBSTRATES: Mapping[str, Substrate] = {
             split="tuning",
             base="tuning-chess",
             config=_llama(40, 2, CHESS_VOCABULARY),
-            pretraining=lambda data: _games(data, "pretraining", slice(0, 400)),
-            rows=lambda data: _games(data, "games", slice(400, 1500)),
-            other=lambda data: _games(data, "endings", slice(0, 400), first_ply=40),
+            pretraining=lambda data: games(data, "pretraining", slice(0, 400)),
+            rows=lambda data: games(data, "games", slice(400, 1500)),
+            other=lambda data: games(data, "endings", slice(0, 400), first_ply=40),
             learning_rate=1e-3,
             hurt=(6, 14, 40),
             pretraining_steps=300,
@@ -311,8 +207,8 @@ SUBSTRATES: Mapping[str, Substrate] = {
             base="scoring-gpt",
             config=_gpt2(48, 3),
             pretraining=_encyclopedia_and_answers,
-            rows=lambda data: _questions(data, "alpaca", _ALPACA, _INSTRUCTION, slice(0, 6000)),
-            other=lambda data: _pieces(
+            rows=lambda data: questions(data, "alpaca", _ALPACA, _INSTRUCTION, slice(0, 6000)),
+            other=lambda data: pieces(
                 data, "novels", "text/novels/Doyle_Lost_1912.txt.gz", most=1500
             ),
             learning_rate=1e-3,
@@ -325,8 +221,8 @@ SUBSTRATES: Mapping[str, Substrate] = {
             base="scoring-llama",
             config=_llama(64, 2),
             pretraining=_encyclopedia_and_answers,
-            rows=lambda data: _quotes(data, "quotes"),
-            other=lambda data: _pieces(
+            rows=lambda data: quotes(data, "quotes"),
+            other=lambda data: pieces(
                 data, "novels", "text/novels/Kipling_Kim_1901.txt.gz", most=1500
             ),
             learning_rate=1e-3,
@@ -339,8 +235,8 @@ SUBSTRATES: Mapping[str, Substrate] = {
             base="scoring-gpt",
             config=_gpt2(48, 3),
             pretraining=_encyclopedia_and_answers,
-            rows=lambda data: _questions(data, "alpaca", _ALPACA, _INSTRUCTION, slice(6000, None)),
-            other=lambda data: _pieces(
+            rows=lambda data: questions(data, "alpaca", _ALPACA, _INSTRUCTION, slice(6000, None)),
+            other=lambda data: pieces(
                 data, "novels", "text/novels/Forster_Howards_1910.txt.gz", most=1500
             ),
             learning_rate=4e-3,
@@ -355,16 +251,14 @@ SUBSTRATES: Mapping[str, Substrate] = {
             base="scoring-gpt",
             config=_gpt2(48, 3),
             pretraining=_encyclopedia_and_answers,
-            rows=lambda data: _pieces(
+            rows=lambda data: pieces(
                 data,
                 "novels",
                 "text/novels/Conrad_Nostromo_1904.txt.gz",
                 "text/novels/Haggard_Mines_1885.txt.gz",
                 most=3000,
             ),
-            other=lambda data: _pieces(
-                data, "puzzles", "chess/lichess-puzzles-1000.csv", most=1000
-            ),
+            other=lambda data: pieces(data, "puzzles", "chess/lichess-puzzles-1000.csv", most=1000),
             learning_rate=1e-3,
             hurt=(24, 60, 160),
             pretraining_steps=500,
@@ -374,9 +268,9 @@ SUBSTRATES: Mapping[str, Substrate] = {
             split="scoring",
             base="scoring-chess",
             config=_gpt2(48, 2, CHESS_VOCABULARY),
-            pretraining=lambda data: _games(data, "pretraining", slice(1500, 1950)),
-            rows=lambda data: _games(data, "games", slice(1950, None)),
-            other=lambda data: _games(data, "endings", slice(1500, 1950), first_ply=40),
+            pretraining=lambda data: games(data, "pretraining", slice(1500, 1950)),
+            rows=lambda data: games(data, "games", slice(1950, None)),
+            other=lambda data: games(data, "endings", slice(1500, 1950), first_ply=40),
             learning_rate=1e-3,
             hurt=(8, 20, 60),
             pretraining_steps=300,

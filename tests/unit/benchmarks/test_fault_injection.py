@@ -28,7 +28,7 @@ def bench() -> SimpleNamespace:
         import substrates
 
         yield SimpleNamespace(inject=inject, logs=logs, runs=runs, substrates=substrates)
-        for name in ("inject", "logs", "runs", "substrates", "quick"):
+        for name in ("inject", "logs", "runs", "substrates", "reading", "quick"):
             sys.modules.pop(name)
 
 
