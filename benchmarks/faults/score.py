@@ -106,6 +106,7 @@ def report(outcomes: Sequence[Outcome]) -> dict[str, object]:
         "causes_of_spikes": vars(spikes),
         "causes_of_all": vars(every),
         "exact_ids": exact_ids(outcomes),
+        "exact_ids_strong": exact_ids(o for o in outcomes if o.label.strength in STRONG),
         "confusion": {kind: dict(said) for kind, said in confusion(outcomes).items()},
     }
 
@@ -156,7 +157,8 @@ def text(found: dict, outcomes: Sequence[Outcome]) -> str:
             f"undecided or right in {c['open_undecided']} of {c['open']} elsewhere"
             for what, c in (("spikes", spikes), ("all faults", every))
         ),
-        "exact ids of bad examples: {} of {}".format(*found["exact_ids"]),
+        "exact ids of bad examples: {} of {}".format(*found["exact_ids"])
+        + "; clear and gross {} of {}".format(*found["exact_ids_strong"]),
         f"reported but never injected: {found['never_injected'] or 'nothing'}",
         "",
         "label: first verdict in the window, else the first",
