@@ -33,8 +33,10 @@ imported one. They are computed from the log alone: the same log gives the same 
 | evidence | the numbers, and ids of rows where rows are to blame |
 | next | what to do, and the same as settings for `tunebook new NAME --from RUN` |
 
-- `certain`: facts of the log decide, such as a learning rate or a target on padding.
-- `likely`: a test with a stated rate of false alarms decides.
+- `certain`: facts of the log decide, such as a learning rate or a target on padding, or an
+  experiment that `tunebook replay` made.
+- `likely`: statistics decide; what they rest on stands in the tables, and how often they were wrong
+  on healthy runs below.
 - `undecided`: something happened, and the log cannot tell why; what is excluded is named.
 - `amber`: seen while the run goes on, and not confirmed yet.
 

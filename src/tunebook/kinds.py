@@ -218,6 +218,7 @@ KINDS: Mapping[str, Kind] = {
         "fault",
         "the training loss is next to nothing: rows are known by heart",
         "the last 20 training losses are below 0.05 nats and a fifth of the held-out loss",
+        "loss, validations",
     ),
     # What evaluations found.
     "forgetting": Kind(

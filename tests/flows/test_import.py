@@ -14,6 +14,7 @@ from tunebook.book.events import Events, read_events
 from tunebook.book.places import RunFolder
 from tunebook.book.summary import summarize
 from tunebook.cli.main import main
+from tunebook.workflows import import_runs
 
 
 def curve(steps: int = 200) -> list[dict[str, float]]:
@@ -140,6 +141,25 @@ def test_a_taken_name_is_refused_with_the_way_out(
     assert len(events_of(here, "again").steps) == 200
 
 
+def test_a_failed_import_takes_back_its_own_runs_and_no_others(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "notes.md"
+    file.write_text("| run | loss |\n|---|---|\n| x | 2 |\n| 走る | 3 |\n", encoding="utf-8")
+    other = here / "runs" / "old-2" / "recipe.yaml"
+
+    def meanwhile(path: Path) -> str:
+        other.parent.mkdir(parents=True)
+        other.touch()
+        return "0" * 64
+
+    monkeypatch.setattr(import_runs, "_digest", meanwhile)
+    assert main(["import", str(file), "--name", "old"]) == 2
+    assert "the book has a run old-2 already" in capsys.readouterr().err
+    assert other.exists()
+    assert not (here / "runs" / "old-x").exists()
+
+
 def test_every_open_format_gives_the_same_curve(here: Path, tmp_path: Path) -> None:
     rows = curve(40)
     factory = tmp_path / "factory" / "trainer_log.jsonl"
@@ -252,6 +272,11 @@ def test_what_went_wrong_is_found_on_an_imported_curve(
         ("log.csv", "", "it is empty"),
         ("notes.md", "| a | b |\n|---|---|\n| 1 | 2 |\n", "--column name=COLUMN"),
         ("notes.md", "| run | loss |\n|---|---|\n| x | 2 |\n| x | 3 |\n", "second row names"),
+        (
+            "notes.md",
+            "| run | loss |\n|---|---|\n| x | 2 |\n| 走る | 3 |\n",
+            "run 2 of the file is called '走る', which has no letter or digit",
+        ),
         ("project.db", "SQLite format 3\0 and no more", "no project of Trackio"),
         ("run.wandb", "binary", "export the run's history"),
         ("table.parquet", "PAR1", "parquet is not read"),
@@ -260,7 +285,7 @@ def test_what_went_wrong_is_found_on_an_imported_curve(
 def test_what_cannot_be_read_is_one_sentence_and_nothing_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, text: str, said: str
 ) -> None:
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_text(text, encoding="utf-8")
     assert main(["import", str(tmp_path / name), "--book", str(tmp_path / "fresh")]) == 2
     error = capsys.readouterr().err
     assert said in error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from made_runs import make_run, make_step
 from tunebook.book.checkpoints import list_checkpoints
-from tunebook.book.events import EventWriter, read_events
+from tunebook.book.events import EventTail, EventWriter, read_events
 from tunebook.book.places import RunFolder
 from tunebook.book.summary import summarize
 from tunebook.cli.main import main
@@ -29,11 +30,16 @@ def divergence(log: RunLog) -> tuple[Verdict, ...]:
     """A detector that finds what a test wants found."""
     if len(log) < FROM:
         return ()
-    return (Verdict("divergence", FROM, len(log), "it diverges", "likely", {}, "lower it"),)
+    way_out = f"`tunebook replay RUN --step {FROM}` asks why"
+    return (Verdict("divergence", FROM, len(log), "it diverges", "likely", {}, way_out),)
 
 
 def train_diverging(
-    book: Path, model: Path, patch: pytest.MonkeyPatch, stop_on: list[str]
+    book: Path,
+    model: Path,
+    patch: pytest.MonkeyPatch,
+    stop_on: list[str],
+    detect: Callable[[RunLog], tuple[Verdict, ...]] = divergence,
 ) -> RunFolder:
     rows = [{"instruction": f"Say {n}", "output": f"That is {n}."} for n in range(60)]
     (book / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
@@ -50,9 +56,10 @@ def train_diverging(
         "stop_on": stop_on,
     }
     run = start_run(book, load_recipe(values, (), book))
-    patch.setattr(looks, "diagnose", divergence)
-    patch.setattr(verdicts, "diagnose", divergence)
-    patch.setattr(looks, "SHARE", 1.0)  # the steps take no time here
+    patch.setattr(looks, "diagnose", detect)
+    patch.setattr(verdicts, "diagnose", detect)
+    for share in ("SHARE", "SHARE_AFTER_VALIDATION"):
+        patch.setattr(looks, share, 1.0)  # the steps take no time here
     with EventWriter(run, 1) as events:
         run_to_end(run, events, lambda: None, lambda: None)
     return run
@@ -61,7 +68,7 @@ def train_diverging(
 def test_a_confirmed_verdict_ends_the_run_with_a_checkpoint_and_an_amber_one_does_not(
     book: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(RunEnded, match="divergence: it diverges; lower it") as ended:
+    with pytest.raises(RunEnded, match="it diverges; `tunebook replay run_1 --step") as ended:
         train_diverging(book, tiny_model, monkeypatch, ["divergence"])
     assert ended.value.exit_code == 1
     run = RunFolder(book, "run_1")
@@ -71,6 +78,23 @@ def test_a_confirmed_verdict_ends_the_run_with_a_checkpoint_and_an_amber_one_doe
     assert list_checkpoints(run)[-1].name == f"step-{state['step']}"
     assert events.diagnosis.final
     assert [v.confidence for v in events.verdicts] == ["likely"]
+    assert events.verdicts[0].next_action == "`tunebook replay run_1 --step 4` asks why"
+    # The state first: the process may be ended while it looks at the log.
+    assert [kind for kind, _ in EventTail(run).poll()][-2:] == ["state", "verdicts"]
+
+
+def test_a_detector_with_a_bug_costs_a_run_its_verdicts_and_nothing_else(
+    book: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(log: RunLog) -> tuple[Verdict, ...]:
+        raise IndexError("index 9 is out of bounds\nand so on")
+
+    events = read_events(train_diverging(book, tiny_model, monkeypatch, ["divergence"], fails))
+    assert events.last_state == "finished"
+    assert [note for note in events.notes if "diagnosed" in note] == [
+        "the run could not be diagnosed: IndexError: index 9 is out of bounds; `tunebook verdicts "
+        "run_1` tries again"
+    ]
 
 
 def test_a_run_goes_on_under_verdicts_that_it_does_not_stop_on(

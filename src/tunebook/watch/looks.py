@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -15,8 +16,10 @@ CONFIRMED_AFTER = 8
 KEPT_STEPS = 100_000
 KEPT_EXAMPLES = 50_000
 """Older steps keep their numbers and lose their examples, then go: memory stays bounded."""
-SHARE = 0.01
-"""Of the time that all looks together may take."""
+KEPT_DOCUMENTS = 32
+"""Validations that keep the losses of their documents, up to 1000 each."""
+SHARE, SHARE_AFTER_VALIDATION = 0.01, 0.05
+"""Of the time that all looks together may take; the first, which loads what they need, is free."""
 _FEWEST_STEPS = 10
 _FEWEST_SECONDS = 1.0
 
@@ -41,14 +44,16 @@ class Looks:
         self._old: deque[StepRecord] = deque(maxlen=KEPT_STEPS)
         self._recent: deque[StepRecord] = deque()
         self._examples = 0
-        self._validations = list(validations)
-        self._told = False
+        self._validations: list[ValidationRecord] = []
+        self._told = self._looked = False
         self._named_since: dict[str, int] = {}
         self._spent = self._last_seconds = 0.0
         self._last_step = steps[-1].step if steps else 0
         self._standing = [_Standing(v, _first(v)) for v in known if v.kind != "no_fault_found"]
         for step in steps:
             self.add(step)
+        for validation in validations:
+            self.add_validation(validation)
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
@@ -67,6 +72,15 @@ class Looks:
     def add_validation(self, record: ValidationRecord) -> None:
         """Take a validation in."""
         self._validations.append(record)
+        detailed = [i for i, v in enumerate(self._validations) if v.per_document]
+        if len(detailed) <= KEPT_DOCUMENTS:
+            return
+        # The base, the best and the last three are tested; of the others every second one stays.
+        losses = [v.loss if math.isfinite(v.loss) else math.inf for v in self._validations]
+        best = min(detailed, key=losses.__getitem__)
+        for i in detailed[1:-3:2]:
+            if i != best:
+                self._validations[i] = replace(self._validations[i], per_document=())
 
     def due(self, step: int, seconds: float, *, validated: bool) -> bool:
         """Tell whether to look after a step, `seconds` after training began.
@@ -74,14 +88,16 @@ class Looks:
         After a validation, else at most once in 10 steps and in a second, and never while looks
         have taken more than their share of the time.
         """
-        if self._spent > SHARE * seconds:
+        if self._spent > (SHARE_AFTER_VALIDATION if validated else SHARE) * seconds:
             return False
         rare = seconds - self._last_seconds >= _FEWEST_SECONDS
         return validated or (rare and step - self._last_step >= _FEWEST_STEPS)
 
     def spend(self, step: int, began: float, ended: float) -> None:
         """Note when a look was made, and how long it took."""
-        self._spent += ended - began
+        if self._looked:
+            self._spent += ended - began
+        self._looked = True
         self._last_step, self._last_seconds = step, ended
 
     def tell(self, verdict: Verdict) -> Diagnosis:

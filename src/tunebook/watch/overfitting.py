@@ -65,7 +65,9 @@ def _tested(log: RunLog, documents: Documents) -> Verdict | None:
         is_over = bool(losses[k] > (1 + _LEAST_RISE) * losses[best])
         if is_over:
             rises[k] = documents.rise(k, best)
-            is_over = rises[k].p < _P / k
+            # A log that grows keeps the documents of some validations only, and tested them all.
+            tested = sum(v.step < steps[k] for v in log.validations)
+            is_over = rises[k].p < _P / tested
         over.append(is_over)
     onset = _first(log, steps, losses, over, 2)
     if onset is None:

@@ -71,7 +71,7 @@ class Run:
         self.recipe, self.environment = read_resolved(text)
         self.before: Events  # read once this attempt has begun: what it will repeat is hidden
         self.looks: Looks
-        self.concluded = False
+        self.concluded = self.undiagnosed = False
         self.non_finite_steps = 0
         self.best: tuple[int, float] | None = None
         self.codec: Codec

@@ -7,10 +7,11 @@ import time
 from typing import TYPE_CHECKING
 
 from tunebook.book.events import read_events
+from tunebook.errors import first_line
 from tunebook.records import Diagnosis, StepRecord
 from tunebook.watch.non_finite import find_non_finite
 from tunebook.watch.skipped_batches import find_skipped_batches
-from tunebook.workflows.verdicts import diagnose_run
+from tunebook.workflows.verdicts import diagnose_run, name_run, with_name
 
 if TYPE_CHECKING:
     from tunebook.workflows.before import Run
@@ -27,22 +28,43 @@ def look_at_log(run: Run, record: StepRecord, *, validated: bool) -> str | None:
     began = time.monotonic()
     if not run.looks.due(record.step, began - run.begun, validated=validated):
         return None
-    found = run.looks.look()
+    try:
+        found = run.looks.look()
+    except Exception as error:  # a bug in a detector costs verdicts, never the run
+        found = None
+        _cannot_diagnose(run, error)
     if found is not None:
         _write(run, found)
     run.looks.spend(record.step, began - run.begun, time.monotonic() - run.begun)
     if record.step == run.training.horizon.total_steps:
         return None
     # Those two have rules of their own below.
-    return run.looks.ends(set(run.recipe.stop_on) - {"non_finite", "skipped_batches"})
+    reason = run.looks.ends(set(run.recipe.stop_on) - {"non_finite", "skipped_batches"})
+    return None if reason is None else name_run(reason, run.run.name)
 
 
 def conclude(run: Run) -> None:
     """Diagnose the whole log, in place of what was found while it grew."""
-    _write(run, diagnose_run(run.run, read_events(run.run)))
+    try:
+        diagnosis = diagnose_run(run.run, read_events(run.run))
+    except Exception as error:
+        _cannot_diagnose(run, error)
+    else:
+        _write(run, diagnosis)
+
+
+def _cannot_diagnose(run: Run, error: Exception) -> None:
+    if run.undiagnosed:
+        return
+    run.undiagnosed = True
+    run.say(
+        f"the run could not be diagnosed: {type(error).__name__}: {first_line(error)}; "
+        f"`tunebook verdicts {run.run.name}` tries again"
+    )
 
 
 def _write(run: Run, diagnosis: Diagnosis) -> None:
+    diagnosis = with_name(diagnosis, run.run.name)
     run.events.write("verdicts", diagnosis)
     for verdict in diagnosis.verdicts:
         print(f"{verdict.kind} ({verdict.confidence}): {verdict.cause}", flush=True)

@@ -52,10 +52,7 @@ def import_runs(
     names = _names(found.runs, name)
     runs = [RunFolder(book, one) for one in names]
     if taken := [run.name for run in runs if run.path.exists()]:
-        raise BookError(
-            f"the book has a run {taken[0]} already, and imported history is never written over; "
-            f"`tunebook import {path} --name OTHER` imports it beside that"
-        )
+        raise _taken(taken[0], path)
     digest = _digest(path)
     if not (book / MARK).is_file():
         create_book(book)
@@ -66,12 +63,15 @@ def import_runs(
         "imported_at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "columns": dict(found.columns),
     }
+    made: list[RunFolder] = []
     try:
         for folder, run in zip(runs, found.runs, strict=True):
+            _make_folder(folder, path)
+            made.append(folder)
             _write_run(folder, run, source)
         verdicts = _judge(runs, found.runs)
     except BaseException:
-        for folder in runs:
+        for folder in made:  # another process may have made the others since
             shutil.rmtree(folder.path, ignore_errors=True)
         raise
     if found.words:
@@ -85,12 +85,35 @@ def import_runs(
 
 def _names(runs: Sequence[ImportedRun], name: str | None) -> list[str]:
     plain = [re.sub(r"[^A-Za-z0-9._-]+", "-", run.name).strip("-._") for run in runs]
+    if name is not None and len(runs) == 1:
+        return [name]
     if name is not None:
-        plain = [name] if len(runs) == 1 else [f"{name}-{one}" for one in plain]
+        plain = [f"{name}-{one or row}" for row, one in enumerate(plain, start=1)]
+    elif "" in plain:
+        row = plain.index("")
+        raise BookError(
+            f"run {row + 1} of the file is called {runs[row].name!r}, which has no letter or digit "
+            "that the name of a run can have (A-Z, a-z, 0-9); --name NAME gives one"
+        )
     twice = next((one for one in plain if plain.count(one) > 1), None)
     if twice is not None:
         raise BookError(f"two runs of the file would be called {twice}; rename one of them there")
     return plain
+
+
+def _taken(name: str, path: Path) -> BookError:
+    return BookError(
+        f"the book has a run {name} already, and imported history is never written over; "
+        f"`tunebook import {path} --name OTHER` imports it beside that"
+    )
+
+
+def _make_folder(folder: RunFolder, path: Path) -> None:
+    with storage_errors(f"make the run {folder.name}", folder.book):
+        try:
+            folder.path.mkdir(parents=True)
+        except FileExistsError:
+            raise _taken(folder.name, path) from None
 
 
 def _digest(path: Path) -> str:
@@ -119,8 +142,6 @@ def _write_run(folder: RunFolder, run: ImportedRun, source: Mapping[str, Any]) -
     if "judge" in reported:
         # Judged together, as far as the file tells: only those of one file and column compare.
         reported["judge_settings"] = f"{source['sha256'][:8]}-{source['columns'].get('judge')}"
-    with storage_errors(f"make the run {folder.name}", folder.book):
-        folder.path.mkdir(parents=True)
     resolved = {"recipe": recipe, "environment": {"imported": {**source, **own}}}
     write_text(folder.resolved_yaml, write_values(resolved))
     if run.words:

@@ -77,7 +77,8 @@ def run_to_end(
     try:
         _run_to_end(run, stop_code)
     except BaseException:
-        # How the run ended matters more than what was found in it.
+        # How the run ended matters more than what was found in it, and is written down before: of
+        # a run that must pause, its process may be ended at any moment.
         with contextlib.suppress(Exception):
             _conclude(run)
         raise
@@ -125,7 +126,6 @@ def _run_to_end(run: Run, stop_code: Callable[[], int | None]) -> None:
         code = run.team.most(stop_code() or 0)
         if code and record.step < run.training.horizon.total_steps:
             _save(run, record.step, "stop requested")
-            _conclude(run)
             reason = f"stopped after step {record.step}; `tunebook resume {folder.name}` goes on"
             events.write("state", {"state": "paused", "reason": reason, "step": record.step})
             raise RunEnded(reason, code)
@@ -208,7 +208,6 @@ def _stop_by_verdict(run: Run, record: StepRecord, reason: str) -> None:
     # Weights that are no numbers would be the newest checkpoint, in place of the last good one.
     if weights_are_finite(record):
         _save(run, record.step, "stopped by a verdict")
-    _conclude(run)
     run.events.write("state", {"state": "stopped", "reason": reason, "step": record.step})
     raise RunEnded(reason, 1)
 

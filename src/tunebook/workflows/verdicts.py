@@ -77,4 +77,16 @@ def diagnose_run(run: RunFolder, events: Events) -> Diagnosis:
     # Every step of a run that was trained here was held against its rows.
     trained = ("skipped_batches",) if events.fact("effective_batch_size") else ()
     verdicts = _together(diagnose(log), told)
-    return Diagnosis(log.steps[-1].step, verdicts, (*seen, *trained), blind, final=True)
+    found = Diagnosis(log.steps[-1].step, verdicts, (*seen, *trained), blind, final=True)
+    return with_name(found, run.name)
+
+
+def with_name(diagnosis: Diagnosis, name: str) -> Diagnosis:
+    """Name the run in what to do next, where detectors write `RUN`: they do not know its name."""
+    named = [replace(v, next_action=name_run(v.next_action, name)) for v in diagnosis.verdicts]
+    return replace(diagnosis, verdicts=tuple(named))
+
+
+def name_run(text: str, name: str) -> str:
+    """Name the run in a text of detectors."""
+    return text.replace(" RUN ", f" {name} ")

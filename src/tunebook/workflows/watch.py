@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from tunebook.book.events import EventTail
+from tunebook.book.liveness import is_alive
 from tunebook.book.places import find_book, open_run
 from tunebook.book.run_file import imported_from
 from tunebook.book.summary import summarize
@@ -24,10 +25,11 @@ def watch_run(name: str, watch: Watcher, *, book: Path | None = None) -> RunSumm
         )
     tail = EventTail(run)
     while True:
+        # A run is diagnosed once more after its last state was written.
+        over = summarize(run).state != "running" and not is_alive(run)
         for kind, payload in tail.poll():
             watch(kind, payload)
-        summary = summarize(run)
-        if summary.state != "running":
-            return summary
+        if over:
+            return summarize(run)
         watch("tick", {})
         time.sleep(0.5)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 
-from made_runs import make_step
-from tunebook.records import Verdict
+from made_runs import make_step, make_validation
+from tunebook.records import ExampleLoss, Verdict
 from tunebook.watch import looks
 from tunebook.watch.looks import Looks
 from tunebook.watch.run_log import RunFacts, RunLog
@@ -97,16 +98,41 @@ def test_memory_is_bounded_and_what_went_out_of_sight_is_not_withdrawn(
     assert sum(len(step.examples) for step in seen[0].steps) == 10
 
 
+def test_losses_of_documents_are_kept_of_the_base_the_best_the_last_and_some_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[RunLog] = []
+
+    def diagnose(log: RunLog) -> tuple[Verdict, ...]:
+        seen.append(log)
+        return ()
+
+    monkeypatch.setattr(looks, "diagnose", diagnose)
+    looking = grown(Looks(RunFacts()), 6)
+    for step in range(200):
+        loss = math.nan if step == 1 else 2 + abs(step - 77) / 100
+        documents = (ExampleLoss("d", loss, 1),)
+        looking.add_validation(replace(make_validation(step, loss), per_document=documents))
+    looking.look()
+    assert [v.step for v in seen[0].validations] == list(range(200))
+    kept = {v.step for v in seen[0].validations if v.per_document}
+    assert kept >= {0, 77, 197, 198, 199}
+    assert 10 < len(kept) <= looks.KEPT_DOCUMENTS
+
+
 def test_looks_take_their_share_of_the_time_and_no_more() -> None:
     looking = Looks(RunFacts())
     assert not looking.due(5, 0.5, validated=False)
     assert looking.due(5, 0.5, validated=True)
-    looking.spend(5, 0.5, 0.51)
-    assert not looking.due(7, 0.9, validated=True)  # 0.01 s of 0.9 s
-    assert looking.due(7, 1.1, validated=True)
-    assert not looking.due(14, 3.0, validated=False)  # fewer than 10 steps later
-    assert looking.due(15, 3.0, validated=False)
-    assert not looking.due(15, 1.4, validated=False)  # less than a second later
+    looking.spend(3, 0.1, 0.4)  # of the first look, most is loading
+    looking.spend(5, 0.5, 0.54)
+    assert not looking.due(7, 0.7, validated=True)  # 0.04 s of 0.7 s
+    assert looking.due(7, 0.9, validated=True)
+    assert not looking.due(15, 3.0, validated=False)  # 0.04 s of 3 s
+    assert not looking.due(14, 5.0, validated=False)  # fewer than 10 steps later
+    assert looking.due(15, 5.0, validated=False)
+    looking.spend(15, 5.0, 5.0)
+    assert not looking.due(25, 5.9, validated=False)  # less than a second later
 
 
 def test_an_effect_ends_a_run_once_it_is_confirmed_with_its_cause(finds: list[Verdict]) -> None:
