@@ -65,7 +65,9 @@ class LoadedModel:
         return {n: p for n, p in self.network.named_parameters() if p.requires_grad}
 
     def counts(self) -> dict[str, int]:
-        """Count parameters: `total` of the base (tied once), `trainable`, `adapter`.
+        """Count parameters: `total` of the base (tied once), `trainable`, `adapter`, `looked_up`.
+
+        Those looked up are trained embeddings of which a step moves only the rows of its tokens.
 
         A 4-bit weight counts as one weight, not as the half byte it is stored in.
         """
@@ -75,7 +77,18 @@ class LoadedModel:
             "total": total,
             "trainable": sum(p.numel() for p in self.trainable().values()),
             "adapter": adapter,
+            "looked_up": self._looked_up(),
         }
+
+    def _looked_up(self) -> int:
+        head = self.causal.get_output_embeddings()
+        return sum(
+            module.weight.numel()
+            for module in self.causal.modules()
+            if isinstance(module, torch.nn.Embedding)
+            and module.weight.requires_grad
+            and module.weight is not getattr(head, "weight", None)
+        )
 
 
 def choose_device(wanted: str) -> str:

@@ -7,11 +7,14 @@ import numpy as np
 from tunebook.records import Verdict
 from tunebook.units import format_number
 from tunebook.watch.run_log import RunLog
+from tunebook.watch.surprise import tail_chance
 
 _Z = 6.0
 _Z_WITH_EXAMPLES = 4.0
+_FEWEST_EXAMPLES = 4
 _MOST_STEPS = 4
 _NORMAL_Z = 3.0
+_P = 0.05
 _RECOVERS_WITHIN = 10
 _SHOWN_IDS = 40
 
@@ -28,14 +31,21 @@ def find_bad_batch(log: RunLog) -> Verdict | None:
     z = log.batch_z
     hit = z > _Z
     if len(log.examples):
+        if np.median(np.diff(log.examples.first)) < _FEWEST_EXAMPLES:
+            return (
+                None  # such batches are as different as their examples: bad_example looks at those
+            )
         hit = (z > _Z_WITH_EXAMPLES) & (log.batch_example_z > _Z)
+    summed = log.batch_example_z
     for place in np.flatnonzero(hit):
         stop = int(place) + 1
         while stop < len(z) and z[stop] > _NORMAL_Z:
             stop += 1
         behind = z[stop : stop + 4]
         began = place == 0 or z[place - 1] < _NORMAL_Z
-        if began and stop - place <= _MOST_STEPS and (behind > _NORMAL_Z).sum() <= 1:
+        own = np.arange(len(z)) == place
+        alone = not len(log.examples) or tail_chance(summed, summed[place], own) < _P
+        if alone and began and stop - place <= _MOST_STEPS and (behind > _NORMAL_Z).sum() <= 1:
             return _verdict(log, int(place), stop - 1)
     return None
 
@@ -44,7 +54,7 @@ def _verdict(log: RunLog, place: int, last: int) -> Verdict:
     first, step = int(log.step[place]), int(log.step[last])
     usual = float(np.nanmedian(log.loss[max(place - 16, 0) : place]))
     where = f"step {first}" if first == step else f"steps {first} to {step}"
-    known = log.surprise is not log.loss
+    known = log.has_canary
     recovered = _recovers_after(log, place)
     evidence = {
         "loss": float(log.loss[place]),
@@ -60,8 +70,8 @@ def _verdict(log: RunLog, place: int, last: int) -> Verdict:
             step=first,
             last_step=step,
             cause=f"the loss spikes to {format_number(float(log.loss[place]))} at {where} from "
-            f"{format_number(usual)} and is back at once: one batch, or one update that the next "
-            "ones undid; the log has no canary that could tell",
+            f"{format_number(usual)} and is back by the next: unusual data, or an update that the "
+            "next ones undid; the log has no canary that could tell",
             confidence="undecided",
             evidence=evidence,
             next_action="look at the rows of that step",

@@ -65,7 +65,8 @@ def find_bad_example(log: RunLog) -> Verdict | None:
             "steps": steps[:_MOST],
             "other_times": _other_times(log, found),
         },
-        next_action="look at these rows, and leave them out or mend them",
+        next_action="look at these rows (counted from 1): mend or leave out broken ones; right "
+        "ones are of a kind that the model hardly knows, such as another script",
     )
 
 

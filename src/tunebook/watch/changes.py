@@ -81,7 +81,8 @@ def changes_to_try(log: RunLog, step: int, before: Before) -> tuple[list[Change]
         left_out["lower rate"] = "the learning rate was no higher than before"
     else:
         found.append(lower)
-    tenth = 0.1 * float(log.learning_rate[at])
+    # What a next run is to be given is its peak; at the end of a schedule the rate may be 0.
+    tenth = 0.1 * (log.facts.learning_rate or float(np.nanmax(log.learning_rate)))
     found.append(
         Change(
             "rate / 10",

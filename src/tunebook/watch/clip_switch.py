@@ -34,6 +34,8 @@ def find_clip_switch(log: RunLog) -> Verdict | None:
     before, after = slice(0, place), slice(place, len(norms))
     begins = clipped[place]
     limits = [_limit(norms, clipped, free, part) for part in (before, after)]
+    known = log.facts.max_grad_norm
+    wanted = known if known is not None else limits[0] or limits[1]
     first = int(log.step[place])
     verb = "begins" if begins and not clipped[before].any() else "changes its limit"
     if not begins and not clipped[after].any():
@@ -55,7 +57,7 @@ def find_clip_switch(log: RunLog) -> Verdict | None:
             "clipped_after": float(log.clipped[after].mean()),
         },
         next_action="train with one train.max_grad_norm from the first step to the last",
-        changes=(f"train.max_grad_norm={limits[0] or 0:g}",),
+        changes=(f"train.max_grad_norm={wanted:.3g}",) if wanted else (),
     )
 
 
@@ -88,4 +90,4 @@ def _limit(
         return None
     lowest = float(np.min(norms[part], where=clipped[part], initial=np.inf))
     highest = _largest(norms, free, part)
-    return round((lowest + highest) / 2, 4) if highest else lowest
+    return (lowest + highest) / 2 if highest else lowest

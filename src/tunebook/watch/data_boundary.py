@@ -28,9 +28,7 @@ def find_data_boundary(log: RunLog) -> Verdict | None:
     if len(names) < 2:
         return None
     shares = _shares(log, names)
-    found = [level_shifts(column, _WIDTH, _SHARE_FLOOR) for column in shares.T]
-    shifts = np.stack([one.shift for one in found], axis=1)
-    z = np.max([np.abs(one.z) for one in found], axis=0)
+    shifts, z = _shifts(shares, float(np.median(np.diff(log.examples.first))))
     moved = np.abs(shifts).sum(axis=1) / 2
     hit = np.flatnonzero((moved > _MOVED) & (z > _Z))
     if not len(hit):
@@ -65,6 +63,28 @@ def find_data_boundary(log: RunLog) -> Verdict | None:
         next_action="mix the sources over the whole run, which tunebook does unless they are "
         "trained one after the other",
     )
+
+
+def _shifts(
+    shares: NDArray[np.float64], rows: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Compare shares over the steps before and after each place; the largest z of a source.
+
+    The standard error is that of rows drawn at random: `rows` of them a step.
+    """
+    sums = np.cumsum(np.nan_to_num(shares), axis=0)
+    sums = np.concatenate((np.zeros((1, shares.shape[1])), sums))
+    shifts = np.zeros_like(shares)
+    z = np.zeros(len(shares))
+    places = np.arange(_WIDTH, len(shares) - _WIDTH + 1)
+    if len(places):
+        before = (sums[places] - sums[places - _WIDTH]) / _WIDTH
+        after = (sums[places + _WIDTH] - sums[places]) / _WIDTH
+        pooled = (before + after) / 2
+        error = np.sqrt(pooled * (1 - pooled) * 2 / (_WIDTH * max(rows, 1.0)))
+        shifts[places] = after - before
+        z[places] = np.max(np.abs(after - before) / np.maximum(error, _SHARE_FLOOR), axis=1)
+    return shifts, z
 
 
 def _stays(shares: NDArray[np.float64], place: int) -> bool:

@@ -96,7 +96,7 @@ DETECTED = frozenset(kind for detector in DETECTORS for kind in detector.kinds)
 def diagnose(log: RunLog, detectors: Sequence[Detector] = DETECTORS) -> tuple[Verdict, ...]:
     """Give every verdict about a run, by step; `no_fault_found` where none of them is a fault."""
     looked = [d for d in detectors if all(log.has(need) for need in d.needs)]
-    found = root_causes(log, [verdict for d in looked for verdict in d.find(log)])
+    found = root_causes([verdict for d in looked for verdict in d.find(log)])
     if log.steps and not any(verdict.kind in FAULTS for verdict in found):
         found.append(_no_fault_found(log, looked, detectors))
     return tuple(sorted(found, key=lambda v: (v.step is None, v.step or 0)))

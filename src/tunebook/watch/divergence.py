@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from tunebook.records import Verdict
 from tunebook.units import format_number
 from tunebook.watch.hurt import smooth
-from tunebook.watch.run_log import RunLog
+from tunebook.watch.robust import spread
+from tunebook.watch.run_log import RunLog, fill_forward
 
 Floats = NDArray[np.float64]
 
@@ -16,6 +17,7 @@ _FEWEST_STEPS = 20
 _LATE = 0.2
 _ABOVE_START = 0.15
 _TIMES = 3.0
+_SPREADS = 2.0
 _P = 0.001
 _RESAMPLES = 2000
 _MOST_POINTS = 500
@@ -25,16 +27,21 @@ _RISE = 0.02
 def find_divergence(log: RunLog) -> Verdict | None:
     """Find a loss that ends above where the run began, or at three times its running median.
 
-    Both are of running medians of 9 steps, so that one batch does not count, and hold from some
-    step on to the last: live, this is what ends a run by default.
+    Both are of running medians of 9 steps, twice the spread of batches beyond, and hold from some
+    step on to the last; the canary, where there is one, must be above its lowest, too, or it is
+    the data that got harder. Live, this is what ends a run by default.
     """
     if len(log) < _FEWEST_STEPS:
         return None
     level = smooth(np.where(np.isfinite(log.loss), log.loss, np.nan), 9)
-    begin = float(np.nanmedian(log.loss[:5]))
+    first_losses = log.loss[:9][np.isfinite(log.loss[:9])]
+    if not len(first_losses) or _held_out_is_fine(log):
+        return None
+    begin = float(np.median(first_losses))
     least = np.fmin.accumulate(level)
     limit = np.minimum(begin + max(_ABOVE_START, 0.06 * begin), np.maximum(_TIMES * least, 0.5))
-    limit = np.maximum(limit, least + _ABOVE_START)
+    # Twice the spread of single batches is about five standard errors of a median of nine.
+    limit = np.maximum(limit, least + _ABOVE_START) + _SPREADS * spread(log.loss)
     away = level > limit
     if not away[-1]:
         return None
@@ -62,6 +69,17 @@ def find_divergence(log: RunLog) -> Verdict | None:
         },
         next_action=f"go back to {back} with a lower learning rate",
     )
+
+
+def _held_out_is_fine(log: RunLog) -> bool:
+    if not log.has_canary:
+        return False
+    canary = smooth(fill_forward(log.canary))
+    known = canary[np.isfinite(canary)]
+    if not len(known):
+        return False
+    least = float(known.min())
+    return bool(known[-1] - least <= max(_ABOVE_START, 0.06 * least))
 
 
 def find_rising_loss(log: RunLog) -> Verdict | None:

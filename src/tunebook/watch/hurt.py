@@ -51,7 +51,7 @@ def find_hurt(log: RunLog) -> Hurt | None:
     least = np.fmin.accumulate(np.concatenate(([start], series)))[:-1]
     limit = np.maximum(_NATS, _SHARE * least)
     large = log.update_ratio > _LARGE_UPDATE
-    if log.surprise is log.loss:
+    if not log.has_canary:
         limit = np.maximum(2 * limit, 6 * max(spread(log.loss), SCALE_FLOOR))
     else:
         limit = np.where(large, limit / 2, limit)
@@ -72,7 +72,7 @@ def find_hurt(log: RunLog) -> Hurt | None:
 
 def _series(log: RunLog) -> tuple[Floats, float]:
     """Give the loss that tells of the weights at each place, and what it was before step 1."""
-    if log.surprise is log.loss:
+    if not log.has_canary:
         return smooth(log.loss), np.inf
     return fill_forward(log.canary), _canary_of_base(log)
 

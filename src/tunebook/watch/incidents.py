@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from tunebook.kinds import FAULTS
 from tunebook.records import Verdict
-from tunebook.watch.run_log import RunLog
 
 # Facts of the log: they are no effects of what statistics find, whenever that begins.
 _FACTS = (
@@ -82,14 +81,13 @@ _BEHIND_STEPS = 12
 _OF_EXAMPLE = 2
 
 
-def root_causes(log: RunLog, found: Sequence[Verdict]) -> list[Verdict]:
+def root_causes(found: Sequence[Verdict]) -> list[Verdict]:
     """Put each effect under its cause, in `followed_by` of the evidence; notices stay.
 
     Facts come first, then what statistics found in the order of time: after weights are hurt,
     data that looks unusual is an effect; before that it may be the cause. What the run came to is
     told last.
     """
-    del log
     notices = [v for v in found if v.kind not in FAULTS]
     faults = sorted((v for v in found if v.kind in FAULTS), key=_rank)
     causes: list[Verdict] = []
@@ -99,7 +97,8 @@ def root_causes(log: RunLog, found: Sequence[Verdict]) -> list[Verdict]:
         if place is None:
             causes.append(verdict)
         else:
-            effects.setdefault(place, []).append(verdict.kind)
+            if verdict.kind != causes[place].kind:
+                effects.setdefault(place, []).append(verdict.kind)
     told = [
         replace(c, evidence={**c.evidence, "followed_by": list(dict.fromkeys(effects[i]))})
         if i in effects

@@ -9,9 +9,11 @@ import numpy as np
 from tunebook.records import Verdict
 from tunebook.units import format_number
 from tunebook.watch.hurt import Hurt, find_hurt
-from tunebook.watch.run_log import RunLog
+from tunebook.watch.run_log import RunLog, fill_forward
 
 _FEWEST_WARMUP = 3
+_ENOUGH_MOVED = 0.002
+_ENOUGH_MOVED_OF_ADAPTER = 0.03
 _EARLY = 0.25
 
 
@@ -25,8 +27,8 @@ def find_instability(log: RunLog) -> Verdict | None:
     hurt = find_hurt(log)
     if hurt is None:
         return None
-    rates = log.learning_rate
-    if not np.isfinite(rates[: hurt.crossing + 1]).any():
+    rates = fill_forward(log.learning_rate)
+    if not np.isfinite(rates[: hurt.onset + 1]).any():
         return _undecided(log, hurt) if hurt.recovered else None
     if near_peak(log, hurt.onset, hurt.crossing):
         return _too_high(log, hurt, "peak_lr")
@@ -39,19 +41,30 @@ def find_instability(log: RunLog) -> Verdict | None:
 def near_peak(log: RunLog, onset: int, crossing: int) -> bool:
     """Tell whether an incident belongs to the end of a warm-up."""
     end = log.warmup_end
-    near = max(8, 0.1 * (log.facts.total_steps or len(log)))
-    return end >= _FEWEST_WARMUP and 0.2 * end <= crossing and onset <= end + near
+    if end < _FEWEST_WARMUP or crossing < 0.2 * end:
+        return False
+    # In steps: logs of others may have a row for every tenth of them.
+    behind = int(log.step[min(onset, len(log) - 1)] - log.step[end])
+    return behind <= max(8, 0.1 * (log.facts.total_steps or int(log.step[-1])))
 
 
 def lower_rate(log: RunLog, onset: int) -> float:
-    """Propose half the rate that hurt, and no more than the highest that did not."""
-    rates = log.learning_rate
+    """Propose half the rate that hurt, or less.
+
+    That is the highest that did not hurt, and the one whose updates move the weights by 0.2 % of
+    their size (3 % of an adapter, half of which begins at 0), twice of what is usual.
+    """
+    rates = fill_forward(log.learning_rate)
     wanted = float(rates[onset]) / 2
-    return min(wanted, float(np.nanmax(rates[:onset]))) if onset else wanted
+    if onset and np.isfinite(rates[:onset]).any():
+        wanted = min(wanted, float(np.nanmax(rates[:onset])))
+    ratio = float(log.update_ratio[onset])
+    moved = _ENOUGH_MOVED if log.facts.method in (None, "full") else _ENOUGH_MOVED_OF_ADAPTER
+    return min(wanted, float(rates[onset]) * moved / ratio) if ratio > 0 else wanted
 
 
 def _too_high(log: RunLog, hurt: Hurt, kind: str) -> Verdict:
-    rates = log.learning_rate
+    rates = fill_forward(log.learning_rate)
     onset = min(hurt.onset, len(log) - 1)
     at_onset = float(rates[onset])
     healthy = float(np.nanmax(rates[:onset])) if onset else None
@@ -82,7 +95,7 @@ def _too_high(log: RunLog, hurt: Hurt, kind: str) -> Verdict:
             "level_before": hurt.level,
             "rise": hurt.height,
             "recovered": hurt.recovered,
-            "canary": log.surprise is not log.loss,
+            "canary": log.has_canary,
         },
         next_action=f"train with a peak learning rate of {wanted:.2g}"
         + (" and a longer warm-up" if kind == "peak_lr" else ""),

@@ -12,12 +12,15 @@ from tunebook.watch.run_log import RunLog
 _MOST = 1.5
 _LEAST = 1.25
 _FEWEST_VALIDATIONS = 2
+_MOST_OF_SEVERAL = 2.0
 _WIDTH = 8
 _FEWEST_STEPS = 3
 
 
 def find_loss_scale_mismatch(log: RunLog) -> Verdict | None:
     """Find that held-out loss / training loss at the same weights is outside of 2/3 to 1.5.
+
+    Of several sources, outside of 1/2 to 2.
 
     Only validations of the first epoch count: until then every training row is as new to the
     weights as a held-out one, so overfitting cannot set the two apart; and a change in the
@@ -33,7 +36,9 @@ def find_loss_scale_mismatch(log: RunLog) -> Verdict | None:
     ratios = found[:, 1] / found[:, 2]
     typical = float(np.median(ratios))
     apart = ratios if typical > 1 else 1 / ratios
-    if np.median(apart) < _MOST or apart.min() < _LEAST:
+    # Sources with weights are mixed in another way than the rows held out of them.
+    most = _MOST if log.n_sources < 2 else _MOST_OF_SEVERAL
+    if np.median(apart) < most or apart.min() < _LEAST:
         return None
     return _verdict(log, found, ratios, typical)
 

@@ -71,6 +71,8 @@ def _is_cyclic(rates: NDArray[np.float64], high: NDArray[np.int64]) -> bool:
 def _verdict(log: RunLog, onset: int, last: int, low: float) -> Verdict:
     peak = float(np.nanmax(log.learning_rate[onset : last + 1]))
     first, step = int(log.step[onset]), int(log.step[last])
+    # The rate of that moment is no peak: on a schedule only the recipe knows what was meant.
+    meant = log.facts.learning_rate
     hurt = _canary_rise(log, onset, last)
     resumed = [s for s in log.facts.resumed_after if 0 <= first - s <= 2]
     where = f", right after it was resumed at step {resumed[0]}" if resumed else ""
@@ -90,7 +92,7 @@ def _verdict(log: RunLog, onset: int, last: int, low: float) -> Verdict:
             "resumed_after": resumed[0] if resumed else None,
         },
         next_action="train on from the checkpoint before it with the learning rate there was",
-        changes=(f"train.learning_rate={low:.3g}",),
+        changes=(f"train.learning_rate={meant:.3g}",) if meant else (),
     )
 
 

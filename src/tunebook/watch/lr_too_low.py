@@ -12,6 +12,7 @@ _FEWEST_STEPS = 20
 _ENOUGH_STEPS = 200
 _NO_RATIO = 1e-6
 _GAIN = 0.05
+_SMALL = 0.1
 _MOVED, _USUAL_RATIO = 0.01, 1e-3
 _ADAPTER = 15
 """Half of an adapter begins at 0, so it moves so many times as far relative to its size."""
@@ -24,7 +25,8 @@ def find_lr_too_low(log: RunLog) -> Verdict | None:
     """Find updates below 1e-6 of the weights, or a gain below 5 % with hardly any movement.
 
     The movement is the sum of |update| / |weights| over all steps, an upper bound of how far the
-    weights can have come: 0.01, and 0.15 of adapters. Gain and movement are looked at after 200
+    weights can have come: 0.01, and 0.15 of adapters, at a tenth of the usual update or less (a
+    short run at a usual rate is no fault). Gain and movement are looked at after 200
     steps or at the end of the run, and not in its warm-up. An update of about 1e-3 of the weights a
     step is usual; the learning rate that gives it is proposed.
     """
@@ -45,7 +47,8 @@ def find_lr_too_low(log: RunLog) -> Verdict | None:
         return None
     if len(ratios) and float(ratios.max()) > 0:
         ratio, moved = float(np.median(ratios)), float(ratios.sum())
-        if ratio >= _NO_RATIO and not (ended and gain < _GAIN and moved < _MOVED * scale):
+        small = ratio < _SMALL * _USUAL_RATIO * scale and moved < _MOVED * scale
+        if ratio >= _NO_RATIO and not (small and ended and gain < _GAIN):
             return None
         wanted = float(f"{rate * min(_USUAL_RATIO * scale / max(ratio, 1e-12), 1e6):.1g}")
         evidence |= {"update_ratio": ratio, "moved": moved, "suggested_learning_rate": wanted}

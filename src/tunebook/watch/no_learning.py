@@ -35,7 +35,10 @@ def find_no_learning(log: RunLog) -> Verdict | None:
         return None
     most = float(np.quantile(changed[1:], 0.9))
     no_gradient = bool((log.grad_norm[known] == 0).all())
-    if most >= _LEAST_CHANGED or not (no_gradient or always_same(changed)):
+    # Embeddings of tokens that no row has never change, and need not.
+    unused = log.facts.embedding_parameters or 0
+    idle = unused / log.facts.trainable_parameters if log.facts.trainable_parameters else 0.0
+    if most >= _LEAST_CHANGED - idle or not (no_gradient or always_same(changed)):
         return None
     ratio = float(np.nanmedian(log.update_ratio[known])) if log.has("update_ratio") else None
     return _verdict(

@@ -10,6 +10,7 @@ from tunebook.watch.robust import WINDOW, change_point, levels_before, windows_b
 from tunebook.watch.run_log import RunLog
 
 _RUN_STEPS = 6
+_RUN_EXAMPLES = 24
 _SPAN = 16
 _FACTOR = 1.25
 _Z = 8.0
@@ -56,19 +57,23 @@ def _lengths(log: RunLog) -> Verdict | None:
     with np.errstate(divide="ignore", invalid="ignore"):
         lengths = np.log(log.target_tokens / counts)
     lengths = np.where(np.isfinite(lengths), lengths, np.nan)
-    recent = windows_before(np.append(lengths, np.nan), _RUN_STEPS)[1:]
+    # Of small batches more steps make one comparison.
+    width = max(_RUN_STEPS, -(-_RUN_EXAMPLES // max(int(np.median(counts)), 1)))
+    if len(lengths) < 2 * width:
+        return None
+    recent = windows_before(np.append(lengths, np.nan), width)[1:]
     # What the recent steps are compared with ends where they begin.
-    earlier = np.concatenate((np.full(_RUN_STEPS - 1, np.nan), lengths))[: len(lengths)]
-    center, scale, count = levels_before(earlier, WINDOW, _RUN_STEPS)
+    earlier = np.concatenate((np.full(width - 1, np.nan), lengths))[: len(lengths)]
+    center, scale, count = levels_before(earlier, WINDOW, width)
     off = recent.mean(axis=1) - center
-    z = off / np.maximum(scale, _FLOOR) * np.sqrt(_RUN_STEPS)
+    z = off / np.maximum(scale, _FLOOR) * np.sqrt(width)
     enough = count >= WINDOW // 3
     hit = np.flatnonzero(enough & (np.abs(z) > _Z) & (np.abs(off) > np.log(_FACTOR)))
     if not len(hit):
         return None
     place = int(hit[0])
-    first = int(log.step[change_point(lengths, place - _RUN_STEPS + 1, span=_SPAN)])
-    gaps = np.flatnonzero(np.diff(hit) > _RUN_STEPS)
+    first = int(log.step[change_point(lengths, place - width + 1, span=_SPAN)])
+    gaps = np.flatnonzero(np.diff(hit) > width)
     last = int(log.step[int(hit[gaps[0]]) if len(gaps) else int(hit[-1])])
     factor = float(np.exp(off[place]))
     was, now = float(np.exp(center[place])), float(np.exp(center[place] + off[place]))

@@ -15,7 +15,9 @@ def find_repeated_rows(log: RunLog) -> Verdict | None:
     """Find a stretch of rows that is trained a second time long before an epoch is over.
 
     Eight rows or more must follow each other as they did so many rows before: in shuffled order
-    that does not happen by chance. Passes over the whole data in one order are no fault.
+    that does not happen by chance. Packed rows hold their examples in one order in every epoch, so
+    that of those as many whole rows are asked for. Passes over the whole data in one order are no
+    fault.
     """
     codes, examples = log.examples.code, log.examples
     lag = _rows_since_last(codes)
@@ -27,7 +29,7 @@ def find_repeated_rows(log: RunLog) -> Verdict | None:
     if stretch is None:
         return None
     start, stop = stretch[0] - 1, stretch[1]
-    if stop - start < min(_FEWEST_IN_ORDER, per_epoch // 2):
+    if stop - start < min(_FEWEST_IN_ORDER * _examples_per_row(log), per_epoch // 2):
         return None
     first, last = (int(log.step[examples.place[at]]) for at in (start, stop - 1))
     source = int(log.step[examples.place[start - int(lag[start])]])
@@ -57,6 +59,15 @@ def _rows_since_last(codes: np.ndarray) -> np.ndarray:
     lag = np.zeros(len(codes), dtype=np.int64)
     lag[order[1:]] = np.where(same, order[1:] - order[:-1], 0)
     return lag
+
+
+def _examples_per_row(log: RunLog) -> float:
+    batch = log.facts.effective_batch_size
+    most = float(np.quantile(np.diff(log.examples.first), 0.9))
+    if batch is not None:
+        return max(most / batch, 1.0)
+    # Unknown: examples that are together a second time may be of one packed row, so ask for steps.
+    return max(most / _FEWEST_IN_ORDER, 1.0)
 
 
 def _rows_per_epoch(log: RunLog) -> float:

@@ -19,6 +19,7 @@ SCALE_FLOOR = 0.02
 """Nats: the least scale of noise, so that next to no loss has no alarms of next to nothing."""
 # A canary that is scored more seldom than this tells too little about the steps between.
 _FEWEST_CANARIES = 0.05
+_RECENT = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,8 @@ class RunFacts:
 
     `resumed_after` are steps after which another process took over, `merge_every` is of method
     relora. `validation_overlap` counts held-out rows that are trained on, of how many.
-    `vocabulary_size` is the number of tokens a guess is among.
+    `vocabulary_size` is the number of tokens a guess is among, `embedding_parameters` counts the
+    trained weights of which a step moves only those of its tokens.
     """
 
     total_steps: int | None = None
@@ -46,6 +48,8 @@ class RunFacts:
     vocabulary_size: int | None = None
     resumed_after: tuple[int, ...] = ()
     validation_overlap: tuple[int, int] | None = None
+    effective_batch_size: int | None = None
+    embedding_parameters: int | None = None
 
 
 class RunLog:
@@ -145,13 +149,19 @@ class RunLog:
 
     @cached_property
     def surprise(self) -> Floats:
-        """Loss of the batch less the canary at the same weights; the loss itself without canary.
+        """Loss of the batch less the canary at the same weights.
 
-        A jump means that the data of the step is unusual, whatever the weights have become.
+        A jump means that the data of the step is unusual, whatever the weights have become. Without
+        a canary it is the loss less the median of the 8 before it, which tells less.
         """
-        if np.isfinite(self.canary).mean() < _FEWEST_CANARIES:
-            return self.loss
-        return self.loss - self.canary_before
+        if self.has_canary:
+            return self.loss - self.canary_before
+        return self.loss - row_median(windows_before(self.loss, _RECENT))
+
+    @cached_property
+    def has_canary(self) -> bool:
+        """Tell whether the canary was scored often enough to tell data from weights."""
+        return bool(len(self)) and bool(np.isfinite(self.canary).mean() >= _FEWEST_CANARIES)
 
     @cached_property
     def batch_z(self) -> Floats:
@@ -167,7 +177,7 @@ class RunLog:
     def example_z(self) -> Floats:
         """Surprise of each example, in robust SDs of those of like length; as `examples`."""
         level = self.canary_before
-        if self.surprise is self.loss:
+        if not self.has_canary:
             level = row_median(windows_before(self.loss, 16))
         level = np.where(np.isfinite(level), level, self.loss)
         above = self.examples.loss - level[self.examples.place]
@@ -192,7 +202,12 @@ class RunLog:
     @cached_property
     def warmup_end(self) -> int:
         """The place of the last step of the warm-up; 0 where the learning rate begins high."""
-        rates = self.learning_rate
+        # Updates left out at the start are logged with a rate of 0 by others.
+        rates = np.where(self.learning_rate > 0, self.learning_rate, np.nan)
+        known = np.flatnonzero(np.isfinite(rates))
+        if len(known):
+            rates[: known[0]] = 0.0
+            rates[: known[0]] = np.linspace(0, rates[known[0]], known[0], endpoint=False)
         falls = np.flatnonzero(~(np.diff(rates) > 0))
         seen = int(falls[0]) if len(falls) else max(len(rates) - 1, 0)
         if self.facts.warmup_steps is None:

@@ -47,6 +47,8 @@ def facts_of(run: RunFolder, events: Events) -> RunFacts:
         vocabulary_size=events.fact("vocabulary_size"),
         resumed_after=resumes(events),
         validation_overlap=_overlap(read_data(run)),
+        effective_batch_size=batch,
+        embedding_parameters=counts.get("looked_up"),
     )
 
 

@@ -84,7 +84,7 @@ def test_a_learning_rate_that_jumps_is_the_cause_of_what_follows() -> None:
     def jump(step: StepRecord, n: int) -> StepRecord:
         return replace(hurt(step, min(0.2 * n, 3.0)), learning_rate=1e-2)
 
-    found = only_fault(log_of(after(made_steps(warmup=20), jump)))
+    found = only_fault(log_of(after(made_steps(warmup=20), jump), learning_rate=1e-3))
     assert (found.kind, found.step, found.confidence) == ("lr_jump", AT, "certain")
     assert found.changes == ("train.learning_rate=0.001",)
     assert found.evidence["followed_by"]
