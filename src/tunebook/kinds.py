@@ -123,8 +123,8 @@ KINDS: Mapping[str, Kind] = {
     "bad_example": Kind(
         "fault",
         "one example's loss is far beyond those it was trained with",
-        "9 robust SDs (6 where it is worse than guessing) from examples of its source and length, "
-        "beyond a generalised Pareto tail of them: at most 0.01 (0.05) expected per run",
+        "9 robust SDs (8 where it is worse than guessing) from examples of its source and length, "
+        "1.45 times as far as any other, beyond their tail: less than 0.01 expected per run",
         "losses per example",
         _SPIKE,
     ),

@@ -14,7 +14,7 @@ _Z_WITH_EXAMPLES = 4.0
 _FEWEST_EXAMPLES = 4
 _MOST_STEPS = 4
 _NORMAL_Z = 3.0
-_P = 0.05
+_P = 0.01
 _RECOVERS_WITHIN = 10
 _SHOWN_IDS = 40
 
@@ -44,10 +44,19 @@ def find_bad_batch(log: RunLog) -> Verdict | None:
         behind = z[stop : stop + 4]
         began = place == 0 or z[place - 1] < _NORMAL_Z
         own = np.arange(len(z)) == place
+        if len(log.examples) and _but_the_worst(log, int(place)) < _Z_WITH_EXAMPLES:
+            continue  # one example of it is bad, which bad_example says
         alone = not len(log.examples) or tail_chance(summed, summed[place], own) < _P
         if alone and began and stop - place <= _MOST_STEPS and (behind > _NORMAL_Z).sum() <= 1:
             return _verdict(log, int(place), stop - 1)
     return None
+
+
+def _but_the_worst(log: RunLog, place: int) -> float:
+    """Add up the examples' surprise of a step without that of the worst."""
+    first = log.examples.first
+    z = np.sort(log.example_z[first[place] : first[place + 1]])[:-1]
+    return float(z.sum() / np.sqrt(max(len(z), 1)))
 
 
 def _verdict(log: RunLog, place: int, last: int) -> Verdict:

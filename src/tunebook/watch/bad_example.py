@@ -12,34 +12,41 @@ from tunebook.watch.run_log import RunLog
 from tunebook.watch.surprise import tail_chance
 
 _Z = 9.0
-_Z_BEYOND_GUESSING = 6.0
+_Z_BEYOND_GUESSING = 8.0
+_WORSE = 1.1
+_GAP = 1.45
+_MOST_ROWS = 3
 _NORMAL_Z = 3.0
 _EXPECTED_FALSE = 0.01
-_EXPECTED_BEYOND = 0.05
 _MOST = 20
 _NATS = 1.0
 
 
 def find_bad_example(log: RunLog) -> Verdict | None:
-    """Find examples beyond the tail of all others, with most of their batch as usual.
+    """Find up to three examples that stand alone, with most of their batch as usual.
 
-    Their loss must be 9 robust SDs (6 where it is worse than guessing among the vocabulary) and 1
-    nat above what examples of like length have at the same weights, and so far beyond the tail of
-    the others that less than 0.01 (0.05) are expected there in a run. More than 20 examples are no
-    exception but the data.
+    Their loss must be 9 robust SDs above what examples of their source and like length have at the
+    same weights (8 where it is a tenth worse than guessing among the vocabulary) and 1 nat above
+    those of their batch, 1.45 times as far as that of any other example, and so far that by the
+    tail of the others less than 0.01 are expected there in a run, or worse than guessing.
     """
     z, examples = log.example_z, log.examples
     size = log.facts.vocabulary_size
-    guessing = examples.loss > (math.log(size) if size else math.inf)
+    guessing = examples.loss > (_WORSE * math.log(size) if size else math.inf)
     far = (z > _Z) | (guessing & (z > _Z_BEYOND_GUESSING))
-    if not far.any() or len(set(examples.code[far])) > _MOST:
+    if not far.any():
         return None
-    same = np.isin(examples.code, examples.code[far])
+    places = np.flatnonzero(far)
+    ids_far = list(dict.fromkeys(examples.code[places[np.argsort(-z[places])]].tolist()))[
+        :_MOST_ROWS
+    ]
+    same = np.isin(examples.code, ids_far)
+    limit = _GAP * float(z[~same].max(initial=0.0))
     found = [
         int(at)
-        for at in np.flatnonzero(far)
+        for at in np.flatnonzero(far & same & (z > limit))
         if _others_are_normal(log, int(at))
-        and tail_chance(z, z[at], same) < (_EXPECTED_BEYOND if guessing[at] else _EXPECTED_FALSE)
+        and (guessing[at] or tail_chance(z, z[at], same) < _EXPECTED_FALSE)
     ]
     found = [at for at in found if examples.loss[at] - _usual(log, at) > _NATS]
     if not found:

@@ -26,12 +26,12 @@ _FACTS = (
 # Of the same moment, causes before effects.
 _FOUND = (
     "gradient_scale",
-    "bad_example",
     "bad_batch",
     "corrupted_targets",
     "peak_lr",
     "lr_too_high",
     "spike_isolated",
+    "bad_example",
 )
 # What a whole run came to, whenever it began.
 _OUTCOMES = (
@@ -74,7 +74,8 @@ _OWN = frozenset(
 )
 # What does nothing to the weights, so that nothing follows from it.
 _HARMLESS = frozenset({"validation_overlap"})
-_HURT = frozenset({"peak_lr", "lr_too_high", "spike_isolated", "divergence"})
+# One example hurts nothing for long, and of hurt weights some example is always the worst.
+_HURT = frozenset({"peak_lr", "lr_too_high", "spike_isolated", "divergence", "bad_example"})
 _HURT_SHOWS_AFTER = 3
 _EARLIER_STEPS = 12
 _BEHIND_STEPS = 12
@@ -133,6 +134,8 @@ def _explains(cause: Verdict, effect: Verdict) -> bool:
         begins = effect.evidence["onset_between"][1]  # type: ignore[index]
     if begins < first - _EARLIER_STEPS:
         return False
+    if cause.kind == "random_base":  # what knows nothing finds some rows harder than others
+        return effect.kind in ("bad_example", "worse_than_base")
     if cause.kind in _LASTING:
         return True
     if cause.kind == "bad_example":

@@ -15,7 +15,7 @@ from tunebook.watch.run_log import RunLog
 _LARGE = 0.007
 _LARGE_OF_ADAPTER = 0.1
 _WIDTH = 10
-_KNOWS_NOTHING = 0.9  # of the log of the vocabulary's size
+_KNOWS_NOTHING = 0.95  # of the log of the vocabulary's size
 
 
 def find_large_updates(log: RunLog) -> Verdict | None:
@@ -23,7 +23,7 @@ def find_large_updates(log: RunLog) -> Verdict | None:
 
     0.1 % is usual. Of an adapter, half of whose weights begin at 0, the limit is 10 %. It is the
     running median of 10 steps, and holds for models that knew something when they began: their
-    first loss is below nine tenths of a guess's.
+    first loss is below 0.95 of a guess's.
     """
     size, first = log.facts.vocabulary_size, log.loss[:1]
     if size and len(first) and first[0] > _KNOWS_NOTHING * math.log(size):
