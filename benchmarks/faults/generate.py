@@ -20,8 +20,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from logs import FOLDER, LoggedRun, read_logs, write_logs
 
-SEEDS = {"tuning": 1, "scoring": 2}
-HEALTHY = {"tuning": 12, "scoring": 22}
+SEEDS = {"tuning": 1, "scoring": 2, "confirming": 1}
+HEALTHY = {"tuning": 12, "scoring": 22, "confirming": 22}
 """Runs per fault, strength and substrate; healthy runs per substrate."""
 
 
@@ -46,9 +46,8 @@ class Task:
     @property
     def seed(self) -> int:
         """A seed of its own; those of the two splits cannot meet."""
-        return crc32(f"{self.split} {self.name}".encode()) % 10**6 + 10**6 * (
-            self.split == "scoring"
-        )
+        number = crc32(f"{self.split} {self.name}".encode()) % 10**6
+        return number + 10**6 * list(SEEDS).index(self.split)
 
 
 def tasks(split: str) -> list[Task]:
@@ -58,7 +57,8 @@ def tasks(split: str) -> list[Task]:
 
     found = []
     for name, substrate in SUBSTRATES.items():
-        if substrate.split != split:
+        # What confirms has the models and data of scoring, and seeds of its own.
+        if substrate.split != ("scoring" if split == "confirming" else split):
             continue
         found += [
             Task(split, name, fault, strength, number)
@@ -159,7 +159,7 @@ def _missing(wanted: list[Task], parts: Path) -> Iterator[tuple[Task, Path]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--split", choices=["tuning", "scoring"], required=True)
+    parser.add_argument("--split", choices=list(SEEDS), required=True)
     parser.add_argument("--data", type=Path, required=True, help="the folder of real data")
     parser.add_argument("--out", type=Path, required=True, help="where single runs are kept")
     parser.add_argument("--logs", type=Path, default=FOLDER, help="where the packed logs go")
