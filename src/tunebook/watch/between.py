@@ -20,6 +20,8 @@ SHRINKAGE = 0.05
 """Weights that decay shrinks by less than this share of their size, in all, are not changed."""
 
 Change = tuple[object, object]
+_LIKELY = ("train.learning_rate", "method", "train.epochs", "train.max_steps", "lora.rank", "data")
+"""Settings to try alone first, where several changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,11 @@ def change_words(key: str, change: Change) -> str:
     return f"{key} {then} -> {now}"
 
 
+def _suspicion(key: str) -> int:
+    """Rank settings by how often they are the cause; the rest in the order given."""
+    return _LIKELY.index(key) if key in _LIKELY else len(_LIKELY)
+
+
 def find_confounded(
     then: Side, now: Side, changed: Mapping[str, Change], suspect: str | None = None
 ) -> Verdict | None:
@@ -79,7 +86,7 @@ def find_confounded(
     if len(changed) < 2 or (suspect is not None and suspect not in changed):
         return None
     words = [change_words(key, change) for key, change in changed.items()]
-    alone = suspect or next(iter(changed))
+    alone = suspect or min(changed, key=_suspicion)
     blamed = f"{suspect} cannot be" if suspect else "none of them alone can be"
     others = {key: change[0] for key, change in changed.items() if key != alone}
     return Verdict(
@@ -248,7 +255,9 @@ def find_noise_only(then: Side, now: Side, compared: Mapping[str, Compared]) -> 
         cause=f"{now.name} and {then.name} are not shown to differ: {'; '.join(clauses)}",
         confidence="likely",
         evidence=evidence,
-        next_action="score more items, or train both with further seeds, before calling one better",
+        next_action="take them as equal, within the margins stated"
+        if all(one.comparison.verdict == "equivalent" for one in compared.values())
+        else "score more items, or train both with further seeds, before calling one better",
     )
 
 
