@@ -58,6 +58,16 @@ counted from the first step of the window. `python benchmarks/faults/score.py --
 of this from the committed logs, with the name of every run that is missed or has a false alarm.
 """
 
+MEASURED = ("first scoring", "scoring", "confirming")
+TARGETS = (
+    ("recall, clear and gross faults", 0.95),
+    ("precision, clear and gross faults", 0.95),
+    ("macro-F1, just visible ones included", 0.85),
+    ("healthy runs without a false alarm", 0.98),
+    ("cause of a spike right, where a verdict decides", 0.90),
+    ("exactly the bad example named", 0.80),
+    ("the same, clear and gross ones", 0.80),
+)
 NUMBERS = ("runs", "right", "false", "precision", "recall", "95 % of recall", "F1")
 NUMBERS += ("median delay", "exact step")
 
@@ -72,8 +82,9 @@ def verdicts_markdown() -> str:
     found = scores[split]
     parts += [
         _which(split, found),
-        _targets(found),
-        *_per_kind(found),
+        _targets(scores),
+        *_per_kind(split, found),
+        *(_per_kind("confirming", scores["confirming"]) if "confirming" in scores else ()),
         *_shares(found),
         *_rivals(split, found, rivals.get(split, [])),
         *_splits(scores),
@@ -113,50 +124,52 @@ def _kinds() -> list[str]:
 def _which(split: str, found: Found) -> str:
     runs = f"{found['faulty']} runs with a fault, {found['healthy']} healthy ones"
     if split == "scoring":
-        return f"The numbers are those of the scoring split: {runs}.\n"
+        return (
+            f"The scoring split has {runs}. Its *first scoring* was by detectors that had been "
+            "tuned on the other split alone. They were changed after that, knowing what it found "
+            "(docs/LOG.md), so what they reach on it now, *scoring*, is no blind number. The "
+            "*confirming* split, where it is shown, has the same models and data and new seeds, "
+            "and was made after those changes.\n"
+        )
     return (
         f"**These are numbers of the tuning split** ({runs}), on which thresholds were chosen: "
         "they flatter. The scoring split has not been scored yet.\n"
     )
 
 
-def _targets(found: Found) -> str:
-    strong, spikes = found["strong"], found["causes_of_spikes"]
-    low, high = found["false_alarm_interval"]
-    (exact, labelled), (exact_strong, strong_ones) = found["exact_ids"], found["exact_ids_strong"]
-    alarmed, healthy = found["false_alarms"], found["healthy"]
-    decided, right = spikes["decided"], spikes["decided_right"]
-    rows = [
-        ("recall, clear and gross faults", 0.95, strong["recall"], ""),
-        ("precision, clear and gross faults", 0.95, strong["precision"], ""),
-        ("macro-F1, just visible ones included", 0.85, found["macro_f1"], ""),
-        (
-            "healthy runs without a false alarm",
-            0.98,
-            1 - alarmed / healthy,
-            f"alarms in {alarmed} of {healthy}; 95 %: {low:.1%} to {high:.1%}",
-        ),
-        (
-            "cause of a spike right, where a verdict decides",
-            0.90,
-            right / max(decided, 1),
-            f"{right} of {decided}; left open {spikes['open']}",
-        ),
-        (
-            "exactly the bad example named",
-            0.80,
-            exact / max(labelled, 1),
-            f"{exact} of {labelled}; clear and gross {exact_strong} of {strong_ones}",
-        ),
-    ]
+def _targets(scores: Found) -> str:
+    """Hold each target against what every scoring measured, the first one first."""
+    shown = {name: scores[name] for name in MEASURED if name in scores}
+    measured = {name: _measured(found) for name, found in shown.items()}
     cells = [
-        (what, f"{target:.2f}", _share(value), "yes" if value >= target else "**no**", note)
-        for what, target, value, note in rows
+        (what, f"{target:.2f}", *(_held(values[i], target) for values in measured.values()))
+        for i, (what, target) in enumerate(TARGETS)
     ]
-    return table(("what", "target", "measured", "met", ""), cells)
+    return table(("what", "target", *measured), cells)
 
 
-def _per_kind(found: Found) -> list[str]:
+def _measured(found: Found) -> list[tuple[float, str]]:
+    strong, spikes, alarmed = found["strong"], found["causes_of_spikes"], found["false_alarms"]
+    (exact, labelled), (exact_strong, strong_ones) = found["exact_ids"], found["exact_ids_strong"]
+    right, decided, healthy = spikes["decided_right"], spikes["decided"], found["healthy"]
+    low, high = found["false_alarm_interval"]
+    return [
+        (strong["recall"], ""),
+        (strong["precision"], ""),
+        (found["macro_f1"], ""),
+        (1 - alarmed / healthy, f" (alarms in {alarmed} of {healthy}: {low:.1%} to {high:.1%})"),
+        (right / max(decided, 1), f" ({right} of {decided})"),
+        (exact / max(labelled, 1), f" ({exact} of {labelled})"),
+        (exact_strong / max(strong_ones, 1), f" ({exact_strong} of {strong_ones})"),
+    ]
+
+
+def _held(measured: tuple[float, str], target: float) -> str:
+    value, note = measured
+    return f"{_share(value)}{note}{'' if value >= target else ', **missed**'}"
+
+
+def _per_kind(split: str, found: Found) -> list[str]:
     rows = [(f"`{kind}`", *_numbers(row)) for kind, row in found["kinds"].items()]
     rows += [("all", *_numbers(found["all"]))]
     names = {"just_visible": "just visible", "clear": "clear", "gross": "gross"}
@@ -164,7 +177,7 @@ def _per_kind(found: Found) -> list[str]:
     said = found["never_injected"]
     others = f" ({', '.join(f'`{k}` {n}' for k, n in said.items())})" if said else ""
     return [
-        "### Per kind",
+        f"### Per kind, {split} split",
         "",
         table(("kind", *NUMBERS), rows, right=NUMBERS),
         f"False verdicts of kinds that were never injected count in the lower rows: "
@@ -244,9 +257,9 @@ def _splits(scores: Found) -> list[str]:
     lines = [
         "## How tuning and scoring are kept apart",
         "",
-        "Thresholds are chosen on the tuning split, and the detectors were committed before the "
-        "logs of the scoring split were. The splits share no base model, no seed and no row of "
-        "training data, which a test checks. docs/LOG.md keeps what the first scoring found.",
+        "Thresholds are chosen on the tuning split, and the detectors of the first scoring were "
+        "committed before the logs of the scoring split were. The two share no base model, no "
+        "seed and no row of training data, which a test checks.",
         "",
     ]
     rows = [
@@ -257,6 +270,7 @@ def _splits(scores: Found) -> list[str]:
             _names(found["false_by_substrate"]),
         )
         for name, found in scores.items()
+        if name != "first scoring"
     ]
     return [*lines, table(("split", "faulty + healthy runs", "seeds", "models and data"), rows)]
 

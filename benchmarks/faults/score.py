@@ -41,6 +41,7 @@ from tunebook.watch.diagnose import diagnose
 
 SCORES = Path(__file__).with_name("scores.json")
 STRONG = STRENGTHS[1:]
+SPLITS = ("tuning", "scoring", "confirming")
 
 
 def label_of(run: LoggedRun) -> Label:
@@ -211,7 +212,7 @@ def errors(outcomes: Iterable[Outcome]) -> list[str]:
 def main() -> None:
     """Score one split and print it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--split", choices=("tuning", "scoring"), default="scoring")
+    parser.add_argument("--split", choices=SPLITS, default="scoring")
     parser.add_argument("--logs", type=Path, default=FOLDER, help="folder of packed logs")
     parser.add_argument("--errors", action="store_true", help="name every miss and false alarm")
     parser.add_argument("--kind", help="only runs of this label, and healthy ones")
