@@ -86,7 +86,7 @@ def verdicts_markdown() -> str:
         *_per_kind(split, found),
         *(_per_kind("confirming", scores["confirming"]) if "confirming" in scores else ()),
         *_shares(found),
-        *_rivals(split, found, rivals.get(split, [])),
+        *_compared(scores, rivals),
         *_splits(scores),
         *_weak(found),
     ]
@@ -202,6 +202,12 @@ def _shares(found: Found) -> list[str]:
     ]
 
 
+def _compared(scores: Found, rivals: Found) -> list[str]:
+    """Show other tools' rules on the newest split that they ran on."""
+    split = next(s for s in ("confirming", "scoring", "tuning") if s in rivals and s in scores)
+    return _rivals(split, scores[split], rivals[split])
+
+
 def _rivals(split: str, found: Found, rivals: Sequence[Found]) -> list[str]:
     if not rivals:
         return []
@@ -245,7 +251,7 @@ def _rivals(split: str, found: Found, rivals: Sequence[Found]) -> list[str]:
         f"100 and 128 steps hardly fill in runs of at most {found['longest_run']} steps, so "
         "narrower ones are among the settings tried. Most of these rules read losses and gradient "
         "norms alone; a fault that shows in neither is none of theirs to find.",
-        "" if split == "scoring" else "\n**Numbers of the tuning split.**\n",
+        f"\nNumbers of the {split} split.\n",
         table(head, rows),
         "Where the rules come from:\n",
         *origins,
@@ -259,7 +265,16 @@ def _splits(scores: Found) -> list[str]:
         "",
         "Thresholds are chosen on the tuning split, and the detectors of the first scoring were "
         "committed before the logs of the scoring split were. The two share no base model, no "
-        "seed and no row of training data, which a test checks.",
+        "seed and no row of training data, which a test checks. Confirming runs have the "
+        "models and data of scoring runs and seeds of their own, and no detector has changed since "
+        "they were looked at.",
+        "",
+        "What the logs cannot tell: a run that was to be healthy and was not (held-out loss more "
+        "than 1 % above its best, or above the base's, or a rising training loss) was made again, "
+        "and so was a run whose planted learning rate or tiny set had no visible effect, with a "
+        "higher learning rate. Rows that the base itself finds alone in how hard they are were left "
+        "out of all data. So rates of false alarms are those of clean data and healthy ends, of "
+        "batches of 4 to 16 rows and 64 to 100 steps.",
         "",
     ]
     rows = [

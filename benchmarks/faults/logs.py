@@ -47,7 +47,7 @@ class LoggedRun:
 
 
 def read_split(split: str, folder: Path = FOLDER) -> list[LoggedRun]:
-    """Read all runs of a split (tuning or scoring), substrate by substrate."""
+    """Read all runs of a split (tuning, scoring or confirming), substrate by substrate."""
     return [run for path in sorted((folder / split).glob("*.npz")) for run in read_logs(path)]
 
 

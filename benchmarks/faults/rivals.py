@@ -311,11 +311,11 @@ def best_of(rows: Iterable[dict]) -> dict:
 def main() -> None:
     """Score the rivals on one split; settings are chosen with the tuning split, and kept."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--split", choices=("tuning", "scoring"), required=True)
+    parser.add_argument("--split", choices=("tuning", "scoring", "confirming"), required=True)
     options = parser.parse_args()
     kept = json.loads(RIVALS_FILE.read_text()) if RIVALS_FILE.exists() else {}
     chosen = {row["name"]: row["best_on_tuning"] for row in kept.get("tuning", [])}
-    if options.split == "scoring" and not chosen:
+    if options.split != "tuning" and not chosen:
         sys.exit("settings are chosen on the tuning logs: run --split tuning first")
     runs = read_split(options.split)
     table = []
