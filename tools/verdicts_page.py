@@ -272,8 +272,8 @@ def _splits(scores: Found) -> list[str]:
         "What the logs cannot tell: a run that was to be healthy and was not (held-out loss more "
         "than 1 % above its best, or above the base's, or a rising training loss) was made again, "
         "and so was a run whose planted learning rate or tiny set had no visible effect, with a "
-        "higher learning rate. Rows that the base itself finds alone in how hard they are were left "
-        "out of all data. So rates of false alarms are those of clean data and healthy ends, of "
+        "higher learning rate. Rows that the base itself finds alone in how hard they are were "
+        "left out of all data. So rates of false alarms are those of clean data and healthy ends, of "
         "batches of 4 to 16 rows and 64 to 100 steps.",
         "",
     ]
