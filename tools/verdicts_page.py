@@ -273,8 +273,8 @@ def _splits(scores: Found) -> list[str]:
         "than 1 % above its best, or above the base's, or a rising training loss) was made again, "
         "and so was a run whose planted learning rate or tiny set had no visible effect, with a "
         "higher learning rate. Rows that the base itself finds alone in how hard they are were "
-        "left out of all data. So rates of false alarms are those of clean data and healthy ends, of "
-        "batches of 4 to 16 rows and 64 to 100 steps.",
+        "left out of all data. So rates of false alarms are those of clean data and healthy "
+        "ends, of batches of 4 to 16 rows and 64 to 100 steps.",
         "",
     ]
     rows = [
