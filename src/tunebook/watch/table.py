@@ -75,7 +75,7 @@ def _nothing_found(own: Final, siblings: Mapping[str, float]) -> Verdict:
     assert own.loss is not None
     worse = [name for name, loss in siblings.items() if not loss <= own.loss]
     of = f"{len(siblings) + 1} runs of {own.model}"
-    place = f"one of {of}" if siblings else f"that of the only run of {own.model}"
+    place = f"one of {of}" if siblings else "that of a run without others of its model beside it"
     if siblings and not worse:
         place = f"the worst of {of}"
     elif len(worse) == len(siblings) > 0:

@@ -11,6 +11,7 @@ from tunebook.book.events import Events, read_events
 from tunebook.book.liveness import current_state
 from tunebook.book.places import RunFolder, open_run
 from tunebook.book.replays import read_replays
+from tunebook.book.run_file import imported_from
 from tunebook.kinds import FAMILIES, FAULTS
 from tunebook.records import Diagnosis, Evaluation, Verdict
 from tunebook.trials import Replay
@@ -18,6 +19,7 @@ from tunebook.watch.diagnose import DETECTED, coverage, diagnose
 from tunebook.watch.evaluations import find_in_evaluations
 from tunebook.workflows.run_log import run_log
 
+_ABOUT_STEPS = 3
 SPIKES = frozenset(kind for family in FAMILIES.values() for kind in family)
 
 
@@ -30,6 +32,10 @@ def find_verdicts(book: Path, name: str) -> Diagnosis:
     events = read_events(run)
     diagnosis = with_evaluations(diagnose_run(run, events), read_results(run))
     diagnosis = with_replays(diagnosis, read_replays(run))
+    if imported_from(run):
+        # A next run cannot take over what was never known of its model and data.
+        plain = tuple(replace(verdict, changes=()) for verdict in diagnosis.verdicts)
+        diagnosis = replace(diagnosis, verdicts=plain)
     if current_state(run, events) != "running":
         return diagnosis
     sure = [v for v in events.verdicts if v.confidence != "amber"]
@@ -47,13 +53,21 @@ def with_evaluations(diagnosis: Diagnosis, results: Sequence[Evaluation]) -> Dia
     return replace(diagnosis, verdicts=_together(diagnosis.verdicts, more)) if more else diagnosis
 
 
+def _is_of(verdict: Verdict, step: int) -> bool:
+    """Tell whether a step belongs to an incident: when it begins is known to a few steps."""
+    if verdict.step is None:
+        return False
+    last = verdict.step if verdict.last_step is None else verdict.last_step
+    return verdict.step - _ABOUT_STEPS <= step <= last + _ABOUT_STEPS
+
+
 def with_replays(diagnosis: Diagnosis, replays: Sequence[Replay]) -> Diagnosis:
-    """Put causes that replays established in the place of what the log alone says of the step."""
+    """Put causes that replays established in the place of what the log alone says of them."""
     sure = {one.step: one.verdict for one in replays if one.verdict.confidence == "certain"}
     others = [
         verdict
         for verdict in diagnosis.verdicts
-        if verdict.kind not in SPIKES or verdict.step not in sure
+        if verdict.kind not in SPIKES or not any(_is_of(verdict, step) for step in sure)
     ]
     return replace(diagnosis, verdicts=_together(others, list(sure.values())))
 
