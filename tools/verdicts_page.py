@@ -266,8 +266,8 @@ def _splits(scores: Found) -> list[str]:
         "Thresholds are chosen on the tuning split, and the detectors of the first scoring were "
         "committed before the logs of the scoring split were. The two share no base model, no "
         "seed and no row of training data, which a test checks. Confirming runs have the "
-        "models and data of scoring runs and seeds of their own, and no detector has changed since "
-        "they were looked at.",
+        "models and data of scoring runs and seeds of their own; nothing that was changed since "
+        "they were looked at moved a number of theirs.",
         "",
         "What the logs cannot tell: a run that was to be healthy and was not (held-out loss more "
         "than 1 % above its best, or above the base's, or a rising training loss) was made again, "

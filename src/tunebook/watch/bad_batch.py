@@ -64,23 +64,22 @@ def _verdict(log: RunLog, place: int, last: int) -> Verdict:
     usual = float(np.nanmedian(log.loss[max(place - 16, 0) : place]))
     where = f"step {first}" if first == step else f"steps {first} to {step}"
     known = log.has_canary
-    recovered = _recovers_after(log, place)
-    evidence = {
+    evidence: dict[str, object] = {
         "loss": float(log.loss[place]),
         "usual": usual,
         "z": float(log.batch_z[place]),
-        "canary_back_after": recovered,
-        "sources": dict(log.steps[place].sources),
-        "examples": [e.id for s in log.steps[place : last + 1] for e in s.examples][:_SHOWN_IDS],
     }
+    ids = [e.id for s in log.steps[place : last + 1] for e in s.examples]
+    if ids:
+        evidence |= {"sources": dict(log.steps[place].sources), "examples": ids[:_SHOWN_IDS]}
     if not known:
         return Verdict(
             kind="spike_isolated",
             step=first,
             last_step=step,
             cause=f"the loss spikes to {format_number(float(log.loss[place]))} at {where} from "
-            f"{format_number(usual)} and is back by the next: unusual data, or an update that the "
-            "next ones undid; the log has no canary that could tell",
+            f"{format_number(usual)} and comes back: unusual data, or updates that later ones "
+            "undid; the log has no canary that could tell",
             confidence="undecided",
             evidence=evidence,
             next_action="look at the rows of that step",
@@ -92,7 +91,7 @@ def _verdict(log: RunLog, place: int, last: int) -> Verdict:
         cause=f"the batch of {where} has a loss of {format_number(float(log.loss[place]))} where "
         f"its neighbours have {format_number(usual)}, at the same weights",
         confidence="likely",
-        evidence=evidence,
+        evidence={**evidence, "canary_back_after": _recovers_after(log, place)},
         next_action="look at the rows of that step, and at their neighbours in the same file",
     )
 

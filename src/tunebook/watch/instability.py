@@ -12,6 +12,7 @@ from tunebook.watch.hurt import Hurt, find_hurt
 from tunebook.watch.run_log import RunLog, fill_forward
 
 _FEWEST_WARMUP = 3
+_BELOW_HEALTHY = 0.7
 _ENOUGH_MOVED = 0.002
 _ENOUGH_MOVED_OF_ADAPTER = 0.03
 _EARLY = 0.25
@@ -22,7 +23,7 @@ def find_instability(log: RunLog) -> Verdict | None:
 
     Near the end of a warm-up (from its last four fifths to a tenth of the run behind it) it is
     `peak_lr`; early in a run that begins at a high rate, or where it never recovers at one,
-    `lr_too_high`. What recovered in mid-run is `spike_isolated`: replaying it decides.
+    `lr_too_high`, unless a rate much higher went well before. What recovered in mid-run is `spike_isolated`: replaying it decides.
     """
     hurt = find_hurt(log)
     if hurt is None:
@@ -32,6 +33,9 @@ def find_instability(log: RunLog) -> Verdict | None:
         return _undecided(log, hurt) if hurt.recovered else None
     if near_peak(log, hurt.onset, hurt.crossing):
         return _too_high(log, hurt, "peak_lr")
+    if hurt.onset and rates[hurt.onset] < _BELOW_HEALTHY * np.nanmax(rates[: hurt.onset]):
+        # What went well at a higher rate does not fail of this one; divergence is said by itself.
+        return _undecided(log, hurt) if hurt.recovered else None
     early = hurt.onset <= max(10, _EARLY * len(log))
     if early or not hurt.recovered:
         return _too_high(log, hurt, "lr_too_high")
