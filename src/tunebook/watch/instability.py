@@ -23,7 +23,8 @@ def find_instability(log: RunLog) -> Verdict | None:
 
     Near the end of a warm-up (from its last four fifths to a tenth of the run behind it) it is
     `peak_lr`; early in a run that begins at a high rate, or where it never recovers at one,
-    `lr_too_high`, unless a rate much higher went well before. What recovered in mid-run is `spike_isolated`: replaying it decides.
+    `lr_too_high`, unless a rate much higher went well before. What recovered in mid-run is
+    `spike_isolated`: replaying it decides.
     """
     hurt = find_hurt(log)
     if hurt is None:
