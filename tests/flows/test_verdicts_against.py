@@ -101,7 +101,7 @@ def test_what_cannot_be_asked_is_one_sentence(
     for arguments, said in (
         (("a", "--against", "a"), "not compared with itself"),
         (("a", "--against", "c"), "no run `c`"),
-        (("a", "--against", "base"), "`tunebook compare a a/base`"),
+        (("a", "--against", "base"), "nothing is known of both a and its base"),
         (("a", "--against", "b", "--suspect", "train.lr"), "neither run has a setting train.lr"),
         (("a", "--suspect", "train.epochs"), "--suspect goes with --against"),
     ):
@@ -111,3 +111,15 @@ def test_what_cannot_be_asked_is_one_sentence(
         assert error.count("\n") == 1
     assert main(["verdicts", "a", "--against", "b"]) == 0
     assert "changed     train.learning_rate 0.0001 -> 5e-05" in capsys.readouterr().out
+
+
+def test_a_run_is_compared_with_its_base_on_the_documents_held_out(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finished(here, "a")
+    before = tuple(ExampleLoss(f"d{i}", 25 + i % 5, 10) for i in range(60))
+    with EventWriter(RunFolder(here, "a"), 0) as events:
+        events.write("validation", replace(make_validation(0, 2.7), per_document=before))
+    found, kinds = against(capsys, "a", "--against", "base")
+    assert found["compared"]["val_loss"]["comparison"]["verdict"] == "different"  # type: ignore[index]
+    assert kinds == []

@@ -14,7 +14,7 @@ from tunebook.book.places import RunFolder, open_run
 from tunebook.book.run_file import imported_from
 from tunebook.book.summary import summarize
 from tunebook.errors import UsageError
-from tunebook.records import Comparison, ItemScore, RunSummary, Verdict
+from tunebook.records import Comparison, ItemScore, RunSummary, ValidationRecord, Verdict
 from tunebook.watch.between import (
     NO_CAUSE,
     Change,
@@ -97,16 +97,20 @@ def versus(
 
 
 def _versus_base(run: RunFolder, assumed: Assumed) -> Versus:
-    summary, reported = summarize(run), read_events(run).fact("reported")
-    base = (reported or {}).get("base_judge")
-    if base is None:
+    events, compared = read_events(run), dict[str, Compared]()
+    first = next((v for v in events.validations if v.step == 0), None)
+    if len(events.validations) > 1 and first is not None:
+        last = events.validations[-1]
+        if loss := _by_documents((run.name, last), (BASE, first)):
+            compared["val_loss"] = loss
+    own, base = summarize(run).judge, (events.fact("reported") or {}).get("base_judge")
+    if own is not None and base is not None:
+        compared["judge"] = _averages(own, float(base), assumed)
+    if not compared:
         raise UsageError(
-            f"what a judge gave the base of {run.name} is not known; `tunebook compare {run.name} "
-            f"{run.name}/base` compares a run that was evaluated here"
+            f"nothing is known of both {run.name} and its base: no held-out loss of both, no score "
+            f"of a judge; `tunebook evaluate {run.name}` measures both"
         )
-    if summary.judge is None:
-        raise UsageError(f"what a judge gave {run.name} is not known, so nothing is compared")
-    compared = {"judge": _averages(summary.judge, float(base), assumed)}
     sides = Side(BASE, {}), Side(run.name, {})
     noise = find_noise_only(*sides, compared)
     return Versus(run.name, BASE, {}, compared, (noise,) if noise else (), ())
@@ -131,7 +135,8 @@ def _compare(
     """Compare by items where there are any, and averages of a judge by what is assumed."""
     compared: dict[str, Compared] = {}
     notes: list[str] = []
-    if loss := _by_documents(run, other):
+    lasts = [(read_events(one).validations or (None,))[-1] for one in (run, other)]
+    if loss := _by_documents((run.name, lasts[0]), (other.name, lasts[1])):
         compared["val_loss"] = loss
     elif now.val_loss is not None and then.val_loss is not None:
         notes.append(
@@ -161,10 +166,11 @@ def _averages(first: float, second: float, assumed: Assumed) -> Compared:
     return Compared(first, second, comparison, assumed.words())
 
 
-def _by_documents(run: RunFolder, other: RunFolder) -> Compared | None:
-    """Compare the last validations document by document; None unless both were on the same."""
-    lasts = [(read_events(one).validations or (None,))[-1] for one in (run, other)]
-    first, second = lasts
+def _by_documents(
+    one: tuple[str, ValidationRecord | None], other: tuple[str, ValidationRecord | None]
+) -> Compared | None:
+    """Compare validations document by document; None unless both were on the same examples."""
+    (_, first), (_, second) = one, other
     if first is None or second is None or first.examples_hash is None:
         return None
     if first.examples_hash != second.examples_hash:
@@ -175,7 +181,7 @@ def _by_documents(run: RunFolder, other: RunFolder) -> Compared | None:
             for d in last.per_document
             if math.isfinite(d.loss_sum)
         ]
-        for name, last in ((run.name, first), (other.name, second))
+        for name, last in ((one[0], first), (other[0], second))
     ]
     if not all(rows) or len(rows[0]) != len(rows[1]):
         return None
