@@ -82,7 +82,7 @@ def test_a_merging_run_leaves_plain_models(book: Path, tiny_model: Path) -> None
     rates = [step.learning_rate for step in events.steps]
     assert rates[3] < rates[2]
     assert rates[3] < rates[4]
-    assert not events.verdicts
+    assert [verdict.kind for verdict in events.verdicts] == ["random_base"]
     assert events.validations[-1].loss == min(v.loss for v in events.validations)
     ids_BT = torch.tensor([[5, 9, 30, 12, 44, 7]])
     with torch.no_grad():

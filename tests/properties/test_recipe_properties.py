@@ -14,6 +14,8 @@ from tunebook.recipe.tree import Recipe
 
 # Every character that UTF-8 can carry; a file with other control characters is not YAML.
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=30)
+# Resolved paths have their home folders put in: none begins with a tilde.
+PATH = TEXT.filter(lambda text: not text.startswith("~"))
 POSITIVE = st.floats(min_value=1e-12, max_value=1e6)
 COUNT = st.integers(min_value=1, max_value=10**9)
 FRACTION = st.floats(min_value=0, max_value=0.99)
@@ -32,7 +34,7 @@ def recipes(draw: st.DrawFn) -> Recipe:
         "optimizer": draw(st.sampled_from(["adamw", "sgd"])),
     }
     source = st.fixed_dictionaries(
-        {"path": TEXT},
+        {"path": PATH},
         optional={
             "weight": POSITIVE,
             "columns": st.dictionaries(TEXT, TEXT, max_size=2),
@@ -44,7 +46,7 @@ def recipes(draw: st.DrawFn) -> Recipe:
     )
     values = {
         "name": draw(SLUGS),
-        "model": draw(TEXT.filter(bool)),
+        "model": draw(PATH.filter(bool)),
         "stage": draw(st.sampled_from(["sft", "cpt"])),
         "seed": draw(st.integers(0, 2**32 - 1)),
         "data": draw(st.lists(source, min_size=1, max_size=3)),
