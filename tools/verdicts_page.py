@@ -216,7 +216,7 @@ def _rivals(split: str, found: Found, rivals: Sequence[Found]) -> list[str]:
     rows = [
         (
             "**tunebook**",
-            "fixed on the tuning split",
+            "mended after the first scoring" if split == "confirming" else "as now",
             f"{every['detected']} of {every['runs']}",
             str(every["right"]),
             f"{strong['detected']} of {strong['runs']}",

@@ -223,7 +223,9 @@ def read_logs(path: Path) -> list[LoggedRun]:
 
 
 def _read_run(reader: _Reader, made: dict[str, Any]) -> LoggedRun:
-    facts = made.pop("facts")
+    # Logs may hold facts that no detector asks for any more.
+    known = {field.name for field in fields(RunFacts)}
+    facts = {name: value for name, value in made.pop("facts").items() if name in known}
     for name in ("resumed_after", "validation_overlap"):
         facts[name] = None if facts[name] is None else tuple(facts[name])
     steps = list(reader.steps(made.pop("steps")))

@@ -72,10 +72,7 @@ def _facts(steps: int, examples: int) -> RunFacts:
         steps_per_epoch=_ROWS / examples,
         warmup_steps=int(0.05 * steps),
         learning_rate=1e-4,
-        min_lr=1e-5,
-        schedule="linear",
         max_grad_norm=100.0,
-        optimizer="adamw",
         method="full",
         vocabulary_size=32_000,
     )

@@ -88,10 +88,7 @@ def blind_lines(diagnosis: Diagnosis) -> list[str]:
 
 def quiet_kinds(diagnosis: Diagnosis) -> list[str]:
     """List what was looked for and not found; effects of a cause were found with it."""
-    found = {verdict.kind for verdict in diagnosis.verdicts}
-    for verdict in diagnosis.verdicts:
-        effects = verdict.evidence.get("followed_by", ())
-        found |= set(map(str, effects)) if isinstance(effects, (list, tuple)) else set()
+    found = {name for verdict in diagnosis.verdicts for name in verdict.names}
     return [kind for kind in diagnosis.looked_for if kind not in found]
 
 

@@ -32,9 +32,7 @@ def find_bad_batch(log: RunLog) -> Verdict | None:
     hit = z > _Z
     if len(log.examples):
         if np.median(np.diff(log.examples.first)) < _FEWEST_EXAMPLES:
-            return (
-                None  # such batches are as different as their examples: bad_example looks at those
-            )
+            return None  # such batches differ as examples do, which bad_example looks at
         hit = (z > _Z_WITH_EXAMPLES) & (log.batch_example_z > _Z)
     summed = log.batch_example_z
     for place in np.flatnonzero(hit):

@@ -59,7 +59,7 @@ def find_bad_example(log: RunLog) -> Verdict | None:
         kind="bad_example",
         step=steps[0],
         last_step=steps[-1],
-        cause=f"{'example' if len(ids) == 1 else 'examples'} {', '.join(ids)} has a loss of "
+        cause=f"{'example' if len(ids) == 1 else 'examples'} {', '.join(ids)}: a loss of "
         f"{format_number(float(examples.loss[worst]))} nats per token where others in its place "
         f"have {format_number(_usual(log, worst))}",
         confidence="likely",

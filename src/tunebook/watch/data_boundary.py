@@ -1,4 +1,4 @@
-"""A loss that changes its level because other data came."""
+"""A mixture of sources that changes in the middle of a run."""
 
 from __future__ import annotations
 

@@ -97,9 +97,8 @@ def root_causes(found: Sequence[Verdict]) -> list[Verdict]:
         place = next((i for i, c in enumerate(causes) if _explains(c, verdict)), None)
         if place is None:
             causes.append(verdict)
-        else:
-            if verdict.kind != causes[place].kind:
-                effects.setdefault(place, []).append(verdict.kind)
+        elif verdict.kind != causes[place].kind:
+            effects.setdefault(place, []).append(verdict.kind)
     told = [
         replace(c, evidence={**c.evidence, "followed_by": list(dict.fromkeys(effects[i]))})
         if i in effects

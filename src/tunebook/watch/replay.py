@@ -12,6 +12,7 @@ import numpy as np
 from tunebook.records import Verdict
 from tunebook.trials import Trial
 from tunebook.watch.changes import LEAD, Change
+from tunebook.watch.robust import spread
 from tunebook.watch.run_log import RunLog
 
 REMOVED_FRACTION = 0.2
@@ -83,11 +84,7 @@ def spike_at(log: RunLog, step: int, last_step: int) -> Spike:
     before = log.loss[max(at - _RECENT, 0) : at]
     before = before[np.isfinite(before)]
     level = float(np.median(before[-_NEAR:])) if len(before) else float(log.loss[at])
-    changes = np.diff(before)
-    scale = 0.0
-    if len(before) >= _NEAR:  # a change has the spread of two losses
-        spread = np.median(np.abs(changes - np.median(changes)))
-        scale = 1.4826 * float(spread) / math.sqrt(2)
+    scale = spread(before) if len(before) >= _NEAR else 0.0
     return Spike(step, last_step, level, scale)
 
 

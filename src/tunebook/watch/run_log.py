@@ -36,11 +36,7 @@ class RunFacts:
     steps_per_epoch: float | None = None
     warmup_steps: int | None = None
     learning_rate: float | None = None
-    min_lr: float | None = None
-    schedule: str | None = None
     max_grad_norm: float | None = None
-    weight_decay: float | None = None
-    optimizer: str | None = None
     method: str | None = None
     merge_every: int | None = None
     trainable_parameters: int | None = None
@@ -131,11 +127,6 @@ class RunLog:
     def target_tokens(self) -> Floats:
         """Tokens that carry loss."""
         return _column(s.target_tokens for s in self.steps)
-
-    @cached_property
-    def tokens(self) -> Floats:
-        """All tokens of a step."""
-        return _column(s.tokens for s in self.steps)
 
     @cached_property
     def epoch(self) -> Floats:

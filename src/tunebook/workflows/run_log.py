@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,18 +29,14 @@ def facts_of(run: RunFolder, events: Events) -> RunFacts:
     counts = _mapping(events.fact("parameters"))
     warmup, fraction = train.get("warmup_steps"), train.get("warmup_fraction")
     if warmup is None and fraction is not None and total is not None:
-        warmup = -int(-fraction * total // 1)
+        warmup = math.ceil(fraction * total)
     relora = config.get("method") == "relora"
     return RunFacts(
         total_steps=total,
         steps_per_epoch=rows / batch if rows and batch else None,
         warmup_steps=warmup,
         learning_rate=train.get("learning_rate"),
-        min_lr=train.get("min_lr"),
-        schedule=train.get("schedule"),
         max_grad_norm=train.get("max_grad_norm"),
-        weight_decay=train.get("weight_decay"),
-        optimizer=train.get("optimizer"),
         method=config.get("method"),
         merge_every=_mapping(config.get("relora")).get("merge_every") if relora else None,
         trainable_parameters=counts.get("trainable"),
