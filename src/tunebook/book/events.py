@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -165,8 +165,25 @@ def read_events(run: RunFolder, *, superseded: bool = False) -> Events:
     With `superseded`, what earlier attempts did and later ones did again is shown as well.
     Raises BookError when a whole line is not an event.
     """
-    rows = sorted(_read_rows(run), key=_order)
-    shown = rows if superseded else _hide_superseded(rows)
+    rows = sorted(_read_rows(run), key=row_order)
+    limits = attempt_limits(rows, {row["attempt"] for row in rows})
+    shown = rows if superseded else [row for row in rows if row_shown(row, limits)]
+    return events_of(run, shown, rows)
+
+
+def events_of(
+    run: RunFolder,
+    shown: Sequence[Mapping[str, Any]],
+    rows: Sequence[Mapping[str, Any]],
+    more_seconds: float = 0.0,
+    known: dict[tuple[int, int], Any] | None = None,
+) -> Events:
+    """Collect events from parsed lines in order; `rows` has also those that are not shown.
+
+    `more_seconds` were spent in steps that are not among them. Records are taken from and added to
+    `known`, by attempt and number. BookError where a line is no record.
+    """
+    known = {} if known is None else known
     facts: dict[str, Any] = {}
     found: dict[str, list[Any]] = {kind: [] for kind in KINDS}
     for row in shown:
@@ -174,7 +191,10 @@ def read_events(run: RunFolder, *, superseded: bool = False) -> Events:
         if kind == "facts":
             facts.update(_payload(row))
         elif kind in _RECORDS:
-            found[kind].append(_record(run, kind, row))
+            at = row["attempt"], row["seq"]
+            if at not in known:
+                known[at] = _record(run, kind, row)
+            found[kind].append(known[at])
         elif kind == "note":
             found[kind].append(str(row.get("text", "")))
         elif kind in found:
@@ -188,7 +208,7 @@ def read_events(run: RunFolder, *, superseded: bool = False) -> Events:
         checkpoints=tuple(found["checkpoint"]),
         notes=tuple(found["note"]),
         facts=facts,
-        active_seconds=_active_seconds(rows),
+        active_seconds=_active_seconds(rows, more_seconds),
         started=rows[0]["time"] if rows else None,
     )
 
@@ -205,15 +225,16 @@ def _read_rows(run: RunFolder) -> Iterator[dict[str, Any]]:
         lines = path.read_bytes().split(b"\n")
         for number, line in enumerate(lines[:-1], start=1):
             if line:
-                yield _parse(path, number, line)
+                yield parse_line(path, number, line)
 
 
-def _order(row: Mapping[str, Any]) -> tuple[int, int, str]:
+def row_order(row: Mapping[str, Any]) -> tuple[int, int, str]:
     """Order rows as they were written: an attempt has one writer, whose clock may be set back."""
     return row["attempt"], row["seq"], row["time"]
 
 
-def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
+def parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    """Read a line of an event file; BookError when it is not an event."""
     try:
         row = orjson.loads(line)
         if isinstance(row, dict) and all(key in row for key in _ENVELOPE):
@@ -243,35 +264,38 @@ def _record(run: RunFolder, kind: str, row: Mapping[str, Any]) -> Any:
         ) from error
 
 
-def _hide_superseded(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def attempt_limits(
+    rows: Iterable[Mapping[str, Any]], attempts: Iterable[int]
+) -> dict[int, int | None]:
+    """Find up to which step each attempt counts; None: to its end."""
     began: dict[int, int] = {}
     for row in rows:
         if row["kind"] == "state" and row.get("state") == "running":
             step = row.get("step")
             if isinstance(step, int):
                 began[row["attempt"]] = step
-    limits = {
+    return {
         attempt: min((s for later, s in began.items() if later > attempt), default=None)
-        for attempt in {row["attempt"] for row in rows}
+        for attempt in {*attempts, *began}
     }
 
-    def shown(row: Mapping[str, Any]) -> bool:
-        limit = limits[row["attempt"]]
-        if limit is None or row["kind"] in ("state", "facts", "note"):
-            return True
-        step = row.get("step")
-        return step is None or bool(step <= limit)
 
-    return [row for row in rows if shown(row)]
+def row_shown(row: Mapping[str, Any], limits: Mapping[int, int | None]) -> bool:
+    """Tell whether no later attempt went back behind an event."""
+    limit = limits.get(row["attempt"])
+    if limit is None or row["kind"] in ("state", "facts", "note"):
+        return True
+    step = row.get("step")
+    return step is None or bool(step <= limit)
 
 
-def _active_seconds(rows: list[dict[str, Any]]) -> float | None:
+def _active_seconds(rows: Sequence[Mapping[str, Any]], more: float) -> float | None:
     spent = [
         row["seconds"]
         for row in rows
         if row["kind"] in ("step", "validation") and isinstance(row.get("seconds"), (int, float))
     ]
-    return float(sum(spent)) if spent else None
+    return float(sum(spent)) + more if spent or more else None
 
 
 def next_attempt(run: RunFolder) -> int:
@@ -314,7 +338,7 @@ class EventTail:
         Numbers that are not finite are numbers again in steps, validations and verdicts.
         """
         rows = [row for path in event_files(self._run) for row in self._new_rows(path)]
-        rows.sort(key=_order)
+        rows.sort(key=row_order)
         return [
             (kind, revive(_payload(row)) if kind in _MEASURED else _payload(row))
             for row in rows

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -20,16 +20,39 @@ from tunebook.book.codec import dump_json, revive
 from tunebook.book.places import RunFolder, list_runs
 from tunebook.records import RunSummary
 
-INDEX_VERSION = 4
+if TYPE_CHECKING:
+    from tunebook.book.events import Events
+    from tunebook.book.step_totals import StepTotals
+    from tunebook.book.summary import Measured
+
+    Read = Callable[[RunFolder], tuple[Events, StepTotals] | None]
+
+INDEX_VERSION = 5
 """Raised when a summary gains or changes a field; an index of another version is made anew."""
 
+_LONG_BYTES = 1_000_000
 _FILES = ("run.yaml", "resolved.yaml", "seal.json", "notebook.md")
 _FOLDERS = ("checkpoints", "final")
 
 
-def run_summaries(book: Path) -> list[RunSummary]:
-    """Summarize every run of a book by name, reading only those whose files changed."""
-    from tunebook.book.summary import Measured, bring_to_life, outcome_words
+def run_summaries(book: Path, read: Read | None = None) -> list[RunSummary]:
+    """Summarize every run of a book by name, reading only those whose files changed.
+
+    `read` reads the events of a run for a caller that has them at hand.
+    """
+    from tunebook.book.summary import outcome_words
+
+    found = measure_all(book, read)
+    live = {name: summary for name, (summary, _) in found.items()}
+    return [
+        replace(summary, outcome=outcome_words(measured, summary, live.get))
+        for summary, measured in found.values()
+    ]
+
+
+def measure_all(book: Path, read: Read | None = None) -> dict[str, tuple[RunSummary, Measured]]:
+    """Measure every run of a book, with its state of this moment but without its outcome."""
+    from tunebook.book.summary import bring_to_life
 
     runs = {run.name: run for run in list_runs(book)}
     prints = {name: _fingerprint(run) for name, run in runs.items()}
@@ -42,16 +65,12 @@ def run_summaries(book: Path) -> list[RunSummary]:
             with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):
                 rows[name] = _decode(known[1])
                 continue
-        changed[name] = _measure(run)
+        changed[name] = _measure(run, read)
         # Through the same text as a stored one, so that the two can never differ.
         rows[name] = _decode(_encode(changed[name]))
     if changed or stored.keys() - runs.keys():
         _store(book, {n: (prints[n], m) for n, m in changed.items()}, stored.keys() - runs.keys())
-    live = {name: bring_to_life(runs[name], row) for name, row in rows.items()}
-    return [
-        replace(live[name], outcome=outcome_words(rows[name], live[name], live.get))
-        for name in runs
-    ]
+    return {name: (bring_to_life(runs[name], row), row) for name, row in rows.items()}
 
 
 def rebuild(book: Path) -> int:
@@ -60,16 +79,27 @@ def rebuild(book: Path) -> int:
     return len(run_summaries(book))
 
 
-def _measure(run: RunFolder) -> Any:
+def _measure(run: RunFolder, read: Read | None) -> Measured:
     from tunebook.book.summary import Measured, measure
     from tunebook.errors import TunebookError
 
     try:
-        return measure(run)
+        return measure(run, (read or _read)(run))
     except (TunebookError, OSError):
         # One damaged folder must not hide the other runs; `tunebook show` says what is wrong.
         empty = RunSummary(run.name, "paused", None, None, None)
         return Measured(empty, None, run.started(), ())
+
+
+def _read(run: RunFolder) -> tuple[Events, StepTotals] | None:
+    """Read a long run by columns; those of a short one take less time than to import what does."""
+    from tunebook.book.events import event_files
+
+    if sum(path.stat().st_size for path in event_files(run)) < _LONG_BYTES:
+        return None
+    from tunebook.book.reader import RunReader
+
+    return RunReader(run).look().totals()
 
 
 def _fingerprint(run: RunFolder) -> str:
@@ -93,11 +123,11 @@ def _fingerprint(run: RunFolder) -> str:
     return repr(sorted(parts, key=str))
 
 
-def _encode(measured: Any) -> str:
+def _encode(measured: Measured) -> str:
     return dump_json(measured).decode()
 
 
-def _decode(text: str) -> Any:
+def _decode(text: str) -> Measured:
     from tunebook.book.summary import Measured
 
     whole = orjson.loads(text)
@@ -105,7 +135,9 @@ def _decode(text: str) -> Any:
     numbers = {key: revive(fields[key]) for key in _NUMBERS}
     lists = {key: tuple(fields[key]) for key in _LISTS}
     summary = RunSummary(**(fields | numbers | lists))
-    return Measured(summary, whole["recorded"], whole["started"], tuple(whole["predictions"]))
+    sparks = tuple(tuple(pair) for pair in whole["sparks"])
+    predictions = tuple(whole["predictions"])
+    return Measured(summary, whole["recorded"], whole["started"], predictions, sparks)
 
 
 _LISTS = ("parents", "verdicts", "amber", "effects", "looked_for", "tags")

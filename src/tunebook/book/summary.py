@@ -15,8 +15,9 @@ from tunebook.book.places import RunFolder
 from tunebook.book.predictions import count_outcomes, parse_prediction, score_prediction
 from tunebook.book.run_file import flatten, read_config, read_yaml, weight_parent
 from tunebook.book.seal import read_seal
+from tunebook.book.step_totals import StepTotals, totals_of_records
 from tunebook.errors import RunFileError, TunebookError
-from tunebook.records import Diagnosis, Outcome, RunSummary, State, StepRecord
+from tunebook.records import Diagnosis, Outcome, RunSummary, State
 
 OVER: tuple[State, ...] = ("finished", "stopped", "failed")
 """States in which predictions are scored for good."""
@@ -30,13 +31,14 @@ class Measured:
     """A summary without what depends on the moment or on other runs.
 
     `recorded` is the last recorded state, None when there is none; the summary's `state` is only
-    right after `bring_to_life`.
+    right after `bring_to_life`. `sparks` is a small loss curve, see `StepTotals`.
     """
 
     summary: RunSummary
     recorded: State | None
     started: bool
     predictions: tuple[str, ...]
+    sparks: tuple[tuple[float, float], ...] = ()
 
 
 def summarize(run: RunFolder) -> RunSummary:
@@ -86,11 +88,17 @@ def score_all(
     return outcomes
 
 
-def measure(run: RunFolder) -> Measured:
-    """Read everything about a run that its own files say."""
+def measure(run: RunFolder, read: tuple[Events, StepTotals] | None = None) -> Measured:
+    """Read everything about a run that its own files say.
+
+    `read` has its events, where the caller has read them, and what they come to.
+    """
     started = run.started()
     config, as_written = read_config(run)
-    events = read_events(run) if started else Events()
+    if read is None:
+        found = read_events(run) if started else Events()
+        read = found, totals_of_records(found.steps)
+    events, totals = read
     sealed = read_seal(run)
     notebook = _mapping(config.get("notebook"))
     predictions = sealed.predictions if sealed else _strings(notebook.get("predict"))
@@ -109,8 +117,8 @@ def measure(run: RunFolder) -> Measured:
         tags=tuple(dict.fromkeys((*_strings(notebook.get("tags")), *_note_tags(run)))),
         config=_with_extends(run, flatten(config)),
     )
-    summary = replace(_with_numbers(summary, events), **_judged(run))
-    return Measured(summary, events.last_state, started, predictions)
+    summary = replace(_with_numbers(summary, events, totals), **_judged(run))
+    return Measured(summary, events.last_state, started, predictions, totals.sparks)
 
 
 def _found(diagnosis: Diagnosis) -> dict[str, Any]:
@@ -143,11 +151,11 @@ def _with_extends(run: RunFolder, config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _with_numbers(summary: RunSummary, events: Events) -> RunSummary:
+def _with_numbers(summary: RunSummary, events: Events, totals: StepTotals) -> RunSummary:
     # A fork begins at the step of the checkpoint that it went on from. An imported curve may lack
     # its first steps.
     reported = events.fact("reported")
-    first = events.steps[0].step if events.steps else math.inf
+    first: float = math.inf if totals.first is None else totals.first
     first = first if reported is None else 1
     base = next((v for v in events.validations if v.step < first), None)
     trained = [v for v in events.validations if v is not base]
@@ -155,12 +163,11 @@ def _with_numbers(summary: RunSummary, events: Events) -> RunSummary:
     best = min(finite, key=lambda v: v.loss) if finite else None
     last = trained[-1] if trained else None
     shown = last or base
-    memory = [s.memory_bytes for s in events.steps if s.memory_bytes is not None]
     peak = events.fact("peak_memory_bytes")
     steps = events.fact("steps")
     measured = replace(
         summary,
-        train_loss=late_train_loss(events.steps),
+        train_loss=totals.late_loss,
         val_loss=last.loss if last else None,
         perplexity=perplexity(last.loss) if last else None,
         base_val_loss=base.loss if base else None,
@@ -168,9 +175,9 @@ def _with_numbers(summary: RunSummary, events: Events) -> RunSummary:
         best_step=best.step if best else None,
         examples_hash=shown.examples_hash if shown else None,
         device=_text(events.fact("device")),
-        peak_memory_bytes=peak if isinstance(peak, int) else max(memory, default=None),
+        peak_memory_bytes=peak if isinstance(peak, int) else totals.peak_memory_bytes,
         seconds=events.active_seconds,
-        step=events.steps[-1].step if events.steps else None,
+        step=totals.last,
         steps=steps if isinstance(steps, int) else None,
     )
     return measured if reported is None else _with_reported(measured, _mapping(reported))
@@ -185,21 +192,6 @@ def _with_reported(summary: RunSummary, reported: Mapping[str, Any]) -> RunSumma
         if getattr(summary, name) is None
     }  # fmt: skip
     return replace(summary, **unknown, started=None)
-
-
-def late_train_loss(steps: Sequence[StepRecord]) -> float | None:
-    """Average the loss per target token over the last tenth of the steps, at least one.
-
-    Of an imported curve the target tokens are not known; there it is the plain mean of what was
-    logged.
-    """
-    late = steps[-max(math.ceil(len(steps) / 10), 1) :]
-    weights = [step.target_tokens for step in late]
-    if not late or (None not in weights and not any(weights)):
-        return None
-    if None in weights:
-        return math.fsum(step.loss for step in late) / len(late)
-    return math.fsum(step.loss_sum or 0.0 for step in late) / sum(w or 0 for w in weights)
 
 
 def perplexity(loss: float) -> float:

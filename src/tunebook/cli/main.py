@@ -32,6 +32,7 @@ VERBS: dict[str, str] = {
     "watch": "Show a run live in the terminal.",
     "replay": "Take the steps around a spike again with one change at a time: its cause.",
     "judge": "Let a language model score answers from 0 to 100.",
+    "ui": "Show the book on pages in the browser, live.",
     "runs": "List the runs as a table, Markdown, CSV or JSON.",
     "show": "Show one run: result, data, predictions, findings.",
     "verdicts": "Say what was wrong with a run, why, and what to do about it.",

@@ -39,7 +39,9 @@ def test_only_changed_runs_are_read_again(filled: Path, monkeypatch: pytest.Monk
     run_summaries(filled)
     read: list[str] = []
     real = summary_module.measure
-    monkeypatch.setattr(summary_module, "measure", lambda run: read.append(run.name) or real(run))
+    monkeypatch.setattr(
+        summary_module, "measure", lambda run, *a: read.append(run.name) or real(run, *a)
+    )
     run_summaries(filled)
     assert read == []
     from tunebook.book.places import RunFolder

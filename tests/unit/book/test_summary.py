@@ -8,7 +8,8 @@ import pytest
 from made_runs import make_run, make_step
 from tunebook.book.events import EventWriter
 from tunebook.book.places import RunFolder, create_book, find_book, open_run
-from tunebook.book.summary import late_train_loss, perplexity, summarize
+from tunebook.book.step_totals import totals_of_records
+from tunebook.book.summary import perplexity, summarize
 from tunebook.errors import BookError
 from tunebook.watch.non_finite import find_non_finite
 
@@ -45,12 +46,12 @@ def test_a_running_state_without_a_process_is_paused(book: Path) -> None:
 
 
 def test_the_late_loss_weighs_tokens_and_takes_at_least_one_step() -> None:
-    assert late_train_loss([]) is None
-    assert late_train_loss([make_step(1, 3.0), make_step(2, 2.0)]) == 2.0
+    assert totals_of_records([]).late_loss is None
+    assert totals_of_records([make_step(1, 3.0), make_step(2, 2.0)]).late_loss == 2.0
     steps = [make_step(i, 9.0) for i in range(1, 19)]
     steps += [make_step(19, 1.0, target_tokens=30), make_step(20, 2.0, target_tokens=10)]
-    assert late_train_loss(steps) == pytest.approx(1.25)
-    assert math.isnan(late_train_loss([make_step(1, math.nan)]) or 0.0)
+    assert totals_of_records(steps).late_loss == pytest.approx(1.25)
+    assert math.isnan(totals_of_records([make_step(1, math.nan)]).late_loss or 0.0)
 
 
 def test_perplexity_overflows_to_infinity() -> None:

@@ -1,0 +1,252 @@
+"""What the events of a run say, read once: a second look reads only what was appended since.
+
+Steps become columns of numbers, a record each being ten times slower. All else stays an event. The
+numbers of a long run that is over are kept in the book's throw-away folder.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from tunebook.book.events import (
+    Events,
+    attempt_limits,
+    event_files,
+    events_of,
+    parse_line,
+    row_order,
+    row_shown,
+)
+from tunebook.book.places import RunFolder
+from tunebook.book.step_totals import StepTotals, totals_of
+from tunebook.errors import BookError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+NUMBERS = (
+    "step",
+    "epoch",
+    "loss",
+    "loss_sum",
+    "target_tokens",
+    "tokens",
+    "padding_tokens",
+    "learning_rate",
+    "grad_norm",
+    "clipped",
+    "applied",
+    "update_ratio",
+    "changed_fraction",
+    "canary_loss",
+    "seconds",
+    "memory_bytes",
+)
+"""The columns of a step that are kept: fields of `StepRecord`; NaN where unknown."""
+_PLACE = ("attempt", "seq")
+_COLUMNS = (*_PLACE, *NUMBERS, "examples")
+_KEPT_BYTES = 1_000_000
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StepColumns:
+    """Steps as columns of equal length, in the order they were taken; see `NUMBERS`.
+
+    `examples` counts the rows of each step (NaN unknown).
+    """
+
+    columns: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return int(self.columns.shape[1])
+
+    def __getitem__(self, name: str) -> NDArray[np.float64]:
+        row: NDArray[np.float64] = self.columns[_COLUMNS.index(name)]
+        return row
+
+    def totals(self) -> StepTotals:
+        """Give what a summary says of the steps."""
+        pairs = zip(self["loss_sum"].tolist(), self["target_tokens"].tolist(), strict=True)
+        memory = self["memory_bytes"]
+        return totals_of(
+            self["step"].astype(int).tolist(),
+            self["loss"].tolist(),
+            [(a, b) if b == b else None for a, b in pairs],
+            int(np.nanmax(memory)) if np.isfinite(memory).any() else None,
+        )
+
+    def where(self, chosen: NDArray[np.bool_]) -> StepColumns:
+        """Keep some steps."""
+        return self if bool(chosen.all()) else StepColumns(self.columns[:, chosen])
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A run at one moment: `events` has all but the steps, which are `steps`.
+
+    `superseded` are steps that a later attempt went back behind, which `events` and `steps` leave
+    out. `version` differs whenever anything was added, `generation` when steps shown before are
+    not shown any more.
+    """
+
+    version: int
+    generation: str
+    events: Events
+    steps: StepColumns
+    superseded: StepColumns
+
+    def totals(self) -> tuple[Events, StepTotals]:
+        """Give what a summary of the run is made of."""
+        return self.events, self.steps.totals()
+
+
+class RunReader:
+    """Reads one run again and again; several threads may look at once.
+
+    With `keep`, the columns of a long run are read from and written to the book's throw-away
+    folder.
+    """
+
+    def __init__(self, run: RunFolder, *, keep: bool = True):
+        self.run = run
+        self._keep = keep
+        self._lock = threading.Lock()
+        self._version = self._restarts = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self._offsets: dict[str, tuple[int, int]] = {}  # name: inode, whole bytes read
+        self._rest: list[dict[str, Any]] = []
+        self._all = np.empty((len(_COLUMNS), 0))
+        self._records: dict[tuple[int, int], Any] = {}
+        self._look: Look | None = None
+
+    def look(self) -> Look:
+        """Read what is new; BookError when a whole line is not an event."""
+        with self._lock:
+            files = [(path, path.stat()) for path in event_files(self.run)]
+            known = {path.name: self._offsets.get(path.name) for path, _ in files}
+            if (
+                any(
+                    old is not None and (old[0] != stat.st_ino or old[1] > stat.st_size)
+                    for (_, stat), old in zip(files, known.values(), strict=True)
+                )
+                or self._offsets.keys() - known.keys()
+            ):
+                self._restarts += 1  # somebody restored or took away a file
+                self._forget()
+            if self._look is None and self._keep:
+                self._recall(files)
+            fresh = [row for path, stat in files for row in self._new_rows(path, stat)]
+            if fresh:
+                self._take(fresh)
+            if fresh or self._look is None:
+                self._look = self._see()
+            if fresh and self._keep:
+                self._remember(files)
+            return self._look
+
+    def _new_rows(self, path: Path, stat: Any) -> list[dict[str, Any]]:
+        offset = self._offsets.get(path.name, (0, 0))[1]
+        if stat.st_size <= offset:
+            return []
+        with open(path, "rb") as file:
+            file.seek(offset)
+            data = file.read()
+        whole = data.rfind(b"\n") + 1
+        self._offsets[path.name] = stat.st_ino, offset + whole
+        lines = data[:whole].split(b"\n")
+        return [parse_line(path, n, line) for n, line in enumerate(lines, start=1) if line]
+
+    def _take(self, rows: list[dict[str, Any]]) -> None:
+        self._version += 1
+        rows.sort(key=row_order)
+        steps = [row for row in rows if row["kind"] == "step"]
+        self._rest += [row for row in rows if row["kind"] != "step"]
+        self._rest.sort(key=row_order)
+        if steps:
+            every = np.concatenate([self._all, _columns_of(self.run, steps)], axis=1)
+            order = np.lexsort((every[1], every[0]))
+            self._all = every if bool((np.diff(order) > 0).all()) else every[:, order]
+
+    def _see(self) -> Look:
+        every = self._all
+        limits = attempt_limits(self._rest, {int(a) for a in np.unique(every[0])})
+        shown = np.ones(every.shape[1], dtype=bool)
+        for attempt, limit in limits.items():
+            if limit is not None:
+                shown &= (every[0] != attempt) | (every[2] <= limit)
+        rows = [row for row in self._rest if row_shown(row, limits)]
+        steps = StepColumns(every)
+        events = events_of(self.run, rows, self._rest, _spent(every), self._records)
+        generation = f"{self._restarts}.{len(limits)}"
+        return Look(self._version, generation, events, steps.where(shown), steps.where(~shown))
+
+    # --- the numbers of a run that is over ------------------------------------------------------
+
+    @property
+    def _kept(self) -> Path:
+        return self.run.book / ".tunebook" / "steps" / f"{self.run.name}.npz"
+
+    def _stamp(self, files: list[tuple[Path, Any]]) -> list[list[Any]]:
+        return [[p.name, s.st_ino, s.st_size, s.st_mtime_ns] for p, s in files]
+
+    def _recall(self, files: list[tuple[Path, Any]]) -> None:
+        """Take what was kept, where the files are still just what it was made of."""
+        try:
+            with np.load(self._kept, allow_pickle=False) as kept:
+                header = orjson.loads(kept["header"].tobytes())
+                if header["version"] != _VERSION or header["files"] != self._stamp(files):
+                    return
+                self._all, self._rest = kept["columns"], header["rest"]
+        except (OSError, ValueError, KeyError, EOFError, TypeError):
+            return  # it is only a copy
+        self._offsets = {p.name: (s.st_ino, s.st_size) for p, s in files}
+        self._version += 1
+
+    def _remember(self, files: list[tuple[Path, Any]]) -> None:
+        from tunebook.book.liveness import is_alive
+
+        whole = all(self._offsets.get(p.name) == (s.st_ino, s.st_size) for p, s in files)
+        large = sum(s.st_size for _, s in files) >= _KEPT_BYTES
+        if not (whole and large) or is_alive(self.run):
+            return
+        import io
+
+        from tunebook.book.atomic import write_atomically
+        from tunebook.errors import StorageError
+
+        header = {"version": _VERSION, "files": self._stamp(files), "rest": self._rest}
+        out = io.BytesIO()
+        packed = np.frombuffer(orjson.dumps(header), dtype=np.uint8)
+        np.savez(out, columns=self._all, header=packed)
+        try:
+            self._kept.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(self._kept, out.getvalue())
+        except (OSError, StorageError):
+            return  # a copy that cannot be kept costs time and nothing else
+
+
+def _columns_of(run: RunFolder, steps: list[dict[str, Any]]) -> NDArray[np.float64]:
+    try:
+        table = [[row[k] for k in _PLACE] + [row.get(k) for k in NUMBERS] for row in steps]
+        columns = np.array(table, dtype=np.float64).T
+        counted = [len(row["examples"]) or np.nan for row in steps]
+        if not np.isfinite(columns[_COLUMNS.index("step")]).all():
+            raise ValueError("a step has no number")
+    except (KeyError, TypeError, ValueError) as error:
+        raise BookError(
+            f"run {run.name}: an event is not a step ({error}); restore the file in {run.events}"
+        ) from error
+    return np.concatenate([columns, [counted]], axis=0)
+
+
+def _spent(every: NDArray[np.float64]) -> float:
+    return float(np.nansum(every[_COLUMNS.index("seconds")]))

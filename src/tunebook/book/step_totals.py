@@ -1,0 +1,75 @@
+"""What a summary says of the steps of a run, from records or from columns alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tunebook.records import StepRecord
+
+SPARKS = 24
+"""Pairs of lowest and highest loss that a small curve is drawn of."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepTotals:
+    """The first and the last step, the late loss, the peak of memory and a small loss curve.
+
+    `sparks` has up to `SPARKS` pairs (lowest, highest), one for each equal share of the steps, so
+    that a spike of one step stays visible.
+    """
+
+    first: int | None = None
+    last: int | None = None
+    late_loss: float | None = None
+    peak_memory_bytes: int | None = None
+    sparks: tuple[tuple[float, float], ...] = ()
+
+
+def totals_of_records(steps: Sequence[StepRecord]) -> StepTotals:
+    """Sum up step records."""
+    return totals_of(
+        [step.step for step in steps],
+        [step.loss for step in steps],
+        [
+            None if step.target_tokens is None else (step.loss_sum or 0.0, step.target_tokens)
+            for step in steps
+        ],
+        max((s.memory_bytes for s in steps if s.memory_bytes is not None), default=None),
+    )
+
+
+def totals_of(
+    steps: Sequence[int],
+    losses: Sequence[float],
+    sums: Sequence[tuple[float, float] | None],
+    peak_memory_bytes: int | None,
+) -> StepTotals:
+    """Sum up steps; `sums` are (summed loss, target tokens) of each, None where unknown."""
+    if not steps:
+        return StepTotals()
+    return StepTotals(
+        steps[0], steps[-1], _late_loss(losses, sums), peak_memory_bytes, _sparks(losses)
+    )
+
+
+def _late_loss(losses: Sequence[float], sums: Sequence[tuple[float, float] | None]) -> float | None:
+    """Average the loss per target token over the last tenth of the steps, at least one.
+
+    Of an imported curve the target tokens are not known; there it is the plain mean of what was
+    logged.
+    """
+    first = -max(math.ceil(len(losses) / 10), 1)
+    known = [pair for pair in sums[first:] if pair is not None]
+    if len(known) < len(losses[first:]):
+        return math.fsum(losses[first:]) / len(losses[first:])
+    weight = sum(tokens for _, tokens in known)
+    return math.fsum(loss for loss, _ in known) / weight if weight else None
+
+
+def _sparks(losses: Sequence[float]) -> tuple[tuple[float, float], ...]:
+    known = [loss for loss in losses if math.isfinite(loss)]
+    edges = [len(known) * n // SPARKS for n in range(SPARKS + 1)]
+    shares = [known[a:b] for a, b in zip(edges, edges[1:], strict=False) if a < b]
+    return tuple((min(share), max(share)) for share in shares)

@@ -1,0 +1,66 @@
+"""What the handlers of requests share: the book, the templates, the secret of the server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse, Response
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from tunebook import __version__
+from tunebook.web.guard import Guard
+from tunebook.web.markup import FILTERS
+from tunebook.web.shelf import Shelf
+
+PAGES = (
+    ("Runs", "/"),
+    ("Compare", "/compare"),
+    ("Side by side", "/side"),
+    ("Lineage", "/lineage"),
+    ("Sweep", "/sweep"),
+    ("Chess", "/chess"),
+    ("Notebook", "/notebook"),
+)
+"""What the head of every page links to."""
+
+
+def make_environment() -> Environment:
+    """Make what renders templates: everything is escaped, and a missing value is an error."""
+    environment = Environment(
+        loader=PackageLoader("tunebook.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= FILTERS
+    return environment
+
+
+class Desk:
+    """What the handlers of requests share; found in a request as `request.app.state.desk`."""
+
+    def __init__(self, book: Path, guard: Guard):
+        self.shelf = Shelf(book)
+        self.guard = guard
+        self.environment = make_environment()
+
+    def page(self, request: Request, template: str, status: int = 200, **values: Any) -> Response:
+        """Render a template; `here` in it is the path asked for."""
+        text = self.environment.get_template(template).render(
+            here=request.url.path,
+            pages=PAGES,
+            csrf=self.guard.csrf,
+            book=self.shelf.book.name,
+            version=__version__,
+            **values,
+        )
+        return HTMLResponse(text, status)
+
+
+def desk_of(request: Request) -> Desk:
+    """Give a request the desk of its server."""
+    desk: Desk = request.app.state.desk
+    return desk

@@ -1,0 +1,55 @@
+"""Start the server and say where it is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+
+from tunebook.errors import UsageError
+from tunebook.web.app import make_app
+from tunebook.web.guard import Guard
+
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+
+
+def serve(book: Path, host: str, port: int, token: str | None, say: Callable[[str], None]) -> None:
+    """Serve a book until it is interrupted; `say` is told the address, once it answers.
+
+    Raises UsageError for an address of other machines without a token, and where the port is taken.
+    """
+    if host not in _LOCAL and not token:
+        raise UsageError(
+            f"--host {host} lets other machines read and write this book; give a --token that "
+            "they must know, or keep to 127.0.0.1"
+        )
+    app = make_app(book, Guard(host, token))
+    with _listen(host, port) as listening:
+        # Training on the same machine comes first.
+        with contextlib.suppress(OSError, AttributeError):
+            os.nice(5)
+        shown = f"[{host}]" if ":" in host else host
+        say(f"http://{shown}:{listening.getsockname()[1]}/" + (f"?token={token}" if token else ""))
+        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off")
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(64)
+    except OSError as error:
+        listening.close()
+        raise UsageError(
+            f"cannot listen on {host} port {port} ({error.strerror}); name another with --port, "
+            "or 0 for any that is free"
+        ) from None
+    return listening

@@ -1,0 +1,98 @@
+"""Reading a run again and again says what reading it whole says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from made_runs import make_run, make_step, make_validation
+from tunebook.book.events import EventWriter, read_events
+from tunebook.book.places import RunFolder
+from tunebook.book.reader import NUMBERS, RunReader
+from tunebook.book.summary import measure
+from tunebook.errors import BookError
+
+
+def whole_and_read_agree(run: RunFolder, reader: RunReader) -> None:
+    look, events = reader.look(), read_events(run)
+    assert look.steps["step"].tolist() == [step.step for step in events.steps]
+    assert look.steps["loss"].tolist() == [step.loss for step in events.steps]
+    assert look.events.validations == events.validations
+    assert look.events.states == events.states
+    assert measure(run, look.totals()) == measure(run)
+
+
+def test_every_look_agrees_with_reading_the_whole_run(book: Path) -> None:
+    run = make_run(book, "run_1", state=None)
+    reader = RunReader(run)
+    whole_and_read_agree(run, reader)
+    with EventWriter(run, 2) as events:
+        # A second attempt goes back behind what the first one did.
+        events.write("state", {"state": "running", "reason": "", "step": 6})
+        whole_and_read_agree(run, reader)
+        assert reader.look().superseded["step"].tolist() == [7, 8, 9, 10]
+        for step in range(7, 13):
+            events.write("step", make_step(step, 1.0))
+            whole_and_read_agree(run, reader)
+        events.write("validation", make_validation(12, 1.0))
+    whole_and_read_agree(run, reader)
+    whole_and_read_agree(run, RunReader(run))
+
+
+def test_a_look_without_anything_new_is_the_same_one(book: Path) -> None:
+    reader = RunReader(make_run(book, "run_1"))
+    assert reader.look() is reader.look()
+
+
+def test_a_torn_line_waits_for_its_rest(book: Path) -> None:
+    run = make_run(book, "run_1", state=None)
+    (path,) = run.events.iterdir()
+    data = path.read_bytes()
+    path.write_bytes(data[:-40])
+    reader = RunReader(run)
+    before = reader.look()
+    with path.open("ab") as file:
+        file.write(data[-40:])
+    assert reader.look().version > before.version
+    whole_and_read_agree(run, reader)
+
+
+def test_a_file_that_was_put_back_is_read_anew(book: Path) -> None:
+    run = make_run(book, "run_1", steps=10)
+    reader = RunReader(run)
+    before = reader.look()
+    (path,) = run.events.iterdir()
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:8]))
+    assert reader.look().generation != before.generation
+    whole_and_read_agree(run, reader)
+
+
+def test_the_numbers_of_a_long_run_are_kept_and_never_trusted_blindly(book: Path) -> None:
+    run = make_run(book, "run_1", steps=3000)
+    RunReader(run).look()
+    kept = book / ".tunebook" / "steps" / "run_1.npz"
+    assert kept.exists()
+    whole_and_read_agree(run, RunReader(run))
+    with EventWriter(run, 2) as events:
+        events.write("state", {"state": "running", "reason": "", "step": 3000})
+        events.write("step", make_step(3001, 1.0))
+    whole_and_read_agree(run, RunReader(run))
+    for damaged in (b"", b"not zip", kept.read_bytes()[:-200]):
+        kept.write_bytes(damaged)
+        whole_and_read_agree(run, RunReader(run))
+
+
+def test_what_is_no_number_is_nan_and_a_line_that_is_no_step_is_named(book: Path) -> None:
+    run = make_run(book, "run_1", steps=0, state=None)
+    with EventWriter(run, 2) as events:
+        events.write("step", make_step(1, float("inf")))
+    steps = RunReader(run).look().steps
+    assert steps["loss"].tolist() == [float("inf")]
+    assert steps["canary_loss"].tolist() != steps["canary_loss"].tolist()  # NaN: unknown
+    assert all(len(steps[name]) == 1 for name in NUMBERS)
+    with EventWriter(run, 3) as events:
+        events.write("step", {"step": None, "examples": []})
+    with pytest.raises(BookError, match="not a step"):
+        RunReader(run).look()

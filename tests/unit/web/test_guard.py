@@ -1,0 +1,65 @@
+"""Other sites and other machines get nothing and change nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from made_runs import make_run
+from tunebook.web.app import make_app
+from tunebook.web.guard import Guard
+
+
+def client_of(book: Path, guard: Guard | None = None, base: str = "http://127.0.0.1") -> TestClient:
+    return TestClient(make_app(book, guard), base_url=base, follow_redirects=False)
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", ""])
+def test_a_name_that_is_not_of_this_machine_is_not_answered(book: Path, host: str) -> None:
+    answer = client_of(book).get("/", headers={"host": host})
+    assert answer.status_code == 400
+    assert "--token" in answer.text
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:7878", "localhost:7878", "[::1]:7878"])
+def test_names_of_this_machine_are_answered(book: Path, host: str) -> None:
+    make_run(book, "run_1")
+    assert "run_1" in client_of(book).get("/", headers={"host": host}).text
+
+
+def test_with_a_token_nothing_is_shown_without_it(book: Path) -> None:
+    make_run(book, "run_1")
+    client = client_of(book, Guard("0.0.0.0", "sesame"), "http://machine.example")
+    assert client.get("/").status_code == 401
+    assert client.get("/?token=wrong").status_code == 401
+    assert client.get("/", headers={"authorization": "Bearer sesame"}).status_code == 200
+    moved = client.get("/?token=sesame&sort=name")
+    assert moved.status_code == 303
+    assert moved.headers["location"] == "/?sort=name"
+    assert "run_1" in client.get("/").text  # by the cookie
+
+
+def test_every_answer_forbids_scripts_of_others(book: Path) -> None:
+    policy = client_of(book).get("/").headers["content-security-policy"]
+    assert "script-src 'self'" in policy
+    assert "unsafe" not in policy
+
+
+def test_what_writes_needs_the_secret_of_this_server_and_a_page_of_its_own(book: Path) -> None:
+    guard = Guard()
+    client = client_of(book, guard)
+    ours = {"x-csrf-token": guard.csrf}
+    assert client.post("/nowhere", headers=ours).status_code == 404
+    assert client.post("/nowhere", data={"csrf": guard.csrf}).status_code == 404
+    for headers in (
+        {},
+        {"x-csrf-token": "guessed"},
+        {**ours, "origin": "http://evil.example"},
+        {**ours, "sec-fetch-site": "cross-site"},
+        {**ours, "origin": "null"},
+    ):
+        answer = client.post("/nowhere", headers=headers)
+        assert answer.status_code == 403
+        assert "reload" in answer.text
