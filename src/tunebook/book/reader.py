@@ -10,6 +10,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 import orjson
@@ -201,12 +202,12 @@ class RunReader:
     def _recall(self, files: list[tuple[Path, Any]]) -> None:
         """Take what was kept, where the files are still just what it was made of."""
         try:
-            with np.load(self._kept, allow_pickle=False) as kept:
+            with open(self._kept, "rb") as file, np.load(file, allow_pickle=False) as kept:
                 header = orjson.loads(kept["header"].tobytes())
                 if header["version"] != _VERSION or header["files"] != self._stamp(files):
                     return
                 self._all, self._rest = kept["columns"], header["rest"]
-        except (OSError, ValueError, KeyError, EOFError, TypeError):
+        except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile):
             return  # it is only a copy
         self._offsets = {p.name: (s.st_ino, s.st_size) for p, s in files}
         self._version += 1

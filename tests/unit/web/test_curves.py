@@ -1,0 +1,98 @@
+"""What a page draws: few points, every spike, verdicts at their place, only what is new."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from made_runs import make_run, make_step
+from tunebook.book.events import EventWriter
+from tunebook.records import Diagnosis, Verdict
+from tunebook.web.app import make_app
+
+
+@pytest.fixture
+def client(book: Path) -> TestClient:
+    return TestClient(make_app(book), base_url="http://127.0.0.1")
+
+
+def only_run(client: TestClient, query: str) -> dict:
+    answer = client.get(f"/curves.json?run=run_1&{query}")
+    assert answer.status_code == 200, answer.text
+    return answer.json()["runs"][0]
+
+
+def test_a_long_run_is_few_points_with_its_spike_of_one_step(
+    book: Path, client: TestClient
+) -> None:
+    run = make_run(book, "run_1", steps=3000, state=None)
+    with EventWriter(run, 1) as events:
+        events.write("step", make_step(3001, 17.0))
+        for step in range(3002, 4000):
+            events.write("step", make_step(step, 2.0))
+    loss = only_run(client, "y=loss&buckets=100")["series"]["loss"]
+    assert len(loss["x"]) <= 202
+    assert (loss["x"][loss["y"].index(17.0)], max(loss["y"])) == (3001.0, 17.0)
+    near = only_run(client, "y=loss&buckets=100&first=2990&last=3010")["series"]["loss"]
+    assert near["x"] == [float(n) for n in range(2990, 3011)]
+
+
+def test_only_what_comes_after_a_step_is_sent_to_who_has_the_rest(
+    book: Path, client: TestClient
+) -> None:
+    run = make_run(book, "run_1", state=None)
+    before = only_run(client, "since=10")
+    assert before["series"]["loss"]["x"] == []
+    with EventWriter(run, 1) as events:
+        events.write("step", make_step(11, 1.5))
+    after = only_run(client, "since=10")
+    assert after["series"]["loss"] == {"x": [11.0], "y": [1.5], "broken": []}
+    assert after["version"] != before["version"]
+    assert after["generation"] == before["generation"]
+
+
+def test_steps_that_were_taken_again_are_kept_apart(book: Path, client: TestClient) -> None:
+    run = make_run(book, "run_1", state=None)
+    with EventWriter(run, 2) as events:
+        events.write("state", {"state": "running", "reason": "", "step": 8})
+        events.write("step", make_step(9, 1.0))
+    found = only_run(client, "y=loss&superseded=true")
+    assert found["series"]["loss"]["x"] == [*map(float, range(1, 10))]
+    assert found["superseded"] == [{"x": [9.0, 10.0], "y": [2.1, 2.0]}]
+
+
+@pytest.mark.parametrize(
+    ("x", "last"), [("step", 10), ("epoch", 1), ("examples", 10), ("tokens", 200)]
+)
+def test_the_axis_counts_what_was_asked_for(
+    book: Path, client: TestClient, x: str, last: float
+) -> None:
+    make_run(book, "run_1")
+    series = only_run(client, f"x={x}")["series"]
+    assert series["loss"]["x"][-1] == last
+    assert series["val_loss"]["x"] == [0.0, last]
+
+
+def test_a_verdict_is_a_flag_at_its_step_and_a_loss_that_is_no_number_is_told(
+    book: Path, client: TestClient
+) -> None:
+    run = make_run(book, "run_1", state=None)
+    spike = Verdict("bad_batch", 4, 5, "a batch of noise", "likely", {}, "")
+    with EventWriter(run, 1) as events:
+        events.write("step", make_step(11, float("nan")))
+        events.write("verdicts", Diagnosis(11, (spike,), ("bad_batch",), {}, False))
+    found = only_run(client, "x=tokens")
+    (flag,) = found["flags"]
+    assert (flag["kind"], flag["first"], flag["last"]) == ("bad_batch", 80.0, 100.0)
+    assert "a batch of noise" in flag["text"]
+    assert found["series"]["loss"]["broken"] == [220.0]
+
+
+def test_what_is_not_there_is_said_in_a_sentence(book: Path, client: TestClient) -> None:
+    make_run(book, "run_1")
+    wrong = client.get("/curves.json?run=run_1&y=luck")
+    assert wrong.status_code == 400
+    assert "luck" in wrong.text
+    assert client.get("/curves.json?run=nobody").status_code == 404
