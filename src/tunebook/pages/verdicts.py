@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
-from tunebook.kinds import FAULTS
+from tunebook.kinds import FAULTS, KINDS
 from tunebook.records import Diagnosis, RunSummary, Verdict
 from tunebook.units import format_number
 
@@ -30,6 +30,13 @@ def head_text(verdict: Verdict) -> str:
         return "no fault found"
     where = where_text(verdict)
     return f"{verdict.kind}{', ' * bool(where)}{where} ({verdict.confidence})"
+
+
+def level_of(verdict: Verdict) -> str:
+    """Say how much a verdict matters: fault, amber (not confirmed yet), notice or fine."""
+    kind = KINDS.get(verdict.kind)
+    level = kind.level if kind is not None else "notice"
+    return "amber" if level == "fault" and verdict.confidence == "amber" else level
 
 
 def verdict_text(verdict: Verdict) -> str:

@@ -11,11 +11,13 @@ import orjson
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from tunebook.book.liveness import current_state
 from tunebook.book.reader import NUMBERS, Look, StepColumns
 from tunebook.errors import UsageError
 from tunebook.pages.downsample import chosen_points
-from tunebook.pages.verdicts import verdict_text
+from tunebook.pages.verdicts import level_of, verdict_text
 from tunebook.web.desk import desk_of
+from tunebook.web.shelf import Shelf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,7 +37,8 @@ BUCKETS = 600
 class Wanted:
     """Which curves of a run are asked for: `y` columns over `x`, between `first` and `last` of x.
 
-    `since` is a step: only what comes after it. At most two points for each of `buckets`.
+    `since` is a step: only what comes after it, and a validation at it. At most two points for each
+    of `buckets`.
     """
 
     x: str = "step"
@@ -68,11 +71,18 @@ def curves(
         if name not in known:
             raise UsageError(f"there is no curve of `{name}`; there is {', '.join(known)}")
     shelf = desk_of(request).shelf
-    found = [{"name": name, **curves_of(shelf.look(name), wanted)} for name in run]
+    found = [_run_of(shelf, name, wanted) for name in run]
     return Response(
         orjson.dumps({"runs": found}, option=orjson.OPT_SERIALIZE_NUMPY),
         media_type="application/json",
     )
+
+
+def _run_of(shelf: Shelf, name: str, wanted: Wanted) -> dict[str, Any]:
+    reader = shelf.reader(name)
+    look = reader.look()
+    state = current_state(reader.run, look.events)
+    return {"name": name, "state": state, **curves_of(look, wanted)}
 
 
 def curves_of(look: Look, wanted: Wanted) -> dict[str, Any]:
@@ -125,7 +135,8 @@ def _series(look: Look, name: str, axis: Numbers, wanted: Wanted) -> dict[str, A
         x = np.array(steps, float) if wanted.x == "step" else at_steps(look.steps, axis, steps)
         y = np.array([v.loss for v in taken], float)
         bands = [v.interval or (None, None) for v in taken]
-        kept = _kept(x, np.array(steps, float), wanted)
+        # A step is validated after it was recorded, and before the next one is.
+        kept = _kept(x, np.array(steps, float) + 1, wanted)
         return {
             "x": x[kept],
             "y": _finite(y[kept]),
@@ -168,6 +179,7 @@ def _flags(look: Look, axis: Numbers) -> list[dict[str, Any]]:
         {
             "kind": verdict.kind,
             "confidence": verdict.confidence,
+            "level": level_of(verdict),
             "first": float(a),
             "last": float(b),
             "text": verdict_text(verdict),

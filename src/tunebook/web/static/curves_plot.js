@@ -1,0 +1,193 @@
+// One panel of curves: what uPlot is told, and what is drawn beside its lines.
+const NAMES = {
+  loss: "training loss",
+  val_loss: "validation loss",
+  learning_rate: "learning rate",
+  grad_norm: "gradient norm",
+  update_ratio: "update / weights",
+  changed_fraction: "share of weights changed",
+  canary_loss: "canary loss",
+  memory_bytes: "memory, bytes",
+  target_tokens: "target tokens",
+  padding_tokens: "padding tokens",
+};
+const COLOURS = 10;
+const WHOLE = [...Array(13).keys()].flatMap((n) => [1, 2, 5].map((k) => k * 10 ** n)); // distances of ticks
+const LANE = 17; // pixels that a row of flags takes
+
+export const wordsOf = (name) => NAMES[name] ?? name.replaceAll("_", " ");
+const shade = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+export function short(value) {
+  if (value == null) return "–";
+  const size = Math.abs(value);
+  if (size >= 1e5) return Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 2 }).format(value);
+  if (size !== 0 && size < 1e-3) return value.toExponential(2);
+  return String(Number(value.toPrecision(5)));
+}
+
+// Lines of a panel: one for each run and column, in the colour of the run where there are several.
+export function styleOf(run, runs, at, y) {
+  const place = runs > 1 ? run : at;
+  const rounds = Math.floor(place / COLOURS);
+  const second = runs > 1 && at > 0;
+  return {
+    colour: shade(`--s${(place % COLOURS) + 1}`),
+    dash: rounds ? [8, 3 * rounds] : second ? [3, 3] : undefined,
+    width: y === "val_loss" ? 1.8 : runs > 1 || at === 0 ? 1.3 : 1.5,
+    dots: y === "val_loss",
+  };
+}
+
+const known = (x, y) => {
+  const keep = [];
+  for (let i = 0; i < x.length; i++) if (x[i] != null && (i === 0 || x[i] !== x[i - 1])) keep.push(i);
+  return keep;
+};
+
+export function joined(lines, log) {
+  const usable = (v) => (log && v != null && v <= 0 ? null : v);
+  return uPlot.join(
+    lines.map((line) => {
+      const keep = known(line.x);
+      const columns = line.low ? [line.y, line.low, line.high] : [line.y];
+      return [keep.map((i) => line.x[i]), ...columns.map((c) => keep.map((i) => usable(c[i])))];
+    }),
+  );
+}
+
+// Where a series has no value under the cursor, the nearest one it has is shown.
+function nearest(u, series, at) {
+  const values = u.data[series];
+  if (series === 0 || at == null || values[at] != null) return at;
+  for (let off = 1; off < values.length; off++) {
+    if (values[at - off] != null) return at - off;
+    if (values[at + off] != null) return at + off;
+  }
+  return at;
+}
+
+function crosses(u, lines) {
+  const size = 4 * devicePixelRatio;
+  const { ctx } = u;
+  ctx.save();
+  ctx.lineWidth = 2 * devicePixelRatio;
+  for (const line of lines) {
+    ctx.strokeStyle = line.style.colour;
+    ctx.beginPath();
+    for (const x of line.broken ?? []) {
+      const left = u.valToPos(x, "x", true);
+      if (x == null || left < u.bbox.left || left > u.bbox.left + u.bbox.width) continue;
+      const top = u.bbox.top + size + devicePixelRatio;
+      ctx.moveTo(left - size, top - size);
+      ctx.lineTo(left + size, top + size);
+      ctx.moveTo(left + size, top - size);
+      ctx.lineTo(left - size, top + size);
+    }
+    ctx.stroke();
+  }
+  ctx.restore();
+}
+
+const GROUND = { fault: "--bad", amber: "--warn", notice: "--info", fine: "--good" };
+
+function spans(u, flags) {
+  const { ctx, bbox } = u;
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+  ctx.clip();
+  ctx.globalAlpha = 0.07;
+  for (const flag of flags) {
+    const left = u.valToPos(flag.first, "x", true);
+    const right = u.valToPos(flag.last, "x", true);
+    ctx.fillStyle = shade(GROUND[flag.level] ?? "--info");
+    ctx.fillRect(left - 1, bbox.top, Math.max(right - left, 1) + 2, bbox.height);
+  }
+  ctx.restore();
+}
+
+// Rows of flags under the plot: each in the first row where it does not touch another.
+export function lanesOf(flags, span, width) {
+  const ends = [];
+  const scale = width / Math.max(span, 1e-9);
+  return flags.map((flag) => {
+    const left = flag.first * scale;
+    let lane = ends.findIndex((end) => end <= left);
+    if (lane < 0) lane = Math.min(ends.length, 3);
+    ends[lane] = Math.max(left + 20, flag.last * scale + 2);
+    return lane;
+  });
+}
+
+export function placeFlags(u, buttons, flags, lanes) {
+  const { left, top, width, height } = u.bbox;
+  const one = 1 / devicePixelRatio;
+  buttons.forEach((button, i) => {
+    const from = u.valToPos(flags[i].first, "x");
+    const to = u.valToPos(flags[i].last, "x");
+    const a = Math.max(from, 0);
+    const b = Math.min(to, width * one);
+    button.hidden = to < 0 || from > width * one;
+    button.style.left = `${left * one + Math.min(a, width * one - 16)}px`;
+    button.style.width = `${Math.max(b - a, 16)}px`;
+    button.style.top = `${(top + height) * one + 2 + lanes[i] * LANE}px`;
+  });
+}
+
+// Options of a panel; `look` has what changes while it is shown: lines, flags, range.
+export function optionsOf(look, { width, height, log, rows, sync, x, zoom, drawn }) {
+  const axis = { stroke: shade("--faint"), grid: { stroke: shade("--rule"), width: 1 }, ticks: { stroke: shade("--rule"), width: 1, size: 4 }, font: "12px system-ui, sans-serif" };
+  const series = [{ label: x, value: (u, v) => short(v) }];
+  const bands = [];
+  for (const line of look.lines) {
+    const { colour, dash, width: thick, dots } = line.style;
+    series.push({
+      label: line.label,
+      stroke: colour,
+      width: thick,
+      dash,
+      value: (u, v) => short(v),
+      points: { show: dots || line.y.length < 40, size: dots ? 6 : 4, fill: colour, space: 0 },
+    });
+    if (line.low) {
+      const edge = { class: "hidden-series", stroke: "transparent", width: 0, points: { show: false } };
+      series.push({ ...edge, label: "low" }, { ...edge, label: "high" });
+      bands.push({ series: [series.length - 1, series.length - 2], fill: colour + "26" });
+    }
+  }
+  return {
+    width,
+    height,
+    series,
+    bands,
+    legend: { live: true },
+    cursor: {
+      drag: { x: true, y: false, setScale: false, dist: 6 },
+      sync: { key: sync, filters: { pub: (type) => type === "mousemove" || type === "mouseleave" } },
+      dataIdx: nearest,
+      points: { size: 7 },
+      bind: { dblclick: () => () => zoom(null) },
+    },
+    scales: {
+      x: { time: false, range: () => look.range },
+      y: log ? { distr: 3, range: (u, low, high) => (low > 0 ? [low / 1.15, high * 1.15] : [0.1, 10]) } : {},
+    },
+    axes: [
+      { ...axis, incrs: x === "epoch" || x === "minutes" ? undefined : WHOLE, gap: 5 + rows * LANE, size: 34 + rows * LANE, values: (u, all) => all.map(short) },
+      { ...axis, size: 58, values: (u, all) => all.map((v) => (v == null ? "" : short(v))) },
+    ],
+    hooks: {
+      drawClear: [(u) => spans(u, look.flags)],
+      draw: [(u) => crosses(u, look.lines), (u) => drawn(u)],
+      setSelect: [
+        (u) => {
+          if (u.select.width < 2) return;
+          const range = [u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x")];
+          u.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
+          zoom(range);
+        },
+      ],
+    },
+  };
+}
