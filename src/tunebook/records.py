@@ -351,7 +351,8 @@ class RunSummary:
     """One line of the run table; every consumer (terminal, page, JSON) reads this record.
 
     `verdicts` are kinds, those of `amber` not confirmed yet, `effects` what followed from them;
-    `looked_for` are the kinds that were looked for, `not_looked_for` says of others why not.
+    `looked_for` are the kinds that were looked for, `not_looked_for` says of others why not; `note`
+    is the newest note of its author.
     """
 
     name: str
@@ -383,4 +384,5 @@ class RunSummary:
     steps: int | None = None
     hypothesis: str | None = None
     tags: tuple[str, ...] = ()
+    note: str | None = None
     config: Mapping[str, object] = field(default_factory=dict)

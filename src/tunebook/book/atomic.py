@@ -38,6 +38,25 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Keep out everyone else, process or thread, who takes the same lock file.
+
+    For work of milliseconds: whoever comes second waits. Raises StorageError when the folder of the
+    lock cannot be written.
+    """
+    from filelock import FileLock
+
+    with storage_errors(f"write {lock.parent}", lock.parent):
+        lock.parent.mkdir(exist_ok=True)
+        held = FileLock(lock)
+        held.acquire(poll_interval=0.01)
+    try:
+        yield
+    finally:
+        held.release()
+
+
+@contextmanager
 def files_aside(paths: Sequence[Path]) -> Iterator[Sequence[IO[bytes]]]:
     """Open files beside their names; at the end of the block all are put in place, durable.
 

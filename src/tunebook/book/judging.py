@@ -7,14 +7,13 @@ scored in every session; neither can be made again, so both belong to the book.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from tunebook.book.atomic import storage_errors, write_atomically
+from tunebook.book.atomic import alone, storage_errors, write_atomically
 from tunebook.book.codec import dump_json
 from tunebook.book.places import RunFolder
 from tunebook.errors import BookError
@@ -51,7 +50,7 @@ def freeze_anchor_answers(
     run: RunFolder, lines: Sequence[Mapping[str, object]]
 ) -> list[dict[str, Any]]:
     """Write the frozen answers, once; gives those of another process that was first."""
-    with _alone(run):
+    with alone(run.judge_anchor / ".lock"):
         if not (frozen := read_anchor_answers(run)):
             content = b"".join(dump_json(line) for line in lines)
             write_atomically(run.judge_anchor / "answers.jsonl", content)
@@ -68,24 +67,9 @@ def read_anchor_sessions(run: RunFolder, judge: str) -> list[dict[str, Any]]:
 def add_anchor_session(run: RunFolder, session: Mapping[str, object]) -> None:
     """Write down a session."""
     path = run.judge_anchor / "sessions.jsonl"
-    with _alone(run):
+    with alone(run.judge_anchor / ".lock"):
         before = path.read_bytes() if path.exists() else b""
         write_atomically(path, before + dump_json(session))
-
-
-@contextmanager
-def _alone(run: RunFolder) -> Iterator[None]:
-    """Keep other processes from writing to the anchor of the book; a write takes milliseconds."""
-    from filelock import FileLock
-
-    with storage_errors(f"write {run.judge_anchor}", run.judge_anchor.parent):
-        run.judge_anchor.mkdir(exist_ok=True)
-        lock = FileLock(run.judge_anchor / ".lock")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _read(path: Path, *, broken_ok: bool = False) -> list[dict[str, Any]]:

@@ -178,6 +178,11 @@ def create_book(folder: Path) -> Path:
     return folder.resolve()
 
 
+def page_lock(book: Path) -> Path:
+    """Name the file that whoever writes a page of a book locks meanwhile."""
+    return book / ".tunebook" / "pages.lock"
+
+
 def list_runs(book: Path) -> list[RunFolder]:
     """List the runs of a book by name; folders that begin with a dot are set aside."""
     try:

@@ -104,6 +104,8 @@ def measure(run: RunFolder, read: tuple[Events, StepTotals] | None = None) -> Me
     predictions = sealed.predictions if sealed else _strings(notebook.get("predict"))
     hypothesis = sealed.hypothesis if sealed else _text(notebook.get("hypothesis"))
     parent = weight_parent(as_written)
+    notes = _notes(run)
+    tags = [tag for line in notes for tag in _TAG.findall(line)]
     summary = RunSummary(
         name=run.name,
         state="new",
@@ -114,7 +116,8 @@ def measure(run: RunFolder, read: tuple[Events, StepTotals] | None = None) -> Me
         **_found(events.diagnosis),
         started=events.started,
         hypothesis=hypothesis,
-        tags=tuple(dict.fromkeys((*_strings(notebook.get("tags")), *_note_tags(run)))),
+        tags=tuple(dict.fromkeys((*_strings(notebook.get("tags")), *tags))),
+        note=notes[-1].removeprefix("- ") if notes else None,
         config=_with_extends(run, flatten(config)),
     )
     summary = replace(_with_numbers(summary, events, totals), **_judged(run))
@@ -202,12 +205,13 @@ def perplexity(loss: float) -> float:
         return math.inf
 
 
-def _note_tags(run: RunFolder) -> list[str]:
+def _notes(run: RunFolder) -> list[str]:
+    """Read the dated lines that the author added below the generated part of the page."""
     try:
         page = run.notebook_md.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
-    return [tag for line in _NOTE_LINE.findall(page) for tag in _TAG.findall(line)]
+    return _NOTE_LINE.findall(page.rpartition("<!-- tunebook:end")[2])
 
 
 def _text(value: object) -> str | None:

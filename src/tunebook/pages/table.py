@@ -40,6 +40,7 @@ JSON_KEYS = (
     "steps",
     "hypothesis",
     "tags",
+    "note",
 )
 """The keys of `--json`; scripts rely on the first sixteen."""
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 
-from tunebook.book.atomic import write_text
 from tunebook.book.places import open_run
 from tunebook.errors import UsageError
 from tunebook.pages.run_page import build_run_page
-from tunebook.workflows.notebook import read_page, write_page
+from tunebook.workflows.notebook import change_page, write_page
 
 _TAG = re.compile(r"^[A-Za-z0-9][\w-]*$")
 
@@ -26,15 +26,20 @@ def write_note(
     runs = [open_run(book, name) for name in names]
     line = " ".join(text.split())
     if not line:
-        raise UsageError("the note is empty; write it in quotes after the run names")
+        raise UsageError("the note is empty; write it in words, on a command line in quotes")
     for tag in tags:
         if not _TAG.match(tag):
             raise UsageError(f"the tag `{tag}` is not one word of letters, digits, dash and _")
     marks = "".join(f" #{tag}" for tag in tags)
     entry = f"- {day or date.today():%Y-%m-%d}: {line}{marks}\n"
     for run in runs:
-        write_page(run.notebook_md, build_run_page(run, book))
-        page = read_page(run.notebook_md) or ""
-        gap = "" if page.endswith("\n") else "\n"
-        write_text(run.notebook_md, f"{page}{gap}{entry}")
+        # A page that is there is not built again: whoever changed the run does that.
+        if not run.notebook_md.exists():
+            write_page(book, run.notebook_md, build_run_page(run, book))
+        change_page(book, run.notebook_md, partial(_append, entry))
     return [run.notebook_md for run in runs]
+
+
+def _append(entry: str, page: str | None) -> str:
+    gap = "" if not page or page.endswith("\n") else "\n"
+    return f"{page or ''}{gap}{entry}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tunebook.book.atomic import write_text
+from tunebook.book.atomic import alone, write_text
 from tunebook.book.index import run_summaries
 from tunebook.book.lineage import build_lineage
-from tunebook.book.places import RunFolder, list_runs
+from tunebook.book.places import RunFolder, list_runs, page_lock
 from tunebook.book.summary import book_lookup, measure, score_all, summarize
 from tunebook.errors import TunebookError
 from tunebook.pages.index_page import build_index_page
@@ -33,20 +33,28 @@ def build_notebook(book: Path, say: Callable[[str], None] = lambda _text: None) 
             say(f"the page of {run.name} stays as it was: {error}")
             continue
         outcomes[run.name] = source.outcomes
-        changed += write_page(run.notebook_md, render_run_page(source))
-    changed += write_page(
-        book / "notebook.md", build_index_page(runs, outcomes, build_lineage(book, runs))
-    )
+        changed += write_page(book, run.notebook_md, render_run_page(source))
+    index = build_index_page(runs, outcomes, build_lineage(book, runs))
+    changed += write_page(book, book / "notebook.md", index)
     return changed
 
 
-def write_page(path: Path, generated: str) -> list[Path]:
+def write_page(book: Path, path: Path, generated: str) -> list[Path]:
     """Merge generated text into a page; returns the page if that changed it."""
-    existing = read_page(path)
-    merged = merge_page(generated, existing)
-    if merged == existing:
-        return []
-    write_text(path, merged)
+    return change_page(book, path, lambda existing: merge_page(generated, existing))
+
+
+def change_page(book: Path, path: Path, change: Callable[[str | None], str]) -> list[Path]:
+    """Rewrite a page from what it says now, None if it is not there; returns it if that changed it.
+
+    One writer at a time: a note that comes while a trainer writes its result is not lost.
+    """
+    with alone(page_lock(book)):
+        existing = read_page(path)
+        changed = change(existing)
+        if changed == existing:
+            return []
+        write_text(path, changed)
     return [path]
 
 

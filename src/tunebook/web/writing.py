@@ -1,0 +1,83 @@
+"""What an author may write from a page: notes with tags, and what a run that waits is to show."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import RedirectResponse, Response
+
+from tunebook.book.places import RunFolder, open_run
+from tunebook.pages.markers import author_words
+from tunebook.web.desk import desk_of
+from tunebook.workflows.hypothesis import write_hypothesis
+from tunebook.workflows.note import write_note
+from tunebook.workflows.notebook import read_page
+
+router = APIRouter()
+
+
+def words_of(run: RunFolder) -> str:
+    """Read what the author wrote on a run's page, as Markdown."""
+    page = (read_page(run.notebook_md) or "").encode("utf-8", "surrogateescape")
+    return author_words(page.decode("utf-8", "replace")).strip()
+
+
+@router.get("/runs/{name}/note")
+def note_form(request: Request, name: str) -> Response:
+    """Give the form of a note: alone, or on a page of its own."""
+    desk = desk_of(request)
+    run = open_run(desk.shelf.book, name)
+    if _in_place(request):
+        return desk.page(request, "_note_form.html", run=name, view="latest")
+    return desk.page(request, "note.html", run=name, words=words_of(run))
+
+
+@router.post("/runs/{name}/note")
+def add_note(
+    request: Request,
+    name: str,
+    text: Annotated[str, Form()] = "",
+    tags: Annotated[str, Form()] = "",
+    view: Annotated[str, Form()] = "words",
+) -> Response:
+    """Add a note to a run; answers with what `view` names, the `latest` note or all `words`."""
+    desk = desk_of(request)
+    words = [word.lstrip("#") for word in re.split(r"[\s,]+", tags) if word]
+    write_note(desk.shelf.book, [name], text, words)
+    if not _in_place(request):
+        return RedirectResponse(f"/runs/{name}#notes", 303)
+    if view == "latest":
+        summary = desk.shelf.summaries()[name]
+        return desk.page(request, "_note_cell.html", row=summary)
+    words_now = words_of(open_run(desk.shelf.book, name))
+    return desk.page(request, "_notes.html", run=name, words=words_now)
+
+
+@router.post("/runs/{name}/hypothesis")
+def set_hypothesis(
+    request: Request,
+    name: str,
+    hypothesis: Annotated[str, Form()] = "",
+    predictions: Annotated[str, Form()] = "",
+) -> Response:
+    """Say what is expected of a run that has not begun, one prediction a line."""
+    desk = desk_of(request)
+    said = hypothesis.replace("\r\n", "\n").strip()
+    expected = [line.strip() for line in predictions.splitlines() if line.strip()]
+    write_hypothesis(desk.shelf.book, name, said, expected)
+    if not _in_place(request):
+        return RedirectResponse(f"/runs/{name}#hypothesis", 303)
+    return desk.page(
+        request,
+        "_hypothesis_form.html",
+        run=name,
+        hypothesis=said,
+        predictions=expected,
+        saved=True,
+    )
+
+
+def _in_place(request: Request) -> bool:
+    return "hx-request" in request.headers
