@@ -14,8 +14,8 @@ from tunebook.units import format_number
 _OWN = ("notebook.", "name", "extends", "model", "accept")
 _BY_STAGE = ("packing", "overlong", "train_on")
 _ARROWS = {"weights": "-->", "config": "-.->", "resume": "==>"}
-# In a tree every run stands once: below the run it was made like, else below its weights.
-_RANK = {"resume": 0, "config": 1, "weights": 2}
+RANK = {"resume": 0, "config": 1, "weights": 2}
+"""In a tree every run stands once: below the run it was made like, else below its weights."""
 
 
 def overridden(run: RunSummary, runs: Mapping[str, RunSummary]) -> dict[str, object]:
@@ -61,7 +61,7 @@ def tree_lines(
     `width` folds what is said of a run under itself, None leaves it whole.
     """
     above: dict[str, str] = {}
-    for edge in sorted(lineage.edges, key=lambda edge: _RANK[edge.kind]):
+    for edge in sorted(lineage.edges, key=lambda edge: RANK[edge.kind]):
         if not _leads_to(above, edge.parent, edge.child):
             above.setdefault(edge.child, edge.parent)
     below: dict[str, list[str]] = {}

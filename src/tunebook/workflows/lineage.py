@@ -47,9 +47,15 @@ class BookLineage:
         return {"name": name, "kind": kind, **facts, "overrides": overridden(run, self.runs)}
 
 
-def book_lineage(book: Path, name: str | None = None) -> BookLineage:
-    """Read the lineage of a book, or of one run; BookError when there is none of that name."""
-    runs = {run.name: run for run in run_summaries(book)}
+def book_lineage(
+    book: Path, name: str | None = None, runs: Mapping[str, RunSummary] | None = None
+) -> BookLineage:
+    """Read the lineage of a book, or of one run; BookError when there is none of that name.
+
+    `runs` are the summaries of the book by name, where the caller has them already.
+    """
+    if runs is None:
+        runs = {run.name: run for run in run_summaries(book)}
     lineage = build_lineage(book, runs.values())
     if name is not None:
         lineage = lineage.around(open_run(book, name).name)
