@@ -26,24 +26,32 @@ def build_index_page(
 ) -> str:
     """Write the generated part of the index page; `outcomes` are those of every run by name."""
     by_name = {run.name: run for run in runs}
-    # When an imported run was trained is often not known: it is history all the same.
-    begun = [run for run in runs if run.started or run.state == "finished"]
-    started = sorted(begun, key=lambda r: (r.started or "", r.name))
-    waiting = [run for run in runs if run not in begun]
+    started, waiting = begun_and_waiting(runs)
     parts = ["# Notebook\n"]
     if started:
-        parts.append("## History\n")
-        parts += [_entry(run, by_name) for run in started]
-        parts.append("")
+        parts += ["## History\n", write_history(started, by_name)]
     elif not waiting:
         parts.append("No run yet; `tunebook new NAME` starts one.\n")
     parts += _lineage(lineage)
     parts += _open_predictions(runs, outcomes)
     if waiting:
-        parts.append("## To try\n")
-        parts += [_entry(run, by_name) for run in waiting]
-        parts.append("")
+        parts += ["## To try\n", write_history(waiting, by_name)]
     return "\n".join(parts)
+
+
+def begun_and_waiting(
+    runs: Sequence[RunSummary],
+) -> tuple[list[RunSummary], list[RunSummary]]:
+    """Tell the runs that have a history, oldest first, from those that wait to be started."""
+    # When an imported run was trained is often not known: it is history all the same.
+    begun = [run for run in runs if run.started or run.state == "finished"]
+    waiting = [run for run in runs if run not in begun]
+    return sorted(begun, key=lambda run: (run.started or "", run.name)), waiting
+
+
+def write_history(runs: Sequence[RunSummary], book: Mapping[str, RunSummary]) -> str:
+    """Write a line or two about each run, as a list."""
+    return "\n".join([*(_entry(run, book) for run in runs), ""])
 
 
 def _entry(run: RunSummary, runs: Mapping[str, RunSummary]) -> str:

@@ -36,6 +36,15 @@ def author_words(page: str) -> str:
     return page if place is None else page[: place[0]] + page[place[1] :]
 
 
+def generated_part(page: str) -> str:
+    """Return what stands between the markers, front matter included; empty without them."""
+    place = _find_region(page)
+    if place is None:
+        return ""
+    region = page[place[0] : place[1]]
+    return _END_LINE.sub("", _BEGIN_LINE.sub("", region)).strip("\r\n")
+
+
 def _wrap(generated: str) -> str:
     # What looks like a marker in the generated text is text: one space makes it so.
     body = generated.replace(_MARK, _MARK[:-1] + " :").strip("\r\n")

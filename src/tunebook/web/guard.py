@@ -49,7 +49,7 @@ class Guard:
         """Answer a request, or say in one sentence why not."""
         response = await self._refusal(request) or await go_on(request)
         for name, value in _HEADERS.items():
-            response.headers[name] = value
+            response.headers.setdefault(name, value)
         response.headers.setdefault("Cache-Control", "no-store")
         return response
 

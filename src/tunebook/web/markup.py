@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
-from markdown_it import MarkdownIt
-from markupsafe import Markup
-
 from tunebook.units import (
     format_bytes,
     format_count,
@@ -15,21 +10,10 @@ from tunebook.units import (
     format_percent,
     format_seconds,
 )
-
-
-@functools.cache
-def _reader() -> MarkdownIt:
-    # `html: False` shows tags as text; images would ask other hosts for files, so they stay text.
-    return MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
-
-
-def markdown(text: str) -> Markup:
-    """Render Markdown; tags in it are shown, links that would run a script are left as text."""
-    return Markup(_reader().render(text))
-
+from tunebook.web.book_markdown import render
 
 FILTERS = {
-    "markdown": markdown,
+    "markdown": render,
     "number": format_number,
     "count": format_count,
     "bytes": format_bytes,

@@ -1,0 +1,123 @@
+"""Markdown of the book as HTML: no text in it becomes markup, and its links lead to pages here."""
+
+from __future__ import annotations
+
+import functools
+import posixpath
+import re
+from collections.abc import MutableMapping, Sequence
+from html import escape
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from markupsafe import Markup
+
+SHOWN_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}\.(svg|png)")
+"""Pictures that a page of a run may show: a plain name, without a way out of the run's folder."""
+
+_RUN = re.compile(r"runs/([A-Za-z0-9][A-Za-z0-9._-]{0,99})(/notebook\.md)?")
+_ELSEWHERE = ("http", "https", "mailto")
+
+Env = MutableMapping[str, Any]
+
+
+def render(text: str, run: str | None = None) -> Markup:
+    """Render Markdown that lies in the folder of a run, or of the book.
+
+    Tags in it are shown as text, and so are pictures but those of the run's own folder; links that
+    lead to no page here and to no other site are plain words.
+    """
+    return Markup(_reader().render(text, {"run": run, "open": []}))
+
+
+def sections(text: str) -> list[tuple[str, str]]:
+    """List the headings of the second level, each with the id that `render` gives it."""
+    tokens = _reader().parse(text)
+    return [
+        (_id_of(words.content), words.content)
+        for token, words in zip(tokens, tokens[1:], strict=False)
+        if token.type == "heading_open" and token.tag == "h2"
+    ]
+
+
+def page_of(href: str, run: str | None) -> str | None:
+    """Find where a link of the book leads on this server; None where there is no page for it."""
+    parts = urlsplit(href)
+    if parts.scheme in _ELSEWHERE:
+        return href
+    if parts.scheme or parts.netloc or not parts.path or parts.path.startswith("/"):
+        return None
+    folder = f"runs/{run}" if run else ""
+    path = posixpath.normpath(posixpath.join(folder, unquote(parts.path)))
+    if path == "notebook.md":
+        return "/notebook"
+    found = _RUN.fullmatch(path)
+    if found is None:
+        return None
+    return f"/{'notebook' if found[2] else 'runs'}/{found[1]}"
+
+
+@functools.cache
+def _reader() -> MarkdownIt:
+    reader = MarkdownIt("commonmark", {"html": False}).enable("table")
+    rules = {
+        "link_open": _link_open,
+        "link_close": _link_close,
+        "image": _image,
+        "fence": _fence,
+        "heading_open": _heading,
+        "table_open": lambda *_: '<div class="scroll" tabindex="0"><table>\n',
+        "table_close": lambda *_: "</table></div>\n",
+        "th_open": _cell,
+        "td_open": _cell,
+    }
+    for name, rule in rules.items():
+        reader.add_render_rule(name, lambda _self, *given, rule=rule: rule(*given))
+    return reader
+
+
+def _id_of(heading: str) -> str:
+    return re.sub(r"\W+", "-", heading.lower()).strip("-") or "section"
+
+
+def _heading(tokens: Sequence[Token], at: int, _options: Any, _env: Env) -> str:
+    return f'<{tokens[at].tag} id="{escape(_id_of(tokens[at + 1].content))}">'
+
+
+def _link_open(tokens: Sequence[Token], at: int, _options: Any, env: Env) -> str:
+    href = str(tokens[at].attrGet("href") or "")
+    url = page_of(href, env["run"])
+    env["open"].append(url)
+    if url is None:
+        return f'<span class="file" title="{escape(href)}">'
+    away = "" if url.startswith("/") else ' rel="noopener noreferrer"'
+    return f'<a href="{escape(url)}"{away}>'
+
+
+def _link_close(_tokens: Sequence[Token], _at: int, _options: Any, env: Env) -> str:
+    return "</span>" if env["open"].pop() is None else "</a>"
+
+
+def _image(tokens: Sequence[Token], at: int, _options: Any, env: Env) -> str:
+    source, said = str(tokens[at].attrGet("src") or ""), tokens[at].content
+    if env["run"] and SHOWN_FILE.fullmatch(source):
+        url = f"/notebook/{quote(env['run'])}/{source}"
+        return f'<img src="{escape(url)}" alt="{escape(said)}" loading="lazy">'
+    return escape(f"![{said}]({source})")
+
+
+def _fence(tokens: Sequence[Token], at: int, _options: Any, env: Env) -> str:
+    text = f'<pre tabindex="0"><code>{escape(tokens[at].content)}</code></pre>\n'
+    if tokens[at].info.strip() != "mermaid":
+        return text
+    url = f"/lineage?run={quote(env['run'])}" if env["run"] else "/lineage"
+    return f'<p><a href="{url}">Drawn on the page of lineage</a></p>\n'
+
+
+def _cell(tokens: Sequence[Token], at: int, _options: Any, _env: Env) -> str:
+    # Alignment comes as an inline style, which the Content-Security-Policy forbids.
+    right = "right" in str(tokens[at].attrGet("style") or "")
+    tag = tokens[at].tag
+    return f"<{tag}" + ' scope="col"' * (tag == "th") + ' class="n"' * right + ">"

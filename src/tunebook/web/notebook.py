@@ -1,0 +1,142 @@
+"""The pages of the notebook, the author's words apart, and what is still open in the book."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse, PlainTextResponse, Response
+
+from tunebook.book.lineage import build_lineage
+from tunebook.book.places import RunFolder, open_run
+from tunebook.book.summary import OVER, score_all
+from tunebook.errors import BookError
+from tunebook.pages.index_page import begun_and_waiting, build_index_page, write_history
+from tunebook.pages.markers import author_words, generated_part, merge_page
+from tunebook.pages.run_page import build_run_page
+from tunebook.records import Outcome, RunSummary
+from tunebook.web.book_markdown import SHOWN_FILE, render, sections
+from tunebook.web.desk import desk_of
+from tunebook.web.shelf import Shelf
+
+router = APIRouter()
+
+_KINDS = {"svg": "image/svg+xml", "png": "image/png"}
+_RUNS_NOTHING = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPrediction:
+    """A prediction with the run that made it; `over` when it will not change any more."""
+
+    run: RunSummary
+    outcome: Outcome
+    over: bool
+
+
+@router.get("/notebook")
+def notebook(request: Request) -> Response:
+    """Show what was tried, what is still open, and what waits to be tried."""
+    desk = desk_of(request)
+    runs, outcomes = _scored(desk.shelf)
+    begun, waiting = begun_and_waiting(list(runs.values()))
+    found = [
+        OpenPrediction(runs[name], outcome, runs[name].state in OVER)
+        for name in runs
+        for outcome in outcomes[name]
+    ]
+    path = desk.shelf.book / "notebook.md"
+    return desk.page(
+        request,
+        "notebook.html",
+        history=render(write_history(begun[::-1], runs).replace("\n  ", "\\\n  ")),
+        own=render(author_words(_text(path))),
+        predictions=[one for one in found if not one.over],
+        questions=[one for one in found if one.over and one.outcome.held is not True],
+        waiting=waiting,
+    )
+
+
+@router.get("/notebook.md")
+def notebook_markdown(request: Request) -> Response:
+    """Give the index page as Markdown, its generated part as the book is now."""
+    shelf = desk_of(request).shelf
+    runs, outcomes = _scored(shelf)
+    every = list(runs.values())
+    generated = build_index_page(every, outcomes, build_lineage(shelf.book, every))
+    return PlainTextResponse(merge_page(generated, _text(shelf.book / "notebook.md") or None))
+
+
+@router.get("/notebook/{name}")
+def notebook_page(request: Request, name: str) -> Response:
+    """Show the page of a run; with `.md` behind the name, as Markdown."""
+    desk = desk_of(request)
+    book = desk.shelf.book
+    if name.endswith(".md") and not (book / "runs" / name).is_dir():
+        return PlainTextResponse(_page(desk.shelf, open_run(book, name.removesuffix(".md"))))
+    run = open_run(book, name)
+    page = _page(desk.shelf, run)
+    front, body = _front_matter(generated_part(page))
+    return desk.page(
+        request,
+        "notebook_run.html",
+        name=run.name,
+        front=front,
+        sections=sections(body),
+        generated=render(body, run.name),
+        own=render(author_words(page), run.name),
+    )
+
+
+@router.get("/notebook/{name}/{file}")
+def picture(request: Request, name: str, file: str) -> Response:
+    """Give a picture that lies in a run's own folder."""
+    run = open_run(desk_of(request).shelf.book, name)
+    path = run.path / file
+    # A link could lead anywhere, and what it names need not be a picture.
+    if not SHOWN_FILE.fullmatch(file) or path.is_symlink() or not path.is_file():
+        raise BookError(f"the run {name} has no picture `{file}`; its page shows those it has")
+    headers = {"Content-Security-Policy": _RUNS_NOTHING}
+    return FileResponse(path, media_type=_KINDS[file.rpartition(".")[2]], headers=headers)
+
+
+def _scored(shelf: Shelf) -> tuple[dict[str, RunSummary], dict[str, list[Outcome]]]:
+    measured = shelf.measured()
+    runs = {name: summary for name, (summary, _) in measured.items()}
+    return runs, {
+        name: score_all(found.predictions, summary, runs.get)
+        for name, (summary, found) in measured.items()
+    }
+
+
+def _page(shelf: Shelf, run: RunFolder) -> str:
+    """Read the page of a run as it was last written, or write one for this answer."""
+    text = _text(run.notebook_md)
+    return text or merge_page(build_run_page(run, shelf.book, shelf.summaries()), None)
+
+
+def _text(path: Any) -> str:
+    try:
+        return str(path.read_text(encoding="utf-8", errors="replace"))
+    except FileNotFoundError:
+        return ""
+
+
+def _front_matter(text: str) -> tuple[Mapping[str, str], str]:
+    """Take the front matter off a generated page; its values are JSON, a line each."""
+    if not text.startswith("---\n"):
+        return {}, text
+    head, _, body = text[4:].partition("\n---")
+    found = {}
+    for line in head.splitlines():
+        key, _, value = line.partition(": ")
+        try:
+            known = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            known = value
+        if key and known not in (None, [], ""):
+            found[key] = ", ".join(map(str, known)) if isinstance(known, list) else str(known)
+    return found, body
