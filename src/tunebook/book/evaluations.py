@@ -76,7 +76,7 @@ def open_log(
     """
     from filelock import FileLock, Timeout
 
-    path = run.evaluations / f"{kind}-{subject}-{settings_hash(settings)}.jsonl"
+    path = log_path(run, kind, subject, settings)
     with storage_errors(f"write {path}", run.path):
         run.evaluations.mkdir(exist_ok=True)
         lock = FileLock(path.with_name(f".{path.stem}.lock"), timeout=0)
@@ -96,6 +96,11 @@ def open_log(
         yield EvaluationLog(path, read_log(path))
     finally:
         lock.release()
+
+
+def log_path(run: RunFolder, kind: str, subject: str, settings: Mapping[str, object]) -> Path:
+    """Name the log of an evaluation, which need not be there yet."""
+    return run.evaluations / f"{kind}-{subject}-{settings_hash(settings)}.jsonl"
 
 
 def settings_hash(settings: Mapping[str, object]) -> str:

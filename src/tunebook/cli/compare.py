@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -96,7 +96,7 @@ def command(
             click.echo(f"{finding.name}: {finding.message} {finding.way_out}", err=True)
         for note in found.notes:
             click.echo(f"note: {note}", err=True)
-        plain, lines = _plain_runs(found), _run_lines(found)
+        plain, lines = found.plain(), _run_lines(found)
     if as_json:
         from tunebook.book.codec import dump_json
 
@@ -124,34 +124,16 @@ def _standing_lines(found: Ranked) -> list[str]:
 def _compare_files(
     names: Sequence[str], margin: float | None, shared_only: bool
 ) -> tuple[object, list[str]]:
+    from tunebook.pages.comparison import plain_pairs
     from tunebook.workflows.compare import compare_files
 
     found = compare_files([Path(name) for name in names], margin=margin, shared_only=shared_only)
     for note in found.notes:
         click.echo(f"note: {note}", err=True)
-    pairs = _plain_pairs(found.estimates, found.pairs)
+    pairs = plain_pairs(found.estimates, found.pairs)
     # One object for one pair, and a list of them for more.
     plain = pairs[0] if len(pairs) == 1 else pairs
     return plain, [*_score_lines(found.estimates), *_pair_lines(found.pairs)]
-
-
-def _plain_runs(found: RunsCompared) -> dict[str, object]:
-    """Give one object; a single pair's own keys stand at its top."""
-    from dataclasses import asdict
-
-    pairs: list[dict[str, Any]] = _plain_pairs(found.estimates, found.pairs)
-    for pair in pairs:
-        tags = found.by_tag.get(tuple(pair["subjects"]), {})
-        pair["per_tag"] = {tag: asdict(one) for tag, one in tags.items()}
-    return {
-        "kind": found.kind,
-        "unit": found.unit,
-        "chance_best": found.chance_best,
-        "sorted_by": found.sorted_by,
-        "notes": found.notes,
-        "findings": found.findings,
-        **(pairs[0] if len(pairs) == 1 else {"pairs": pairs}),
-    }
 
 
 def _run_lines(found: RunsCompared) -> list[str]:
@@ -163,24 +145,6 @@ def _run_lines(found: RunsCompared) -> list[str]:
         shown = ", ".join(f"{name} {format_percent(chance)}" for name, chance in chances)
         lines += ["", f"chance of being the best: {shown}"]
     return lines
-
-
-def _plain_pairs(
-    estimates: Mapping[str, Estimate], pairs: Mapping[tuple[str, str], Comparison]
-) -> list[dict[str, Any]]:
-    from dataclasses import asdict
-
-    return [
-        {
-            "subjects": names,
-            "scores": [
-                {"score": one.score, "interval": one.interval, "n": one.n}
-                for one in (estimates[name] for name in names)
-            ],
-            **asdict(compared),
-        }
-        for names, compared in pairs.items()
-    ]
 
 
 def _score_lines(

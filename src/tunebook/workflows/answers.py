@@ -30,9 +30,9 @@ def answer(
 ) -> dict[str, EvaluationLog]:
     """Let each of the weights answer each question `repeats` times, where it has not yet.
 
-    Gives a log by name of the weights; a line has `question`, `text`, `ids`, their number `tokens`,
-    `ended` (False: cut at `max_new_tokens`) and `left_out`, the tokens of the prompt there was no
-    room for.
+    Gives a log by name of the weights; a line has `question`, `reference`, `tags`, `text`, `ids`,
+    their number `tokens`, `ended` (False: cut at `max_new_tokens`) and `left_out`, the tokens of
+    the prompt there was no room for.
     Weights that are compared draw with the same seeds. Words before a role that the run was never
     trained on are told to `say`.
     """
@@ -67,13 +67,16 @@ def answering(
         lines = []
         for number, found in generate(speaker.loaded, prompts, sampling, ends, seeds):
             item_id, item_hash, repeat = keys[number]
+            question = by_key[keys[number]][0]
             shown = [i for i in found.ids if i not in speaker.codec.special_ids]
             lines.append(
                 {
                     "item_id": item_id,
                     "item_hash": item_hash,
                     "repeat": repeat,
-                    "question": by_key[keys[number]][0].text,
+                    "question": question.text,
+                    "reference": question.reference,
+                    "tags": [*question.tags, *filter(None, [question.group])],
                     "text": speaker.codec.decode(shown).strip(),
                     "ids": found.ids,
                     "tokens": len(found.ids),

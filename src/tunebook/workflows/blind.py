@@ -9,12 +9,17 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
-from tunebook.book.evaluations import EvaluationLog, open_log, read_log, scores_of, write_result
+from tunebook.book.evaluations import (
+    EvaluationLog,
+    log_path,
+    open_log,
+    read_log,
+    scores_of,
+    write_result,
+)
 from tunebook.book.places import open_run
 from tunebook.errors import UsageError
 from tunebook.records import Evaluation, ItemScore
-from tunebook.statistics.compare import compare
-from tunebook.statistics.estimate import mean_estimate
 from tunebook.workflows.compare_sides import Side, find_sides, split_name
 from tunebook.workflows.notebook import build_notebook
 
@@ -43,10 +48,16 @@ class Ballot:
 
 @dataclass(frozen=True, slots=True)
 class Voting:
-    """What is voted on: `waiting` has no vote yet; `log` keeps those cast."""
+    """What is voted on: of `n` pairs of unequal answers, `waiting` has no vote yet.
+
+    `alike` are ballots of equal answers that are not written down as ties yet; `log` keeps the
+    votes cast.
+    """
 
     sides: tuple[Side, Side]
     waiting: list[Ballot]
+    alike: list[Ballot]
+    n: int
     log: EvaluationLog
 
     def cast(self, ballot: Ballot, vote: Vote) -> None:
@@ -80,45 +91,74 @@ def ask_both(
         answers_to(choose_questions(trained, asked, say), trained, asked, say)
 
 
+def see_voting(names: Sequence[str], book: Path, *, seed: int = 0) -> Voting:
+    """Look at the votes between two sides without writing, whoever may be voting now.
+
+    A pair that comes under several ids is voted on once. Order of questions and of the two answers
+    comes from the seed alone. Raises UsageError where no question was answered by both.
+    """
+    sides, settings = _sides(names, book, seed)
+    path = log_path(sides[0].run, "votes", sides[0].evaluation.subject, settings)
+    return _voting(sides, EvaluationLog(path, read_log(path) if path.exists() else ()), seed)
+
+
 @contextmanager
 def open_voting(names: Sequence[str], book: Path, *, seed: int = 0) -> Iterator[Voting]:
     """Open the votes between two sides to go on with them; equal answers are ties without a vote.
 
-    A pair that comes under several ids is voted on once.
-
-    Order of questions and of the two answers comes from the seed alone. Raises UsageError where no
-    question was answered by both.
+    Raises as `see_voting`, and BookError while another process votes on the same.
     """
+    sides, settings = _sides(names, book, seed)
+    with open_log(sides[0].run, "votes", sides[0].evaluation.subject, settings) as log:
+        voting = _voting(sides, log, seed)
+        while voting.alike:
+            voting.cast(voting.alike.pop(), "t")
+        yield voting
+
+
+def _sides(
+    names: Sequence[str], book: Path, seed: int
+) -> tuple[tuple[Side, Side], dict[str, object]]:
     if len(names) != 2:
         raise UsageError("blind voting is between two, such as `tunebook compare A B --blind`")
     a, b = find_sides(names, book, "answers")
-    ballots = _ballots(a, b, seed)
-    settings = {
+    return (a, b), {
         "weights": a.settings["weights"],
         "against": b.name,
         "against_weights": b.settings["weights"],
         "answers": [a.log.stem, b.log.stem],
         "seed": seed,
     }
-    with open_log(a.run, "votes", a.evaluation.subject, settings) as log:
-        voting = Voting((a, b), [], log)
-        seen = {ballot.pair for ballot in ballots if log.has(ballot.item_id, ballot.item_hash)}
-        for ballot in ballots:
-            if ballot.pair in seen:
-                continue
+
+
+def _voting(sides: tuple[Side, Side], log: EvaluationLog, seed: int) -> Voting:
+    ballots = _ballots(*sides, seed)
+    seen = {ballot.pair for ballot in ballots if log.has(ballot.item_id, ballot.item_hash)}
+    voting = Voting(sides, [], [], len({b.pair for b in ballots if b.shown[0] != b.shown[1]}), log)
+    for ballot in ballots:
+        if ballot.pair not in seen:
             seen.add(ballot.pair)
-            if ballot.shown[0] == ballot.shown[1]:
-                voting.cast(ballot, "t")
-            else:
-                voting.waiting.append(ballot)
-        yield voting
+            alike = ballot.shown[0] == ballot.shown[1]
+            (voting.alike if alike else voting.waiting).append(ballot)
+    return voting
 
 
 def count_votes(voting: Voting, book: Path) -> Evaluation:
-    """Sum the votes up and write that down: win rate of the first, and whether places were voted.
+    """Sum the votes up and write that down; UsageError when there is no vote."""
+    written = write_result(voting.sides[0].run, voting.log.path, tally_votes(voting))
+    build_notebook(book)
+    return written
+
+
+def tally_votes(voting: Voting) -> Evaluation:
+    """Sum the votes up: win rate of the first, and whether places were voted for.
 
     UsageError when there is no vote.
     """
+    # scipy takes most of a second, which showing what is voted on does not need.
+    from tunebook.statistics.compare import compare
+    from tunebook.statistics.estimate import mean_estimate
+
     a, b = voting.sides
     rows = scores_of(voting.log.rows, a.name)
     if not rows:
@@ -129,7 +169,7 @@ def count_votes(voting: Voting, book: Path) -> Evaluation:
     if found.interval is not None:  # the lead is the share less one half, and so is its interval
         low, high = found.interval
         compared = replace(compared, interval=(low - 0.5, high - 0.5))
-    done = Evaluation(
+    return Evaluation(
         kind="votes",
         subject=a.evaluation.subject,
         unit="share of votes won",
@@ -143,9 +183,6 @@ def count_votes(voting: Voting, book: Path) -> Evaluation:
         against=b.name,
         comparison=compared,
     )
-    written = write_result(a.run, voting.log.path, done)
-    build_notebook(book)
-    return written
 
 
 def _ballots(a: Side, b: Side, seed: int) -> list[Ballot]:

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations, pairwise
 from pathlib import Path
 
+from tunebook.book.codec import to_plain
 from tunebook.book.evaluations import read_log, scores_of
 from tunebook.book.run_file import flatten, read_config
 from tunebook.errors import DefectError, UsageError
 from tunebook.evaluate.loss import MARGIN_BITS, MARGIN_NATS
+from tunebook.pages.comparison import plain_pairs
 from tunebook.records import Comparison, Estimate, Finding, ItemScore
 from tunebook.statistics.compare import DEFAULT_MARGIN, compare_by_tag, compare_many
 from tunebook.statistics.estimate import mean_estimate, ratio_estimate
@@ -51,6 +53,23 @@ class RunsCompared:
     findings: list[Finding]
     sorted_by: dict[str, object] = field(default_factory=dict)
     asked: str = ""
+    lower_is_better: bool = False
+
+    def plain(self) -> dict[str, object]:
+        """Give one object for JSON; a single pair's own keys stand at its top."""
+        pairs = plain_pairs(self.estimates, self.pairs)
+        for pair, names in zip(pairs, self.pairs, strict=True):
+            tags = self.by_tag.get(names, {})
+            pair["per_tag"] = {tag: to_plain(one) for tag, one in tags.items()}
+        return {
+            "kind": self.kind,
+            "unit": self.unit,
+            "chance_best": self.chance_best,
+            "sorted_by": self.sorted_by,
+            "notes": self.notes,
+            "findings": self.findings,
+            **(pairs[0] if len(pairs) == 1 else {"pairs": pairs}),
+        }
 
 
 def compare_runs(
@@ -105,6 +124,7 @@ def compare_runs(
         findings=find_adapter_scale(sides),
         sorted_by=order,
         asked=asked_of(sides),
+        lower_is_better=lower,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,13 +42,8 @@ class RunDiff:
 
 def diff_runs(book: Path, left: str, right: str) -> RunDiff:
     """Compare the resolved values of two runs; BookError when there is no such run."""
-    a, b = (_whole(book, summarize(open_run(book, name))) for name in (left, right))
-    keys = sorted({*a.config, *b.config})
-    settings = tuple(
-        Difference(key, a.config.get(key), b.config.get(key))
-        for key in keys
-        if not key.startswith(_OWN) and a.config.get(key) != b.config.get(key)
-    )
+    a, b = (whole_summary(book, summarize(open_run(book, name))) for name in (left, right))
+    settings = tuple(Difference(key, *values) for key, values in differing_settings([a, b]).items())
     results = tuple(
         Difference(key, getattr(a, key), getattr(b, key))
         for key in _RESULTS
@@ -60,7 +56,14 @@ def diff_runs(book: Path, left: str, right: str) -> RunDiff:
     return RunDiff(a, b, settings, results, same, tuple(data))
 
 
-def _whole(book: Path, summary: RunSummary) -> RunSummary:
+def differing_settings(runs: Sequence[RunSummary]) -> dict[str, tuple[object, ...]]:
+    """List the settings in which runs differ, with the value of each; None where one has none."""
+    keys = sorted({key for run in runs for key in run.config if not key.startswith(_OWN)})
+    values = {key: tuple(run.config.get(key) for run in runs) for key in keys}
+    return {key: found for key, found in values.items() if any(v != found[0] for v in found)}
+
+
+def whole_summary(book: Path, summary: RunSummary) -> RunSummary:
     """Resolve what a new run inherits, since its file states only what it changes."""
     if summary.state != "new":
         return summary

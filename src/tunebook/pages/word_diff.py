@@ -1,0 +1,54 @@
+"""What words of a text differ from another's."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+MOST_WORDS = 2_000
+"""Longer texts are shown without a diff: its time grows with the square of their length."""
+
+_TOKEN = re.compile(r"\s+|\w+|[^\w\s]")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of text that both have, or that only the new or the old one has."""
+
+    kind: Literal["same", "new", "old"]
+    text: str
+
+
+def word_diff(old: str, new: str) -> list[Piece] | None:
+    """Cut the new text into what it shares with the old one and what not; None for a long one."""
+    a, b = _TOKEN.findall(old), _TOKEN.findall(new)
+    if max(len(a), len(b)) > 2 * MOST_WORDS:
+        return None
+    # Common words such as "the" would be junk to it, and what is the same would be marked.
+    found = difflib.SequenceMatcher(None, a, b, autojunk=False)
+    pieces = list[Piece]()
+    for kind, i, j, k, m in found.get_opcodes():
+        if kind == "equal":
+            pieces.append(Piece("same", "".join(b[k:m])))
+            continue
+        pieces += [
+            Piece(side, text)
+            for side, text in (("old", "".join(a[i:j])), ("new", "".join(b[k:m])))
+            if text
+        ]
+    return pieces
+
+
+def cut_at(pieces: list[Piece], most: int) -> tuple[list[Piece], list[Piece]]:
+    """Split pieces where their text is longer than `most` characters; nothing is lost."""
+    head, rest = list[Piece](), list[Piece]()
+    left = most
+    for piece in pieces:
+        if left > 0:
+            head.append(Piece(piece.kind, piece.text[:left]))
+        if len(piece.text) > left:
+            rest.append(Piece(piece.kind, piece.text[max(left, 0) :]))
+        left -= len(piece.text)
+    return head, rest
