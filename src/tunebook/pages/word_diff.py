@@ -33,11 +33,10 @@ def word_diff(old: str, new: str) -> list[Piece] | None:
         if kind == "equal":
             pieces.append(Piece("same", "".join(b[k:m])))
             continue
-        pieces += [
-            Piece(side, text)
-            for side, text in (("old", "".join(a[i:j])), ("new", "".join(b[k:m])))
-            if text
-        ]
+        if i < j:
+            pieces.append(Piece("old", "".join(a[i:j])))
+        if k < m:
+            pieces.append(Piece("new", "".join(b[k:m])))
     return pieces
 
 

@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tunebook import __version__
+from tunebook.web.comparisons import Comparisons
 from tunebook.web.guard import Guard
 from tunebook.web.markup import FILTERS
 from tunebook.web.shelf import Shelf
@@ -44,6 +45,7 @@ class Desk:
 
     def __init__(self, book: Path, guard: Guard):
         self.shelf = Shelf(book)
+        self.comparisons = Comparisons(self.shelf)
         self.guard = guard
         self.environment = make_environment()
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from itertools import combinations
 
 from tunebook.errors import DefectError
 from tunebook.evaluate.loss import MARGIN_NATS
-from tunebook.records import Estimate, ItemScore, ValidationRecord
+from tunebook.records import Estimate, ValidationRecord
 from tunebook.statistics.compare import compare_many
 from tunebook.workflows.compare_runs import RunsCompared
+from tunebook.workflows.versus_runs import document_rows
 
 KIND = "val_loss"
 
@@ -33,14 +33,7 @@ def compare_validations(lasts: Mapping[str, ValidationRecord]) -> RunsCompared:
         )
         for name, one in lasts.items()
     }
-    rows = {
-        name: [
-            ItemScore(d.id, "", name, d.loss_sum, d.target_tokens)
-            for d in one.per_document
-            if math.isfinite(d.loss_sum)
-        ]
-        for name, one in lasts.items()
-    }
+    rows = {name: document_rows(name, one) for name, one in lasts.items()}
     items = {frozenset(row.item_id for row in own) for own in rows.values()}
     told = len(items) == 1 and all(rows.values())
     note = (

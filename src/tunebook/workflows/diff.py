@@ -44,16 +44,16 @@ def diff_runs(book: Path, left: str, right: str) -> RunDiff:
     """Compare the resolved values of two runs; BookError when there is no such run."""
     a, b = (whole_summary(book, summarize(open_run(book, name))) for name in (left, right))
     settings = tuple(Difference(key, *values) for key, values in differing_settings([a, b]).items())
-    results = tuple(
-        Difference(key, getattr(a, key), getattr(b, key))
-        for key in _RESULTS
-        if getattr(a, key) is not None or getattr(b, key) is not None
-    )
+    results = tuple(Difference(key, *values) for key, values in results_of([a, b]).items())
     known = a.examples_hash is not None and b.examples_hash is not None
     same = a.examples_hash == b.examples_hash if known else None
+    return RunDiff(a, b, settings, results, same, tuple(data_changes(book, left, right)))
+
+
+def data_changes(book: Path, left: str, right: str) -> list[str]:
+    """Say how the files differ that two runs were trained on; nothing where it is not known."""
     accounts = [read_data(open_run(book, name)) for name in (left, right)]
-    data = describe_changes(left, accounts[0], accounts[1]) if all(accounts) else []
-    return RunDiff(a, b, settings, results, same, tuple(data))
+    return describe_changes(left, accounts[0], accounts[1]) if all(accounts) else []
 
 
 def differing_settings(runs: Sequence[RunSummary]) -> dict[str, tuple[object, ...]]:
@@ -61,6 +61,12 @@ def differing_settings(runs: Sequence[RunSummary]) -> dict[str, tuple[object, ..
     keys = sorted({key for run in runs for key in run.config if not key.startswith(_OWN)})
     values = {key: tuple(run.config.get(key) for run in runs) for key in keys}
     return {key: found for key, found in values.items() if any(v != found[0] for v in found)}
+
+
+def results_of(runs: Sequence[RunSummary]) -> dict[str, tuple[object, ...]]:
+    """List what runs came to, where any of them did."""
+    values = {key: tuple(getattr(run, key) for run in runs) for key in _RESULTS}
+    return {key: found for key, found in values.items() if any(v is not None for v in found)}
 
 
 def whole_summary(book: Path, summary: RunSummary) -> RunSummary:

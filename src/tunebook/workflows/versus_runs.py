@@ -117,6 +117,10 @@ def _versus_base(run: RunFolder, assumed: Assumed) -> Versus:
 
 
 def _side(run: RunFolder, summary: RunSummary, other: RunFolder) -> Side:
+    return Side(run.name, settings_beside(run, summary, other), run_log(run))
+
+
+def settings_beside(run: RunFolder, summary: RunSummary, other: RunFolder) -> dict[str, object]:
     """Collect settings; of a run trained here only those that an imported one beside it knows."""
     own, theirs = imported_from(run), imported_from(other)
     settings = dict(summary.config)
@@ -126,7 +130,7 @@ def _side(run: RunFolder, summary: RunSummary, other: RunFolder) -> Side:
     elif theirs:
         known = {*summarize(other).config, *(theirs.get("not_given") or ())}
         settings = {key: value for key, value in settings.items() if key in known}
-    return Side(run.name, settings, run_log(run))
+    return settings
 
 
 def _compare(
@@ -175,20 +179,22 @@ def _by_documents(
         return None
     if first.examples_hash != second.examples_hash:
         return None
-    rows = [
-        [
-            ItemScore(d.id, "", name, d.loss_sum, d.target_tokens)
-            for d in last.per_document
-            if math.isfinite(d.loss_sum)
-        ]
-        for name, last in ((one[0], first), (other[0], second))
-    ]
+    rows = [document_rows(one[0], first), document_rows(other[0], second)]
     if not all(rows) or len(rows[0]) != len(rows[1]):
         return None
     from tunebook.statistics.compare import compare
 
     comparison: Comparison = compare(*rows, margin=_MARGIN_NATS)
     return Compared(first.loss, second.loss, comparison)
+
+
+def document_rows(name: str, validation: ValidationRecord) -> list[ItemScore]:
+    """Give the documents of a validation as items with a score; none where they are not known."""
+    return [
+        ItemScore(d.id, "", name, d.loss_sum, d.target_tokens)
+        for d in validation.per_document
+        if math.isfinite(d.loss_sum)
+    ]
 
 
 def _with_seeds(
