@@ -25,7 +25,7 @@ from tunebook.book.events import (
     row_shown,
 )
 from tunebook.book.places import RunFolder
-from tunebook.book.step_totals import StepTotals, totals_of
+from tunebook.book.step_totals import StepTotals, Work, totals_of
 from tunebook.errors import BookError
 
 if TYPE_CHECKING:
@@ -75,13 +75,29 @@ class StepColumns:
     def totals(self) -> StepTotals:
         """Give what a summary says of the steps."""
         pairs = zip(self["loss_sum"].tolist(), self["target_tokens"].tolist(), strict=True)
-        memory = self["memory_bytes"]
         return totals_of(
             self["step"].astype(int).tolist(),
             self["loss"].tolist(),
             [(a, b) if b == b else None for a, b in pairs],
-            int(np.nanmax(memory)) if np.isfinite(memory).any() else None,
+            self._peak_memory(),
         )
+
+    def work(self) -> Work:
+        """Sum up what the steps took."""
+        return Work(
+            len(self),
+            float(np.nansum(self["seconds"])),
+            int(np.nansum(self["tokens"])),
+            int(np.nansum(self["target_tokens"])),
+            self._peak_memory(),
+            int(np.nansum(self["clipped"])),
+            int(np.isfinite(self["clipped"]).sum()),
+            int((self["applied"] == 0).sum()),
+        )
+
+    def _peak_memory(self) -> int | None:
+        memory = self["memory_bytes"]
+        return int(np.nanmax(memory)) if np.isfinite(memory).any() else None
 
     def where(self, chosen: NDArray[np.bool_]) -> StepColumns:
         """Keep some steps."""

@@ -27,6 +27,39 @@ class StepTotals:
     sparks: tuple[tuple[float, float], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the steps of a run took together; of an imported curve little of it is known.
+
+    Of `clip_known` steps the gradient was clipped in `clipped`; in `left_out` the update was not
+    applied.
+    """
+
+    steps: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    target_tokens: int = 0
+    peak_memory_bytes: int | None = None
+    clipped: int = 0
+    clip_known: int = 0
+    left_out: int = 0
+
+
+def work_of_records(steps: Sequence[StepRecord]) -> Work:
+    """Sum up what step records took."""
+    clips = [step.clipped for step in steps if step.clipped is not None]
+    return Work(
+        len(steps),
+        sum(step.seconds or 0.0 for step in steps),
+        sum(step.tokens or 0 for step in steps),
+        sum(step.target_tokens or 0 for step in steps),
+        max((s.memory_bytes for s in steps if s.memory_bytes is not None), default=None),
+        sum(clips),
+        len(clips),
+        sum(step.applied is False for step in steps),
+    )
+
+
 def totals_of_records(steps: Sequence[StepRecord]) -> StepTotals:
     """Sum up step records."""
     return totals_of(

@@ -20,6 +20,7 @@ from tunebook.book.predictions import count_outcomes
 from tunebook.book.replays import read_replays
 from tunebook.book.run_file import config_parent, read_yaml, weight_parent
 from tunebook.book.seal import Seal, read_seal
+from tunebook.book.step_totals import work_of_records
 from tunebook.book.summary import OVER, bring_to_life, measure, score_all
 from tunebook.pages.evaluations import write_evaluations
 from tunebook.pages.facts import write_facts
@@ -122,7 +123,7 @@ def render_run_page(source: PageSource) -> str:
         write_part(source.data, source.environment),
         write_first_batch(events),
         write_plan(source.plan, events),
-        write_machine(events, source.environment),
+        write_machine(events, source.environment, work_of_records(events.steps)),
         write_settings(summary, _parent(source)),
         write_checkpoints(source.run, summary),
         write_releases(source.run),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from tunebook.book.events import Events
 from tunebook.book.run_file import weight_parent
+from tunebook.book.step_totals import Work, work_of_records
 from tunebook.book.summary import perplexity
 from tunebook.kinds import FAULTS
 from tunebook.pages.curve import draw_curve
@@ -63,16 +64,21 @@ def write_loss(events: Events) -> str:
         [(validation.step, validation.loss) for validation in events.validations],
         marks=[v.step for v in events.verdicts if v.kind in FAULTS and v.step is not None],
     )
-    known = [step.clipped for step in events.steps if step.clipped is not None]
-    left_out = sum(step.applied is False for step in events.steps)
-    words = [f"gradient clipped in {sum(known)} of {len(known)} steps"] if known else []
-    if left_out:
-        words.append(f"{left_out} updates left out because they were not finite")
-    note = f"{'; '.join(words)}.\n".capitalize() if words else ""
-    return f"## Loss\n\n{fence(curve, 'text')}\n{note}{_validations(events.validations)}"
+    note = work_words(work_of_records(events.steps))
+    return f"## Loss\n\n{fence(curve, 'text')}\n{note}{write_validations(events.validations)}"
 
 
-def _validations(validations: Sequence[ValidationRecord]) -> str:
+def work_words(work: Work) -> str:
+    """Say how often gradients were clipped and updates left out; empty where it is not known."""
+    known = f"gradient clipped in {work.clipped} of {work.clip_known} steps"
+    words = [known] if work.clip_known else []
+    if work.left_out:
+        words.append(f"{work.left_out} updates left out because they were not finite")
+    return f"{'; '.join(words)}.\n".capitalize() if words else ""
+
+
+def write_validations(validations: Sequence[ValidationRecord]) -> str:
+    """Write the table of validations."""
     if not validations:
         return ""
     finite = [v for v in validations if v.step > 0 and math.isfinite(v.loss)]

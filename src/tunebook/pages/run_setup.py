@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from tunebook.book.atomic import folder_bytes
@@ -12,6 +14,7 @@ from tunebook.book.events import Events
 from tunebook.book.places import RunFolder
 from tunebook.book.releases import Release, read_releases
 from tunebook.book.run_file import flatten
+from tunebook.book.step_totals import Work
 from tunebook.pages.markdown import code, escape, table
 from tunebook.records import RunSummary
 from tunebook.units import format_bytes, format_count, format_number, format_seconds
@@ -20,31 +23,30 @@ _HIDDEN_FACTS = ("first_batch", "peak_memory_bytes")
 _OWN_SETTINGS = re.compile(r"^(name|extends|notebook\.|data\.\d+\.(path|format)$|model$)")
 
 
-def write_machine(events: Events, environment: Mapping[str, Any]) -> str:
-    """Write counts, device, memory and speed."""
-    if not events.steps and not events.facts:
+def write_machine(events: Events, environment: Mapping[str, Any], work: Work) -> str:
+    """Write counts, device, memory and speed; `work` is what the steps took."""
+    if not work.steps and not events.facts:
         return ""
-    rows = [[escape(name), escape(text)] for name, text in _machine(events, environment)]
+    rows = [[escape(name), escape(text)] for name, text in _machine(events, environment, work)]
     return f"## What it ran on\n\n{table(['', 'measured'], rows)}"
 
 
-def _machine(events: Events, environment: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _machine(
+    events: Events, environment: Mapping[str, Any], work: Work
+) -> Iterator[tuple[str, str]]:
     shown = {k: v for k, v in events.facts.items() if k not in _HIDDEN_FACTS}
     for key, value in flatten(shown).items():
         if value is not None and value not in ([], {}):
             yield key.replace("_", " ").replace(".", ", "), _fact(key, value)
-    memory = [step.memory_bytes for step in events.steps if step.memory_bytes is not None]
-    peak = events.fact("peak_memory_bytes") or max(memory, default=None)
+    peak = events.fact("peak_memory_bytes") or work.peak_memory_bytes
     if isinstance(peak, int):
         yield "peak memory", format_bytes(peak)
     # An imported curve has none of the three.
-    seconds = sum(step.seconds or 0.0 for step in events.steps)
-    if seconds > 0:
-        tokens = sum(step.tokens or 0 for step in events.steps)
-        target = sum(step.target_tokens or 0 for step in events.steps)
+    if work.seconds > 0:
+        tokens, target = work.tokens, work.target_tokens
         yield "tokens trained", f"{format_count(tokens)}, of which {format_count(target)} target"
-        yield "time in steps", format_seconds(seconds)
-        rate, target_rate = (format_count(round(n / seconds)) for n in (tokens, target))
+        yield "time in steps", format_seconds(work.seconds)
+        rate, target_rate = (format_count(round(n / work.seconds)) for n in (tokens, target))
         yield "tokens per second", f"{rate} ({target_rate} target)"
     if events.active_seconds is not None:
         yield "time in steps and validation, all attempts", format_seconds(events.active_seconds)
@@ -92,6 +94,51 @@ def write_settings(summary: RunSummary, parent: RunSummary | None) -> str:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A setting with where it comes from: `this file`, `default`, a run, or a run file.
+
+    `before` is its value in the run this one extends, where the two differ.
+    """
+
+    key: str
+    value: str
+    default: str
+    origin: str
+    before: str | None
+    is_default: bool
+
+
+def list_settings(
+    summary: RunSummary, inherited: Mapping[str, Any], parent: RunSummary | None
+) -> list[Setting]:
+    """List every setting of a run; of a run that has not started, only those of its file."""
+    defaults = _defaults(str(summary.config.get("stage") or "sft"))
+    found = []
+    for key, value in summary.config.items():
+        default = defaults.get(_general(key))
+        before = parent.config.get(key) if parent is not None else value
+        found.append(
+            Setting(
+                key,
+                _plain(value),
+                _plain(default),
+                str(inherited.get(key) or ("this file" if value != default else "default")),
+                _plain(before) if before != value and not _OWN_SETTINGS.match(key) else None,
+                value == default,
+            )
+        )
+    return found
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "–"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "–" if value is None or value == {} else str(value)
+
+
 def _also(parent: RunSummary | None) -> str:
     return f" or from {parent.name} (bold)" if parent is not None else ""
 
@@ -100,6 +147,7 @@ def _general(key: str) -> str:
     return re.sub(r"^data\.\d+\.", "data.0.", key)
 
 
+@functools.cache
 def _defaults(stage: str) -> dict[str, Any]:
     # pydantic is only imported here: the page is the one reader that shows defaults.
     from pydantic import ValidationError
