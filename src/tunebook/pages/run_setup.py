@@ -98,7 +98,8 @@ def write_settings(summary: RunSummary, parent: RunSummary | None) -> str:
 class Setting:
     """A setting with where it comes from: `this file`, `default`, a run, or a run file.
 
-    `before` is its value in the run this one extends, where the two differ.
+    `before` is its value in the run this one extends, where the two differ. What every run says
+    of itself, such as its name, is its own.
     """
 
     key: str
@@ -107,6 +108,7 @@ class Setting:
     origin: str
     before: str | None
     is_default: bool
+    is_own: bool
 
 
 def list_settings(
@@ -126,6 +128,7 @@ def list_settings(
                 str(inherited.get(key) or ("this file" if value != default else "default")),
                 _plain(before) if before != value and not _OWN_SETTINGS.match(key) else None,
                 value == default,
+                bool(_OWN_SETTINGS.match(key)),
             )
         )
     return found

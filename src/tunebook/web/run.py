@@ -2,20 +2,86 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+import hashlib
+from typing import Annotated
 
-from tunebook.web.desk import desk_of
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import PlainTextResponse, Response
+
+from tunebook.book.events import read_events
+from tunebook.book.places import open_run
+from tunebook.errors import BookError
+from tunebook.pages.run_mixture import write_mixture
+from tunebook.web.desk import Desk, desk_of
+from tunebook.web.markup import markdown
+from tunebook.web.run_view import SHOWN_FILES, RunView
+from tunebook.web.writing import words_of
 
 router = APIRouter()
 
 PANELS = (("loss", "val_loss"), ("learning_rate",), ("grad_norm",), ("update_ratio",))
+PIECES = ("progress", "predictions", "verdicts", "samples", "plan", "weights")
+"""Parts of the page that change while a run goes on; each is sent again when it has changed."""
+_MOST_LOG_BYTES = 1_000_000
 
 
 @router.get("/runs/{name}")
 def run(request: Request, name: str) -> Response:
     """Show a run."""
     desk = desk_of(request)
-    desk.shelf.reader(name)
-    curves = {"runs": [name], "panels": PANELS, "superseded": True}
-    return desk.page(request, "run.html", name=name, curves=curves)
+    it = RunView(desk.shelf, name)
+    pieces = _pieces(desk, it)
+    return desk.page(
+        request,
+        "run.html",
+        it=it,
+        run=name,
+        pieces=pieces,
+        seen=_digests(pieces),
+        curves={"runs": [name], "panels": PANELS, "superseded": True, "wait": True},
+        words=words_of(it.run),
+        hypothesis=it.summary.hypothesis,
+        predictions=[outcome.text for outcome in it.outcomes],
+    )
+
+
+@router.get("/runs/{name}/live")
+def live(request: Request, name: str) -> Response:
+    """Give the parts of a run's page that differ from those whose digests the query names."""
+    desk = desk_of(request)
+    it = RunView(desk.shelf, name)
+    pieces = _pieces(desk, it)
+    seen = _digests(pieces)
+    changed = {p: pieces[p] for p in PIECES if request.query_params.get(p) != seen[p]}
+    return desk.page(
+        request, "_run_live.html", it=it, seen=seen, changed=changed, asked=request.query_params
+    )
+
+
+@router.get("/runs/{name}/sources")
+def sources(request: Request, name: str) -> Response:
+    """Give what was trained of each source of a mixture; this reads every step."""
+    desk = desk_of(request)
+    it = RunView(desk.shelf, name)
+    text = write_mixture(read_events(it.run), it.data).partition("\n")[2]
+    return Response(markdown(text or "No step has been recorded yet."), media_type="text/html")
+
+
+@router.get("/runs/{name}/file/{file}")
+def file(request: Request, name: str, file: Annotated[str, Path()]) -> Response:
+    """Give a text file of a run as it is; of a long one its end."""
+    found = open_run(desk_of(request).shelf.book, name)
+    if file not in SHOWN_FILES or not (found.path / file).is_file():
+        raise BookError(f"run {name} has no file `{file}` to show")
+    with open(found.path / file, "rb") as opened:
+        opened.seek(max(opened.seek(0, 2) - _MOST_LOG_BYTES, 0))
+        return PlainTextResponse(opened.read().decode("utf-8", "replace"))
+
+
+def _pieces(desk: Desk, it: RunView) -> dict[str, str]:
+    template = desk.environment.get_template
+    return {piece: template(f"_run_{piece}.html").render(it=it) for piece in PIECES}
+
+
+def _digests(pieces: dict[str, str]) -> dict[str, str]:
+    return {p: hashlib.sha256(text.encode()).hexdigest()[:12] for p, text in pieces.items()}

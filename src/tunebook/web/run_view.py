@@ -20,7 +20,9 @@ from tunebook.book.events import Events, event_files
 from tunebook.book.lineage import Edge, Lineage, build_lineage
 from tunebook.book.places import RunFolder
 from tunebook.book.plans import read_plan
+from tunebook.book.predictions import count_outcomes
 from tunebook.book.reader import Look
+from tunebook.book.replays import read_replays
 from tunebook.book.run_file import config_parent, read_yaml, weight_parent
 from tunebook.book.seal import Seal, read_seal
 from tunebook.book.step_totals import StepTotals, Work
@@ -53,8 +55,8 @@ from tunebook.pages.verdicts import (
     where_text,
 )
 from tunebook.records import Evaluation, Outcome, RunSummary, Sample, Verdict
-from tunebook.web.shelf import Shelf
 from tunebook.watch.evaluations import find_in_evaluations
+from tunebook.web.shelf import Shelf
 
 SHOWN_FILES = ("run.yaml", "resolved.yaml", "train.log")
 """Files of a run that the page opens as text."""
@@ -107,9 +109,7 @@ class RunView:
             self.damage = str(error)
             measured = measure(self.run, (Events(), StepTotals()))
         self.summary: RunSummary = bring_to_life(self.run, measured)
-        self.outcomes: list[Outcome] = score_all(
-            measured.predictions, self.summary, self.runs.get
-        )
+        self.outcomes: list[Outcome] = score_all(measured.predictions, self.summary, self.runs.get)
 
     # --- live -----------------------------------------------------------------------------------
 
@@ -122,6 +122,11 @@ class RunView:
     def is_over(self) -> bool:
         """Whether predictions are scored for good."""
         return self.summary.state in OVER
+
+    @property
+    def outcome(self) -> str | None:
+        """How many predictions held, once that can be said."""
+        return count_outcomes(self.outcomes) if self.is_over else None
 
     @property
     def work(self) -> Work:
@@ -295,9 +300,22 @@ class RunView:
         found += [(f"events/{p.name}", p.stat().st_size) for p in event_files(self.run)]
         return [(name, size, name in SHOWN_FILES) for name, size in sorted(found) if name[0] != "."]
 
-    def kinds_evaluated(self) -> set[str]:
-        """Name the kinds of evaluations there are."""
-        return {one.kind for one in self.results}
+    def links(self) -> list[tuple[str, str]]:
+        """List the pages that show evaluations of this run at length."""
+        kinds = {one.kind for one in self.results}
+        other = self.parent.name if self.parent else (self.weights_of or (None,))[0]
+        found = [("Side by side with its base", f"/side?run={self.name}")]
+        if other in self.runs:
+            both = f"run={other}&run={self.name}"
+            found = [
+                (f"Compare with {other}", f"/compare?{both}"),
+                (f"Side by side with {other}", f"/side?{both}"),
+            ]
+        if "grid" in kinds:
+            found.append(("Sampling grid", f"/grid/{self.name}"))
+        if kinds & {"chess", "elo", "legality", "games"}:
+            found.append(("Chess", f"/chess?run={self.name}"))
+        return found
 
     def body(self, part: str) -> str:
         """Write a part of the page as Markdown without its heading; empty where there is none."""
@@ -313,17 +331,10 @@ class RunView:
             "evaluations": lambda: write_evaluations(self.results),
             "probes": lambda: write_probes(self.results),
             "facts": lambda: write_facts(self.results),
-            "replays": lambda: write_replays(read_replays_of(self.run)),
+            "replays": lambda: write_replays(read_replays(self.run)),
         }
         try:
             text = write[part]()
         except (TunebookError, AttributeError, KeyError, TypeError, ValueError) as error:
             return f"This part of the run's files cannot be read ({type(error).__name__}: {error})."
         return text.partition("\n")[2] if text.startswith("## ") else text
-
-
-def read_replays_of(run: RunFolder) -> Any:
-    """Read what repeating steps of a run came to."""
-    from tunebook.book.replays import read_replays
-
-    return read_replays(run)

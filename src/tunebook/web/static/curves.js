@@ -1,11 +1,12 @@
 // Curves of runs, kept up to date: <div data-curves='{"runs": ["a"], "panels": [["loss", "val_loss"]]}'>.
-// More keys: x, superseded (offer steps that were taken back), url (keep the view in the address).
+// More keys: x, superseded (offer steps that were taken back), url (keep the view in the address),
+// wait (look now and then whether a run that is not running does). Runs that run are followed.
 import { joined, lanesOf, optionsOf, placeFlags, short, styleOf, wordsOf } from "./curves_plot.js";
 
 const AXES = ["step", "epoch", "examples", "tokens", "minutes"];
 const MOST_POINTS = 2500; // beyond, a curve that grew is asked for anew
 const SIGN = { fault: "!", amber: "?", notice: "i", fine: "✓" };
-const WAIT = { live: 1000, hidden: 5000, away: 3000, idle: 15000 };
+const WAIT = { live: 1000, hidden: 5000, away: 3000, idle: 5000 };
 
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -111,7 +112,8 @@ class Curves {
     const turn = this.turn;
     try {
       if (!this.runs.length) return await this.load();
-      for (const run of this.runs.filter((one) => one.state === "running")) {
+      const going = this.options.wait ? ["running", "new", "paused"] : ["running"];
+      for (const run of this.runs.filter((one) => going.includes(one.state))) {
         if (run.last_step == null) return await this.load();
         const [news] = await this.ask([run.name], { since: run.last_step });
         if (turn !== this.turn) return;
@@ -144,9 +146,10 @@ class Curves {
 
   wait() {
     clearTimeout(this.timer);
-    const live = this.runs.some((run) => run.state === "running") || !this.runs.length;
-    if (!live && !this.away) return;
-    const pause = this.away ? WAIT.away : document.hidden ? WAIT.hidden : WAIT.live;
+    const is = (...states) => this.runs.some((run) => states.includes(run.state));
+    const live = is("running") || !this.runs.length;
+    if (!live && !this.away && !(this.options.wait && is("new", "paused"))) return;
+    const pause = this.away ? WAIT.away : !live ? WAIT.idle : document.hidden ? WAIT.hidden : WAIT.live;
     this.timer = setTimeout(() => this.poll().finally(() => this.wait()), pause);
   }
 
