@@ -12,8 +12,8 @@ from tunebook.book.events import read_events
 from tunebook.book.places import open_run
 from tunebook.errors import BookError
 from tunebook.pages.run_mixture import write_mixture
+from tunebook.web.book_markdown import render
 from tunebook.web.desk import Desk, desk_of
-from tunebook.web.markup import markdown
 from tunebook.web.run_view import SHOWN_FILES, RunView
 from tunebook.web.writing import words_of
 
@@ -64,7 +64,7 @@ def sources(request: Request, name: str) -> Response:
     desk = desk_of(request)
     it = RunView(desk.shelf, name)
     text = write_mixture(read_events(it.run), it.data).partition("\n")[2]
-    return Response(markdown(text or "No step has been recorded yet."), media_type="text/html")
+    return Response(render(text or "No step has been recorded yet."), media_type="text/html")
 
 
 @router.get("/runs/{name}/file/{file}")

@@ -312,7 +312,7 @@ class Curves {
     this.flagged = JSON.stringify(flags);
     this.buttons = flags.map((flag) => {
       const text = this.runs.length > 1 ? `${flag.run}: ${flag.text}` : flag.text;
-      const button = element("button", { type: "button", class: `flag ${flag.level}`, "aria-label": `${text} Zoom there.` }, `${SIGN[flag.level] ?? "i"} ${flag.kind}`);
+      const button = element("button", { type: "button", class: `flag ${flag.level}`, "aria-label": `${text} Zoom there.` }, element("span", {}, SIGN[flag.level] ?? "i"), ` ${flag.kind}`);
       const margin = () => Math.max((flag.last - flag.first) * 0.5, (this.range[1] - this.range[0]) * 0.01, 1e-9);
       button.addEventListener("click", () => this.zoom([flag.first - margin(), flag.last + margin()]));
       for (const kind of ["mouseenter", "focus"]) button.addEventListener(kind, () => this.tell(button, text));

@@ -129,8 +129,11 @@ export function placeFlags(u, buttons, flags, lanes) {
     const a = Math.max(from, 0);
     const b = Math.min(to, width * one);
     button.hidden = to < 0 || from > width * one;
-    button.style.left = `${left * one + Math.min(a, width * one - 16)}px`;
-    button.style.width = `${Math.max(b - a, 16)}px`;
+    // A short one stands with its sign alone over the middle of its steps.
+    button.classList.toggle("short", b - a < 36);
+    const wide = Math.max(b - a, 16);
+    button.style.left = `${left * one + Math.max(Math.min((a + b - wide) / 2, width * one - wide), 0)}px`;
+    button.style.width = `${wide}px`;
     button.style.top = `${(top + height) * one + 2 + lanes[i] * LANE}px`;
   });
 }
