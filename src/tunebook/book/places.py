@@ -103,6 +103,11 @@ class RunFolder:
         return self.path / "notebook.md"
 
     @property
+    def curve_svg(self) -> Path:
+        """The figure on the run's page."""
+        return self.path / "curve.svg"
+
+    @property
     def train_log(self) -> Path:
         """What the trainer said."""
         return self.path / "train.log"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import click
 
 
@@ -17,7 +19,7 @@ def build() -> None:
     from tunebook.workflows.notebook import build_notebook
 
     book = find_book()
-    changed = build_notebook(book, lambda text: click.echo(text, err=True))
+    changed = build_notebook(book, lambda text: click.echo(text, err=True), math.inf)
     for page in changed:
         click.echo(str(page))
     if not changed:

@@ -20,7 +20,7 @@ from tunebook.book.predictions import count_outcomes
 from tunebook.book.replays import read_replays
 from tunebook.book.run_file import config_parent, read_yaml, weight_parent
 from tunebook.book.seal import Seal, read_seal
-from tunebook.book.step_totals import work_of_records
+from tunebook.book.step_totals import totals_of_records, work_of_records
 from tunebook.book.summary import OVER, bring_to_life, measure, score_all
 from tunebook.pages.evaluations import write_evaluations
 from tunebook.pages.facts import write_facts
@@ -78,7 +78,8 @@ def read_page_source(
     """Collect what a run's page is written from."""
     known = dict(runs) if runs is not None else {s.name: s for s in run_summaries(book)}
     # The index hides a damaged run; its own page must say so.
-    measured = measure(run)
+    events = read_events(run)
+    measured = measure(run, (events, totals_of_records(events.steps)))
     summary = bring_to_life(run, measured)
     outcomes = tuple(score_all(measured.predictions, summary, known.get))
     if summary.state in OVER:
@@ -88,7 +89,7 @@ def read_page_source(
     return PageSource(
         run=run,
         summary=summary,
-        events=read_events(run),
+        events=events,
         sealed=read_seal(run),
         outcomes=outcomes,
         environment=environment if isinstance(environment, dict) else {},
@@ -112,7 +113,7 @@ def render_run_page(source: PageSource) -> str:
         write_lineage(summary.name, source.lineage, source.runs),
         write_findings(summary.name, events, find_in_evaluations(results)),
         write_replays(read_replays(source.run)),
-        write_loss(events),
+        write_loss(events, _picture(source.run)),
         write_mixture(events, source.data),
         write_evaluations(results),
         write_probes(results),
@@ -130,6 +131,12 @@ def render_run_page(source: PageSource) -> str:
         _reproduce(source),
     ]
     return "\n".join(section for section in sections if section)
+
+
+def _picture(run: RunFolder) -> str:
+    """Refer to the figure of a run, where there is one."""
+    path = run.curve_svg
+    return f"![Loss of {run.name}]({path.name})\n" if path.is_file() else ""
 
 
 def _front_matter(source: PageSource) -> str:

@@ -54,8 +54,12 @@ def _verdict(run: str, verdict: Verdict) -> str:
     return f"{text}\n{fence(command, 'sh')}" if command else text
 
 
-def write_loss(events: Events) -> str:
-    """Write the loss curve and the table of validations."""
+BRAILLE = "text curve"
+"""The language of the fence around a curve in braille: a page with the figure leaves it out."""
+
+
+def write_loss(events: Events, picture: str = "") -> str:
+    """Write the loss curve and the table of validations; `picture` is Markdown, shown first."""
     if not events.steps and not events.validations:
         return ""
     curve = draw_curve(
@@ -65,7 +69,8 @@ def write_loss(events: Events) -> str:
         marks=[v.step for v in events.verdicts if v.kind in FAULTS and v.step is not None],
     )
     note = work_words(work_of_records(events.steps))
-    return f"## Loss\n\n{fence(curve, 'text')}\n{note}{write_validations(events.validations)}"
+    shown = f"{picture}\n{fence(curve, BRAILLE)}" if picture else fence(curve, BRAILLE)
+    return f"## Loss\n\n{shown}\n{note}{write_validations(events.validations)}"
 
 
 def work_words(work: Work) -> str:

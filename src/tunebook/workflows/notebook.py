@@ -2,41 +2,81 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tunebook.book.atomic import alone, write_text
+from tunebook.book.atomic import alone, write_atomically, write_text
+from tunebook.book.events import Events, event_files
 from tunebook.book.index import run_summaries
 from tunebook.book.lineage import build_lineage
 from tunebook.book.places import RunFolder, list_runs, page_lock
 from tunebook.book.summary import book_lookup, measure, score_all, summarize
-from tunebook.errors import TunebookError
+from tunebook.errors import TunebookError, first_line
+from tunebook.pages.figures import draw_figure, drawn_digest
 from tunebook.pages.index_page import build_index_page
 from tunebook.pages.markers import merge_page
+from tunebook.pages.run_curves import run_curves
 from tunebook.pages.run_page import read_page_source, render_run_page
 from tunebook.records import Outcome
 
+DRAWING_SECONDS = 1.5
+"""How long figures are drawn at the end of another task."""
 
-def build_notebook(book: Path, say: Callable[[str], None] = lambda _text: None) -> list[Path]:
+
+def build_notebook(
+    book: Path,
+    say: Callable[[str], None] = lambda _text: None,
+    drawing_seconds: float = DRAWING_SECONDS,
+) -> list[Path]:
     """Write every page again and return those that changed; the author's words stay.
 
-    A run whose files are damaged keeps its old page, and `say` is told why.
+    Figures whose numbers changed are drawn again, those of the newest runs first, and none is
+    begun after `drawing_seconds`. A run whose files are damaged keeps its old page, and `say` is
+    told why.
     """
+    started = time.monotonic()
     runs = run_summaries(book)
     by_name = {summary.name: summary for summary in runs}
     outcomes: dict[str, tuple[Outcome, ...]] = {}
     changed = []
-    for run in list_runs(book):
+    for run in sorted(list_runs(book), key=_last_written, reverse=True):
         try:
             source = read_page_source(run, book, by_name)
         except TunebookError as error:
             say(f"the page of {run.name} stays as it was: {error}")
             continue
         outcomes[run.name] = source.outcomes
+        if time.monotonic() - started < drawing_seconds:
+            keep_figure(run, source.events, say)
         changed += write_page(book, run.notebook_md, render_run_page(source))
     index = build_index_page(runs, outcomes, build_lineage(book, runs))
     changed += write_page(book, book / "notebook.md", index)
-    return changed
+    return sorted(changed)
+
+
+def _last_written(run: RunFolder) -> float:
+    return max((path.stat().st_mtime for path in event_files(run)), default=0.0)
+
+
+def keep_figure(run: RunFolder, events: Events, say: Callable[[str], None]) -> None:
+    """Draw the figure of a run unless the one that is there shows just its numbers.
+
+    Where that fails, no figure is left, and `say` is told why: a page is worth more than a picture.
+    """
+    curves = run_curves(run.name, events)
+    try:
+        if not curves.drawable():
+            run.curve_svg.unlink(missing_ok=True)
+        elif not run.curve_svg.exists() or (
+            drawn_digest(run.curve_svg.read_bytes()) != curves.digest()
+        ):
+            write_atomically(run.curve_svg, draw_figure([curves], "svg"))
+    except Exception as error:  # whatever a library does, the page is written
+        say(f"the figure of {run.name} was not drawn: {first_line(error)}")
+        with contextlib.suppress(OSError):
+            run.curve_svg.unlink()
 
 
 def write_page(book: Path, path: Path, generated: str) -> list[Path]:
