@@ -25,6 +25,7 @@ from tunebook.errors import BookError
 from tunebook.records import Diagnosis, Sample, State, StepRecord, ValidationRecord, Verdict
 
 _ENVELOPE = ("kind", "seq", "attempt", "time")
+_ENVELOPE_KEYS = frozenset(_ENVELOPE)
 _MEASURED = ("step", "validation", "verdict", "verdicts")
 _LOOKED_FOR_OF_OLD = ("non_finite", "skipped_batches", "weights_frozen_by_precision")
 
@@ -237,7 +238,7 @@ def parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
     """Read a line of an event file; BookError when it is not an event."""
     try:
         row = orjson.loads(line)
-        if isinstance(row, dict) and all(key in row for key in _ENVELOPE):
+        if isinstance(row, dict) and row.keys() >= _ENVELOPE_KEYS:
             return row
     except orjson.JSONDecodeError:
         pass

@@ -7,7 +7,9 @@ nothing else.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,7 +20,7 @@ import orjson
 
 from tunebook.book.codec import dump_json, revive
 from tunebook.book.places import RunFolder, list_runs
-from tunebook.records import RunSummary
+from tunebook.records import RunSummary, State
 
 if TYPE_CHECKING:
     from tunebook.book.events import Events
@@ -31,46 +33,99 @@ INDEX_VERSION = 6
 """Raised when a summary gains or changes a field; an index of another version is made anew."""
 
 _LONG_BYTES = 1_000_000
+_TAIL_BYTES = 4096
 _FILES = ("run.yaml", "resolved.yaml", "seal.json", "notebook.md")
 _FOLDERS = ("checkpoints", "final")
 
 
-def run_summaries(book: Path, read: Read | None = None) -> list[RunSummary]:
-    """Summarize every run of a book by name, reading only those whose files changed.
+def run_summaries(book: Path) -> list[RunSummary]:
+    """Summarize every run of a book by name, reading only those whose files changed."""
+    index = Index(book)
+    for name in index.refresh():
+        index.read(name)
+    index.keep()
+    return [summary for summary, _ in index.runs().values()]
+
+
+class Index:
+    """What the runs of a book come to, kept in memory as well for one that asks again and again.
 
     `read` reads the events of a run for a caller that has them at hand.
     """
-    from tunebook.book.summary import outcome_words
 
-    found = measure_all(book, read)
-    live = {name: summary for name, (summary, _) in found.items()}
-    return [
-        replace(summary, outcome=outcome_words(measured, summary, live.get))
-        for summary, measured in found.values()
-    ]
+    def __init__(self, book: Path, read: Read | None = None):
+        self._book = book
+        self._read = read or _read
+        self._found: dict[str, RunFolder] = {}
+        self._prints: dict[str, str] = {}
+        self._known: dict[str, tuple[str, Measured]] | None = None
+        self._fresh: set[str] = set()
+        self._lock = threading.Lock()
+        # What `runs` gave last, for the same rows in the same states.
+        self._shown: tuple[object, dict[str, tuple[RunSummary, Measured]]] = None, {}
 
+    def refresh(self) -> list[str]:
+        """Look which runs there are; gives the names of those that are to be read (again)."""
+        self._found = {run.name: run for run in list_runs(self._book)}
+        self._prints = {name: _fingerprint(run) for name, run in self._found.items()}
+        if self._known is None:
+            self._known = {}
+            for name, (fingerprint, text) in _load(self._book).items():
+                with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):
+                    self._known[name] = fingerprint, _decode(text)
+        known = self._known
+        return [n for n, p in self._prints.items() if n not in known or known[n][0] != p]
 
-def measure_all(book: Path, read: Read | None = None) -> dict[str, tuple[RunSummary, Measured]]:
-    """Measure every run of a book, with its state of this moment but without its outcome."""
-    from tunebook.book.summary import bring_to_life
+    @property
+    def names(self) -> list[str]:
+        """The runs that `refresh` found."""
+        return list(self._found)
 
-    runs = {run.name: run for run in list_runs(book)}
-    prints = {name: _fingerprint(run) for name, run in runs.items()}
-    stored = _load(book)
-    rows: dict[str, Measured] = {}
-    changed: dict[str, Measured] = {}
-    for name, run in runs.items():
-        known = stored.get(name)
-        if known is not None and known[0] == prints[name]:
-            with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):
-                rows[name] = _decode(known[1])
-                continue
-        changed[name] = _measure(run, read)
+    def read(self, name: str) -> None:
+        """Read one of the runs that `refresh` gave; other threads may ask meanwhile."""
+        fingerprint, run = self._prints.get(name), self._found.get(name)
+        if fingerprint is None or run is None:
+            return  # removed since
         # Through the same text as a stored one, so that the two can never differ.
-        rows[name] = _decode(_encode(changed[name]))
-    if changed or stored.keys() - runs.keys():
-        _store(book, {n: (prints[n], m) for n, m in changed.items()}, stored.keys() - runs.keys())
-    return {name: (bring_to_life(runs[name], row), row) for name, row in rows.items()}
+        measured = _decode(_encode(_measure(run, self._read)))
+        with self._lock:
+            assert self._known is not None
+            self._known[name] = fingerprint, measured
+            self._fresh.add(name)
+
+    def keep(self) -> None:
+        """Write what was read to the database, and take away the runs that are gone."""
+        from tunebook.book.liveness import is_alive
+
+        with self._lock:
+            known, found = self._known or {}, self._found
+            gone = known.keys() - found.keys()
+            for name in gone:
+                del known[name]
+            fresh = {name: known[name] for name in self._fresh & known.keys()}
+            self._fresh.clear()
+        # What a living run comes to is out of date with its next step.
+        fresh = {name: row for name, row in fresh.items() if not is_alive(found[name])}
+        if fresh or gone:
+            _store(self._book, fresh, gone)
+
+    def runs(self) -> dict[str, tuple[RunSummary, Measured]]:
+        """Give the state of this moment of every run, its numbers and its outcome, by name.
+
+        Of a run that was never read only the state is there.
+        """
+        from tunebook.book.summary import outcome_words, state_of
+
+        known, found = self._known or {}, self._found
+        rows = {n: known[n][1] if n in known else _glance(run) for n, run in found.items()}
+        states = {name: state_of(found[name], row) for name, row in rows.items()}
+        key = states, rows
+        if self._shown[0] != key:
+            live = {name: replace(row.summary, state=states[name]) for name, row in rows.items()}
+            for name, one in live.items():
+                live[name] = replace(one, outcome=outcome_words(rows[name], one, live.get))
+            self._shown = key, {name: (live[name], row) for name, row in rows.items()}
+        return dict(self._shown[1])
 
 
 def rebuild(book: Path) -> int:
@@ -91,6 +146,21 @@ def _measure(run: RunFolder, read: Read | None) -> Measured:
         return Measured(empty, None, run.started(), ())
 
 
+def _glance(run: RunFolder) -> Measured:
+    """Say of a run only how it stands, by its last event."""
+    from tunebook.book.events import event_files
+    from tunebook.book.summary import Measured
+
+    recorded: State | None = None
+    with contextlib.suppress(OSError, ValueError, orjson.JSONDecodeError):
+        last = max(event_files(run), key=lambda path: path.stat().st_mtime_ns)
+        with open(last, "rb") as file:
+            file.seek(max(last.stat().st_size - _TAIL_BYTES, 0))
+            line = orjson.loads(file.read().rstrip().rpartition(b"\n")[2])
+        recorded = line.get("state") if line.get("kind") == "state" else "running"
+    return Measured(RunSummary(run.name, "paused", None, None, None), recorded, run.started(), ())
+
+
 def _read(run: RunFolder) -> tuple[Events, StepTotals] | None:
     """Read a long run by columns; those of a short one take less time than to import what does."""
     from tunebook.book.events import event_files
@@ -103,24 +173,24 @@ def _read(run: RunFolder) -> tuple[Events, StepTotals] | None:
 
 
 def _fingerprint(run: RunFolder) -> str:
-    import os
-
-    parts: list[object] = []
+    parts: list[str] = []
     with contextlib.suppress(OSError), os.scandir(run.path) as entries:
         for entry in entries:
             if entry.name in _FILES:
-                stat = entry.stat()
-                parts.append((entry.name, stat.st_size, stat.st_mtime_ns))
+                parts.append(_stamp(entry))
             elif entry.name in _FOLDERS:
-                parts.append((entry.name, 0, 0))
-    for folder, ending in ((run.events, ""), (run.evaluations, ".json")):
-        with contextlib.suppress(OSError), os.scandir(folder) as entries:
-            parts.append((folder.name, 0, 0))
-            for entry in entries:
-                if entry.name.endswith(ending):
-                    stat = entry.stat()
-                    parts.append((f"{folder.name}/{entry.name}", stat.st_size, stat.st_mtime_ns))
-    return repr(sorted(parts, key=str))
+                parts.append(entry.name)
+    for folder, ending in (("events", ".jsonl"), ("evaluations", ".json")):
+        with contextlib.suppress(OSError), os.scandir(f"{run.path}/{folder}") as entries:
+            parts.append(folder)
+            parts += [_stamp(entry) for entry in entries if entry.name.endswith(ending)]
+    parts.sort()
+    return " ".join(parts)
+
+
+def _stamp(entry: os.DirEntry[str]) -> str:
+    stat = entry.stat()
+    return f"{entry.name}:{stat.st_size}:{stat.st_mtime_ns}"
 
 
 def _encode(measured: Measured) -> str:

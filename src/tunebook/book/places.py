@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -191,7 +192,8 @@ def page_lock(book: Path) -> Path:
 def list_runs(book: Path) -> list[RunFolder]:
     """List the runs of a book by name; folders that begin with a dot are set aside."""
     try:
-        entries = sorted(entry.name for entry in (book / "runs").iterdir() if entry.is_dir())
+        with os.scandir(book / "runs") as found:
+            entries = sorted(entry.name for entry in found if entry.is_dir())
     except FileNotFoundError:
         return []
     return [RunFolder(book, name) for name in entries if _SLUG.match(name)]

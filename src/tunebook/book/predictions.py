@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 import re
@@ -62,6 +63,7 @@ class Absence:
 Parsed = Comparison | Absence
 
 
+@functools.lru_cache(1024)
 def parse_prediction(text: str) -> Parsed:
     """Read one prediction; RunFileError lists the grammar."""
     absence = _ABSENCE.match(text)

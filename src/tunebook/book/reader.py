@@ -6,7 +6,9 @@ numbers of a long run that is over are kept in the book's throw-away folder.
 
 from __future__ import annotations
 
+import operator
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +27,7 @@ from tunebook.book.events import (
     row_shown,
 )
 from tunebook.book.places import RunFolder
-from tunebook.book.step_totals import StepTotals, Work, totals_of
+from tunebook.book.step_totals import StepTotals, Work, late_loss, late_steps, spark_shares
 from tunebook.errors import BookError
 
 if TYPE_CHECKING:
@@ -52,8 +54,10 @@ NUMBERS = (
 """The columns of a step that are kept: fields of `StepRecord`; NaN where unknown."""
 _PLACE = ("attempt", "seq")
 _COLUMNS = (*_PLACE, *NUMBERS, "examples")
+_ALL_NUMBERS = operator.itemgetter(*_PLACE, *NUMBERS)
 _KEPT_BYTES = 1_000_000
-_VERSION = 1
+_PIECE_BYTES = 8_000_000
+_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +78,27 @@ class StepColumns:
 
     def totals(self) -> StepTotals:
         """Give what a summary says of the steps."""
-        pairs = zip(self["loss_sum"].tolist(), self["target_tokens"].tolist(), strict=True)
-        return totals_of(
-            self["step"].astype(int).tolist(),
-            self["loss"].tolist(),
-            [(a, b) if b == b else None for a, b in pairs],
-            self._peak_memory(),
+        if not len(self):
+            return StepTotals()
+        step, loss = self["step"], self["loss"]
+        late = slice(-late_steps(len(self)), None)
+        sums = zip(
+            self["loss_sum"][late].tolist(), self["target_tokens"][late].tolist(), strict=True
         )
+        return StepTotals(
+            int(step[0]),
+            int(step[-1]),
+            late_loss(loss[late].tolist(), [(a, b) if b == b else None for a, b in sums]),
+            self._peak_memory(),
+            self._sparks(loss[np.isfinite(loss)]),
+        )
+
+    def _sparks(self, known: NDArray[np.float64]) -> tuple[tuple[float, float], ...]:
+        starts = [a for a, _ in spark_shares(len(known))]
+        if not starts:
+            return ()
+        low, high = (f.reduceat(known, starts).tolist() for f in (np.minimum, np.maximum))
+        return tuple(zip(low, high, strict=True))
 
     def work(self) -> Work:
         """Sum up what the steps took."""
@@ -139,7 +157,8 @@ class RunReader:
         self._forget()
 
     def _forget(self) -> None:
-        self._offsets: dict[str, tuple[int, int]] = {}  # name: inode, whole bytes read
+        # By name: inode, and the whole bytes and lines that were read.
+        self._offsets: dict[str, tuple[int, int, int]] = {}
         self._rest: list[dict[str, Any]] = []
         self._all = np.empty((len(_COLUMNS), 0))
         self._records: dict[tuple[int, int], Any] = {}
@@ -161,26 +180,32 @@ class RunReader:
                 self._forget()
             if self._look is None and self._keep:
                 self._recall(files)
-            fresh = [row for path, stat in files for row in self._new_rows(path, stat)]
-            if fresh:
-                self._take(fresh)
-            if fresh or self._look is None:
+            before = self._version
+            for path, stat in files:
+                for rows in self._new_rows(path, stat):
+                    self._take(rows)
+            if self._version != before or self._look is None:
                 self._look = self._see()
-            if fresh and self._keep:
+            if self._version != before and self._keep:
                 self._remember(files)
             return self._look
 
-    def _new_rows(self, path: Path, stat: Any) -> list[dict[str, Any]]:
-        offset = self._offsets.get(path.name, (0, 0))[1]
+    def _new_rows(self, path: Path, stat: Any) -> Iterator[list[dict[str, Any]]]:
+        """Read whole new lines a piece at a time: as rows they take ten times the room."""
+        _, offset, number = self._offsets.get(path.name, (0, 0, 0))
         if stat.st_size <= offset:
-            return []
+            return
         with open(path, "rb") as file:
             file.seek(offset)
-            data = file.read()
-        whole = data.rfind(b"\n") + 1
-        self._offsets[path.name] = stat.st_ino, offset + whole
-        lines = data[:whole].split(b"\n")
-        return [parse_line(path, n, line) for n, line in enumerate(lines, start=1) if line]
+            while lines := file.readlines(_PIECE_BYTES):
+                if not lines[-1].endswith(b"\n"):
+                    lines.pop()  # it waits for its rest
+                whole = [(n, line) for n, line in enumerate(lines, number + 1) if line != b"\n"]
+                rows = [parse_line(path, n, line) for n, line in whole]
+                offset, number = offset + sum(map(len, lines)), number + len(lines)
+                self._offsets[path.name] = stat.st_ino, offset, number
+                if rows:
+                    yield rows
 
     def _take(self, rows: list[dict[str, Any]]) -> None:
         self._version += 1
@@ -225,13 +250,14 @@ class RunReader:
                 self._all, self._rest = kept["columns"], header["rest"]
         except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile):
             return  # it is only a copy
-        self._offsets = {p.name: (s.st_ino, s.st_size) for p, s in files}
+        for name, (inode, size, lines) in header["read"].items():
+            self._offsets[name] = inode, size, lines
         self._version += 1
 
     def _remember(self, files: list[tuple[Path, Any]]) -> None:
         from tunebook.book.liveness import is_alive
 
-        whole = all(self._offsets.get(p.name) == (s.st_ino, s.st_size) for p, s in files)
+        whole = all(self._offsets.get(p.name, ())[:2] == (s.st_ino, s.st_size) for p, s in files)
         large = sum(s.st_size for _, s in files) >= _KEPT_BYTES
         if not (whole and large) or is_alive(self.run):
             return
@@ -240,7 +266,12 @@ class RunReader:
         from tunebook.book.atomic import write_atomically
         from tunebook.errors import StorageError
 
-        header = {"version": _VERSION, "files": self._stamp(files), "rest": self._rest}
+        header = {
+            "version": _VERSION,
+            "files": self._stamp(files),
+            "read": self._offsets,
+            "rest": self._rest,
+        }
         out = io.BytesIO()
         packed = np.frombuffer(orjson.dumps(header), dtype=np.uint8)
         np.savez(out, columns=self._all, header=packed)
@@ -253,8 +284,7 @@ class RunReader:
 
 def _columns_of(run: RunFolder, steps: list[dict[str, Any]]) -> NDArray[np.float64]:
     try:
-        table = [[row[k] for k in _PLACE] + [row.get(k) for k in NUMBERS] for row in steps]
-        columns = np.array(table, dtype=np.float64).T
+        columns = np.array(_table(steps), dtype=np.float64).T
         counted = [len(row["examples"]) or np.nan for row in steps]
         if not np.isfinite(columns[_COLUMNS.index("step")]).all():
             raise ValueError("a step has no number")
@@ -263,6 +293,13 @@ def _columns_of(run: RunFolder, steps: list[dict[str, Any]]) -> NDArray[np.float
             f"run {run.name}: an event is not a step ({error}); restore the file in {run.events}"
         ) from error
     return np.concatenate([columns, [counted]], axis=0)
+
+
+def _table(steps: list[dict[str, Any]]) -> list[Any]:
+    try:
+        return list(map(_ALL_NUMBERS, steps))
+    except KeyError:  # of another release, or imported
+        return [[row[k] for k in _PLACE] + [row.get(k) for k in NUMBERS] for row in steps]
 
 
 def _spent(every: NDArray[np.float64]) -> float:

@@ -6,6 +6,8 @@ with bounds and nearest keys, is the recipe's.
 
 from __future__ import annotations
 
+import copy
+import functools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +21,16 @@ _WEIGHTS = re.compile(r"^run:([^/]+)(?:/(.+))?$")
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML 1.2 mapping; empty when the file is missing, too large or broken."""
+    try:
+        stat = path.stat()
+    except (OSError, ValueError):
+        return {}
+    # Parsing takes 20 ms, and a live run is asked for its recipe again with every step.
+    return copy.deepcopy(_parse(path, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+
+
+@functools.lru_cache(256)
+def _parse(path: Path, *_stamp: int) -> dict[str, Any]:
     # The parser takes a tenth of a second to import, which a list from a warm index never needs.
     from tunebook.recipe.yaml_text import parse_yaml, read_text
 

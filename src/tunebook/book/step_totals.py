@@ -62,47 +62,39 @@ def work_of_records(steps: Sequence[StepRecord]) -> Work:
 
 def totals_of_records(steps: Sequence[StepRecord]) -> StepTotals:
     """Sum up step records."""
-    return totals_of(
-        [step.step for step in steps],
-        [step.loss for step in steps],
-        [
-            None if step.target_tokens is None else (step.loss_sum or 0.0, step.target_tokens)
-            for step in steps
-        ],
-        max((s.memory_bytes for s in steps if s.memory_bytes is not None), default=None),
-    )
-
-
-def totals_of(
-    steps: Sequence[int],
-    losses: Sequence[float],
-    sums: Sequence[tuple[float, float] | None],
-    peak_memory_bytes: int | None,
-) -> StepTotals:
-    """Sum up steps; `sums` are (summed loss, target tokens) of each, None where unknown."""
     if not steps:
         return StepTotals()
+    late = steps[-late_steps(len(steps)) :]
+    sums = [None if s.target_tokens is None else (s.loss_sum or 0.0, s.target_tokens) for s in late]
+    known = [step.loss for step in steps if math.isfinite(step.loss)]
     return StepTotals(
-        steps[0], steps[-1], _late_loss(losses, sums), peak_memory_bytes, _sparks(losses)
+        steps[0].step,
+        steps[-1].step,
+        late_loss([step.loss for step in late], sums),
+        max((s.memory_bytes for s in steps if s.memory_bytes is not None), default=None),
+        tuple((min(known[a:b]), max(known[a:b])) for a, b in spark_shares(len(known))),
     )
 
 
-def _late_loss(losses: Sequence[float], sums: Sequence[tuple[float, float] | None]) -> float | None:
-    """Average the loss per target token over the last tenth of the steps, at least one.
+def late_steps(n: int) -> int:
+    """Count the steps that the late loss is taken of: the last tenth, at least one."""
+    return max(math.ceil(n / 10), 1)
+
+
+def late_loss(losses: Sequence[float], sums: Sequence[tuple[float, float] | None]) -> float | None:
+    """Average the loss per target token; `sums` are (summed loss, target tokens) of each step.
 
     Of an imported curve the target tokens are not known; there it is the plain mean of what was
     logged.
     """
-    first = -max(math.ceil(len(losses) / 10), 1)
-    known = [pair for pair in sums[first:] if pair is not None]
-    if len(known) < len(losses[first:]):
-        return math.fsum(losses[first:]) / len(losses[first:])
+    known = [pair for pair in sums if pair is not None]
+    if len(known) < len(losses):
+        return math.fsum(losses) / len(losses)
     weight = sum(tokens for _, tokens in known)
     return math.fsum(loss for loss, _ in known) / weight if weight else None
 
 
-def _sparks(losses: Sequence[float]) -> tuple[tuple[float, float], ...]:
-    known = [loss for loss in losses if math.isfinite(loss)]
-    edges = [len(known) * n // SPARKS for n in range(SPARKS + 1)]
-    shares = [known[a:b] for a, b in zip(edges, edges[1:], strict=False) if a < b]
-    return tuple((min(share), max(share)) for share in shares)
+def spark_shares(n: int) -> list[tuple[int, int]]:
+    """Cut `n` losses into up to `SPARKS` equal shares, as (first, end)."""
+    edges = [n * k // SPARKS for k in range(SPARKS + 1)]
+    return [(a, b) for a, b in zip(edges, edges[1:], strict=False) if a < b]

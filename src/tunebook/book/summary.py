@@ -62,8 +62,12 @@ def book_lookup(run: RunFolder) -> Callable[[str], RunSummary | None]:
 
 def bring_to_life(run: RunFolder, measured: Measured) -> RunSummary:
     """Fill in the state of this moment."""
-    state = live_state(run, measured.recorded) if measured.started else "new"
-    return replace(measured.summary, state=state)
+    return replace(measured.summary, state=state_of(run, measured))
+
+
+def state_of(run: RunFolder, measured: Measured) -> State:
+    """Say in what state a run is at this moment."""
+    return live_state(run, measured.recorded) if measured.started else "new"
 
 
 def outcome_words(

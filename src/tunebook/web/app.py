@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fastapi import FastAPI, Request
-from fastapi.responses import Response
+from fastapi.responses import PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
@@ -27,9 +27,16 @@ def make_app(book: Path, guard: Guard | None = None) -> FastAPI:
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     for page in (compare, curves, lineage, notebook, run, runs, writing):
         app.include_router(page.router)
+    app.add_api_route("/reading", _reading)
     app.add_exception_handler(TunebookError, _tell)
     app.add_exception_handler(HTTPException, _tell)
     return app
+
+
+def _reading(request: Request) -> Response:
+    """Say how far the first reading of the book is; a page that asks is loaded again at its end."""
+    shelf = desk_of(request).shelf
+    return PlainTextResponse(shelf.reading, headers={} if shelf.reading else {"HX-Refresh": "true"})
 
 
 async def _tell(request: Request, error: Exception) -> Response:

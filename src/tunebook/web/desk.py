@@ -56,6 +56,7 @@ class Desk:
             pages=PAGES,
             csrf=self.guard.csrf,
             book=self.shelf.book.name,
+            reading=self.shelf.reading,
             version=__version__,
             **values,
         )

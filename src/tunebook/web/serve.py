@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,8 @@ def serve(book: Path, host: str, port: int, token: str | None, say: Callable[[st
         with contextlib.suppress(OSError, AttributeError):
             os.nice(5)
         shown = f"[{host}]" if ":" in host else host
+        # A book of gigabytes takes a minute to read for the first time.
+        threading.Thread(target=app.state.desk.shelf.measured, daemon=True).start()
         say(f"http://{shown}:{listening.getsockname()[1]}/" + (f"?token={token}" if token else ""))
         config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off")
         with contextlib.suppress(KeyboardInterrupt):

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
-from dataclasses import replace
 from pathlib import Path
 
 from tunebook.book.events import Events
-from tunebook.book.index import measure_all
+from tunebook.book.index import Index
 from tunebook.book.places import RunFolder, open_run
 from tunebook.book.reader import Look, RunReader
 from tunebook.book.step_totals import StepTotals
-from tunebook.book.summary import Measured, outcome_words
+from tunebook.book.summary import Measured
 from tunebook.records import RunSummary
 
 READERS_KEPT = 48
 """Runs whose steps stay in memory: about 3 MB for 20,000 steps."""
+PATIENCE_SECONDS = 2.0
 
 
 class Shelf:
@@ -27,6 +28,11 @@ class Shelf:
         self._readers: OrderedDict[str, RunReader] = OrderedDict()
         self._lock = threading.Lock()
         self._measuring = threading.Lock()
+        self._index = Index(book, self._read)
+        self._done = threading.Event()
+        self._done.set()
+        self._until = 0.0
+        self._queue: dict[str, None] = {}
 
     def reader(self, name: str) -> RunReader:
         """Give the reader of a run; BookError when there is no such run."""
@@ -44,20 +50,48 @@ class Shelf:
         """Look at a run as it is now."""
         return self.reader(name).look()
 
-    def measured(self) -> dict[str, tuple[RunSummary, Measured]]:
-        """Measure every run by name, outcomes included."""
+    def measured(self, *, whole: bool = False) -> dict[str, tuple[RunSummary, Measured]]:
+        """Measure every run by name, outcomes included.
+
+        Runs that this server never read are read by a thread: a call waits for it for up to
+        `PATIENCE_SECONDS` after it began, and then has only the state of those that are left. With
+        `whole` it waits to the end.
+        """
         # One at a time: ten tabs that ask at once would all read the same new lines.
         with self._measuring:
-            found = measure_all(self.book, self._read)
-        live = {name: summary for name, (summary, _) in found.items()}
-        return {
-            name: (replace(s, outcome=outcome_words(m, s, live.get)), m)
-            for name, (s, m) in found.items()
-        }
+            changed = [name for name in self._index.refresh() if name not in self._queue]
+            unread = [name for name in changed if name not in self._readers]
+            for name in changed:
+                if name in self._readers:
+                    self._index.read(name)
+            self._index.keep()
+            if unread and self._done.is_set():
+                self._done.clear()
+                self._until = time.monotonic() + PATIENCE_SECONDS
+                self._queue = dict.fromkeys(unread)
+                threading.Thread(target=self._read_queue, daemon=True).start()
+        self._done.wait(None if whole else max(self._until - time.monotonic(), 0))
+        return self._index.runs()
 
-    def summaries(self) -> dict[str, RunSummary]:
-        """Summarize every run by name."""
-        return {name: summary for name, (summary, _) in self.measured().items()}
+    def _read_queue(self) -> None:
+        try:
+            for name in list(self._queue):
+                self._index.read(name)
+                self._index.keep()
+                del self._queue[name]
+        finally:
+            self._queue = {}
+            self._done.set()
+
+    @property
+    def reading(self) -> str:
+        """Say how far the reading of runs is; empty when there is nothing left to read."""
+        left = len(self._queue)
+        return f"reading: {left} of {len(self._index.names)} runs are left" if left else ""
+
+    def summaries(self, *, whole: bool = False) -> dict[str, RunSummary]:
+        """Summarize every run by name; `whole` is that of `measured`."""
+        return {name: summary for name, (summary, _) in self.measured(whole=whole).items()}
 
     def _read(self, run: RunFolder) -> tuple[Events, StepTotals]:
         return self.look(run.name).totals()

@@ -10,7 +10,8 @@ import pytest
 from made_runs import make_run, make_validation
 from tunebook.book import summary as summary_module
 from tunebook.book.events import EventWriter
-from tunebook.book.index import rebuild, run_summaries
+from tunebook.book.index import Index, rebuild, run_summaries
+from tunebook.book.places import RunFolder
 from tunebook.pages.table import json_table
 
 
@@ -44,7 +45,6 @@ def test_only_changed_runs_are_read_again(filled: Path, monkeypatch: pytest.Monk
     )
     run_summaries(filled)
     assert read == []
-    from tunebook.book.places import RunFolder
 
     with EventWriter(RunFolder(filled, "c"), 1) as events:
         events.write("validation", make_validation(11, 0.5))
@@ -54,7 +54,6 @@ def test_only_changed_runs_are_read_again(filled: Path, monkeypatch: pytest.Monk
 
 
 def test_an_outcome_follows_the_run_it_is_compared_with(filled: Path) -> None:
-    from tunebook.book.places import RunFolder
 
     before = {s.name: s for s in run_summaries(filled)}
     assert before["a"].outcome == "0 of 1 held, 1 unknown"
@@ -110,3 +109,22 @@ def test_many_readers_and_writers_of_one_index_agree(filled: Path) -> None:
 
     with ThreadPoolExecutor(6) as pool:
         assert set(pool.map(read, range(24))) == {expected}
+
+
+def test_an_index_kept_in_memory_reads_only_what_changed(
+    filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = Index(filled)
+    assert index.refresh() == ["a", "b", "c"]
+    assert index.runs()["a"][0].val_loss is None
+    assert [summary.state for summary, _ in index.runs().values()][:2] == ["finished"] * 2
+    for name in ("a", "b", "c"):
+        index.read(name)
+    assert json_table([s for s, _ in index.runs().values()]) == json_table(run_summaries(filled))
+    assert index.refresh() == []
+    with EventWriter(RunFolder(filled, "c"), 1) as events:
+        events.write("validation", make_validation(11, 0.5))
+    assert index.refresh() == ["c"]
+    assert index.runs()["c"][0].val_loss != 0.5
+    index.read("c")
+    assert index.runs()["c"][0].val_loss == 0.5

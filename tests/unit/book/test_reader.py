@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from made_runs import make_run, make_step, make_validation
+from tunebook.book import reader as reader_module
 from tunebook.book.events import EventWriter, read_events
 from tunebook.book.places import RunFolder
 from tunebook.book.reader import NUMBERS, RunReader
@@ -96,3 +97,20 @@ def test_what_is_no_number_is_nan_and_a_line_that_is_no_step_is_named(book: Path
         events.write("step", {"step": None, "examples": []})
     with pytest.raises(BookError, match="not a step"):
         RunReader(run).look()
+
+
+def test_a_broken_line_is_named_by_its_number_in_the_file(book: Path) -> None:
+    run = make_run(book, "run_1", state=None)
+    reader = RunReader(run)
+    reader.look()
+    (path,) = run.events.iterdir()
+    number = path.read_bytes().count(b"\n") + 1
+    with path.open("ab") as file:
+        file.write(b"rubbish\n")
+    with pytest.raises(BookError, match=f"{path.name}:{number}: this line"):
+        reader.look()
+
+
+def test_a_file_read_in_pieces_is_the_same_run(book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader_module, "_PIECE_BYTES", 700)
+    whole_and_read_agree(make_run(book, "run_1"), RunReader(RunFolder(book, "run_1")))

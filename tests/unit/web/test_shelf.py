@@ -1,0 +1,59 @@
+"""A large book is read beside the pages, and the pages say so."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from made_runs import make_run, make_step
+from tunebook.book.events import EventWriter
+from tunebook.book.index import Index
+from tunebook.web import shelf
+from tunebook.web.app import make_app
+
+
+def test_a_book_that_takes_long_to_read_is_shown_meanwhile_and_says_how_far_it_is(
+    book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("run_1", "run_2"):
+        make_run(book, name)
+    go_on = threading.Event()
+    real = Index.read
+
+    def slowly(index: Index, name: str) -> None:
+        if name == "run_2":
+            assert go_on.wait(30)
+        real(index, name)
+
+    monkeypatch.setattr(Index, "read", slowly)
+    monkeypatch.setattr(shelf, "PATIENCE_SECONDS", 0.0)
+    client = TestClient(make_app(book), base_url="http://127.0.0.1")
+    desk = client.app.state.desk  # type: ignore[attr-defined]
+    while "1 of 2 runs" not in client.get("/").text:
+        pass
+    found = desk.shelf.summaries()
+    assert (found["run_1"].val_loss, found["run_2"].val_loss) == (2.0, None)
+    assert found["run_2"].state == "finished"
+    still = client.get("/reading")
+    assert "1 of 2" in still.text
+    assert "hx-refresh" not in still.headers
+    go_on.set()
+    assert desk.shelf.summaries(whole=True)["run_2"].val_loss == 2.0
+    done = client.get("/reading")
+    assert (done.text, done.headers["hx-refresh"]) == ("", "true")
+    assert "/reading" not in client.get("/").text
+
+
+def test_what_was_read_once_shows_what_is_new_at_the_next_call(book: Path) -> None:
+    run = make_run(book, "run_1", state=None)
+    held = shelf.Shelf(book)
+    assert held.summaries()["run_1"].step == 10
+    for step in (11, 12, 13):
+        with EventWriter(run, 1) as events:
+            events.write("step", make_step(step))
+        assert held.summaries()["run_1"].step == step
+    make_run(book, "run_2")
+    assert list(held.summaries()) == ["run_1", "run_2"]
