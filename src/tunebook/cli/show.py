@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,16 +12,99 @@ if TYPE_CHECKING:
     from tunebook.workflows.show import ShownRun
 
 
+PLAIN_WIDTH = 96
+"""Columns of a plot that no terminal shows."""
+
+
 @click.command("show")
-@click.argument("name", metavar="RUN")
+@click.argument("names", metavar="RUN...", nargs=-1, required=True)
 @click.option("--settings", is_flag=True, help="List every value, and where it comes from.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def command(name: str, settings: bool, as_json: bool) -> None:
-    """Show one run: result, data, predictions, findings."""
+@click.option("--plot", is_flag=True, help="Draw its curves in the terminal.")
+@click.option(
+    "--figure",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw its curves into a file, .svg, .png or .pdf; one of that name is replaced.",
+)
+@click.option(
+    "--curves",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write every step of it as CSV; - prints it.",
+)
+def command(
+    names: tuple[str, ...],
+    settings: bool,
+    as_json: bool,
+    plot: bool,
+    figure: Path | None,
+    curves: Path | None,
+) -> None:
+    """Show one run: result, data, predictions, findings.
+
+    --plot and --figure take several runs, and a figure lays them over each other.
+    """
     from tunebook.book.places import find_book
+    from tunebook.errors import UsageError
+
+    if sum((settings, as_json, plot, figure is not None, curves is not None)) > 1:
+        raise UsageError("--settings, --json, --plot, --figure and --curves are one at a time")
+    book = find_book()
+    if plot:
+        _plot(book, names)
+    elif figure is not None:
+        from tunebook.workflows.figures import write_figure
+
+        _tell(figure, write_figure(book, names, figure))
+    elif len(names) > 1:
+        raise UsageError(
+            f"show one run at a time, not {len(names)}; `tunebook show {shlex.join(names)} --plot` "
+            "draws several, `tunebook compare` compares them"
+        )
+    elif curves is not None:
+        _write_curves(book, names[0], curves)
+    else:
+        _show(book, names[0], settings, as_json)
+
+
+def _plot(book: Path, names: tuple[str, ...]) -> None:
+    import shutil
+    import sys
+
+    from tunebook.pages.curve import draw_curves
+    from tunebook.workflows.figures import read_curves
+
+    width = max(shutil.get_terminal_size().columns, 40) if sys.stdout.isatty() else PLAIN_WIDTH
+    runs = read_curves(book, names)
+    click.echo("\n\n".join(draw_curves(run, width) for run in runs))
+
+
+def _write_curves(book: Path, name: str, path: Path) -> None:
+    from tunebook.book.places import open_run
+    from tunebook.book.reader import RunReader
+    from tunebook.pages.curves_csv import csv_lines
+    from tunebook.workflows.figures import write_into
+
+    lines = csv_lines(RunReader(open_run(book, name)).look())
+    if str(path) == "-":
+        for line in lines:
+            click.echo(line, nl=False)
+    else:
+        _tell(path, write_into(path, (line.encode() for line in lines)))
+
+
+def _tell(path: Path, n_bytes: int) -> None:
+    from tunebook.units import format_bytes
+
+    click.echo(str(path))
+    click.echo(f"wrote {format_bytes(n_bytes)}", err=True)
+
+
+def _show(book: Path, name: str, settings: bool, as_json: bool) -> None:
     from tunebook.workflows.show import show_run
 
-    shown = show_run(find_book(), name)
+    shown = show_run(book, name)
     if as_json:
         from tunebook.book.codec import dump_json
 

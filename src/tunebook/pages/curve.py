@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from tunebook.pages.run_curves import RunCurves
 from tunebook.units import format_number
 
 # Bit of each of the 2 x 4 dots of a braille sign, by column and row from the top.
@@ -19,6 +20,7 @@ def draw_curve(
     width: int = 96,
     height: int = 14,
     marks: Sequence[int] = (),
+    word: str = "train",
 ) -> str:
     """Draw the training loss as dots and validations as circles; no line is wider than `width`.
 
@@ -42,11 +44,29 @@ def draw_curve(
         canvas.mark(step, value, "○")
     for step in broken:
         canvas.mark(step, high, "×")
-    legend = ["⣀ train"] if points else []
+    legend = [f"⣀ {word}"] if points else []
     legend += ["○ validation"] if checks else []
     legend += ["× not finite"] if broken else []
     legend += ["▲ verdict"] if marks else []
     return canvas.text(legend, marks)
+
+
+def draw_curves(run: RunCurves, width: int) -> str:
+    """Draw the losses of a run with its verdicts, then its learning rate and gradient norm."""
+    held_out = [(step, loss) for step, loss, _ in run.held_out]
+    marks = [first for _, first, _ in run.flags]
+    parts = [run.name, draw_curve(run.steps, run.losses, held_out, width=width, marks=marks)]
+    parts += [
+        f"▲ {kind}, step {first}" + (f" to {last}" if last > first else "")
+        for kind, first, last in run.flags
+    ]
+    for word, column in (("learning rate", run.learning_rates), ("gradient norm", run.grad_norms)):
+        known = [(s, v) for s, v in zip(run.steps, column, strict=True) if not math.isnan(v)]
+        if known:
+            steps, values = zip(*known, strict=True)
+            drawn = draw_curve(steps, values, [], width=width, height=7, marks=marks, word=word)
+            parts += ["", drawn]
+    return "\n".join(parts)
 
 
 class _Canvas:
