@@ -118,7 +118,7 @@ def score_prediction(
         return Outcome(parsed.text, None, left.shown, f"{parsed.other_run} is still running")
     right = _Side(other, parsed.other_metric, label)
     if right.value is not None and left.value is not None:
-        reason = _not_comparable(parsed, own, other)
+        reason = not_comparable(parsed.metric, parsed.other_metric, own, other)
         if reason:
             return Outcome(parsed.text, None, f"{left.shown}, {right.shown}", reason)
     return _compare(parsed, left, None, right)
@@ -150,12 +150,15 @@ def _compare(parsed: Comparison, left: _Side, number: float | None, right: _Side
     return Outcome(parsed.text, _COMPARE[parsed.op](left.value, against), shown, "")
 
 
-def _not_comparable(parsed: Comparison, own: RunSummary, other: RunSummary) -> str | None:
-    if parsed.metric == parsed.other_metric == "judge":
+def not_comparable(
+    metric: str, other_metric: str, own: RunSummary, other: RunSummary
+) -> str | None:
+    """Say why a metric of one run does not compare with one of another; None where it does."""
+    if metric == other_metric == "judge":
         if own.judge_settings == other.judge_settings:
             return None
         return f"{other.name} was judged by another judge, prompt or on other questions"
-    if parsed.metric not in _HELD_OUT or parsed.other_metric not in _HELD_OUT:
+    if metric not in _HELD_OUT or other_metric not in _HELD_OUT:
         return None
     if own.examples_hash is None or other.examples_hash is None:
         return f"it is not known whether {other.name} was validated on the same examples"

@@ -22,18 +22,39 @@ if TYPE_CHECKING:
 @click.option("--columns", metavar="A,B,...", help="Fields or settings, as name,lora.rank.")
 @click.option("--sort", metavar="KEY", help="Sort by a column; -KEY for the largest first.")
 @click.option(
+    "--group",
+    multiple=True,
+    metavar="KEY",
+    help="Put runs that share a column together, with their mean and spread; of several, all.",
+)
+@click.option(
+    "--baseline",
+    metavar="RUN",
+    help="Show what each run differs by from this one; `tunebook compare` says what is shown.",
+)
+@click.option(
     "--format", "form", type=click.Choice(["table", "md", "csv", "json"]), default="table"
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def command(
-    filters: tuple[str, ...], columns: str | None, sort: str | None, form: str, as_json: bool
+    filters: tuple[str, ...],
+    columns: str | None,
+    sort: str | None,
+    group: tuple[str, ...],
+    baseline: str | None,
+    form: str,
+    as_json: bool,
 ) -> None:
-    """List the runs of the book as a table, Markdown, CSV or JSON."""
-    from tunebook.book.places import find_book
-    from tunebook.workflows.runs import list_runs
+    """List the runs of the book as a table, Markdown, CSV or JSON.
 
-    chosen = [column.strip() for column in (columns or "").split(",") if column.strip()]
-    table = list_runs(find_book(), filters, chosen, sort)
+    CSV and JSON hold one run a line, in the order of the groups: means and differences are only in
+    the table and in Markdown.
+    """
+    from tunebook.book.places import find_book
+    from tunebook.workflows.runs import Query, list_runs, write_runs
+
+    chosen = tuple(column.strip() for column in (columns or "").split(",") if column.strip())
+    table = list_runs(find_book(), Query(filters, chosen, sort, group, baseline))
     judges = {row.judge_settings for row in table.rows if row.judge is not None}
     if len(judges) > 1 and "judge" in table.columns:
         click.echo(
@@ -47,19 +68,7 @@ def command(
     elif form == "table" and sys.stdout.isatty():
         _print_rich(table)
     else:
-        click.echo(_render(table, form, chosen), nl=False)
-
-
-def _render(table: RunTable, form: str, chosen: list[str]) -> str:
-    from tunebook.pages import table as pages
-
-    if form == "json":
-        return pages.json_table(table.rows, chosen)
-    if form == "csv":
-        return pages.csv_table(table.rows, table.columns)
-    if form == "md":
-        return pages.markdown_table(table.rows, table.columns, table.book)
-    return pages.plain_table(table.rows, table.columns)
+        click.echo(write_runs(table, form), nl=False)
 
 
 def _print_rich(table: RunTable) -> None:
@@ -67,20 +76,23 @@ def _print_rich(table: RunTable) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from tunebook.pages.table import NUMBERS, changed_columns, shown_text
+    from tunebook.pages.groups import difference, group_heads, is_better, text_against
+    from tunebook.pages.table import NUMBERS, changed_columns
 
     grid = Table(box=None, pad_edge=False, header_style="dim")
     for column in table.columns:
         grid.add_column(column, justify="right" if column in NUMBERS else "left")
+    text, heads = text_against(table.baseline), group_heads(table.groups, table.columns)
+    colours = {True: "green", False: "red", None: ""}
     for summary in table.rows:
+        if summary.name in heads:
+            grid.add_row(*map(Text, heads[summary.name]), style="bold")
         changed = changed_columns(summary, table.columns, table.book)
-        grid.add_row(
-            *(
-                Text(
-                    shown_text(summary, column),
-                    style="bold" if column in changed else "",
-                )
-                for column in table.columns
-            )
-        )
+        cells = []
+        for column in table.columns:
+            change = difference(summary, column, table.baseline)
+            style = "bold" if column in changed else ""
+            style = style if change is None else colours[is_better(column, change)]
+            cells.append(Text(text(summary, column), style=style))
+        grid.add_row(*cells)
     Console().print(grid)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import orjson
 
@@ -105,17 +105,32 @@ def shown_text(summary: RunSummary, column: str) -> str:
     return cell_text(column, short)
 
 
+CellText = Callable[[RunSummary, str], str]
+NO_HEADS: Mapping[str, Sequence[str]] = {}
+
+
 def markdown_table(
-    summaries: Sequence[RunSummary], columns: Sequence[str], book: Mapping[str, RunSummary]
+    summaries: Sequence[RunSummary],
+    columns: Sequence[str],
+    book: Mapping[str, RunSummary],
+    text: CellText = shown_text,
+    heads: Mapping[str, Sequence[str]] = NO_HEADS,
 ) -> str:
-    """Write the table as Markdown; settings that differ from the extended run are bold."""
+    """Write the table as Markdown; settings that differ from the extended run are bold.
+
+    `heads` has the cells of a row to stand above a run, by the run's name.
+    """
     rows = []
     for summary in summaries:
+        if summary.name in heads:
+            rows.append(
+                [f"**{cell}**" if cell else "" for cell in map(escape, heads[summary.name])]
+            )
         changed = changed_columns(summary, columns, book)
         row = []
         for column in columns:
-            text = escape(shown_text(summary, column))
-            row.append(f"**{text}**" if column in changed and text else text)
+            cell = escape(text(summary, column))
+            row.append(f"**{cell}**" if column in changed and cell else cell)
         rows.append(row)
     return table(columns, rows, right=[c for c in columns if c in NUMBERS])
 
@@ -155,10 +170,17 @@ def _csv_value(value: object) -> object:
     return to_plain(value)
 
 
-def plain_table(summaries: Sequence[RunSummary], columns: Sequence[str]) -> str:
-    """Write the table as aligned lines for a pipe."""
+def plain_table(
+    summaries: Sequence[RunSummary],
+    columns: Sequence[str],
+    text: CellText = shown_text,
+    heads: Mapping[str, Sequence[str]] = NO_HEADS,
+) -> str:
+    """Write the table as aligned lines for a pipe, `heads` above the runs they name."""
     cells = [list(columns)]
-    cells += [[shown_text(s, c) for c in columns] for s in summaries]
+    for summary in summaries:
+        cells += [list(heads[summary.name])] if summary.name in heads else []
+        cells.append([text(summary, column) for column in columns])
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
     lines = [
         "  ".join(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from markupsafe import Markup, escape
 
 from tunebook.units import (
@@ -14,6 +16,8 @@ from tunebook.units import (
 )
 from tunebook.web.book_markdown import render
 
+_TAGS_AT_END = re.compile(r"(?:\s+#[A-Za-z0-9][\w-]*)+$")
+
 
 def marked(text: str) -> Markup:
     """Show text with what stands between ⟦ and ⟧ marked."""
@@ -24,9 +28,15 @@ def marked(text: str) -> Markup:
     return escape(text.partition("⟦")[0]) + Markup("").join(parts)
 
 
+def untagged(note: str) -> str:
+    """Leave out the tags at the end of a note, where they are shown beside it."""
+    return _TAGS_AT_END.sub("", note)
+
+
 FILTERS = {
     "markdown": render,
     "marked": marked,
+    "untagged": untagged,
     "number": format_number,
     "count": format_count,
     "bytes": format_bytes,

@@ -25,10 +25,12 @@ def words_of(run: RunFolder) -> str:
 
 
 @router.get("/runs/{name}/note")
-def note_form(request: Request, name: str) -> Response:
-    """Give the form of a note: alone, or on a page of its own."""
+def note_form(request: Request, name: str, closed: bool = False) -> Response:
+    """Give the form of a note: alone, or on a page of its own; once closed, what stood there."""
     desk = desk_of(request)
     run = open_run(desk.shelf.book, name)
+    if closed:
+        return desk.page(request, "_note_cell.html", row=desk.shelf.summaries()[name])
     if _in_place(request):
         return desk.page(request, "_note_form.html", run=name, view="latest")
     return desk.page(request, "note.html", run=name, words=words_of(run))

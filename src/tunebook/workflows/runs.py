@@ -1,4 +1,4 @@
-"""List, filter and sort the runs of a book."""
+"""List, filter, sort and group the runs of a book."""
 
 from __future__ import annotations
 
@@ -10,8 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from tunebook.book.index import run_summaries
-from tunebook.errors import UsageError
-from tunebook.pages.table import DEFAULT_COLUMNS, JSON_KEYS, column_value
+from tunebook.errors import BookError, UsageError
+from tunebook.pages.groups import Group, group_heads, group_of, text_against
+from tunebook.pages.table import (
+    DEFAULT_COLUMNS,
+    JSON_KEYS,
+    cell_text,
+    column_value,
+    csv_table,
+    json_table,
+    markdown_table,
+    plain_table,
+)
 from tunebook.records import RunSummary
 
 _FILTER = re.compile(r"^\s*([A-Za-z_][\w.-]*)\s*(<=|>=|!=|=|<|>)\s*(.*?)\s*$")
@@ -25,37 +35,99 @@ _ORDER: dict[str, Callable[[Any, Any], bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class RunTable:
-    """The chosen runs and columns; `book` holds every run by name, for what a row changed."""
+    """The chosen runs and columns; `book` holds every run by name, for what a row changed.
+
+    `groups` are the rows by what they share, none when not asked for; `baseline` is the run that
+    the others are held against.
+    """
 
     rows: tuple[RunSummary, ...]
     columns: tuple[str, ...]
     book: Mapping[str, RunSummary]
+    groups: tuple[Group, ...] = ()
+    baseline: RunSummary | None = None
 
 
-def list_runs(
-    book: Path,
-    filters: Sequence[str] = (),
-    columns: Sequence[str] = (),
-    sort: str | None = None,
-) -> RunTable:
-    """List runs: `filters` such as `method=lora` or `val_loss<2` must all hold.
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What of a book is listed, and how.
 
-    A column is a field of the summary or a dotted key of the settings. `sort` names one, with a
-    minus in front for the largest first; unknown values come last either way.
+    `filters` such as `method=lora` or `val_loss<2` must all hold. A column is a field of the
+    summary or a dotted key of the settings. `sort` names one, with a minus in front for the largest
+    first; unknown values come last either way. Rows that share the values of the columns `group`
+    stand together. `baseline` is the name of a run.
     """
-    summaries = run_summaries(book)
+
+    filters: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    sort: str | None = None
+    group: tuple[str, ...] = ()
+    baseline: str | None = None
+
+
+def list_runs(book: Path, query: Query) -> RunTable:
+    """List runs of a book; UsageError for a filter or a column that cannot be."""
+    return choose_runs(run_summaries(book), query)
+
+
+def choose_runs(summaries: Sequence[RunSummary], query: Query) -> RunTable:
+    """List some of all the runs of a book, which the caller has summarized."""
     rows = summaries
-    for text in filters:
+    for text in query.filters:
         rows = _keep(rows, text, summaries)
-    for column in columns:
+    for column in (*query.columns, *query.group):
         _known(column, summaries)
-    if sort:
-        rows = _sorted(rows, sort, summaries)
+    if query.sort:
+        rows = _sorted(rows, query.sort, summaries)
+    columns = query.columns or DEFAULT_COLUMNS
+    groups = _grouped(rows, query.group, columns)
+    by_name = {summary.name: summary for summary in summaries}
+    if query.baseline and query.baseline not in by_name:
+        raise BookError(
+            f"there is no run `{query.baseline}` to hold the others against; name a run of the book"
+        )
     return RunTable(
-        tuple(rows),
-        tuple(columns) or DEFAULT_COLUMNS,
-        {summary.name: summary for summary in summaries},
+        tuple(row for group in groups for row in group.rows) if groups else tuple(rows),
+        columns,
+        by_name,
+        groups,
+        by_name[query.baseline] if query.baseline else None,
     )
+
+
+def write_runs(table: RunTable, form: str) -> str:
+    """Write a table of runs as `md`, `csv`, `json` or plain text.
+
+    CSV and JSON hold one run a line and nothing that is worked out of others: neither means nor
+    differences.
+    """
+    if form == "json":
+        return json_table(table.rows, table.columns)
+    if form == "csv":
+        return csv_table(table.rows, table.columns)
+    text = text_against(table.baseline)
+    heads = group_heads(table.groups, table.columns)
+    if form == "md":
+        return markdown_table(table.rows, table.columns, table.book, text, heads)
+    return plain_table(table.rows, table.columns, text, heads)
+
+
+def _grouped(
+    rows: Sequence[RunSummary], keys: Sequence[str], columns: Sequence[str]
+) -> tuple[Group, ...]:
+    """Group rows by what they share, groups by their values; rows stay in their order."""
+    if not keys:
+        return ()
+    sharing: dict[str, list[RunSummary]] = {}
+    for row in rows:
+        words = (f"{k} {cell_text(k, column_value(row, k)) or 'unknown'}" for k in keys)
+        sharing.setdefault(", ".join(words), []).append(row)
+
+    def place(label: str) -> list[tuple[bool, tuple[int, Any]]]:
+        values = [column_value(sharing[label][0], key) for key in keys]
+        return [(not _comparable(value), _sort_key(value)) for value in values]
+
+    return tuple(group_of(label, sharing[label], columns) for label in sorted(sharing, key=place))
 
 
 def _known(column: str, summaries: Sequence[RunSummary]) -> None:
