@@ -15,7 +15,7 @@ from tunebook.errors import UsageError
 from tunebook.pages import sweep as pages
 from tunebook.pages.table import cell_text
 from tunebook.web.desk import desk_of
-from tunebook.workflows.runs import list_runs
+from tunebook.workflows import runs
 
 router = APIRouter()
 
@@ -35,7 +35,8 @@ def sweep(
     desk = desk_of(request)
     chosen = [text.strip() for text in filters or () if text.strip()]
     named = [name.strip() for text in columns or () for name in text.split(",") if name.strip()]
-    rows = list_runs(desk.shelf.book, [part for text in chosen for part in bounds(text)]).rows
+    asked = runs.Query(tuple(part for text in chosen for part in bounds(text)))
+    rows = runs.choose_runs(list(desk.shelf.summaries().values()), asked).rows
 
     def link(wanted: Sequence[str]) -> str:
         query = [("filter", text) for text in wanted] + [("by", by)]
