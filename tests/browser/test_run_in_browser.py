@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from made_runs import make_run, make_step
+from made_runs import make_run, make_step, make_validation
 from tunebook.book.events import EventWriter
+from tunebook.book.liveness import acquire_run
 from tunebook.book.places import RunFolder
 from tunebook.records import Diagnosis, Verdict
 
@@ -45,3 +47,90 @@ def test_a_spike_of_one_step_in_20000_is_drawn_and_its_flag_zooms_to_it(
     steps, losses = page.evaluate(LOSSES)
     near = [step for step in steps if 7_770 <= step <= 7_790]
     assert near == list(range(7_770, 7_791))
+
+
+def test_a_point_is_on_the_page_within_two_seconds_of_its_step_and_the_end_is_told(
+    book: Path, open_book: Callable[..., Any]
+) -> None:
+    run = make_run(book, "run_1", steps=5, state=None, predict=("val_loss < 1.9",))
+    with acquire_run(run), EventWriter(run, 1) as events:
+        events.write("facts", {"steps": 9})
+        page = open_book(book, "/runs/run_1")
+        page.wait_for_function(DRAWN)
+        page.get_by_text("● live").wait_for()
+        page.locator("#note-text-run_1").fill("half a note")
+        for step in (6, 7, 8):
+            written = time.monotonic()
+            events.write("step", make_step(step, 1.0))
+            page.wait_for_function(f"() => ({LOSSES})()[0].at(-1) === {step}")
+            assert time.monotonic() - written < 2.0
+        events.write("validation", make_validation(8, 1.5))
+        page.locator("#piece-progress", has_text="step 8 of 9").wait_for()
+        page.locator("#piece-predictions", has_text="✓ holding").wait_for()
+        assert page.evaluate("() => document.activeElement.value") == "half a note"
+        # A reload shows all of it, as it was.
+        before = page.evaluate(LOSSES)
+        assert before[0] == [0, *range(1, 9)]
+        page.reload()
+        page.wait_for_function(DRAWN)
+        assert page.evaluate(LOSSES) == before
+        events.write("state", {"state": "finished", "reason": "", "step": 8})
+        page.get_by_text("the run is finished; this is all of it").wait_for()
+        page.locator("#piece-predictions", has_text="✓ held").wait_for()
+    page.wait_for_function("() => !document.querySelector('#live').hasAttribute('hx-get')")
+
+
+def test_a_server_that_went_away_is_told_and_asked_again(
+    book: Path, open_book: Callable[..., Any]
+) -> None:
+    run = make_run(book, "run_1", state=None)
+    with acquire_run(run), EventWriter(run, 1) as events:
+        page = open_book(book, "/runs/run_1")
+        page.get_by_text("● live").wait_for()
+        page.evaluate("() => (window.kept = fetch, window.fetch = () => Promise.reject('gone'))")
+        page.get_by_text("the server does not answer; trying again").wait_for()
+        events.write("step", make_step(11, 1.0))
+        page.evaluate("() => (window.fetch = window.kept)")
+        page.get_by_text("● live").wait_for()
+        page.wait_for_function(f"() => ({LOSSES})()[0].at(-1) === 11")
+
+
+def test_steps_that_were_taken_back_are_shown_when_asked_for(
+    book: Path, open_book: Callable[..., Any]
+) -> None:
+    run = make_run(book, "run_1", state=None)
+    with EventWriter(run, 2) as events:
+        events.write("state", {"state": "running", "reason": "", "step": 6})
+        events.write("step", make_step(7, 1.0))
+        events.write("state", {"state": "finished", "reason": "", "step": 7})
+    page = open_book(book, "/runs/run_1")
+    page.wait_for_function(DRAWN)
+    assert page.evaluate(LOSSES)[0] == [0, *range(1, 8)]
+    page.get_by_label("taken-back steps").check()
+    page.wait_for_function(f"() => ({LOSSES})()[0].at(-1) === 10")
+    assert page.url.endswith("?old=1")
+    assert "taken back 1" in page.inner_text(".curve >> nth=0")
+
+
+def test_dragging_zooms_to_every_step_and_the_address_keeps_it(
+    book: Path, open_book: Callable[..., Any]
+) -> None:
+    long_run(book, spike_at=5_000)
+    page = open_book(book, "/runs/run_1")
+    page.wait_for_function(DRAWN)
+    plot = page.locator(".u-over").first
+    plot.scroll_into_view_if_needed()
+    at = plot.bounding_box()
+    for k, (x, act) in enumerate([(0.24, "down"), (0.25, ""), (0.26, "up")]):
+        page.mouse.move(at["x"] + at["width"] * x, at["y"] + 40 + k)
+        if act:
+            getattr(page.mouse, act)()
+    near = f"() => ({LOSSES})()[0].filter((x) => x >= 4900 && x <= 5100)"
+    page.wait_for_function(f"() => ({near})().length === 201")
+    address = page.url
+    page.reload()
+    page.wait_for_function(f"() => ({near})().length === 201")
+    assert page.url == address
+    page.get_by_role("button", name="Whole run").click()
+    page.wait_for_function(f"() => ({near})().length < 60")
+    assert "first=" not in page.url
