@@ -181,11 +181,17 @@ class RunReader:
             if self._look is None and self._keep:
                 self._recall(files)
             before = self._version
-            for path, stat in files:
-                for rows in self._new_rows(path, stat):
-                    self._take(rows)
-            if self._version != before or self._look is None:
-                self._look = self._see()
+            try:
+                for path, stat in files:
+                    for rows in self._new_rows(path, stat):
+                        self._take(rows)
+                if self._version != before or self._look is None:
+                    self._look = self._see()
+            except BookError:
+                # A later look must say so again, and not go on behind what it could not read.
+                self._restarts += 1
+                self._forget()
+                raise
             if self._version != before and self._keep:
                 self._remember(files)
             return self._look

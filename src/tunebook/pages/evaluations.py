@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from tunebook.pages.elo import elo_lines
@@ -12,6 +13,7 @@ from tunebook.units import format_count, format_number
 
 # Kinds that may be asked a file, and what they are asked without one.
 _OF_FILES = ("loss", "judge", "pairs", "probe", "grid", "facts")
+_HASH = re.compile("[0-9a-f]{64}")
 _OWN = ("held out", "ready-made")
 
 HEADER = (
@@ -65,7 +67,8 @@ def _asked(one: Evaluation) -> str:
     """Name the file that was asked; the run's own held-out examples are not."""
     named = (one.settings.get(key) for key in ("data", "questions", "prompts", "facts"))
     files = [name for name in named if isinstance(name, str) and name not in _OWN]
-    return f" on {files[0]}" if files and one.kind in _OF_FILES else ""
+    asked = next((name[:8] if _HASH.fullmatch(name) else name for name in files), None)
+    return f" on {asked}" if asked and one.kind in _OF_FILES else ""
 
 
 def interval_text(interval: Sequence[float] | None) -> str:

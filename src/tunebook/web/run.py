@@ -53,9 +53,11 @@ def live(request: Request, name: str) -> Response:
     pieces = _pieces(desk, it)
     seen = _digests(pieces)
     changed = {p: pieces[p] for p in PIECES if request.query_params.get(p) != seen[p]}
-    return desk.page(
-        request, "_run_live.html", it=it, seen=seen, changed=changed, asked=request.query_params
-    )
+    asked = request.query_params
+    answer = desk.page(request, "_run_live.html", it=it, seen=seen, changed=changed, asked=asked)
+    if asked.get("was") == "new" and it.summary.state != "new":
+        answer.headers["HX-Refresh"] = "true"  # the page of a run that waits lacks most sections
+    return answer
 
 
 @router.get("/runs/{name}/sources")

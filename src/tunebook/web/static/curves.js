@@ -89,8 +89,9 @@ class Curves {
 
   async ask(runs, more) {
     const answer = await fetch(this.address(runs, more));
-    if (!answer.ok) throw new Error(answer.status);
-    return (await answer.json()).runs;
+    if (answer.ok) return (await answer.json()).runs;
+    const told = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector(".mistake");
+    throw Object.assign(new Error(answer.status), { told: told?.textContent });
   }
 
   async load() {
@@ -103,8 +104,8 @@ class Curves {
       this.runs = whole.map((run, i) => ({ ...run, fine: fine && { ...fine[i].series, superseded: fine[i].superseded } }));
       this.said();
       this.draw();
-    } catch {
-      this.lost();
+    } catch (error) {
+      this.lost(error);
     }
   }
 
@@ -121,8 +122,8 @@ class Curves {
         this.append(run, news);
       }
       this.said();
-    } catch {
-      this.lost();
+    } catch (error) {
+      this.lost(error);
     }
   }
 
@@ -148,14 +149,17 @@ class Curves {
     clearTimeout(this.timer);
     const is = (...states) => this.runs.some((run) => states.includes(run.state));
     const live = is("running") || !this.runs.length;
+    if (this.broken) return;
     if (!live && !this.away && !(this.options.wait && is("new", "paused"))) return;
     const pause = this.away ? WAIT.away : !live ? WAIT.idle : document.hidden ? WAIT.hidden : WAIT.live;
     this.timer = setTimeout(() => this.poll().finally(() => this.wait()), pause);
   }
 
-  lost() {
-    this.away = true;
-    this.say("the server does not answer; trying again");
+  lost(error) {
+    this.away = !error?.told;
+    this.broken = Boolean(error?.told);
+    if (this.broken) this.panels.replaceChildren(element("p", { class: "empty" }, error.told));
+    this.say(this.broken ? "" : "the server does not answer; trying again");
     this.note.classList.add("away");
   }
 
