@@ -51,6 +51,10 @@ class BookError(UsageError):
     """There is no book here, or it has no such run, or the run is in the wrong state."""
 
 
+class Busy(BookError):
+    """Another process is writing what this one wants to write."""
+
+
 class ResumeRefused(BookError):
     """A run cannot go on as it began; it stays paused."""
 

@@ -22,7 +22,7 @@ import orjson
 from tunebook.book.atomic import storage_errors, write_atomically
 from tunebook.book.codec import dump_json, revive, to_plain, to_record
 from tunebook.book.places import RunFolder
-from tunebook.errors import BookError
+from tunebook.errors import BookError, Busy
 from tunebook.records import Evaluation, ItemScore
 
 FORMAT_VERSION = 1
@@ -71,8 +71,8 @@ def open_log(
 ) -> Iterator[EvaluationLog]:
     """Open the log of an evaluation to go on with it, alone.
 
-    Everything that decides the answers belongs into `settings`. Raises BookError when another
-    process has it open, or a line is no JSON.
+    Everything that decides the answers belongs into `settings`. Raises Busy when another process
+    has it open, BookError when a line is no JSON.
     """
     from filelock import FileLock, Timeout
 
@@ -83,7 +83,7 @@ def open_log(
         try:
             lock.acquire()
         except Timeout:
-            raise BookError(f"{path} is being written by another process; wait for it") from None
+            raise Busy(f"{path} is being written by another process; wait for it") from None
         try:
             _cut_torn_line(path)
             if not path.exists() or not path.stat().st_size:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tunebook.units import format_number
 
-_TICKS = 5
+_TICKS = 6
 _ROOM = 0.04
 
 
@@ -25,10 +25,10 @@ class Axis:
         return round(100 * min(max(share, 0.0), 1.0), 2)
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Give round numbers on the axis, at most six, with their places."""
+        """Give round numbers on the axis, at most seven, with their places."""
         size = 10.0 ** math.floor(math.log10((self.high - self.low) / _TICKS))
         width = self.high - self.low
-        size *= next(m for m in (1, 2, 2.5, 5, 10, 20) if width / (size * m) <= _TICKS)
+        size *= next(m for m in (1, 2, 5, 10, 20) if width / (size * m) <= _TICKS)
         first = math.ceil(self.low / size - 1e-9)
         numbers = [n * size for n in range(first, math.floor(self.high / size + 1e-9) + 1)]
         return [(self.place(n), _tick_text(n, size)) for n in numbers]
@@ -38,8 +38,6 @@ def _tick_text(value: float, size: float) -> str:
     if abs(value) >= 1e6 or size < 1e-5:
         return format_number(value)
     decimals = max(0, -math.floor(math.log10(size) + 1e-9))
-    # 2.5 has a digit more than its power of ten tells.
-    decimals += not math.isclose(size * 10**decimals, round(size * 10**decimals))
     return f"{value:,.{decimals}f}"
 
 
@@ -49,7 +47,8 @@ def axis_over(values: Iterable[float | None], also: Sequence[float] = ()) -> Axi
     if not found:
         return None
     low, high = min(found), max(found)
-    width = (high - low) or max(abs(high), 1.0) * 0.02
-    if high == low:
-        low, high = low - width / 2, high + width / 2
+    width = high - low
+    if width <= 1e-9 * max(abs(low), abs(high), 1e-9):
+        middle, width = low, max(abs(high), 1.0) * 0.02
+        low, high = middle - width / 2, middle + width / 2
     return Axis(low - width * _ROOM, high + width * _ROOM)

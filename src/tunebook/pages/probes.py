@@ -19,7 +19,7 @@ _GROUPS = {
     "ladder": "from far to near",
     "general": "general text, read and not answered",
 }
-_HEADER = ("number", "against", "its value", "tuned", "difference", "95 % interval", "verdict")
+HEADER = ("number", "against", "its value", "tuned", "difference", "95 % interval", "verdict")
 
 
 def write_probes(evaluations: Sequence[Evaluation]) -> str:
@@ -38,7 +38,7 @@ def _section(one: Evaluation) -> str:
         n = details["prompts"].get(group)
         asked = f", {n} prompts" if n else ""
         found.append(f"**{group}**: {_GROUPS[group]}{asked}\n")
-        found.append(table(_HEADER, rows, ("its value", "tuned", "difference")))
+        found.append(table(HEADER, rows, ("its value", "tuned", "difference")))
     sampling = one.settings["sampling"]
     assert isinstance(sampling, Mapping)
     repeats = one.settings["repeats"]
@@ -49,6 +49,19 @@ def _section(one: Evaluation) -> str:
         "the number of differences shown (Holm).\n"
     )
     return "\n".join(found)
+
+
+def probe_rows(one: Evaluation) -> list[tuple[str, list[list[str]]]]:
+    """Give each class of prompts in words, with the cells of `HEADER` for each of its numbers."""
+    return [
+        (f"{group}: {_GROUPS[group]}", [_cells(each) for each in measures])
+        for group, measures in _by_group(one.details)
+    ]
+
+
+def probe_verdicts(one: Evaluation) -> list[str]:
+    """Say in sentences what spilled over, narrowed and was kept."""
+    return list(_verdicts(one.details))
 
 
 def probe_lines(one: Evaluation) -> Iterator[str]:

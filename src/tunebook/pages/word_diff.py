@@ -10,6 +10,7 @@ from typing import Literal
 MOST_WORDS = 2_000
 """Longer texts are shown without a diff: its time grows with the square of their length."""
 
+_WORD = re.compile(r"\w")
 _TOKEN = re.compile(r"\s+|\w+|[^\w\s]")
 
 
@@ -28,15 +29,24 @@ def word_diff(old: str, new: str) -> list[Piece] | None:
         return None
     # Common words such as "the" would be junk to it, and what is the same would be marked.
     found = difflib.SequenceMatcher(None, a, b, autojunk=False)
-    pieces = list[Piece]()
+    pieces, old_words, new_words = list[Piece](), "", ""
+
+    def close() -> None:
+        nonlocal old_words, new_words
+        if old_words:
+            pieces.append(Piece("old", old_words))
+        if new_words:
+            pieces.append(Piece("new", new_words))
+        old_words = new_words = ""
+
     for kind, i, j, k, m in found.get_opcodes():
-        if kind == "equal":
-            pieces.append(Piece("same", "".join(b[k:m])))
-            continue
-        if i < j:
-            pieces.append(Piece("old", "".join(a[i:j])))
-        if k < m:
-            pieces.append(Piece("new", "".join(b[k:m])))
+        left, came = "".join(a[i:j]), "".join(b[k:m])
+        if kind == "equal" and (_WORD.search(came) or not (old_words or new_words)):
+            close()
+            pieces.append(Piece("same", came))
+        else:  # a space or a comma that happens to be the same splits no change in two
+            old_words, new_words = old_words + left, new_words + came
+    close()
     return pieces
 
 

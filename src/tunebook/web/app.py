@@ -10,7 +10,19 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from tunebook.errors import BookError, TunebookError
-from tunebook.web import compare, curves, downloads, lineage, notebook, run, runs, sweep, writing
+from tunebook.web import (
+    compare,
+    curves,
+    downloads,
+    lineage,
+    notebook,
+    run,
+    runs,
+    side,
+    sweep,
+    voting,
+    writing,
+)
 from tunebook.web.desk import Desk, desk_of
 from tunebook.web.guard import Guard
 
@@ -25,7 +37,19 @@ def make_app(book: Path, guard: Guard | None = None) -> FastAPI:
     app.state.desk = Desk(book, guard)
     app.middleware("http")(guard)
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
-    for page in (compare, curves, downloads, lineage, notebook, run, runs, sweep, writing):
+    for page in (
+        compare,
+        curves,
+        downloads,
+        lineage,
+        notebook,
+        run,
+        runs,
+        side,
+        sweep,
+        voting,
+        writing,
+    ):
         app.include_router(page.router)
     app.add_api_route("/reading", _reading)
     app.add_exception_handler(TunebookError, _tell)

@@ -13,6 +13,7 @@ from tunebook import __version__
 from tunebook.web.comparisons import Comparisons
 from tunebook.web.guard import Guard
 from tunebook.web.markup import FILTERS
+from tunebook.web.polls import Polls
 from tunebook.web.shelf import Shelf
 
 PAGES = (
@@ -47,6 +48,7 @@ class Desk:
         self.shelf = Shelf(book)
         self.comparisons = Comparisons(self.shelf)
         self.guard = guard
+        self.polls = Polls()
         self.environment = make_environment()
 
     def page(self, request: Request, template: str, status: int = 200, **values: Any) -> Response:

@@ -106,7 +106,7 @@ def see_voting(names: Sequence[str], book: Path, *, seed: int = 0) -> Voting:
 def open_voting(names: Sequence[str], book: Path, *, seed: int = 0) -> Iterator[Voting]:
     """Open the votes between two sides to go on with them; equal answers are ties without a vote.
 
-    Raises as `see_voting`, and BookError while another process votes on the same.
+    Raises as `see_voting`, and Busy while another process votes on the same.
     """
     sides, settings = _sides(names, book, seed)
     with open_log(sides[0].run, "votes", sides[0].evaluation.subject, settings) as log:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 from pathlib import Path
@@ -73,9 +73,30 @@ def find_sides(names: Sequence[str], book: Path, kind: str) -> list[Side]:
     Raises BookError where there is none, saying which command makes it, and UsageError where
     settings differ that make scores incomparable.
     """
+    there = _there(names, book, kind)
+    if (found := next(_matching(there), None)) is None:
+        raise _other_settings(kind, [each[0] for each in there])
+    return found
+
+
+def all_sides(names: Sequence[str], book: Path, kind: str) -> list[list[Side]]:
+    """List everything that `find_sides` could choose, its own choice first."""
+    there = _there(names, book, kind)
+    found = dict[Path, list[Side]]()
+    for sides in _matching(there):
+        found.setdefault(sides[0].log, sides)
+    if not found:
+        raise _other_settings(kind, [each[0] for each in there])
+    return list(found.values())
+
+
+def _there(names: Sequence[str], book: Path, kind: str) -> list[list[Side]]:
     if len(set(names)) < max(2, len(names)):
         raise UsageError("name two or more runs, each once, such as `tunebook compare run_1 run_2`")
-    there = [_evaluations(name, book, kind) for name in names]
+    return [_evaluations(name, book, kind) for name in names]
+
+
+def _matching(there: Sequence[Sequence[Side]]) -> Iterator[list[Side]]:
     # Another template makes other examples of the same data.
     for tolerated in ((), _SAID, (*_SAID, "examples"), (*_SAID, *_ASKED)):
         for first in there[0]:
@@ -83,9 +104,8 @@ def find_sides(names: Sequence[str], book: Path, kind: str) -> list[Side]:
             for others in there[1:]:
                 alike = (o for o in others if not differing(first, o).keys() - {*tolerated})
                 found += [side for side in [next(alike, None)] if side is not None]
-            if len(found) == len(names):
-                return found
-    raise _other_settings(kind, [each[0] for each in there])
+            if len(found) == len(there):
+                yield found
 
 
 def differing(a: Side, b: Side) -> dict[str, tuple[object, object]]:

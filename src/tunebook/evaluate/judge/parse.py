@@ -64,6 +64,15 @@ def read_choice(reply: str) -> float:
     return choice
 
 
+def read_reason(reply: str) -> str:
+    """Read why a judge scored as it did: `reason` of a JSON object, or all that it said."""
+    try:
+        found = _json_value(_said(reply), "reason")
+    except NoScore:
+        return ""
+    return reply.strip() if found is None else str(found)
+
+
 _CHOICES = {"a": 1.0, "answer a": 1.0, "b": 0.0, "answer b": 0.0, "tie": 0.5}
 
 
