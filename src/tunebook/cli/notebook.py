@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import click
 
@@ -13,7 +14,15 @@ def command() -> None:
 
 
 @command.command("build")
-def build() -> None:
+@click.option(
+    "--html",
+    is_flag=False,
+    flag_value="",
+    metavar="[FILE]",
+    help="Also write the whole book into one file to give away, notebook.html in the book; one of "
+    "that name is replaced.",
+)
+def build(html: str | None) -> None:
     """Write the page of every run and the index page; your own words stay."""
     from tunebook.book.places import find_book
     from tunebook.workflows.notebook import build_notebook
@@ -22,5 +31,13 @@ def build() -> None:
     changed = build_notebook(book, lambda text: click.echo(text, err=True), math.inf)
     for page in changed:
         click.echo(str(page))
-    if not changed:
+    if html is not None:
+        from tunebook.units import format_bytes
+        from tunebook.web.offline import write_offline
+
+        path = Path(html) if html else book / "notebook.html"
+        n_bytes = write_offline(book, path)
+        click.echo(str(path))
+        click.echo(f"wrote {format_bytes(n_bytes)}", err=True)
+    elif not changed:
         click.echo("every page is up to date", err=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import posixpath
 import re
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Collection, MutableMapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -14,22 +15,40 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
 
+from tunebook.pages.run_result import BRAILLE
+
 SHOWN_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}\.(svg|png)")
 """Pictures that a page of a run may show: a plain name, without a way out of the run's folder."""
 
+FIGURE = "curve.svg"
 _RUN = re.compile(r"runs/([A-Za-z0-9][A-Za-z0-9._-]{0,99})(/notebook\.md)?")
 _ELSEWHERE = ("http", "https", "mailto")
 
 Env = MutableMapping[str, Any]
 
 
-def render(text: str, run: str | None = None) -> Markup:
+@dataclass(slots=True)
+class Sheet:
+    """One file that pages of several runs stand in, below a heading of their own.
+
+    Links lead to places in it, of the `runs` that are there; `figure` is the HTML of a run's
+    figure, empty where there is none. `ids` are those that are taken.
+    """
+
+    runs: Collection[str]
+    figure: str = ""
+    ids: set[str] = field(default_factory=set)
+
+
+def render(text: str, run: str | None = None, sheet: Sheet | None = None) -> Markup:
     """Render Markdown that lies in the folder of a run, or of the book.
 
     Tags in it are shown as text, and so are pictures but those of the run's own folder; links that
-    lead to no page here and to no other site are plain words.
+    lead to no page here and to no other site are plain words. A curve in braille is left out below
+    the figure that shows the same.
     """
-    return Markup(_reader().render(text, {"run": run, "open": []}))
+    env: Env = {"run": run, "open": [], "sheet": sheet, "figure": False}
+    return Markup(_reader().render(text, env))
 
 
 def sections(text: str) -> list[tuple[str, str]]:
@@ -68,6 +87,7 @@ def _reader() -> MarkdownIt:
         "image": _image,
         "fence": _fence,
         "heading_open": _heading,
+        "heading_close": lambda tokens, at, _options, env: f"</{_level(tokens[at].tag, env)}>\n",
         "table_open": lambda *_: '<div class="scroll" tabindex="0"><table>\n',
         "table_close": lambda *_: "</table></div>\n",
         "th_open": _cell,
@@ -82,18 +102,40 @@ def _id_of(heading: str) -> str:
     return re.sub(r"\W+", "-", heading.lower()).strip("-") or "section"
 
 
-def _heading(tokens: Sequence[Token], at: int, _options: Any, _env: Env) -> str:
-    return f'<{tokens[at].tag} id="{escape(_id_of(tokens[at + 1].content))}">'
+def _level(tag: str, env: Env) -> str:
+    return tag if env["sheet"] is None else f"h{min(int(tag[1]) + 1, 6)}"
+
+
+def _heading(tokens: Sequence[Token], at: int, _options: Any, env: Env) -> str:
+    sheet, id_ = env["sheet"], _id_of(tokens[at + 1].content)
+    if sheet is not None:
+        # No name of a run and no heading can make another's id: two dashes stand only here.
+        first = id_ = f"in-{env['run'] or ''}--{id_}"
+        number = 1
+        while id_ in sheet.ids:
+            number += 1
+            id_ = f"{first}--{number}"
+        sheet.ids.add(id_)
+    return f'<{_level(tokens[at].tag, env)} id="{escape(id_)}">'
 
 
 def _link_open(tokens: Sequence[Token], at: int, _options: Any, env: Env) -> str:
     href = str(tokens[at].attrGet("href") or "")
     url = page_of(href, env["run"])
+    if env["sheet"] is not None and url is not None and url.startswith("/"):
+        url = _place_in(env["sheet"], url)
     env["open"].append(url)
     if url is None:
         return f'<span class="file" title="{escape(href)}">'
-    away = "" if url.startswith("/") else ' rel="noopener noreferrer"'
+    away = "" if url.startswith(("/", "#")) else ' rel="noopener noreferrer"'
     return f'<a href="{escape(url)}"{away}>'
+
+
+def _place_in(sheet: Sheet, url: str) -> str | None:
+    name = url.rpartition("/")[2]
+    if url == "/notebook":
+        return "#top"
+    return f"#run-{name}" if name in sheet.runs else None
 
 
 def _link_close(_tokens: Sequence[Token], _at: int, _options: Any, env: Env) -> str:
@@ -102,7 +144,11 @@ def _link_close(_tokens: Sequence[Token], _at: int, _options: Any, env: Env) -> 
 
 def _image(tokens: Sequence[Token], at: int, _options: Any, env: Env) -> str:
     source, said = str(tokens[at].attrGet("src") or ""), tokens[at].content
+    if env["sheet"] is not None:
+        env["figure"] = source == FIGURE and bool(env["sheet"].figure)
+        return env["sheet"].figure if env["figure"] else escape(f"![{said}]({source})")
     if env["run"] and SHOWN_FILE.fullmatch(source):
+        env["figure"] = source == FIGURE
         url = f"/notebook/{quote(env['run'])}/{source}"
         return f'<img src="{escape(url)}" alt="{escape(said)}" loading="lazy">'
     return escape(f"![{said}]({source})")
@@ -110,8 +156,12 @@ def _image(tokens: Sequence[Token], at: int, _options: Any, env: Env) -> str:
 
 def _fence(tokens: Sequence[Token], at: int, _options: Any, env: Env) -> str:
     text = f'<pre tabindex="0"><code>{escape(tokens[at].content)}</code></pre>\n'
+    if tokens[at].info.strip() == BRAILLE and env["figure"]:
+        return ""
     if tokens[at].info.strip() != "mermaid":
         return text
+    if env["sheet"] is not None:
+        return '<p><a href="#lineage">Drawn under lineage</a></p>\n'
     url = f"/lineage?run={quote(env['run'])}" if env["run"] else "/lineage"
     return f'<p><a href="{url}">Drawn on the page of lineage</a></p>\n'
 

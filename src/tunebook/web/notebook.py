@@ -41,7 +41,7 @@ class OpenPrediction:
 def notebook(request: Request) -> Response:
     """Show what was tried, what is still open, and what waits to be tried."""
     desk = desk_of(request)
-    runs, outcomes = _scored(desk.shelf)
+    runs, outcomes = scored(desk.shelf)
     begun, waiting = begun_and_waiting(list(runs.values()))
     found = [
         OpenPrediction(runs[name], outcome, runs[name].state in OVER)
@@ -53,7 +53,7 @@ def notebook(request: Request) -> Response:
         request,
         "notebook.html",
         history=render(write_history(begun[::-1], runs).replace("\n  ", "\\\n  ")),
-        own=render(author_words(_text(path))),
+        own=render(author_words(page_text(path))),
         predictions=[one for one in found if not one.over],
         questions=[one for one in found if one.over and one.outcome.held is not True],
         waiting=waiting,
@@ -64,10 +64,10 @@ def notebook(request: Request) -> Response:
 def notebook_markdown(request: Request) -> Response:
     """Give the index page as Markdown, its generated part as the book is now."""
     shelf = desk_of(request).shelf
-    runs, outcomes = _scored(shelf)
+    runs, outcomes = scored(shelf)
     every = list(runs.values())
     generated = build_index_page(every, outcomes, build_lineage(shelf.book, every))
-    return PlainTextResponse(merge_page(generated, _text(shelf.book / "notebook.md") or None))
+    return PlainTextResponse(merge_page(generated, page_text(shelf.book / "notebook.md") or None))
 
 
 @router.get("/notebook/{name}")
@@ -79,7 +79,7 @@ def notebook_page(request: Request, name: str) -> Response:
         return PlainTextResponse(_page(desk.shelf, open_run(book, name.removesuffix(".md"))))
     run = open_run(book, name)
     page = _page(desk.shelf, run)
-    front, body = _front_matter(generated_part(page))
+    front, body = front_matter(generated_part(page))
     return desk.page(
         request,
         "notebook_run.html",
@@ -103,7 +103,8 @@ def picture(request: Request, name: str, file: str) -> Response:
     return FileResponse(path, media_type=_KINDS[file.rpartition(".")[2]], headers=headers)
 
 
-def _scored(shelf: Shelf) -> tuple[dict[str, RunSummary], dict[str, list[Outcome]]]:
+def scored(shelf: Shelf) -> tuple[dict[str, RunSummary], dict[str, list[Outcome]]]:
+    """Summarize every run by name, and score its predictions by what is known now."""
     measured = shelf.measured()
     runs = {name: summary for name, (summary, _) in measured.items()}
     return runs, {
@@ -114,18 +115,19 @@ def _scored(shelf: Shelf) -> tuple[dict[str, RunSummary], dict[str, list[Outcome
 
 def _page(shelf: Shelf, run: RunFolder) -> str:
     """Read the page of a run as it was last written, or write one for this answer."""
-    text = _text(run.notebook_md)
+    text = page_text(run.notebook_md)
     return text or merge_page(build_run_page(run, shelf.book, shelf.summaries()), None)
 
 
-def _text(path: Any) -> str:
+def page_text(path: Any) -> str:
+    """Read a page; empty where there is none."""
     try:
         return str(path.read_text(encoding="utf-8", errors="replace"))
     except FileNotFoundError:
         return ""
 
 
-def _front_matter(text: str) -> tuple[Mapping[str, str], str]:
+def front_matter(text: str) -> tuple[Mapping[str, str], str]:
     """Take the front matter off a generated page; its values are JSON, a line each."""
     if not text.startswith("---\n"):
         return {}, text
