@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
+from starlette.datastructures import QueryParams
 
 from tunebook.book.predictions import not_comparable
 from tunebook.kinds import KINDS
@@ -23,6 +24,7 @@ from tunebook.pages.groups import (
     mean_words,
 )
 from tunebook.pages.table import (
+    DEFAULT_COLUMNS,
     JSON_KEYS,
     NUMBERS,
     changed_columns,
@@ -51,15 +53,19 @@ class View:
 
     def link(self, **changes: object) -> str:
         """Write the query of an address with some of it changed."""
-        query = replace(self.query, **changes)  # type: ignore[arg-type]
-        pairs = [
+        changed = View(replace(self.query, **changes))  # type: ignore[arg-type]
+        return "?" + urlencode(changed.pairs(), safe=",=")
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Give the names and values of the query."""
+        query = self.query
+        return [
             *(("filter", text) for text in query.filters),
             *([("columns", ",".join(query.columns))] if query.columns else []),
             *([("sort", query.sort)] if query.sort else []),
             *(("group", key) for key in query.group),
             *([("baseline", query.baseline)] if query.baseline else []),
         ]
-        return "?" + urlencode(pairs, safe=",=")
 
     def sort_link(self, column: str) -> str:
         """Sort by a column, the other way round if the table is sorted by it."""
@@ -102,7 +108,7 @@ class Row:
 def runs(request: Request) -> Response:
     """Show the runs of the book."""
     desk = desk_of(request)
-    view = _view(request)
+    view = view_of(request.query_params)
     measured = desk.shelf.measured()
     summaries = [summary for summary, _ in measured.values()]
     table = choose_runs(summaries, view.query)
@@ -136,20 +142,21 @@ def runs(request: Request) -> Response:
 def export(request: Request, form: Literal["md", "csv", "json"]) -> Response:
     """Give the same table as Markdown, CSV or JSON, as `tunebook runs` writes it."""
     summaries = list(desk_of(request).shelf.summaries().values())
-    table = choose_runs(summaries, _view(request).query)
+    table = choose_runs(summaries, view_of(request.query_params).query)
     return PlainTextResponse(write_runs(table, form), media_type=_MEDIA[form])
 
 
-def _view(request: Request) -> View:
-    asked = request.query_params
+def view_of(asked: QueryParams) -> View:
+    """Read from the query of an address what a table shows."""
 
     def listed(name: str) -> tuple[str, ...]:
         return tuple(dict.fromkeys(text for text in asked.getlist(name) if text.strip()))
 
-    columns = ",".join(listed("columns")).split(",")
+    named = ",".join(listed("columns")).split(",")
+    columns = tuple(dict.fromkeys(name.strip() for name in named if name.strip()))
     query = Query(
         listed("filter"),
-        tuple(dict.fromkeys(name.strip() for name in columns if name.strip())),
+        columns if columns != DEFAULT_COLUMNS else (),
         asked.get("sort") or None,
         listed("group"),
         asked.get("baseline") or None,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
+from starlette.datastructures import QueryParams
 
 from tunebook.book.places import RunFolder, open_run
 from tunebook.pages.markers import author_words
 from tunebook.web.desk import desk_of
+from tunebook.web.runs import view_of
 from tunebook.workflows.hypothesis import write_hypothesis
 from tunebook.workflows.note import write_note
 from tunebook.workflows.notebook import read_page
@@ -30,7 +33,7 @@ def note_form(request: Request, name: str, closed: bool = False) -> Response:
     desk = desk_of(request)
     run = open_run(desk.shelf.book, name)
     if closed:
-        return desk.page(request, "_note_cell.html", row=desk.shelf.summaries()[name])
+        return _cell(request, name)
     if _in_place(request):
         return desk.page(request, "_note_form.html", run=name, view="latest")
     return desk.page(request, "note.html", run=name, words=words_of(run))
@@ -51,8 +54,7 @@ def add_note(
     if not _in_place(request):
         return RedirectResponse(f"/runs/{name}#notes", 303)
     if view == "latest":
-        summary = desk.shelf.summaries()[name]
-        return desk.page(request, "_note_cell.html", row=summary)
+        return _cell(request, name)
     words_now = words_of(open_run(desk.shelf.book, name))
     return desk.page(request, "_notes.html", run=name, words=words_now)
 
@@ -79,6 +81,13 @@ def set_hypothesis(
         predictions=expected,
         saved=True,
     )
+
+
+def _cell(request: Request, name: str) -> Response:
+    desk = desk_of(request)
+    around = urlsplit(request.headers.get("hx-current-url", "")).query
+    row = desk.shelf.summaries()[name]
+    return desk.page(request, "_note_cell.html", row=row, view=view_of(QueryParams(around)))
 
 
 def _in_place(request: Request) -> bool:

@@ -95,9 +95,9 @@ def test_a_group_has_a_mean_with_its_spread_and_only_of_what_compares(filled: Pa
 
 def test_differences_have_a_sign_and_are_only_of_what_compares(filled: Path) -> None:
     page = page_of(filled, "/?baseline=a&columns=name,val_loss,best_step")
-    assert text_of(page, '<tr data-row id="row-a">').startswith("a baseline 2.000 10 #")
-    assert text_of(page, '<tr data-row id="row-b">').startswith("b 1.500 -0.500 10 #")
-    assert text_of(page, '<tr data-row id="row-c">').startswith("c 1.000 not comparable 10 #")
+    assert text_of(page, '<tr data-row id="row-a">').startswith("a baseline 2.000 10 + note")
+    assert text_of(page, '<tr data-row id="row-b">').startswith("b 1.500 -0.500 10 + note")
+    assert text_of(page, '<tr data-row id="row-c">').startswith("c 1.000 not comparable 10 + note")
     assert 'class="change better">-0.500' in page
     assert "a difference here is not a finding" in page
 
@@ -175,7 +175,7 @@ def test_only_a_table_with_a_running_run_asks_again(filled: Path) -> None:
         page = page_of(filled)
         assert 'hx-trigger="every 2s"' in page
         assert "1 running" in page
-        assert "running 10/10" in text_of(page, '<tr data-row id="row-live">')
+        assert "running 10 of 10" in text_of(page, '<tr data-row id="row-live">')
 
 
 def test_words_of_the_author_are_shown_as_text(book: Path) -> None:
