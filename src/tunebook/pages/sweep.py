@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from tunebook.pages.table import cell_text
+from tunebook.pages.table import cell_text, column_value
 from tunebook.records import RunSummary
 from tunebook.statistics.importance import (
     FEWEST_RUNS,
@@ -138,17 +138,17 @@ def _result(run: RunSummary, by: str) -> float | None:
 
 
 def _text(run: RunSummary, key: str) -> str:
-    text = cell_text(key, run.config.get(key))
+    text = cell_text(key, column_value(run, key))
     return PurePath(text).name if key.endswith(".path") else text
 
 
 def _short(run: RunSummary, key: str) -> str:
-    value = run.config.get(key)
+    value = column_value(run, key)
     return f"{value:.4g}" if isinstance(value, float) else _text(run, key)
 
 
 def _number(run: RunSummary, key: str) -> float | None:
-    value = run.config.get(key)
+    value = column_value(run, key)
     known = isinstance(value, (int, float)) and not isinstance(value, bool)
     return float(value) if known and math.isfinite(value) else None  # type: ignore[arg-type]
 
@@ -212,7 +212,7 @@ def _axis(runs: Sequence[RunSummary], key: str, x: float) -> Axis:
 
 def _stated(runs: Sequence[RunSummary], key: str, word: str) -> str:
     """Give the whole value that a filter finds; a source is shown by the name of its file alone."""
-    return next(cell_text(key, run.config.get(key)) for run in runs if _text(run, key) == word)
+    return next(cell_text(key, column_value(run, key)) for run in runs if _text(run, key) == word)
 
 
 def _result_axis(results: Sequence[float], by: str, x: float) -> Axis:

@@ -11,9 +11,11 @@ from starlette.exceptions import HTTPException
 
 from tunebook.errors import BookError, TunebookError
 from tunebook.web import (
+    chess,
     compare,
     curves,
     downloads,
+    grids,
     lineage,
     notebook,
     run,
@@ -38,9 +40,11 @@ def make_app(book: Path, guard: Guard | None = None) -> FastAPI:
     app.middleware("http")(guard)
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     for page in (
+        chess,
         compare,
         curves,
         downloads,
+        grids,
         lineage,
         notebook,
         run,
