@@ -60,7 +60,9 @@ def main() -> None:
         for number in range(chosen.rounds):
             pair = {}
             for beside in (True, False) if number % 2 else (False, True):
-                pair[beside] = one_run(book, f"training-{number}-{beside}", chosen.steps, beside, took)
+                pair[beside] = one_run(
+                    book, f"training-{number}-{beside}", chosen.steps, beside, took
+                )
             ratios.append(pair[True] / pair[False])
             print(
                 f"round {number}: alone {pair[False]:.2f} s, beside the server {pair[True]:.2f} s, "

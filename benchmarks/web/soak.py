@@ -2,11 +2,11 @@
 
     python benchmarks/web/soak.py [--seconds 600]
 
-Each writer is a process that appends steps with the trainer's own `EventWriter` to a run of its own,
-20 a second; two of them also add notes to one and the same page with `tunebook note`'s workflow. The
+Each writer is a process that appends 20 steps a second to a run of its own with the trainer's own
+`EventWriter`; two of them also add notes to one and the same page, as `tunebook note` does. The
 readers ask the real `tunebook ui` for every page. At the end each run must have just the steps that
 its writer says it wrote, by number and by the sum of their losses, and the page every note; every
-answer must have been a 200 that names no lock.
+answer must have been a 200.
 """
 
 from __future__ import annotations
@@ -124,10 +124,11 @@ def shown_by_server(port: int, told: list[dict[str, Any]]) -> list[str]:
         one["run"]: json.loads(client.timed(f"/curves.json?run={one['run']}")[0])["runs"][0]
         for one in told
     }
+    shown = {name: curves["last_step"] for name, curves in found.items()}
     return [
-        f"the server shows {one['run']} at step {found[one['run']]['last_step']}, not {one['steps']}"
+        f"the server shows {one['run']} at step {shown[one['run']]}, not {one['steps']}"
         for one in told
-        if found[one["run"]]["last_step"] != one["steps"]
+        if shown[one["run"]] != one["steps"]
     ]
 
 

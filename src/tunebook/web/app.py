@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
@@ -28,16 +33,26 @@ from tunebook.web import (
 from tunebook.web.desk import Desk, desk_of
 from tunebook.web.guard import Guard
 
+GoOn = Callable[[Request], Awaitable[Response]]
+
 _HERE = Path(__file__).parent
 
 
-def make_app(book: Path, guard: Guard | None = None) -> FastAPI:
-    """Make the server of a book; reading and writing are as far as `guard` lets them."""
+def make_app(book: Path, guard: Guard | None = None, *, debug: bool = True) -> FastAPI:
+    """Make the server of a book; reading and writing are as far as `guard` lets them.
+
+    A bug is always one sentence on the page and in the log; with `debug` a traceback goes before
+    that in the log.
+    """
     guard = guard or Guard()
+
+    async def answer(request: Request, go_on: GoOn) -> Response:
+        return await guard(request, lambda asked: _whatever_happens(asked, go_on, debug))
+
     # The interactive pages of FastAPI would load scripts from another host.
     app = FastAPI(title="tunebook", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.desk = Desk(book, guard)
-    app.middleware("http")(guard)
+    app.middleware("http")(answer)
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     for page in (
         chess,
@@ -58,6 +73,7 @@ def make_app(book: Path, guard: Guard | None = None) -> FastAPI:
     app.add_api_route("/reading", _reading)
     app.add_exception_handler(TunebookError, _tell)
     app.add_exception_handler(HTTPException, _tell)
+    app.add_exception_handler(RequestValidationError, _tell)
     return app
 
 
@@ -69,8 +85,29 @@ def _reading(request: Request) -> Response:
 
 async def _tell(request: Request, error: Exception) -> Response:
     """Show a mistake as one sentence on a page."""
-    if isinstance(error, HTTPException):
+    if isinstance(error, RequestValidationError):
+        status, sentence = 400, "; ".join(_complaint(one) for one in error.errors())
+    elif isinstance(error, HTTPException):
         status, sentence = error.status_code, str(error.detail)
     else:
         status, sentence = 404 if isinstance(error, BookError) else 400, str(error)
     return desk_of(request).page(request, "mistake.html", status, sentence=sentence)
+
+
+def _complaint(error: Mapping[str, Any]) -> str:
+    name, value = ".".join(map(str, error["loc"][1:])), repr(error["input"])
+    return f"`{name}` cannot be {value[:60]}: {error['msg'][:1].lower()}{error['msg'][1:]}"
+
+
+async def _whatever_happens(request: Request, go_on: GoOn, debug: bool) -> Response:
+    """Answer a request even where there is a bug."""
+    try:
+        return await go_on(request)
+    except Exception as bug:
+        if debug:
+            traceback.print_exc()
+        name = " ".join(f"{type(bug).__name__}: {bug}".split())
+        hint = "" if debug else "; start the server as `tunebook --debug ui` for the traceback"
+        sentence = f"this is a bug in tunebook: {name}"
+        print(f"tunebook: {request.url.path}: {sentence}{hint}", file=sys.stderr, flush=True)
+        return desk_of(request).page(request, "mistake.html", 500, sentence=sentence)

@@ -18,7 +18,15 @@ from tunebook.web.guard import Guard
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
-def serve(book: Path, host: str, port: int, token: str | None, say: Callable[[str], None]) -> None:
+def serve(
+    book: Path,
+    host: str,
+    port: int,
+    token: str | None,
+    say: Callable[[str], None],
+    *,
+    debug: bool = False,
+) -> None:
     """Serve a book until it is interrupted; `say` is told the address, once it answers.
 
     Raises UsageError for an address of other machines without a token, and where the port is taken.
@@ -28,7 +36,7 @@ def serve(book: Path, host: str, port: int, token: str | None, say: Callable[[st
             f"--host {host} lets other machines read and write this book; give a --token that "
             "they must know, or keep to 127.0.0.1"
         )
-    app = make_app(book, Guard(host, token))
+    app = make_app(book, Guard(host, token), debug=debug)
     with _listen(host, port) as listening:
         # Training on the same machine comes first.
         with contextlib.suppress(OSError, AttributeError):
