@@ -80,6 +80,16 @@ def read_choice(
 Chosen = Annotated[Choice, Depends(read_choice)]
 
 
+def read_two(choice: Chosen) -> Choice:
+    """Read a choice of which there is something to give; UsageError for fewer than two runs."""
+    if len(choice.names) < 2:
+        raise UsageError("name the runs to compare, two at least: ?run=a&run=b")
+    return choice
+
+
+TwoChosen = Annotated[Choice, Depends(read_two)]
+
+
 @router.get("/compare")
 def compare(request: Request, choice: Chosen) -> Response:
     """Show runs beside each other; the form to choose them where fewer than two are named."""
@@ -116,7 +126,7 @@ def compare(request: Request, choice: Chosen) -> Response:
 
 
 @router.get("/compare/scores")
-def scores(request: Request, choice: Chosen) -> Response:
+def scores(request: Request, choice: TwoChosen) -> Response:
     """Give the panel of one kind of evaluation; a refusal is a sentence in it."""
     desk = desk_of(request)
     shown = _panel(desk, choice, choice.by or "loss", choice.names)
@@ -124,14 +134,14 @@ def scores(request: Request, choice: Chosen) -> Response:
 
 
 @router.get("/compare.json")
-def as_json(request: Request, choice: Chosen) -> Response:
+def as_json(request: Request, choice: TwoChosen) -> Response:
     """Give what `tunebook compare --json` prints."""
     found = desk_of(request).comparisons.compare(choice.asked(choice.by or "loss"))
     return Response(dump_json(found.plain(), indent=True), media_type="application/json")
 
 
 @router.get("/compare.md")
-def as_markdown(request: Request, choice: Chosen) -> Response:
+def as_markdown(request: Request, choice: TwoChosen) -> Response:
     """Give all tables of the page as Markdown."""
     desk = desk_of(request)
     heads = ("setting", *choice.runs), ("result", *choice.runs)
@@ -160,7 +170,7 @@ def as_markdown(request: Request, choice: Chosen) -> Response:
 
 
 @router.get("/compare.csv")
-def as_csv(request: Request, choice: Chosen, table: str = "pairs") -> Response:
+def as_csv(request: Request, choice: TwoChosen, table: str = "pairs") -> Response:
     """Give one table of the page as CSV: settings, results, scores or pairs."""
     desk = desk_of(request)
     if table in ("settings", "results"):
