@@ -161,11 +161,16 @@ def _glance(run: RunFolder) -> Measured:
     return Measured(RunSummary(run.name, "paused", None, None, None), recorded, run.started(), ())
 
 
-def _read(run: RunFolder) -> tuple[Events, StepTotals] | None:
-    """Read a long run by columns; those of a short one take less time than to import what does."""
+def is_long(run: RunFolder) -> bool:
+    """Tell whether a run has so many steps that reading them as records takes seconds."""
     from tunebook.book.events import event_files
 
-    if sum(path.stat().st_size for path in event_files(run)) < _LONG_BYTES:
+    return sum(path.stat().st_size for path in event_files(run)) >= _LONG_BYTES
+
+
+def _read(run: RunFolder) -> tuple[Events, StepTotals] | None:
+    """Read a long run by columns; those of a short one take less time than to import what does."""
+    if not is_long(run):
         return None
     from tunebook.book.reader import RunReader
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from tunebook.book.events import read_events
 from tunebook.book.releases import Release, Verification
 from tunebook.book.run_file import resumed_from, weight_parent
 from tunebook.book.summary import perplexity
@@ -177,7 +178,7 @@ def _training(release: Release, source: PageSource) -> str:
     keys = [key for key in _SETTINGS if not key.startswith(tuple(idle))]
     set_keys = [key for key in keys if config.get(key) not in (None, [])]
     rows = [[escape(key), code(str(config[key]))] for key in set_keys]
-    steps = [s for s in events.steps if s.step <= release.step]
+    steps = [s for s in events.steps or read_events(source.run).steps if s.step <= release.step]
     facts = (
         ("precision", events.fact("precision")),
         ("steps", release.step),

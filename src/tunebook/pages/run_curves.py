@@ -7,10 +7,14 @@ import math
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tunebook.book.events import Events
 from tunebook.kinds import FAULTS
 from tunebook.units import format_number
+
+if TYPE_CHECKING:
+    from tunebook.book.reader import StepColumns
 
 _FLAGS_TOLD = 8
 _VERSION = 1  # raised when figures of the same numbers look different
@@ -65,12 +69,27 @@ def run_curves(name: str, events: Events) -> RunCurves:
         found = (getattr(step, field) for step in events.steps)
         return [math.nan if value is None else float(value) for value in found]
 
+    steps = [step.step for step in events.steps]
+    columns = column("loss"), column("learning_rate"), column("grad_norm")
+    return _curves(name, events, steps, *columns)
+
+
+def curves_of_columns(name: str, events: Events, steps: StepColumns) -> RunCurves:
+    """Take the curves of a run from columns; `events` has all else."""
+    columns = (steps[field].tolist() for field in ("loss", "learning_rate", "grad_norm"))
+    return _curves(name, events, steps["step"].astype(int).tolist(), *columns)
+
+
+def _curves(
+    name: str, events: Events, steps: Sequence[int], *columns: Sequence[float]
+) -> RunCurves:
+    losses, learning_rates, grad_norms = columns
     return RunCurves(
         name,
-        [step.step for step in events.steps],
-        column("loss"),
-        column("learning_rate"),
-        column("grad_norm"),
+        steps,
+        losses,
+        learning_rates,
+        grad_norms,
         [(v.step, v.loss, v.interval) for v in events.validations],
         [
             (v.kind, v.step, v.last_step or v.step)

@@ -20,7 +20,6 @@ from tunebook.book.predictions import count_outcomes
 from tunebook.book.replays import read_replays
 from tunebook.book.run_file import config_parent, read_yaml, weight_parent
 from tunebook.book.seal import Seal, read_seal
-from tunebook.book.step_totals import totals_of_records, work_of_records
 from tunebook.book.summary import OVER, bring_to_life, measure, score_all
 from tunebook.pages.evaluations import write_evaluations
 from tunebook.pages.facts import write_facts
@@ -39,6 +38,7 @@ from tunebook.pages.run_setup import (
     write_releases,
     write_settings,
 )
+from tunebook.pages.run_steps import RunSteps, read_steps
 from tunebook.pages.table import changed_columns, markdown_table
 from tunebook.records import Outcome, RunSummary
 from tunebook.units import format_number, format_seconds
@@ -54,7 +54,7 @@ class PageSource:
 
     run: RunFolder
     summary: RunSummary
-    events: Events
+    steps: RunSteps
     sealed: Seal | None
     outcomes: tuple[Outcome, ...]
     environment: Mapping[str, Any]
@@ -62,6 +62,11 @@ class PageSource:
     plan: Mapping[str, Any]
     runs: Mapping[str, RunSummary]
     lineage: Lineage
+
+    @property
+    def events(self) -> Events:
+        """The events; of a long run without its steps."""
+        return self.steps.events
 
 
 def build_run_page(run: RunFolder, book: Path, runs: Mapping[str, RunSummary] | None = None) -> str:
@@ -78,8 +83,8 @@ def read_page_source(
     """Collect what a run's page is written from."""
     known = dict(runs) if runs is not None else {s.name: s for s in run_summaries(book)}
     # The index hides a damaged run; its own page must say so.
-    events = read_events(run)
-    measured = measure(run, (events, totals_of_records(events.steps)))
+    steps = read_steps(run)
+    measured = measure(run, (steps.events, steps.totals))
     summary = bring_to_life(run, measured)
     outcomes = tuple(score_all(measured.predictions, summary, known.get))
     if summary.state in OVER:
@@ -89,7 +94,7 @@ def read_page_source(
     return PageSource(
         run=run,
         summary=summary,
-        events=events,
+        steps=steps,
         sealed=read_seal(run),
         outcomes=outcomes,
         environment=environment if isinstance(environment, dict) else {},
@@ -111,10 +116,10 @@ def render_run_page(source: PageSource) -> str:
         _predictions(source),
         _family(source),
         write_lineage(summary.name, source.lineage, source.runs),
-        write_findings(summary.name, events, find_in_evaluations(results)),
+        write_findings(source.steps, find_in_evaluations(results)),
         write_replays(read_replays(source.run)),
-        write_loss(events, _picture(source.run)),
-        write_mixture(events, source.data),
+        write_loss(source.steps, _picture(source.run)),
+        write_mixture(with_records(source), source.data),
         write_evaluations(results),
         write_probes(results),
         write_facts(results),
@@ -124,13 +129,21 @@ def render_run_page(source: PageSource) -> str:
         write_part(source.data, source.environment),
         write_first_batch(events),
         write_plan(source.plan, events),
-        write_machine(events, source.environment, work_of_records(events.steps)),
+        write_machine(events, source.environment, source.steps.work),
         write_settings(summary, _parent(source)),
         write_checkpoints(source.run, summary),
         write_releases(source.run),
         _reproduce(source),
     ]
     return "\n".join(section for section in sections if section)
+
+
+def with_records(source: PageSource) -> Events:
+    """Give the events with the records of the steps, which only several sources need."""
+    sources = source.data.get("sources")
+    if source.events.steps or (isinstance(sources, list) and len(sources) < 2):
+        return source.events
+    return read_events(source.run)
 
 
 def _picture(run: RunFolder) -> str:

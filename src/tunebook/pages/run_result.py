@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from tunebook.book.events import Events
 from tunebook.book.run_file import weight_parent
-from tunebook.book.step_totals import Work, work_of_records
+from tunebook.book.step_totals import Work
 from tunebook.book.summary import perplexity
-from tunebook.kinds import FAULTS
 from tunebook.pages.curve import draw_curve
 from tunebook.pages.markdown import code, escape, fence, table
+from tunebook.pages.run_steps import RunSteps
 from tunebook.pages.verdicts import (
     blind_lines,
     evidence_rows,
@@ -25,21 +25,22 @@ from tunebook.units import format_count, format_number
 _VALIDATION_ROWS = 12
 
 
-def write_findings(run: str, events: Events, verdicts: Sequence[Verdict] = ()) -> str:
+def write_findings(found: RunSteps, verdicts: Sequence[Verdict] = ()) -> str:
     """Write each verdict with its evidence, then what was quiet and what nobody could look for.
 
     `verdicts` are of the run's evaluations.
     """
-    if not events.steps and not events.verdicts:
+    events, run, n_steps = found.events, found.curves.name, found.work.steps
+    if not n_steps and not events.verdicts:
         return ""
     diagnosis = events.diagnosis
     parts = [_verdict(run, verdict) for verdict in (*diagnosis.verdicts, *verdicts)]
     # The row of an imported table has no step, and its loss is of rows that were held out.
-    if events.steps and diagnosis.final and (quiet := quiet_kinds(diagnosis)):
-        steps = f"all {format_count(len(events.steps))} recorded steps"
+    if n_steps and diagnosis.final and (quiet := quiet_kinds(diagnosis)):
+        steps = f"all {format_count(n_steps)} recorded steps"
         parts.append(f"Looked for in {steps} and not found: {', '.join(map(code, quiet))}.\n")
     parts += [f"Not looked for: {escape(line)}.\n" for line in blind_lines(diagnosis)]
-    if events.steps and not any(v.step > 0 for v in events.validations):
+    if n_steps and not any(v.step > 0 for v in events.validations):
         parts.append("Nothing was held out, so overfitting cannot be judged.\n")
     return "## Findings\n\n" + "\n".join(parts) if parts else ""
 
@@ -58,19 +59,20 @@ BRAILLE = "text curve"
 """The language of the fence around a curve in braille: a page with the figure leaves it out."""
 
 
-def write_loss(events: Events, picture: str = "") -> str:
+def write_loss(found: RunSteps, picture: str = "") -> str:
     """Write the loss curve and the table of validations; `picture` is Markdown, shown first."""
-    if not events.steps and not events.validations:
+    curves, validations = found.curves, found.events.validations
+    if not curves.steps and not validations:
         return ""
     curve = draw_curve(
-        [step.step for step in events.steps],
-        [step.loss for step in events.steps],
-        [(validation.step, validation.loss) for validation in events.validations],
-        marks=[v.step for v in events.verdicts if v.kind in FAULTS and v.step is not None],
+        curves.steps,
+        curves.losses,
+        [(step, loss) for step, loss, _ in curves.held_out],
+        marks=[first for _, first, _ in curves.flags],
     )
-    note = work_words(work_of_records(events.steps))
+    note = work_words(found.work)
     shown = f"{picture}\n{fence(curve, BRAILLE)}" if picture else fence(curve, BRAILLE)
-    return f"## Loss\n\n{shown}\n{note}{write_validations(events.validations)}"
+    return f"## Loss\n\n{shown}\n{note}{write_validations(validations)}"
 
 
 def work_words(work: Work) -> str:

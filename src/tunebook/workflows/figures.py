@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tunebook.book.atomic import files_aside
-from tunebook.book.events import read_events
 from tunebook.book.places import open_run
 from tunebook.errors import UsageError
 from tunebook.pages.figures import FORMS, MOST_RUNS, draw_figure
-from tunebook.pages.run_curves import RunCurves, run_curves
+from tunebook.pages.run_curves import RunCurves
+from tunebook.pages.run_steps import read_steps
 
 
 def read_curves(book: Path, names: Sequence[str]) -> list[RunCurves]:
@@ -20,7 +20,7 @@ def read_curves(book: Path, names: Sequence[str]) -> list[RunCurves]:
         raise UsageError(
             f"{len(names)} runs in one figure cannot be told apart; name at most {MOST_RUNS}"
         )
-    found = [run_curves(name, read_events(open_run(book, name))) for name in names]
+    found = [read_steps(open_run(book, name)).curves for name in names]
     if not any(run.drawable() for run in found):
         raise UsageError(f"there is nothing to draw of {', '.join(names)} yet; train it first")
     return found

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tunebook.book.atomic import alone, write_atomically, write_text
-from tunebook.book.events import Events, event_files
+from tunebook.book.events import event_files
 from tunebook.book.index import run_summaries
 from tunebook.book.lineage import build_lineage
 from tunebook.book.places import RunFolder, list_runs, page_lock
@@ -17,7 +17,7 @@ from tunebook.errors import TunebookError, first_line
 from tunebook.pages.figures import draw_figure, drawn_digest
 from tunebook.pages.index_page import build_index_page
 from tunebook.pages.markers import merge_page
-from tunebook.pages.run_curves import run_curves
+from tunebook.pages.run_curves import RunCurves
 from tunebook.pages.run_page import read_page_source, render_run_page
 from tunebook.records import Outcome
 
@@ -49,7 +49,7 @@ def build_notebook(
             continue
         outcomes[run.name] = source.outcomes
         if time.monotonic() - started < drawing_seconds:
-            keep_figure(run, source.events, say)
+            keep_figure(run, source.steps.curves, say)
         changed += write_page(book, run.notebook_md, render_run_page(source))
     index = build_index_page(runs, outcomes, build_lineage(book, runs))
     changed += write_page(book, book / "notebook.md", index)
@@ -60,12 +60,11 @@ def _last_written(run: RunFolder) -> float:
     return max((path.stat().st_mtime for path in event_files(run)), default=0.0)
 
 
-def keep_figure(run: RunFolder, events: Events, say: Callable[[str], None]) -> None:
+def keep_figure(run: RunFolder, curves: RunCurves, say: Callable[[str], None]) -> None:
     """Draw the figure of a run unless the one that is there shows just its numbers.
 
     Where that fails, no figure is left, and `say` is told why: a page is worth more than a picture.
     """
-    curves = run_curves(run.name, events)
     try:
         if not curves.drawable():
             run.curve_svg.unlink(missing_ok=True)

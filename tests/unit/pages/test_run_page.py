@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 import re
 from dataclasses import replace
@@ -13,7 +14,7 @@ from tunebook.book.events import EventWriter
 from tunebook.book.index import run_summaries
 from tunebook.book.places import RunFolder
 from tunebook.pages.index_page import build_index_page
-from tunebook.pages.run_page import build_run_page, find_family
+from tunebook.pages.run_page import build_run_page, find_family, read_page_source
 from tunebook.records import Diagnosis
 from tunebook.watch.non_finite import find_non_finite
 
@@ -135,3 +136,21 @@ def test_a_run_of_which_only_its_state_is_known_has_no_empty_item(book: Path) ->
     (summary,) = run_summaries(book)
     bare = replace(summary, stage="", method="", model="")
     assert "- [n](runs/n/notebook.md): new\n" in build_index_page([bare], {})
+
+
+@pytest.mark.parametrize("sources", [1, 2])
+def test_a_long_run_read_by_columns_has_the_page_of_its_records(
+    book: Path, monkeypatch: pytest.MonkeyPatch, sources: int
+) -> None:
+    run = make_run(book, "a", steps=20)
+    with EventWriter(run, 2) as events:
+        events.write("step", replace(make_step(21, math.nan), learning_rate=None, clipped=None))
+    data = json.loads(run.data_json.read_text())
+    run.data_json.write_text(json.dumps(data | {"sources": data["sources"] * sources}))
+    page = build_run_page(run, book)
+    curves = read_page_source(run, book).steps.curves
+    monkeypatch.setattr("tunebook.book.index._LONG_BYTES", 1)
+    read = read_page_source(run, book)
+    assert read.events.steps == ()
+    assert build_run_page(run, book) == page
+    assert read.steps.curves.digest() == curves.digest()

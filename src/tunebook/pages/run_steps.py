@@ -1,0 +1,34 @@
+"""The steps of a run as its page needs them: read as columns where records would take seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tunebook.book.events import Events, read_events
+from tunebook.book.index import is_long
+from tunebook.book.places import RunFolder
+from tunebook.book.step_totals import StepTotals, Work, totals_of_records, work_of_records
+from tunebook.pages.run_curves import RunCurves, curves_of_columns, run_curves
+
+
+@dataclass(frozen=True, slots=True)
+class RunSteps:
+    """What the events of a run come to; of a long run `events` has all but the steps."""
+
+    events: Events
+    totals: StepTotals
+    work: Work
+    curves: RunCurves
+
+
+def read_steps(run: RunFolder) -> RunSteps:
+    """Read the events of a run; BookError when they are damaged."""
+    if is_long(run):
+        from tunebook.book.reader import RunReader
+
+        look = RunReader(run).look()
+        curves = curves_of_columns(run.name, look.events, look.steps)
+        return RunSteps(look.events, look.steps.totals(), look.steps.work(), curves)
+    events = read_events(run)
+    totals, work = totals_of_records(events.steps), work_of_records(events.steps)
+    return RunSteps(events, totals, work, run_curves(run.name, events))
