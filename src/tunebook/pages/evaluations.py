@@ -64,11 +64,14 @@ def evaluation_row(one: Evaluation) -> list[str]:
 
 
 def _asked(one: Evaluation) -> str:
-    """Name the file that was asked; the run's own held-out examples are not."""
+    """Name the file that was asked; not the run's own held-out examples, nor a hash of prompts."""
     named = (one.settings.get(key) for key in ("data", "questions", "prompts", "facts"))
-    files = [name for name in named if isinstance(name, str) and name not in _OWN]
-    asked = next((name[:8] if _HASH.fullmatch(name) else name for name in files), None)
-    return f" on {asked}" if asked and one.kind in _OF_FILES else ""
+    files = [
+        name
+        for name in named
+        if isinstance(name, str) and name not in _OWN and not _HASH.fullmatch(name)
+    ]
+    return f" on {files[0]}" if files and one.kind in _OF_FILES else ""
 
 
 def interval_text(interval: Sequence[float] | None) -> str:

@@ -28,7 +28,8 @@ router = APIRouter()
 
 X_AXES = ("step", "epoch", "examples", "tokens", "minutes")
 VALIDATION = "val_loss"
-Y_COLUMNS = tuple(n for n in NUMBERS if n not in ("step", "loss_sum"))
+SPEED = "target_tokens_per_second"
+Y_COLUMNS = (*(n for n in NUMBERS if n not in ("step", "loss_sum")), SPEED)
 MOST_RUNS = 20
 BUCKETS = 600
 
@@ -145,10 +146,18 @@ def _series(look: Look, name: str, axis: Numbers, wanted: Wanted) -> dict[str, A
             "broken": x[kept & ~np.isfinite(y)],
         }
     kept = _kept(axis, look.steps["step"], wanted)
-    y = look.steps[name][kept]
+    y = _column(look.steps, name)[kept]
     # NaN is unknown, but for the loss, which every step has.
     broken = ~np.isfinite(y) if name == "loss" else np.isinf(y)
     return {**_chosen(axis[kept], y, wanted), "broken": axis[kept][broken][: wanted.buckets]}
+
+
+def _column(steps: StepColumns, name: str) -> Numbers:
+    if name != SPEED:
+        return steps[name]
+    took = np.where(steps["seconds"] > 0, steps["seconds"], np.nan)
+    speed: Numbers = steps["target_tokens"] / took
+    return speed
 
 
 def _kept(x: Numbers, step: Numbers, wanted: Wanted) -> NDArray[np.bool_]:

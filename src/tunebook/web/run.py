@@ -13,13 +13,14 @@ from tunebook.book.places import open_run
 from tunebook.errors import BookError
 from tunebook.pages.run_mixture import write_mixture
 from tunebook.web.book_markdown import render
+from tunebook.web.curves import SPEED
 from tunebook.web.desk import Desk, desk_of
 from tunebook.web.run_view import SHOWN_FILES, RunView
 from tunebook.web.writing import words_of
 
 router = APIRouter()
 
-PANELS = (("loss", "val_loss"), ("learning_rate",), ("grad_norm",), ("update_ratio",))
+PANELS = (("loss", "val_loss"), ("learning_rate",), ("grad_norm",), ("update_ratio",), (SPEED,))
 PIECES = ("progress", "predictions", "verdicts", "samples", "plan", "weights")
 """Parts of the page that change while a run goes on; each is sent again when it has changed."""
 _MOST_LOG_BYTES = 1_000_000

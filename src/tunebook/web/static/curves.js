@@ -1,7 +1,7 @@
 // Curves of runs, kept up to date: <div data-curves='{"runs": ["a"], "panels": [["loss", "val_loss"]]}'>.
 // More keys: x, superseded (offer steps that were taken back), url (keep the view in the address),
 // wait (look now and then whether a run that is not running does). Runs that run are followed.
-import { joined, lanesOf, optionsOf, placeFlags, short, styleOf, wordsOf } from "./curves_plot.js";
+import { joined, lanesOf, optionsOf, placeFlags, rest, short, styleOf, wordsOf } from "./curves_plot.js";
 
 const AXES = ["step", "epoch", "examples", "tokens", "minutes"];
 const MOST_POINTS = 2500; // beyond, a curve that grew is asked for anew
@@ -214,7 +214,7 @@ class Curves {
         if (!one.x.length && !one.broken.length) return;
         const label = many ? (panel.length > 1 ? `${run.name}, ${wordsOf(name)}` : run.name) : wordsOf(name);
         const banded = one.low?.some((v) => v != null) && this.runs.length <= 3;
-        lines.push({ ...one, low: banded ? one.low : null, label, style: styleOf(r, this.runs.length, at, name) });
+        lines.push({ ...one, low: banded ? one.low : null, label, style: styleOf(r, this.runs.length, at, name, panel.length > 1) });
       }),
     );
     if (this.view.old && panel.includes("loss"))
@@ -247,6 +247,7 @@ class Curves {
     this.plots.forEach((plot, i) => {
       Object.assign(plot.shown, panels[i]);
       plot.setData(joined(panels[i].lines, this.view.log && this.canLog(panels[i].panel)));
+      rest(plot);
       plot.ctx.canvas.setAttribute("aria-label", this.told(panels[i].lines));
     });
     if (!panels.length) this.panels.replaceChildren(element("p", { class: "empty" }, "No step has been recorded yet."));
@@ -279,7 +280,7 @@ class Curves {
     this.plots = panels.map((look, i) => {
       const words = [...new Set(look.panel)].map(wordsOf).join(", ");
       const body = element("div");
-      this.panels.append(element("figure", { class: i ? "curve small" : "curve" }, element("figcaption", {}, words), body));
+      this.panels.append(element("figure", { class: i ? `curve small${look.lines.length === 1 ? " single" : ""}` : "curve" }, element("figcaption", {}, words), body));
       const shown = { ...look };
       const options = optionsOf(shown, {
         ...this.sizeOf(body, i, i ? 0 : rows),
@@ -316,7 +317,7 @@ class Curves {
     this.flagged = JSON.stringify(flags);
     this.buttons = flags.map((flag) => {
       const text = this.runs.length > 1 ? `${flag.run}: ${flag.text}` : flag.text;
-      const button = element("button", { type: "button", class: `flag ${flag.level}`, "aria-label": `${text} Zoom there.` }, element("span", {}, SIGN[flag.level] ?? "i"), ` ${flag.kind}`);
+      const button = element("button", { type: "button", class: `flag ${flag.level}`, "aria-label": `${text} Zoom there.` }, element("span", {}, SIGN[flag.level] ?? "i"), ` ${this.runs.length > 1 ? `${flag.run}: ` : ""}${flag.kind}`);
       const margin = () => Math.max((flag.last - flag.first) * 0.5, (this.range[1] - this.range[0]) * 0.01, 1e-9);
       button.addEventListener("click", () => this.zoom([flag.first - margin(), flag.last + margin()]));
       for (const kind of ["mouseenter", "focus"]) button.addEventListener(kind, () => this.tell(button, text));

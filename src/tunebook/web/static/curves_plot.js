@@ -9,6 +9,7 @@ const NAMES = {
   canary_loss: "canary loss",
   memory_bytes: "memory, bytes",
   target_tokens: "target tokens",
+  target_tokens_per_second: "target tokens per second",
   padding_tokens: "padding tokens",
 };
 const COLOURS = 10;
@@ -22,19 +23,20 @@ export function short(value) {
   if (value == null) return "–";
   const size = Math.abs(value);
   if (size >= 1e5) return Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 2 }).format(value);
-  if (size !== 0 && size < 1e-3) return value.toExponential(2);
+  if (size !== 0 && size < 1e-3) return value.toExponential(2).replace(/\.?0+e/, "e");
   return String(Number(value.toPrecision(5)));
 }
 
-// Lines of a panel: one for each run and column, in the colour of the run where there are several.
-export function styleOf(run, runs, at, y) {
+// A run has its colour where there are several, its training loss faint beside its validation loss;
+// else a column has. More than ten are told apart by dashes.
+export function styleOf(run, runs, at, y, beside) {
   const place = runs > 1 ? run : at;
   const rounds = Math.floor(place / COLOURS);
-  const second = runs > 1 && at > 0;
+  const behind = runs > 1 && beside && y === "loss";
   return {
-    colour: shade(`--s${(place % COLOURS) + 1}`),
-    dash: rounds ? [8, 3 * rounds] : second ? [3, 3] : undefined,
-    width: y === "val_loss" ? 1.8 : runs > 1 || at === 0 ? 1.3 : 1.5,
+    colour: shade(`--s${(place % COLOURS) + 1}`) + (behind ? "80" : ""),
+    dash: rounds ? [8, 3 * rounds] : undefined,
+    width: y === "val_loss" ? 1.8 : 1.3,
     dots: y === "val_loss",
   };
 }
@@ -65,6 +67,14 @@ function nearest(u, series, at) {
     if (values[at + off] != null) return at + off;
   }
   return at;
+}
+
+// Without a cursor, the legend has the newest values.
+export function rest(u) {
+  if (u.cursor.left >= 0 || !u.data[0].length || u.resting) return;
+  u.resting = true;
+  u.setLegend({ idxs: u.data.map((_, series) => nearest(u, series, u.data[0].length - 1)) }, false);
+  u.resting = false;
 }
 
 function crosses(u, lines) {
@@ -182,6 +192,7 @@ export function optionsOf(look, { width, height, log, rows, sync, x, zoom, drawn
     ],
     hooks: {
       drawClear: [(u) => spans(u, look.flags)],
+      setLegend: [rest],
       draw: [(u) => crosses(u, look.lines), (u) => drawn(u)],
       setSelect: [
         (u) => {
