@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from addresses import filled, gets, operations
 from hostile_book import HOSTILE, make_hostile_book
 from made_runs import make_run
 from tunebook.web.app import make_app
@@ -42,29 +42,6 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def client_of(book: Path, guard: Guard | None = None) -> TestClient:
     app = make_app(book, guard)
     return TestClient(app, base_url="http://127.0.0.1", follow_redirects=False)
-
-
-def operations(app: FastAPI) -> Iterator[tuple[str, str, list[str], list[str]]]:
-    """Give path, method and the names of path and query parameters of all there is."""
-    for path, methods in app.openapi()["paths"].items():
-        for method, said in methods.items():
-            known: list[dict[str, Any]] = said.get("parameters", [])
-            inside = [one["name"] for one in known if one["in"] == "path"]
-            yield path, method, inside, [one["name"] for one in known if one["in"] == "query"]
-
-
-def filled(path: str, inside: list[str], name: str = "first") -> str:
-    for one in inside:
-        path = path.replace(f"{{{one}}}", name if one == "name" else "run.yaml")
-    return path
-
-
-def gets(app: FastAPI) -> list[tuple[str, list[str], list[str]]]:
-    found = [
-        (path, inside, query) for path, method, inside, query in operations(app) if method == "get"
-    ]
-    assert len(found) > 15  # a walk that finds nothing would prove nothing
-    return found
 
 
 def contents(book: Path) -> dict[Path, bytes]:
@@ -231,8 +208,7 @@ def test_no_page_needs_torch(hostile: Path) -> None:
 import sys
 from pathlib import Path
 from fastapi.testclient import TestClient
-sys.path.insert(0, sys.argv[2])
-from test_every_page import filled, gets
+from addresses import filled, gets
 from tunebook.web.app import make_app
 client = TestClient(make_app(Path(sys.argv[1])), base_url="http://127.0.0.1")
 for path, inside, _ in gets(client.app):
@@ -243,7 +219,7 @@ assert not heavy, heavy
 """
     tests = Path(__file__).parents[2]
     done = subprocess.run(
-        [sys.executable, "-c", code, str(hostile), str(Path(__file__).parent)],
+        [sys.executable, "-c", code, str(hostile)],
         capture_output=True,
         text=True,
         check=False,
