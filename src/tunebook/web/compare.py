@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import comb
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -14,6 +15,7 @@ from fastapi.responses import PlainTextResponse, Response
 
 from tunebook.book.codec import dump_json
 from tunebook.book.places import open_run
+from tunebook.book.summary import bring_to_life, measure
 from tunebook.errors import DefectError, TunebookError, UsageError
 from tunebook.pages.comparison import PAIR_HEADER, SCORE_HEADER, pair_cells, score_cells
 from tunebook.pages.markdown import escape, table
@@ -26,7 +28,7 @@ from tunebook.web.curves import MOST_RUNS
 from tunebook.web.desk import Desk, desk_of
 from tunebook.workflows.compare_sides import split_name
 from tunebook.workflows.diff import data_changes, differing_settings, results_of, whole_summary
-from tunebook.workflows.versus_runs import settings_beside
+from tunebook.workflows.versus_runs import Assumed, settings_beside, versus
 
 router = APIRouter()
 
@@ -66,7 +68,7 @@ class Choice:
 
 
 def read_choice(
-    run: Annotated[list[str] | None, Query(max_length=MOST_RUNS)] = None,
+    run: Annotated[list[str] | None, Query()] = None,
     by: str | None = None,
     margin: float | None = None,
     shared: bool = False,
@@ -74,6 +76,8 @@ def read_choice(
 ) -> Choice:
     """Read the query of a URL."""
     names = tuple(dict.fromkeys(name for name in run or () if name))
+    if len(names) > MOST_RUNS:
+        raise UsageError(f"{len(names)} runs are too many to draw; name at most {MOST_RUNS}")
     return Choice(names, by or None, margin, shared, sort or None)
 
 
@@ -98,7 +102,7 @@ def compare(request: Request, choice: Chosen) -> Response:
     values: dict[str, Any] = {"choice": choice, "all_runs": list(summaries.values())}
     if len(choice.names) < 2:
         return desk.page(request, "compare_choose.html", **values)
-    runs = [_summary(desk, name) for name in choice.runs]
+    runs = _summaries(desk, choice.runs, summaries)
     kinds = _kinds(desk, choice)
     return desk.page(
         request,
@@ -109,12 +113,13 @@ def compare(request: Request, choice: Chosen) -> Response:
         curves={"runs": choice.runs, "panels": [["loss", "val_loss"]]},
         settings=_cells(differing_settings(runs)),
         results=_cells(results_of(runs)),
-        changes=_changes(desk, choice.runs),
+        changes=_changes(desk, runs),
         panels=[
             {
                 "title": title_of(kind),
                 "kind": kind,
                 "query": choice.query(run=names, by=kind),
+                "pairs": len(names) - 1 if choice.sort else comb(len(names), 2),
                 "shown": _panel(desk, choice, kind, names, only_known=True),
             }
             for kind, names in kinds.items()
@@ -133,6 +138,25 @@ def scores(request: Request, choice: TwoChosen) -> Response:
     return desk.page(request, "compare_scores.html", panel=shown)
 
 
+@router.get("/compare/causes")
+def causes(request: Request, choice: Chosen) -> Response:
+    """Say of two runs what of their changes cannot be a cause, and whether they are shown apart."""
+    desk = desk_of(request)
+    first, *others = choice.runs
+    try:
+        if len(others) != 1:
+            raise UsageError("causes are looked for between two runs; name two")
+        # It reads whole logs and imports scipy: the page is there before it.
+        found = versus(desk.shelf.book, others[0], first, Assumed())
+        said = [
+            *((v.kind, v.cause, v.next_action) for v in found.verdicts if v.kind != "confounded"),
+            *(("note", note, "") for note in found.notes),
+        ]
+    except TunebookError as error:
+        said = [("note", str(error), "")]
+    return desk.page(request, "compare_causes.html", said=said)
+
+
 @router.get("/compare.json")
 def as_json(request: Request, choice: TwoChosen) -> Response:
     """Give what `tunebook compare --json` prints."""
@@ -144,14 +168,15 @@ def as_json(request: Request, choice: TwoChosen) -> Response:
 def as_markdown(request: Request, choice: TwoChosen) -> Response:
     """Give all tables of the page as Markdown."""
     desk = desk_of(request)
+    runs = _summaries(desk, choice.runs)
     heads = ("setting", *choice.runs), ("result", *choice.runs)
     parts = [f"# {escape(' against '.join(choice.names))}\n"]
     for title, head, rows in zip(
-        ("Settings that differ", "Results"), heads, _settings(desk, choice), strict=True
+        ("Settings that differ", "Results"), heads, _settings(runs), strict=True
     ):
         shown = [[escape(cell) for cell in row] for row in rows]
         parts.append(f"## {title}\n\n" + (table(head, shown) if rows else "None.\n"))
-    parts += [f"{escape(text)}\n" for text in _change_words(desk, choice.runs)]
+    parts += [f"{escape(text)}\n" for text in _change_words(_changes(desk, runs))]
     for kind, names in _kinds(desk, choice).items():
         parts.append(f"## {title_of(kind)}\n")
         try:
@@ -174,7 +199,7 @@ def as_csv(request: Request, choice: TwoChosen, table: str = "pairs") -> Respons
     """Give one table of the page as CSV: settings, results, scores or pairs."""
     desk = desk_of(request)
     if table in ("settings", "results"):
-        rows = _settings(desk, choice)[table == "results"]
+        rows = _settings(_summaries(desk, choice.runs))[table == "results"]
         return _csv((table[:-1], *choice.runs), rows)
     if table not in ("scores", "pairs"):
         raise UsageError(f"there is no table {table}; there is settings, results, scores, pairs")
@@ -198,9 +223,19 @@ def _csv(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Response:
     return PlainTextResponse(out.getvalue(), media_type="text/csv; charset=utf-8")
 
 
-def _summary(desk: Desk, name: str) -> RunSummary:
-    open_run(desk.shelf.book, name)  # says what is wrong with a name
-    return whole_summary(desk.shelf.book, desk.shelf.summaries()[name])
+def _summaries(
+    desk: Desk, names: Sequence[str], known: Mapping[str, RunSummary] | None = None
+) -> list[RunSummary]:
+    """Summarize runs, reading those that the server has not read yet."""
+    book, found = desk.shelf.book, []
+    known = desk.shelf.summaries() if known is None else known
+    for name in names:
+        run = open_run(book, name)  # says what is wrong with a name
+        one = known.get(name)
+        if one is None or not one.config:
+            one = bring_to_life(run, measure(run, desk.shelf.look(name).totals()))
+        found.append(whole_summary(book, one))
+    return found
 
 
 def _kinds(desk: Desk, choice: Choice) -> dict[str, list[str]]:
@@ -241,8 +276,7 @@ def _cells(rows: Mapping[str, Sequence[object]]) -> list[tuple[str, list[tuple[s
     ]
 
 
-def _settings(desk: Desk, choice: Choice) -> tuple[list[list[str]], list[list[str]]]:
-    runs = [_summary(desk, name) for name in choice.runs]
+def _settings(runs: Sequence[RunSummary]) -> tuple[list[list[str]], list[list[str]]]:
     settings, results = (
         [[key, *(text for text, _ in cells)] for key, cells in _cells(rows)]
         for rows in (differing_settings(runs), results_of(runs))
@@ -250,38 +284,36 @@ def _settings(desk: Desk, choice: Choice) -> tuple[list[list[str]], list[list[st
     return settings, results
 
 
-def _changes(desk: Desk, names: Sequence[str]) -> list[dict[str, Any]]:
+def _changes(desk: Desk, runs: Sequence[RunSummary]) -> list[dict[str, Any]]:
     """Say of each run but the first how many changes it is away, and what that allows to say."""
-    first = names[0]
-    book, then = desk.shelf.book, _summary(desk, names[0])
-    found = []
-    for name in names[1:]:
-        now = _summary(desk, name)
-        runs = open_run(book, first), open_run(book, name)
+    book, then, found = desk.shelf.book, runs[0], []
+    one = open_run(book, then.name)
+    for now in runs[1:]:
+        other = open_run(book, now.name)
         sides = (
-            Side(first, settings_beside(runs[0], then, runs[1])),
-            Side(name, settings_beside(runs[1], now, runs[0])),
+            Side(then.name, settings_beside(one, then, other)),
+            Side(now.name, settings_beside(other, now, one)),
         )
         changed = settings_changed(*sides)
         confounded = find_confounded(*sides, changed)
         known = then.examples_hash is not None and now.examples_hash is not None
         found.append(
             {
-                "name": name,
-                "first": first,
+                "name": now.name,
+                "first": then.name,
                 "n": len(changed),
                 "words": [change_words(key, change) for key, change in changed.items()],
                 "next": confounded.next_action if confounded else "",
-                "data": data_changes(book, first, name),
+                "data": data_changes(book, then.name, now.name),
                 "other_examples": known and then.examples_hash != now.examples_hash,
             }
         )
     return found
 
 
-def _change_words(desk: Desk, names: Sequence[str]) -> list[str]:
+def _change_words(changes: Sequence[Mapping[str, Any]]) -> list[str]:
     found = []
-    for one in _changes(desk, names):
+    for one in changes:
         changed = f"{one['n']} change{'s' * (one['n'] != 1)} from {one['first']} to {one['name']}"
         alone = "; none of them alone can be called the cause" if one["n"] > 1 else ""
         found.append(f"{changed}{alone}: {'; '.join(one['words']) or 'none that decides'}.")

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tunebook.errors import UsageError
 
-Poll = tuple[tuple[str, ...], int]
-"""Two names and the seed that their places are drawn by."""
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """Two names, the seed that their places are drawn by, and which of their answers it is on."""
+
+    names: tuple[str, ...]
+    seed: int = 0
+    answers: str | None = None
 
 
 class Polls:
@@ -20,15 +26,14 @@ class Polls:
         self._words: dict[Poll, str] = {}
         self._polls: dict[str, Poll] = {}
 
-    def word_for(self, names: Sequence[str], seed: int) -> str:
+    def word_for(self, poll: Poll) -> str:
         """Give the word of a poll, the same every time."""
-        poll = tuple(names), seed
         word = self._words.setdefault(poll, secrets.token_urlsafe(9))
         self._polls[word] = poll
         return word
 
     def find(self, word: str) -> Poll:
-        """Give names and seed back; UsageError for a word of another server."""
+        """Give the poll of a word back; UsageError for a word of another server."""
         if word not in self._polls:
             raise UsageError(
                 "this ballot is of a server that was started again since; open the page again"

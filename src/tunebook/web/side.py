@@ -21,6 +21,7 @@ from tunebook.pages.probes import HEADER, probe_rows, probe_verdicts
 from tunebook.pages.word_diff import Piece, cut_at, word_diff
 from tunebook.units import format_number
 from tunebook.web.desk import Desk, desk_of
+from tunebook.web.polls import Poll
 from tunebook.web.voting import show_ballot
 from tunebook.workflows.compare_sides import split_name
 from tunebook.workflows.side_by_side import Answer, Asked, SideBySide, answered, side_by_side
@@ -79,7 +80,8 @@ def side(request: Request, view: Viewed, blind: bool = False, seed: int = 0) -> 
     """Show answers beside each other, or a ballot of two without names where `blind`."""
     desk = desk_of(request)
     if blind and len(view.names) == 2:
-        return show_ballot(request, view.names, seed, counted="counted" in request.query_params)
+        poll = Poll(view.names, seed, view.answers)
+        return show_ballot(request, poll, counted="counted" in request.query_params)
     values: dict[str, Any] = {"view": view, "answered": answered(desk.shelf.book)}
     if len(view.names) < 2:
         return desk.page(request, "side_choose.html", **values)

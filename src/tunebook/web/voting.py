@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -14,6 +13,7 @@ from tunebook.errors import Busy, TunebookError, UsageError
 from tunebook.pages.evaluations import comparison_text, scored_text
 from tunebook.units import format_number
 from tunebook.web.desk import desk_of
+from tunebook.web.polls import Poll
 from tunebook.workflows.blind import (
     Ballot,
     Vote,
@@ -33,24 +33,22 @@ _BUSY = (
 )
 
 
-def show_ballot(
-    request: Request, names: Sequence[str], seed: int, *, counted: bool, refused: str = ""
-) -> Response:
+def show_ballot(request: Request, poll: Poll, *, counted: bool, refused: str = "") -> Response:
     """Show the next question without a vote, or what the votes came to where none is left."""
     desk = desk_of(request)
     try:
-        voting = see_voting(names, desk.shelf.book, seed=seed)
+        voting = see_voting(poll.names, desk.shelf.book, seed=poll.seed, answers=poll.answers)
     except TunebookError as error:
         return desk.page(request, "side_voted.html", result=None, refused=str(error), back="/side")
     if counted or not voting.waiting:
-        return _show_result(request, voting, names, seed)
+        return _show_result(request, voting, poll)
     ballot = voting.waiting[0]
     return desk.page(
         request,
         "side_vote.html",
         409 if refused else 200,
         refused=refused,
-        poll=desk.polls.word_for(names, seed),
+        poll=desk.polls.word_for(poll),
         item=_item(ballot),
         ballot=ballot,
         done=voting.n - len(voting.waiting),
@@ -67,25 +65,26 @@ def vote(
 ) -> Response:
     """Take a vote and go on; what has one already keeps it, whatever is sent again."""
     desk = desk_of(request)
-    names, seed = desk.polls.find(poll)
+    asked = desk.polls.find(poll)
     if vote not in (*_VOTES, "count"):
         raise UsageError(f"`{vote}` is no vote; it is {', '.join(_VOTES)} or count")
-    book = desk.shelf.book
+    book, names = desk.shelf.book, asked.names
     counted = vote == "count"
     try:
         # The log refuses a second hand at once, and two tabs would refuse each other.
-        with desk.polls.casting, open_voting(names, book, seed=seed) as voting:
+        opened = open_voting(names, book, seed=asked.seed, answers=asked.answers)
+        with desk.polls.casting, opened as voting:
             ballot = next((one for one in voting.waiting if _item(one) == item), None)
             if ballot is not None and vote in _VOTES:
                 voting.cast(ballot, vote)
             if counted or (ballot is not None and len(voting.waiting) == 1):
                 count_votes(voting, book)
     except Busy:
-        return show_ballot(request, names, seed, counted=False, refused=_BUSY)
-    return RedirectResponse(_url(names, seed, counted=1 if counted else None), 303)
+        return show_ballot(request, asked, counted=False, refused=_BUSY)
+    return RedirectResponse(_url(asked, counted=1 if counted else None), 303)
 
 
-def _show_result(request: Request, voting: Voting, names: Sequence[str], seed: int) -> Response:
+def _show_result(request: Request, voting: Voting, poll: Poll) -> Response:
     desk = desk_of(request)
     values: dict[str, Any] = {"refused": "", "result": None}
     try:
@@ -93,19 +92,19 @@ def _show_result(request: Request, voting: Voting, names: Sequence[str], seed: i
         details = dict[str, Any](found.details)
         p = details["position_p"]
         values["result"] = {
-            "a": names[0],
-            "b": names[1],
+            "a": poll.names[0],
+            "b": poll.names[1],
             "share": scored_text(found.score, found.interval),
             "lead": comparison_text(found.comparison) if found.comparison else "",
             "details": details,
             "waiting": len(voting.waiting),
             "p": None if p is None else format_number(p),
             "biased": p is not None and p < 0.05,
-            "go_on": _url(names, seed),
+            "go_on": _url(poll),
         }
     except TunebookError as error:
         values["refused"] = str(error)
-    back = f"/side?{urlencode({'run': names}, doseq=True)}"
+    back = f"/side?{urlencode({'run': poll.names}, doseq=True)}"
     return desk.page(request, "side_voted.html", **values, back=back)
 
 
@@ -114,7 +113,8 @@ def _item(ballot: Ballot) -> str:
     return hashlib.sha256(f"{ballot.item_id}\0{ballot.item_hash}".encode()).hexdigest()[:24]
 
 
-def _url(names: Sequence[str], seed: int, **more: object) -> str:
-    values = {"run": names, "blind": 1, "seed": seed or None, **more}
+def _url(poll: Poll, **more: object) -> str:
+    values = {"run": poll.names, "blind": 1, "seed": poll.seed or None, "answers": poll.answers}
+    values |= more
     kept = {k: v for k, v in values.items() if v is not None}
     return f"/side?{urlencode(kept, doseq=True)}"

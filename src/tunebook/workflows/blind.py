@@ -20,7 +20,7 @@ from tunebook.book.evaluations import (
 from tunebook.book.places import open_run
 from tunebook.errors import UsageError
 from tunebook.records import Evaluation, ItemScore
-from tunebook.workflows.compare_sides import Side, find_sides, split_name
+from tunebook.workflows.compare_sides import Side, choose_answers, split_name
 from tunebook.workflows.notebook import build_notebook
 
 MARGIN = 0.05
@@ -91,24 +91,30 @@ def ask_both(
         answers_to(choose_questions(trained, asked, say), trained, asked, say)
 
 
-def see_voting(names: Sequence[str], book: Path, *, seed: int = 0) -> Voting:
+def see_voting(
+    names: Sequence[str], book: Path, *, seed: int = 0, answers: str | None = None
+) -> Voting:
     """Look at the votes between two sides without writing, whoever may be voting now.
+
+    `answers` is the log of the first one's to vote on; None takes the newest that both have.
 
     A pair that comes under several ids is voted on once. Order of questions and of the two answers
     comes from the seed alone. Raises UsageError where no question was answered by both.
     """
-    sides, settings = _sides(names, book, seed)
+    sides, settings = _sides(names, book, seed, answers)
     path = log_path(sides[0].run, "votes", sides[0].evaluation.subject, settings)
     return _voting(sides, EvaluationLog(path, read_log(path) if path.exists() else ()), seed)
 
 
 @contextmanager
-def open_voting(names: Sequence[str], book: Path, *, seed: int = 0) -> Iterator[Voting]:
+def open_voting(
+    names: Sequence[str], book: Path, *, seed: int = 0, answers: str | None = None
+) -> Iterator[Voting]:
     """Open the votes between two sides to go on with them; equal answers are ties without a vote.
 
     Raises as `see_voting`, and Busy while another process votes on the same.
     """
-    sides, settings = _sides(names, book, seed)
+    sides, settings = _sides(names, book, seed, answers)
     with open_log(sides[0].run, "votes", sides[0].evaluation.subject, settings) as log:
         voting = _voting(sides, log, seed)
         while voting.alike:
@@ -117,11 +123,11 @@ def open_voting(names: Sequence[str], book: Path, *, seed: int = 0) -> Iterator[
 
 
 def _sides(
-    names: Sequence[str], book: Path, seed: int
+    names: Sequence[str], book: Path, seed: int, answers: str | None
 ) -> tuple[tuple[Side, Side], dict[str, object]]:
     if len(names) != 2:
         raise UsageError("blind voting is between two, such as `tunebook compare A B --blind`")
-    a, b = find_sides(names, book, "answers")
+    a, b = choose_answers(names, book, answers)
     return (a, b), {
         "weights": a.settings["weights"],
         "against": b.name,

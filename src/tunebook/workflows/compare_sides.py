@@ -90,6 +90,16 @@ def all_sides(names: Sequence[str], book: Path, kind: str) -> list[list[Side]]:
     return list(found.values())
 
 
+def choose_answers(names: Sequence[str], book: Path, log: str | None) -> list[Side]:
+    """Choose answers that all have by the name of the first one's log; the newest for None."""
+    there = all_sides(names, book, "answers")
+    found = next((sides for sides in there if log in (None, sides[0].log.stem)), None)
+    if found is None:
+        known = ", ".join(sides[0].log.stem for sides in there)
+        raise UsageError(f"{names[0]} has no answers {log} beside others; there is {known}")
+    return found
+
+
 def _there(names: Sequence[str], book: Path, kind: str) -> list[list[Side]]:
     if len(set(names)) < max(2, len(names)):
         raise UsageError("name two or more runs, each once, such as `tunebook compare run_1 run_2`")

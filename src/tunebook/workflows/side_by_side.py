@@ -13,7 +13,7 @@ from tunebook.book.evaluations import read_log, read_results
 from tunebook.book.places import list_runs
 from tunebook.evaluate.judge.parse import read_reason
 from tunebook.records import Evaluation
-from tunebook.workflows.compare_sides import Side, all_sides
+from tunebook.workflows.compare_sides import Side, all_sides, choose_answers
 
 Key = tuple[str, str]
 Judgements = Mapping[str, Sequence[Evaluation]]
@@ -23,13 +23,13 @@ Judgements = Mapping[str, Sequence[Evaluation]]
 class Answer:
     """What one of the weights said; `score` is the mean of the judge's, None without one.
 
-    `repeats` is how often it was asked, of which this is the first answer.
+    `others` are what it said when it was asked again.
     """
 
     text: str
     ended: bool
     left_out: int
-    repeats: int
+    others: tuple[str, ...] = ()
     score: float | None = None
     reason: str = ""
 
@@ -84,8 +84,10 @@ def side_by_side(names: Sequence[str], book: Path, chosen: str | None = None) ->
     found = all_sides(names, book, "answers")
     judgements = {side.run.name: read_results(side.run, "judge") for side in found[0]}
     choices = [_choice(sides, judgements) for sides in found]
-    choice = next((c for c in choices if c.name == chosen), None)
-    choice = choice or next((c for c in choices if c.judged), choices[0])
+    if chosen is not None:
+        chosen = choose_answers(names, book, chosen)[0].log.stem
+    fitting = (c for c in choices if (c.judged if chosen is None else c.name == chosen))
+    choice = next(fitting, choices[0])
     logs = [read_log(side.log) for side in choice.sides]
     judge, judged = _judged(choice.sides, judgements)
     columns = [_answers(log, found) for log, found in zip(logs, judged, strict=True)]
@@ -170,9 +172,10 @@ def _bench(one: Evaluation) -> str:
 def _answers(
     log: Sequence[Mapping[str, Any]], judged: Mapping[Key, Sequence[Mapping[str, Any]]]
 ) -> dict[Key, Answer]:
-    repeats: dict[Key, int] = {}
+    others: dict[Key, list[str]] = {}
     for line in log:
-        repeats[_key(line)] = repeats.get(_key(line), 0) + 1
+        if line["repeat"]:
+            others.setdefault(_key(line), []).append(str(line["text"]))
     found = {}
     for line in log:
         if line["repeat"] != 0:
@@ -184,7 +187,7 @@ def _answers(
             text=str(line["text"]),
             ended=bool(line.get("ended", True)),
             left_out=int(line.get("left_out") or 0),
-            repeats=repeats[_key(line)],
+            others=tuple(others.get(_key(line), ())),
             score=fmean(scores) if scores else None,
             reason="\n".join(filter(None, reasons)),
         )

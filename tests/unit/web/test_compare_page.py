@@ -35,6 +35,9 @@ def test_without_two_runs_the_page_lets_them_be_chosen(book: Path, client: TestC
     assert 'name="run" value="one" checked' in page
     assert 'name="run" value="two">' in page
     assert client.get("/compare?run=one&run=nobody").status_code == 404
+    wrong = client.get("/compare?run=one&run=two&margin=wide")
+    assert wrong.status_code == 400
+    assert "`margin` is" in wrong.text
 
 
 def test_settings_that_differ_stand_in_a_column_for_each_run(
@@ -50,6 +53,37 @@ def test_settings_that_differ_stand_in_a_column_for_each_run(
     assert "one change" in page
     assert "2 changes at once" in page
     assert "none of them alone can be called the cause" in page
+
+
+def test_what_cannot_be_the_cause_is_said_of_two_runs(book: Path, client: TestClient) -> None:
+    run = make_run(book, "one")
+    other = make_run(book, "two")
+    for one, norm in ((run, 50), (other, 100)):
+        text = one.resolved_yaml.read_text().replace("epochs: 1.0", f"max_grad_norm: {norm}")
+        one.resolved_yaml.write_text(text)
+    said = client.get("/compare/causes?run=one&run=two").text
+    assert "train.max_grad_norm 50 -&gt; 100 cannot explain a difference" in said
+    assert "/compare/causes?run=one&amp;run=two" in client.get("/compare?run=one&run=two").text
+
+
+def test_twenty_runs_are_drawn_and_ten_are_compared(book: Path, client: TestClient) -> None:
+    for i in range(12):
+        make_evaluation(make_run(book, f"r{i}"), [1.0] * 8)
+    page = client.get("/compare?" + "&".join(f"run=r{i}" for i in range(12))).text
+    assert "at most 10 runs" in page
+    assert "&#34;r11&#34;" in page or '"r11"' in page
+    too_many = client.get("/compare?" + "&".join(f"run=x{i}" for i in range(21)))
+    assert too_many.status_code == 400
+    assert "at most 20" in too_many.text
+
+
+def test_a_run_is_held_against_its_base(book: Path, client: TestClient) -> None:
+    run = make_run(book, "one")
+    make_evaluation(run, draw())
+    make_evaluation(run, draw(0.5), subject="base", weights="b")
+    panel = client.get("/compare/scores?run=one&run=one/base&by=loss").text
+    assert "one is better" in panel
+    assert "no setting differs" in client.get("/compare?run=one&run=one/base").text
 
 
 def test_every_pair_gets_one_of_three_words(book: Path, client: TestClient) -> None:

@@ -105,6 +105,8 @@ def test_the_base_is_a_column_and_other_answers_can_be_chosen(pair, client: Test
     chosen = client.get(f"/side?run=one&run=two&answers=answers-final-{other[:8]}").text
     assert "1 of 1 questions" in chosen
     assert "temperature 0.8, at most 16 tokens" in chosen
+    wrong = client.get("/side?run=one&run=two&answers=answers-final-x").text
+    assert "there is answers-final-" in wrong
 
 
 def test_what_does_not_stand_beside_is_refused_in_place(book: Path, client: TestClient) -> None:

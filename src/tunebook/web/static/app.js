@@ -24,6 +24,7 @@
 
   async function copyFrom(url) {
     const answer = await fetch(url);
+    if (!answer.ok) return say("there is nothing to copy: the page says why");
     await navigator.clipboard.writeText(await answer.text());
     say("copied");
   }
