@@ -89,9 +89,6 @@ async def _tell(request: Request, error: Exception) -> Response:
         status, sentence = 400, "; ".join(_complaint(one) for one in error.errors())
     elif isinstance(error, HTTPException):
         status, sentence = error.status_code, str(error.detail)
-    elif isinstance(error, RequestValidationError):
-        named = ((one["loc"][-1], one.get("input"), one["msg"]) for one in error.errors())
-        status, sentence = 400, "; ".join(f"`{key}` is {was!r}: {why}" for key, was, why in named)
     else:
         status, sentence = 404 if isinstance(error, BookError) else 400, str(error)
     return desk_of(request).page(request, "mistake.html", status, sentence=sentence)

@@ -142,12 +142,11 @@ def scores(request: Request, choice: TwoChosen) -> Response:
 def causes(request: Request, choice: Chosen) -> Response:
     """Say of two runs what of their changes cannot be a cause, and whether they are shown apart."""
     desk = desk_of(request)
-    first, *others = choice.runs
     try:
-        if len(others) != 1:
+        if len(choice.runs) != 2:
             raise UsageError("causes are looked for between two runs; name two")
         # It reads whole logs and imports scipy: the page is there before it.
-        found = versus(desk.shelf.book, others[0], first, Assumed())
+        found = versus(desk.shelf.book, choice.runs[1], choice.runs[0], Assumed())
         said = [
             *((v.kind, v.cause, v.next_action) for v in found.verdicts if v.kind != "confounded"),
             *(("note", note, "") for note in found.notes),
