@@ -18,7 +18,7 @@ help:
 	@echo "make demo    train the embedded model on embedded data, and show what came of it"
 	@echo "make test    run the tests"
 	@echo "make slow    run the tests that take minutes: recipes at length, kills by the dozen"
-	@echo "make soak    kill, damage and fill disks by the thousand (hours; see docs/safety.md)"
+	@echo "make soak    kill, damage, fill disks by the thousand, read pages meanwhile (hours)"
 	@echo "make check   lint, format, types, layers, docs in step with the code"
 	@echo "make format  format the code"
 	@echo "make docs    write the generated pages docs/fields.md and docs/commands.md again"
@@ -52,6 +52,7 @@ soak: slow
 	if command -v strace > /dev/null; then $(FAULTS)/kill_points.py --by strace; fi
 	$(FAULTS)/damage.py --count 2400 --resumes 100
 	$(FAULTS)/full_disk.py --count 200
+	$(BIN)/python benchmarks/web/soak.py --seconds 600
 
 check: $(DEV)
 	$(BIN)/ruff check .

@@ -84,7 +84,7 @@ def write(book: Path, number: int, until: float) -> dict[str, Any]:
             record = step_record(steps, random_.random() * 4)
             total += record.loss
             events.write("step", record)
-            if number < NOTE_TAKERS and steps % STEPS_PER_SECOND == 0:
+            if number < NOTE_TAKERS and steps % STEPS_PER_SECOND == 1:
                 notes.append(f"note {len(notes)} of writer {number}")
                 write_note(book, [SHARED], notes[-1])
             time.sleep(1 / STEPS_PER_SECOND)

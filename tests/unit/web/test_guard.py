@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
 from made_runs import make_run
+from tunebook.web import app as app_module
 from tunebook.web.app import make_app
 from tunebook.web.guard import Guard
 
@@ -63,3 +66,14 @@ def test_what_writes_needs_the_secret_of_this_server_and_a_page_of_its_own(book:
         answer = client.post("/nowhere", headers=headers)
         assert answer.status_code == 403
         assert "reload" in answer.text
+
+
+def test_files_of_others_are_just_those_that_were_looked_at() -> None:
+    vendor = Path(app_module.__file__).parent / "static" / "vendor"
+    said = dict(
+        re.findall(
+            r"^\| `([^`]+)` \| `([0-9a-f]{64})` \|$", (vendor / "README.md").read_text(), re.M
+        )
+    )
+    files = {path for path in vendor.iterdir() if path.name != "README.md"}
+    assert said == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
