@@ -23,12 +23,13 @@ _LETTER = 7.6
 _SMALL_LETTER = 6.2
 _NARROWEST = 156
 _ROW = HEIGHT + 20
-_GAP = 116
+_GAP = 144
 _PORT = 16
 _EDGE = 10
 _ROUND = 7
-_BUS: dict[EdgeKind, int] = {"weights": 14, "config": 22, "resume": 30}
-_LAST = 74
+_BUS: dict[EdgeKind, int] = {"weights": 0, "config": 4, "resume": 8}
+_FIRST, _BUSES, _BUS_APART, _LAST = 11, 4, 13, 74
+_LANE_APART = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,31 +190,36 @@ def _lines(
     arriving: dict[str, list[int]] = {}
     for number, edge in enumerate(edges):
         arriving.setdefault(edge.child, []).append(number)
+    # Parents of one column go down beside each other, so that their lines can be told apart.
+    beside: dict[int, dict[str, int]] = {}
+    for edge in edges:
+        column = beside.setdefault(layers[edge.parent], {})
+        column.setdefault(edge.parent, len(column) % _BUSES)
     lines = []
     for number, edge in enumerate(edges):
         ports = arriving[edge.child]
         apart = min(_PORT, (HEIGHT - 10) / len(ports))
+        port = ports.index(number) - (len(ports) - 1) / 2
         start, end = boxes[edge.parent], boxes[edge.child]
         x1, y1 = start.x + start.width, start.y + HEIGHT / 2
-        x2 = end.x
-        y2 = end.y + HEIGHT / 2 + (ports.index(number) - (len(ports) - 1) / 2) * apart
+        x2, y2 = end.x, end.y + HEIGHT / 2 + port * apart
+        bus = x1 + _FIRST + _BUS[edge.kind]
+        bus += beside[layers[edge.parent]][edge.parent] * _BUS_APART
         neighbours = layers[edge.child] == layers[edge.parent] + 1
-        lane = None if neighbours else end.y - (_ROW - HEIGHT) / 2
-        path = _path(edge.kind, x1, y1, x2, y2, lane)
+        lane_apart = min(_LANE_APART, (_ROW - HEIGHT - 4) / len(ports))
+        lane = None if neighbours else end.y - (_ROW - HEIGHT) / 2 + port * lane_apart
+        path = _path(x1, y1, x2, y2, bus, lane)
         lines.append(Line(edge, path, x2 - 9, y2 - 4, number in back))
     return lines
 
 
-def _path(kind: EdgeKind, x1: float, y1: float, x2: float, y2: float, lane: float | None) -> str:
-    """Draw a line with corners; where other columns lie between, along a `lane` free of nodes.
-
-    Edges of one kind leave a node as one line, and kinds beside each other.
-    """
-    turns = [(x1, y1), (x1 + _BUS[kind], y1)]
+def _path(x1: float, y1: float, x2: float, y2: float, bus: float, lane: float | None) -> str:
+    """Draw a line down a `bus`; where other columns lie between, along a `lane` free of nodes."""
+    turns = [(x1, y1), (bus, y1)]
     if lane is not None:
-        turns += [(x1 + _BUS[kind], lane), (x2 - _LAST, lane), (x2 - _LAST, y2)]
+        turns += [(bus, lane), (x2 - _LAST, lane), (x2 - _LAST, y2)]
     else:
-        turns += [(x1 + _BUS[kind], y2)]
+        turns += [(bus, y2)]
     turns.append((x2, y2))
     path = f"M{x1:g} {y1:g}"
     for before, here, after in zip(turns, turns[1:], turns[2:], strict=False):
