@@ -41,14 +41,15 @@ def build_notebook(
     by_name = {summary.name: summary for summary in runs}
     outcomes: dict[str, tuple[Outcome, ...]] = {}
     changed = []
-    for run in sorted(list_runs(book), key=_last_written, reverse=True):
+    for place, run in enumerate(sorted(list_runs(book), key=_last_written, reverse=True)):
         try:
             source = read_page_source(run, book, by_name)
         except TunebookError as error:
             say(f"the page of {run.name} stays as it was: {error}")
             continue
         outcomes[run.name] = source.outcomes
-        if time.monotonic() - started < drawing_seconds:
+        # On a busy machine loading what draws may take as long; the newest is drawn all the same.
+        if place == 0 or time.monotonic() - started < drawing_seconds:
             keep_figure(run, source.steps.curves, say)
         changed += write_page(book, run.notebook_md, render_run_page(source))
     index = build_index_page(runs, outcomes, build_lineage(book, runs))
