@@ -57,7 +57,7 @@ def test_questions_stand_by_how_far_their_scores_lie_apart(pair, client: TestCli
 
 def test_words_are_marked_against_the_first_or_the_reference(pair, client: TestClient) -> None:
     page = client.get("/side?run=one&run=two&item=q%230").text
-    assert "a <del>small</del><ins>big</ins> light" in page
+    assert "a <del>small </del><ins>big </ins>light" in page
     page = client.get("/side?run=one&run=two&item=q%230&diff=reference").text
     assert "a <ins>small </ins>light" in page
     page = client.get("/side?run=one&run=two&item=q%230&diff=none").text
