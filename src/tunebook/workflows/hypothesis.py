@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tunebook.book.atomic import write_text
-from tunebook.book.liveness import acquire_run
-from tunebook.book.places import RunFolder, open_run
+from tunebook.book.atomic import alone, write_text
+from tunebook.book.places import RunFolder, open_run, page_lock
 from tunebook.book.predictions import parse_prediction
 from tunebook.errors import BookError, RunFileError
+
+if TYPE_CHECKING:
+    from tunebook.recipe.load import LoadedRecipe
 
 
 def write_hypothesis(
@@ -28,12 +30,24 @@ def write_hypothesis(
         parse_prediction(text)
     from tunebook.recipe.yaml_text import read_text
 
-    # A trainer that starts right now waits for this, and seals what is written here.
-    with acquire_run(run):
+    with alone(page_lock(book)):
         _not_begun(run)
         text = read_text(run.run_yaml)
         write_text(run.run_yaml, _with_expectation(text, run, hypothesis or None, predictions))
     return run.run_yaml
+
+
+def refuse_changed(run: RunFolder, loaded: LoadedRecipe) -> None:
+    """Raise BookError when a run's own file says something else than when it was read.
+
+    What its author wrote since would neither be sealed nor kept.
+    """
+    from tunebook.recipe.yaml_text import read_text
+
+    if loaded.path is None or loaded.path.resolve() != run.run_yaml.resolve():
+        return
+    if read_text(run.run_yaml) != loaded.written:
+        raise BookError(f"{run.run_yaml} was changed while run {run.name} began; start it again")
 
 
 def _not_begun(run: RunFolder) -> None:

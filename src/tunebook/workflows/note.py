@@ -8,6 +8,7 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 
+from tunebook.book.liveness import is_alive
 from tunebook.book.places import open_run
 from tunebook.errors import UsageError
 from tunebook.pages.run_page import build_run_page
@@ -33,8 +34,8 @@ def write_note(
     marks = "".join(f" #{tag}" for tag in tags)
     entry = f"- {day or date.today():%Y-%m-%d}: {line}{marks}\n"
     for run in runs:
-        # A page that is there is not built again: whoever changed the run does that.
-        if not run.notebook_md.exists():
+        # Whoever changes a run builds its page, a trainer at the end; until then the note is first.
+        if not run.notebook_md.exists() and not is_alive(run):
             write_page(book, run.notebook_md, build_run_page(run, book))
         change_page(book, run.notebook_md, partial(_append, entry))
     return [run.notebook_md for run in runs]

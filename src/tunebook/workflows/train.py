@@ -47,6 +47,7 @@ from tunebook.recipe.load import (
 )
 from tunebook.recipe.tree import Recipe
 from tunebook.records import RunSummary
+from tunebook.workflows.hypothesis import refuse_changed
 from tunebook.workflows.launch import Watcher, train_in_child
 from tunebook.workflows.notebook import build_notebook
 
@@ -169,6 +170,7 @@ def start_run(
 
         refuse_known_tokens(load_tokenizer(recipe.model), recipe.add_tokens)
     environment |= _check_parent(book, loaded.recipe.model, recipe.model)
+    refuse_changed(run, loaded)
     _forget_failed_start(run)
     try:
         run.path.mkdir(parents=True, exist_ok=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+from datetime import date
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
 from made_runs import make_run
+from tunebook.book.liveness import acquire_run
 from tunebook.book.places import RunFolder
 from tunebook.book.seal import read_seal
 from tunebook.errors import BookError
@@ -18,6 +20,7 @@ from tunebook.workflows.hypothesis import write_hypothesis
 from tunebook.workflows.new import new_run
 from tunebook.workflows.note import write_note
 from tunebook.workflows.notebook import build_notebook
+from tunebook.workflows.train import load_recipe, start_run
 
 GUARD = Guard(csrf="secret")
 IN_PLACE = {"hx-request": "true", "x-csrf-token": "secret"}
@@ -41,6 +44,17 @@ def test_a_note_and_its_tags_reach_the_page_with_and_without_a_script(book: Path
     assert "a first look" not in cell
     words = client.post("/runs/run_1/note", data={"text": "a third"}, headers=IN_PLACE).text
     assert all(text in words for text in ("a first look", "a second", "a third"))
+
+
+def test_the_form_of_a_note_stands_alone_or_in_the_table(book: Path) -> None:
+    make_run(book, "run_1")
+    client = client_of(book)
+    assert "<html" in client.get("/runs/run_1/note").text
+    form = client.get("/runs/run_1/note", headers=IN_PLACE).text
+    assert form.startswith('<form class="write" method="post" action="/runs/run_1/note"')
+    around = {**IN_PLACE, "hx-current-url": "http://127.0.0.1/?filter=method=full&sort=name"}
+    cell = client.get("/runs/run_1/note?closed=true", headers=around).text
+    assert 'href="/?filter=method=full&amp;filter=tags=first-light&amp;sort=name"' in cell
 
 
 def test_a_note_is_shown_as_text_and_never_as_markup(book: Path) -> None:
@@ -117,6 +131,30 @@ def test_what_was_expected_of_a_run_that_has_begun_stays_sealed(book: Path) -> N
     with pytest.raises(BookError, match="sealed"):
         write_hypothesis(book, "a", "I knew it", [])
     assert (run.run_yaml.read_bytes(), read_seal(run)) == before
+
+
+def test_what_is_written_while_a_run_begins_is_neither_lost_nor_left_unsealed(book: Path) -> None:
+    (book / "x.txt").write_text("a line\n" * 40)
+    new_run(book, "a", ["stage=cpt", "data=[{path: ../../x.txt, format: lines}]"])
+    loaded = load_recipe("a", [], book)
+    write_hypothesis(book, "a", "It learns.", ["no spike"])
+    with pytest.raises(BookError, match="was changed while run a began"):
+        start_run(book, loaded)
+    run = start_run(book, load_recipe("a", [], book))
+    sealed = read_seal(run)
+    assert sealed is not None
+    assert (sealed.hypothesis, sealed.predictions) == ("It learns.", ("no spike",))
+
+
+def test_a_note_on_a_run_that_trains_waits_below_what_its_trainer_will_write(book: Path) -> None:
+    run = make_run(book, "run_1", state=None)
+    with acquire_run(run):
+        write_note(book, ["run_1"], "it is slow", day=date(2026, 1, 2))
+        assert run.notebook_md.read_text() == "- 2026-01-02: it is slow\n"
+    build_notebook(book)
+    page = run.notebook_md.read_text()
+    assert "# run_1" in page
+    assert page.endswith("-->\n\n- 2026-01-02: it is slow\n")
 
 
 def _write_notes(book: Path, who: int) -> None:

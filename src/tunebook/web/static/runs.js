@@ -7,7 +7,9 @@
 
   function show() {
     const button = document.querySelector("[data-compare]");
-    if (button) button.textContent = chosen.size ? `Compare ${chosen.size}` : "Compare";
+    if (!button) return;
+    button.textContent = chosen.size ? `Compare ${chosen.size}` : "Compare";
+    button.classList.toggle("primary", chosen.size > 1);
   }
   // The address tells what is chosen, so that a reload and a sent link show the same.
   function keep() {
