@@ -41,7 +41,12 @@ def test_a_spike_of_one_step_in_20000_is_drawn_and_its_flag_zooms_to_it(
     steps, losses = page.evaluate(LOSSES)
     assert len(steps) < 1300
     assert steps[losses.index(17.0)] == 7_777
-    page.get_by_role("button", name="a batch of noise").click()
+    flag = page.get_by_role("button", name="a batch of noise")
+    flag.focus()
+    assert "bad_batch" in page.get_by_role("tooltip").inner_text()
+    drawn = page.get_by_role("img", name="training loss").first.get_attribute("aria-label")
+    assert "lowest 2 at" in drawn
+    flag.click()
     page.wait_for_function("() => location.search.includes('first=')")
     page.wait_for_function(f"() => ({LOSSES})()[0].filter((x) => x > 7750 && x < 7800).length > 40")
     steps, losses = page.evaluate(LOSSES)

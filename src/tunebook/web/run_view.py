@@ -253,6 +253,12 @@ class RunView:
         return read_data(self.run)
 
     @property
+    def mixes(self) -> bool:
+        """Whether it was trained on more than one source."""
+        shares = self.data.get("mixture")
+        return isinstance(shares, list) and len(shares) > 1
+
+    @property
     def imported(self) -> Mapping[str, Any]:
         """What the run was imported from; empty for one of this book's own."""
         found = self.environment.get("imported")

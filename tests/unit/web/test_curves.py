@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from made_runs import make_run, make_step
+from made_runs import make_run, make_step, make_validation
 from tunebook.book.events import EventWriter
 from tunebook.records import Diagnosis, Verdict
 from tunebook.web.app import make_app
@@ -35,6 +35,8 @@ def test_a_long_run_is_few_points_with_its_spike_of_one_step(
     loss = only_run(client, "y=loss&buckets=100")["series"]["loss"]
     assert len(loss["x"]) <= 202
     assert (loss["x"][loss["y"].index(17.0)], max(loss["y"])) == (3001.0, 17.0)
+    speed = only_run(client, "y=target_tokens_per_second&last=3")["series"]
+    assert speed["target_tokens_per_second"]["y"] == [20.0] * 3
     near = only_run(client, "y=loss&buckets=100&first=2990&last=3010")["series"]["loss"]
     assert near["x"] == [float(n) for n in range(2990, 3011)]
 
@@ -51,6 +53,19 @@ def test_only_what_comes_after_a_step_is_sent_to_who_has_the_rest(
     assert after["series"]["loss"] == {"x": [11.0], "y": [1.5], "broken": []}
     assert after["version"] != before["version"]
     assert after["generation"] == before["generation"]
+
+
+def test_a_validation_that_came_after_its_step_is_still_sent(
+    book: Path, client: TestClient
+) -> None:
+    run = make_run(book, "run_1", state=None)
+    with EventWriter(run, 1) as events:
+        events.write("step", make_step(11, 1.5))
+        assert only_run(client, "since=10")["last_step"] == 11
+        events.write("validation", make_validation(11, 1.7))
+        events.write("step", make_step(12, 1.4))
+    after = only_run(client, "since=11")["series"]
+    assert (after["loss"]["x"], after["val_loss"]["y"]) == ([12.0], [1.7])
 
 
 def test_steps_that_were_taken_again_are_kept_apart(book: Path, client: TestClient) -> None:

@@ -217,6 +217,19 @@ def test_only_what_changed_is_sent_while_a_run_goes_on(book: Path, client: TestC
         assert "run_1 is finished." in over
 
 
+def test_what_was_trained_of_each_source_is_counted_when_it_is_asked_for(
+    book: Path, client: TestClient
+) -> None:
+    run = make_run(book, "run_1")
+    data = json.loads(run.data_json.read_text())
+    shares = [{"name": n, "weight": w} for n, w in (("sayings", 1.0), ("poems", 3.0))]
+    run.data_json.write_text(json.dumps(data | {"mixture": shares}))
+    assert 'hx-get="/runs/run_1/sources"' in section(page_of(client), "data")
+    rows = client.get("/runs/run_1/sources").text.split("<tr>")
+    assert "100 %" in next(row for row in rows if "sayings" in row)
+    assert "0 %" in next(row for row in rows if "poems" in row)
+
+
 def test_files_of_a_run_are_shown_as_text_and_no_others(book: Path, client: TestClient) -> None:
     run = make_run(book, "run_1")
     run.run_yaml.write_text(EVIL)
