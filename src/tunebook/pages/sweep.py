@@ -197,8 +197,9 @@ def _axis(runs: Sequence[RunSummary], key: str, x: float) -> Axis:
         words = sorted({_text(run, key) for run in runs})
         step = (BOTTOM - TOP) / len(words)
         places = {word: BOTTOM - step * (i + 0.5) for i, word in enumerate(words)}
-        ticks = [Tick(y, word or "not stated", f"{key}={_stated(runs, key, word)}")
-                 for word, y in places.items()]  # fmt: skip
+        ticks = [
+            Tick(y, word or "not stated", _filter(runs, key, word)) for word, y in places.items()
+        ]
         return Axis(key, x, "words", tuple(_apart(ticks)), places)
     values = sorted({_number(run, key) or 0.0 for run in runs})
     scale = _scale(values)
@@ -210,9 +211,10 @@ def _axis(runs: Sequence[RunSummary], key: str, x: float) -> Axis:
     return Axis(key, x, scale, tuple(_apart(ticks)), places)
 
 
-def _stated(runs: Sequence[RunSummary], key: str, word: str) -> str:
-    """Give the whole value that a filter finds; a source is shown by the name of its file alone."""
-    return next(cell_text(key, column_value(run, key)) for run in runs if _text(run, key) == word)
+def _filter(runs: Sequence[RunSummary], key: str, word: str) -> str | None:
+    """Keep the whole value, of which a source shows only its file's name; a list has no filter."""
+    value = next(column_value(run, key) for run in runs if _text(run, key) == word)
+    return None if isinstance(value, (list, tuple)) else f"{key}={cell_text(key, value)}"
 
 
 def _result_axis(results: Sequence[float], by: str, x: float) -> Axis:

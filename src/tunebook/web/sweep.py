@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -19,8 +18,6 @@ from tunebook.workflows import runs
 
 router = APIRouter()
 
-_RANGE = re.compile(r"^\s*([A-Za-z_][\w.-]*)\s*=\s*([^\s.].*?)\.\.(.+?)\s*$")
-
 
 @router.get("/sweep")
 def sweep(
@@ -35,7 +32,7 @@ def sweep(
     desk = desk_of(request)
     chosen = [text.strip() for text in filters or () if text.strip()]
     named = [name.strip() for text in columns or () for name in text.split(",") if name.strip()]
-    asked = runs.Query(tuple(part for text in chosen for part in bounds(text)))
+    asked = runs.Query(tuple(chosen), tuple(named))
     rows = runs.choose_runs(list(desk.shelf.summaries().values()), asked).rows
 
     def link(wanted: Sequence[str]) -> str:
@@ -60,14 +57,6 @@ def sweep(
         top=pages.TOP,
         bottom=pages.BOTTOM,
     )
-
-
-def bounds(text: str) -> list[str]:
-    """Write `lora.rank=8..32` as the two filters it stands for; others stay as they are."""
-    found = _RANGE.match(text)
-    if found is None:
-        return [text]
-    return [f"{found[1]}>={found[2]}", f"{found[1]}<={found[3]}"]
 
 
 def _row(key: str, found: pages.Sweep) -> dict[str, Any]:

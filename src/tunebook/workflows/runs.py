@@ -25,6 +25,8 @@ from tunebook.pages.table import (
 from tunebook.records import RunSummary
 
 _FILTER = re.compile(r"^\s*([A-Za-z_][\w.-]*)\s*(<=|>=|!=|=|<|>)\s*(.*?)\s*$")
+_NUMBER = r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?"
+_RANGE = re.compile(rf"^\s*([A-Za-z_][\w.-]*)\s*=\s*({_NUMBER})\.\.({_NUMBER})\s*$", re.IGNORECASE)
 _ORDER: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -52,10 +54,10 @@ class RunTable:
 class Query:
     """What of a book is listed, and how.
 
-    `filters` such as `method=lora` or `val_loss<2` must all hold. A column is a field of the
-    summary or a dotted key of the settings. `sort` names one, with a minus in front for the largest
-    first; unknown values come last either way. Rows that share the values of the columns `group`
-    stand together. `baseline` is the name of a run.
+    `filters` such as `method=lora`, `val_loss<2` or `lora.rank=8..32` must all hold. A column is a
+    field of the summary or a dotted key of the settings. `sort` names one, with a minus in front
+    for the largest first; unknown values come last either way. Rows that share the values of the
+    columns `group` stand together. `baseline` is the name of a run.
     """
 
     filters: tuple[str, ...] = ()
@@ -73,7 +75,7 @@ def list_runs(book: Path, query: Query) -> RunTable:
 def choose_runs(summaries: Sequence[RunSummary], query: Query) -> RunTable:
     """List some of all the runs of a book, which the caller has summarized."""
     rows = summaries
-    for text in query.filters:
+    for text in (part for given in query.filters for part in bounds(given)):
         rows = _keep(rows, text, summaries)
     for column in (*query.columns, *query.group):
         _known(column, summaries)
@@ -110,6 +112,14 @@ def write_runs(table: RunTable, form: str) -> str:
     if form == "md":
         return markdown_table(table.rows, table.columns, table.book, text, heads)
     return plain_table(table.rows, table.columns, text, heads)
+
+
+def bounds(text: str) -> list[str]:
+    """Write `lora.rank=8..32` as the two filters it stands for; others stay as they are."""
+    found = _RANGE.match(text)
+    if found is None:
+        return [text]
+    return [f"{found[1]}>={found[2]}", f"{found[1]}<={found[3]}"]
 
 
 def _grouped(

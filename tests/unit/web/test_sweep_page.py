@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 
 from made_runs import make_run
 from tunebook.web.app import make_app
-from tunebook.web.sweep import bounds
+from tunebook.workflows.runs import bounds
 
 
 @pytest.fixture
@@ -48,9 +48,14 @@ def test_a_mistake_in_the_query_is_one_sentence(client: TestClient) -> None:
     assert "no run has a column" in client.get("/sweep?filter=lora.rnk=8").text
     answer = client.get("/sweep?by=name")
     assert answer.status_code == 400
+    assert "no run has a column" in client.get("/sweep?columns=lora.rnk").text
     assert "cannot be drawn by" in answer.text
 
 
 def test_a_range_is_two_filters_and_a_path_is_none() -> None:
     assert bounds("lora.rank=8..32") == ["lora.rank>=8", "lora.rank<=32"]
+    assert bounds("train.learning_rate = 1e-5..1e-3") == [
+        "train.learning_rate>=1e-5",
+        "train.learning_rate<=1e-3",
+    ]
     assert bounds("data.0.path=../x.json") == ["data.0.path=../x.json"]
