@@ -141,7 +141,7 @@ def runs(request: Request) -> Response:
 @router.get("/runs.{form}")
 def export(request: Request, form: Literal["md", "csv", "json"]) -> Response:
     """Give the same table as Markdown, CSV or JSON, as `tunebook runs` writes it."""
-    summaries = list(desk_of(request).shelf.summaries().values())
+    summaries = list(desk_of(request).shelf.summaries(whole=True).values())
     table = choose_runs(summaries, view_of(request.query_params).query)
     return PlainTextResponse(write_runs(table, form), media_type=_MEDIA[form])
 
