@@ -254,7 +254,7 @@ class Curves {
   }
 
   canLog(panel) {
-    return panel[0] !== "learning_rate";
+    return /loss|norm|ratio/.test(panel[0]);
   }
 
   told(lines) {

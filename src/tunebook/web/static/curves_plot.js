@@ -41,6 +41,12 @@ export function styleOf(run, runs, at, y, beside) {
   };
 }
 
+// The next number of one digit.
+function round(value, to) {
+  const size = 10 ** Math.floor(Math.log10(value));
+  return to(value / size) * size;
+}
+
 const known = (x, y) => {
   const keep = [];
   for (let i = 0; i < x.length; i++) if (x[i] != null && (i === 0 || x[i] !== x[i - 1])) keep.push(i);
@@ -184,7 +190,7 @@ export function optionsOf(look, { width, height, log, rows, sync, x, zoom, drawn
     },
     scales: {
       x: { time: false, range: () => look.range },
-      y: log ? { distr: 3, range: (u, low, high) => (low > 0 ? [low / 1.15, high * 1.15] : [0.1, 10]) } : {},
+      y: log ? { distr: 3, range: (u, low, high) => (low > 0 ? [round(low, Math.floor), round(high, Math.ceil)] : [0.1, 10]) } : {},
     },
     axes: [
       { ...axis, incrs: x === "epoch" || x === "minutes" ? undefined : WHOLE, gap: 5 + rows * LANE, size: 34 + rows * LANE, values: (u, all) => all.map(short) },
