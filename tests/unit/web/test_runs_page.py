@@ -108,7 +108,7 @@ def test_verdicts_are_chips_and_unconfirmed_ones_have_a_question_mark(book: Path
         for kind, confidence in (("converged", "red"), ("lr_jump", "red"), ("bad_batch", "amber")):
             events.write("verdict", Verdict(kind, 3, 4, "cause", confidence, {}, "next", ()))
     page = page_of(book)
-    assert text_of(page, '<td class="chips">').startswith("lr jump bad batch? converged ")
+    assert text_of(page, '<td class="chips">').startswith("lr_jump bad_batch? converged ")
     assert '<span class="chip warn" title="' in page
 
 
