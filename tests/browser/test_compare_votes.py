@@ -46,6 +46,12 @@ def fits(page: Page) -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
 
 
+def await_question(page: Page, number: int) -> None:
+    """Wait until a question is there, and for as long as a double click would take."""
+    page.get_by_text(f"question {number} of {N}").wait_for()
+    page.wait_for_function("performance.now() > 350")
+
+
 def test_two_runs_are_chosen_and_compared_in_three_words(two: Path, open_book: Open) -> None:
     page = open_book(two, "/compare", **PHONE)
     page.get_by_label("calm_run").check()
@@ -74,17 +80,17 @@ def test_votes_by_key_and_by_mouse_are_in_the_log(two: Path, open_book: Open) ->
     page = open_book(two, "/side?run=calm_run&run=wild_run&blind=1")
     theme = page.evaluate("document.documentElement.dataset.theme || ''")
     for place, key in enumerate("12ts", start=1):
-        page.get_by_text(f"question {place} of {N}").wait_for()
+        await_question(page, place)
         assert "calm_run" not in page.content()
         assert "wild_run" not in page.content()
         page.keyboard.press(key)
-    page.get_by_text(f"question 5 of {N}").wait_for()
+    await_question(page, 5)
     assert page.evaluate("document.documentElement.dataset.theme || ''") == theme
     assert faults(page) == []
-    page.get_by_role("button", name="1 is better").dblclick()
-    page.get_by_text(f"question 6 of {N}").wait_for()
+    page.get_by_role("button", name="1 is better").dblclick(delay=60)
+    await_question(page, 6)
     page.go_back()
-    page.get_by_text(f"question 6 of {N}").wait_for()
+    await_question(page, 6)
     page.get_by_role("button", name="2 is better").click()
     page.get_by_role("heading", name="What the votes came to").wait_for()
     (log,) = (two / "runs" / "calm_run" / "evaluations").glob("votes-*.jsonl")

@@ -149,7 +149,8 @@ def causes(request: Request, choice: Chosen) -> Response:
         found = versus(desk.shelf.book, choice.runs[1], choice.runs[0], Assumed())
         said = [
             *((v.kind, v.cause, v.next_action) for v in found.verdicts if v.kind != "confounded"),
-            *(("note", note, "") for note in found.notes),
+            # The page compares by a judge itself, where both were judged.
+            *(("note", note, "") for note in found.notes if "--by judge" not in note),
         ]
     except TunebookError as error:
         said = [("note", str(error), "")]
@@ -205,13 +206,15 @@ def as_csv(request: Request, choice: TwoChosen, table: str = "pairs") -> Respons
     head = PAIR_HEADER if table == "pairs" else SCORE_HEADER
     rows = []
     for kind, names in _kinds(desk, choice).items():
-        found = desk.comparisons.compare(choice.asked(kind, names))
-        cells = (
-            [pair_cells(pair, one) for pair, one in found.pairs.items()]
-            if table == "pairs"
-            else [score_cells(name, one) for name, one in found.estimates.items()]
-        )
-        rows += [[kind, *row] for row in cells]
+        try:
+            found = desk.comparisons.compare(choice.asked(kind, names))
+        except TunebookError as error:
+            rows.append([kind, " against ".join(names), str(error)])
+            continue
+        if table == "pairs":
+            rows += [[kind, *pair_cells(pair, one)] for pair, one in found.pairs.items()]
+        else:
+            rows += [[kind, *score_cells(name, one)] for name, one in found.estimates.items()]
     return _csv(("evaluation", *head), rows)
 
 

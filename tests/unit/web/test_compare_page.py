@@ -126,7 +126,8 @@ def test_a_refusal_stands_in_its_place_and_the_rest_of_the_page_beside_it(
     shared = client.get("/compare/scores?run=one&run=two&by=judge&shared=1").text
     assert ">equivalent</span>" in shared
     assert client.get("/compare.json?run=one&run=two").status_code == 404
-    assert "different-validation-set" in client.get("/compare.md?run=one&run=two").text
+    for kind in ("md", "csv"):
+        assert "different-validation-set" in client.get(f"/compare.{kind}?run=one&run=two").text
 
 
 def test_runs_that_were_not_evaluated_show_their_last_validation(

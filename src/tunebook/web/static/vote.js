@@ -1,13 +1,16 @@
 // Keys of a ballot: 1, 2, t and s press its buttons. Elsewhere t and s mean something else, so
-// these are taken before the keys of every page; `g s` still goes where it goes.
+// these are taken before the keys of every page; `g s` still goes where it goes. It is loaded
+// before the page is shown, so that no key of a quick voter is lost.
 "use strict";
 (() => {
-  const form = document.getElementById("ballot");
+  // The second half of a double click may come when the next question is there already.
+  const SETTLED = 350; // milliseconds
   let sent = false;
   let after = "";
-  form.addEventListener("submit", (event) => {
-    if (sent) event.preventDefault();
-    sent = true;
+  document.addEventListener("submit", (event) => {
+    if (event.target.id !== "ballot") return;
+    if (sent || performance.now() < SETTLED) event.preventDefault();
+    else sent = true;
   });
   document.addEventListener(
     "keydown",
@@ -18,7 +21,7 @@
       if (!["1", "2", "t", "s"].includes(event.key) || event.target.closest("input, dialog")) return;
       event.preventDefault();
       event.stopPropagation();
-      if (!sent) form.querySelector(`button[value="${event.key}"]`).click();
+      if (!sent) document.querySelector(`#ballot button[value="${event.key}"]`)?.click();
     },
     true,
   );
