@@ -33,7 +33,8 @@ def sweep(
     chosen = [text.strip() for text in filters or () if text.strip()]
     named = [name.strip() for text in columns or () for name in text.split(",") if name.strip()]
     asked = runs.Query(tuple(chosen), tuple(named))
-    rows = runs.choose_runs(list(desk.shelf.summaries().values()), asked).rows
+    every = desk.shelf.summaries()
+    rows = runs.choose_runs(list(every.values()), asked).rows
 
     def link(wanted: Sequence[str]) -> str:
         query = [("filter", text) for text in wanted] + [("by", by)]
@@ -52,7 +53,7 @@ def sweep(
         shown=[axis.key for axis in found.axes[:-1]],
         grades=pages.grades(found),
         importance=[_row(key, found) for key in found.varying],
-        grids=[run.name for run in rows if _has_grid(desk.shelf.book, run.name)],
+        grids=[name for name in every if _has_grid(desk.shelf.book, name)],
         text=lambda value: cell_text(by, value),
         top=pages.TOP,
         bottom=pages.BOTTOM,
