@@ -60,9 +60,18 @@ def test_a_point_is_on_the_page_within_two_seconds_of_its_step_and_the_end_is_to
     run = make_run(book, "run_1", steps=5, state=None, predict=("val_loss < 1.9",))
     with acquire_run(run), EventWriter(run, 1) as events:
         events.write("facts", {"steps": 9})
+        blind = {"memorised": "there are no samples"}
+        events.write("verdicts", Diagnosis(5, (), ("divergence",), blind, False))
         page = open_book(book, "/runs/run_1")
         page.wait_for_function(DRAWN)
         page.get_by_text("● live").wait_for()
+        page.get_by_text("What else was looked for").click()
+        amber = Verdict("divergence", 4, 5, "it rises", "amber", {}, "lower the rate")
+        events.write("verdicts", Diagnosis(5, (amber,), ("divergence",), blind, False))
+        page.locator("#piece-verdicts", has_text="it rises").wait_for()
+        # What was unfolded stays so, and keeps the focus, when its part is replaced.
+        page.get_by_text("there are no samples").wait_for()
+        assert page.evaluate("() => document.activeElement.tagName") == "SUMMARY"
         page.locator("#note-text-run_1").fill("half a note")
         for step in (6, 7, 8):
             written = time.monotonic()

@@ -2,6 +2,7 @@
 "use strict";
 (() => {
   const controls = (place) => [...place.querySelectorAll("a, button, summary")];
+  const sayingOf = (one) => one.parentElement.id || `${one.tagName} ${one.dataset.copyText ?? one.textContent}`;
   let held; // what had the focus in a part that is being replaced
 
   document.addEventListener("click", (event) => {
@@ -24,15 +25,17 @@
   document.addEventListener("htmx:oobBeforeSwap", (event) => {
     const place = event.detail.target;
     held = {
-      focus: controls(place).indexOf(document.activeElement),
-      open: [...place.querySelectorAll("details")].map((one) => one.open),
+      focus: place.contains(document.activeElement) ? sayingOf(document.activeElement) : null,
+      open: [...place.querySelectorAll("details[open] > summary")].map(sayingOf),
     };
   });
   document.addEventListener("htmx:oobAfterSwap", (event) => {
     const place = document.getElementById(event.detail.target.id);
     if (!held || !place) return;
-    place.querySelectorAll("details").forEach((one, i) => (one.open = Boolean(held.open[i])));
-    if (held.focus >= 0) controls(place)[held.focus]?.focus({ preventScroll: true });
+    for (const one of controls(place)) {
+      if (one.tagName === "SUMMARY") one.parentElement.open = held.open.includes(sayingOf(one));
+      if (sayingOf(one) === held.focus) one.focus({ preventScroll: true });
+    }
     held = null;
   });
 })();
