@@ -49,7 +49,7 @@ def fits(page: Page) -> bool:
 def await_question(page: Page, number: int) -> None:
     """Wait until a question is there, and for as long as a double click would take."""
     page.get_by_text(f"question {number} of {N}").wait_for()
-    page.wait_for_function("performance.now() > 350")
+    page.locator("html[data-ready]").wait_for(state="attached")
 
 
 def test_two_runs_are_chosen_and_compared_in_three_words(two: Path, open_book: Open) -> None:

@@ -4,12 +4,13 @@
 "use strict";
 (() => {
   // The second half of a double click may come when the next question is there already.
-  const SETTLED = 350; // milliseconds
+  const page = document.documentElement;
+  setTimeout(() => (page.dataset.ready = ""), 350);
   let sent = false;
   let after = "";
   document.addEventListener("submit", (event) => {
     if (event.target.id !== "ballot") return;
-    if (sent || performance.now() < SETTLED) event.preventDefault();
+    if (sent || !("ready" in page.dataset)) event.preventDefault();
     else sent = true;
   });
   document.addEventListener(
