@@ -79,7 +79,7 @@ Viewed = Annotated[View, Depends(read_view)]
 def side(request: Request, view: Viewed, blind: bool = False, seed: int = 0) -> Response:
     """Show answers beside each other, or a ballot of two without names where `blind`."""
     desk = desk_of(request)
-    if blind and len(view.names) == 2:
+    if blind:
         poll = Poll(view.names, seed, view.answers)
         return show_ballot(request, poll, counted="counted" in request.query_params)
     values: dict[str, Any] = {"view": view, "answered": answered(desk.shelf.book)}

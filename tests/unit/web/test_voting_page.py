@@ -75,7 +75,7 @@ def test_votes_are_those_of_the_terminal_and_are_counted_at_the_end(
         sent = {**fields(page), "vote": better(page, "good")}
         page = client.post("/side/vote", data=sent, follow_redirects=True).text
     assert "<b>alpha_run</b> won 0.938" in page  # a tie of equal answers among eight
-    assert "7 for one of the two, 1 ties, 0 skipped, 0 without a vote" in page
+    assert "for one of the two 7, ties 1, skipped 0, without a vote 0" in page
     assert "the answer shown first won" in page
     (counted,) = read_results(open_run_folder(book), "votes")
     assert (counted.n, counted.against) == (N, "omega_run")
@@ -147,7 +147,7 @@ def test_stopping_counts_what_there_is_and_can_be_gone_on_with(
     done = client.post(
         "/side/vote", data={**fields(page), "vote": "count"}, follow_redirects=True
     ).text
-    assert f"{N - 2} without a vote" in done
+    assert f"without a vote {N - 2}" in done
     assert "Go on voting" in done
     assert "question 2 of 7" in client.get(URL).text
 
@@ -157,4 +157,6 @@ def test_two_that_answered_nothing_in_common_say_how_they_would(
 ) -> None:
     make_run(book, "silent")
     page = client.get("/side?run=alpha_run&run=silent&blind=1").text
-    assert "`tunebook compare A B --blind --ask FILE`" in page.replace("&#39;", "'")
+    assert "`tunebook compare A B --blind --ask FILE`" in page
+    three = client.get(f"{URL}&run=silent").text
+    assert "blind voting is between two" in three
