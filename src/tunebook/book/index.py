@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Read = Callable[[RunFolder], tuple[Events, StepTotals] | None]
 
-INDEX_VERSION = 6
+INDEX_VERSION = 7
 """Raised when a summary gains or changes a field; an index of another version is made anew."""
 
 _LONG_BYTES = 1_000_000

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tunebook.book.diagnosis import whole_diagnosis
 from tunebook.book.evaluations import read_results, settings_hash
 from tunebook.book.events import Events, read_events
 from tunebook.book.liveness import live_state
@@ -117,7 +118,7 @@ def measure(run: RunFolder, read: tuple[Events, StepTotals] | None = None) -> Me
         stage=_text(config.get("stage")),
         method=_text(config.get("method")),
         parents=(parent[0],) if parent else (),
-        **_found(events.diagnosis),
+        **_found(whole_diagnosis(run, events.diagnosis)),
         started=events.started,
         hypothesis=hypothesis,
         tags=tuple(dict.fromkeys((*_strings(notebook.get("tags")), *tags))),

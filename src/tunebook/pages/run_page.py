@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from tunebook.book.data_account import read_data
+from tunebook.book.diagnosis import whole_diagnosis
 from tunebook.book.evaluations import read_results
 from tunebook.book.events import Events, read_events
 from tunebook.book.index import run_summaries
@@ -42,7 +43,6 @@ from tunebook.pages.run_steps import RunSteps, read_steps
 from tunebook.pages.table import changed_columns, markdown_table
 from tunebook.records import Outcome, RunSummary
 from tunebook.units import format_number, format_seconds
-from tunebook.watch.evaluations import find_in_evaluations
 
 _FAMILY_SIZE = 10
 _FAMILY_SETTINGS = 5
@@ -116,7 +116,7 @@ def render_run_page(source: PageSource) -> str:
         _predictions(source),
         _family(source),
         write_lineage(summary.name, source.lineage, source.runs),
-        write_findings(source.steps, find_in_evaluations(results)),
+        write_findings(source.steps, whole_diagnosis(source.run, events.diagnosis)),
         write_replays(read_replays(source.run)),
         write_loss(source.steps, _picture(source.run)),
         write_mixture(with_records(source), source.data),

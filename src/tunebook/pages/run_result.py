@@ -19,22 +19,18 @@ from tunebook.pages.verdicts import (
     next_command,
     quiet_kinds,
 )
-from tunebook.records import Sample, ValidationRecord, Verdict
+from tunebook.records import Diagnosis, Sample, ValidationRecord, Verdict
 from tunebook.units import format_count, format_number
 
 _VALIDATION_ROWS = 12
 
 
-def write_findings(found: RunSteps, verdicts: Sequence[Verdict] = ()) -> str:
-    """Write each verdict with its evidence, then what was quiet and what nobody could look for.
-
-    `verdicts` are of the run's evaluations.
-    """
+def write_findings(found: RunSteps, diagnosis: Diagnosis) -> str:
+    """Write each verdict with its evidence, then what was quiet and what nobody could look for."""
     events, run, n_steps = found.events, found.curves.name, found.work.steps
-    if not n_steps and not events.verdicts:
+    if not n_steps and not diagnosis.verdicts:
         return ""
-    diagnosis = events.diagnosis
-    parts = [_verdict(run, verdict) for verdict in (*diagnosis.verdicts, *verdicts)]
+    parts = [_verdict(run, verdict) for verdict in diagnosis.verdicts]
     # The row of an imported table has no step, and its loss is of rows that were held out.
     if n_steps and diagnosis.final and (quiet := quiet_kinds(diagnosis)):
         steps = f"all {format_count(n_steps)} recorded steps"

@@ -15,6 +15,7 @@ import numpy as np
 
 from tunebook.book.checkpoints import best_step, checkpoint_step, list_checkpoints
 from tunebook.book.data_account import read_data
+from tunebook.book.diagnosis import whole_diagnosis
 from tunebook.book.evaluations import read_results
 from tunebook.book.events import Events, event_files
 from tunebook.book.lineage import Edge, Lineage, build_lineage
@@ -54,8 +55,7 @@ from tunebook.pages.verdicts import (
     quiet_kinds,
     where_text,
 )
-from tunebook.records import Evaluation, Outcome, RunSummary, Sample, Verdict
-from tunebook.watch.evaluations import find_in_evaluations
+from tunebook.records import Diagnosis, Evaluation, Outcome, RunSummary, Sample, Verdict
 from tunebook.web.shelf import Shelf
 
 SHOWN_FILES = ("run.yaml", "resolved.yaml", "train.log")
@@ -170,8 +170,13 @@ class RunView:
 
     def cards(self) -> list[Card]:
         """List what was found, in the run and by its evaluations."""
-        found = (*self.events.verdicts, *find_in_evaluations(self.results))
+        found = self.diagnosis.verdicts
         return [self._card(one) for one in found if one.kind != "no_fault_found"]
+
+    @functools.cached_property
+    def diagnosis(self) -> Diagnosis:
+        """What is known of the run when all is put together."""
+        return whole_diagnosis(self.run, self.events.diagnosis)
 
     def _card(self, verdict: Verdict) -> Card:
         near = None
@@ -196,14 +201,13 @@ class RunView:
     @property
     def no_fault(self) -> str | None:
         """What is said where nothing was found."""
-        found = [v for v in self.events.verdicts if v.kind == "no_fault_found"]
+        found = [v for v in self.diagnosis.verdicts if v.kind == "no_fault_found"]
         return f"{head_text(found[0])}: {found[0].cause}" if found else None
 
     @property
     def quiet(self) -> list[str]:
         """What was looked for in the whole log and not found."""
-        diagnosis = self.events.diagnosis
-        return quiet_kinds(diagnosis) if diagnosis.final else []
+        return quiet_kinds(self.diagnosis) if self.diagnosis.final else []
 
     @property
     def blind(self) -> list[str]:

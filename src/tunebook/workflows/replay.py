@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tunebook.book.checkpoints import checkpoint_step, list_checkpoints, verify_checkpoint
+from tunebook.book.diagnosis import SPIKES
 from tunebook.book.events import Events, read_events
 from tunebook.book.liveness import current_state
 from tunebook.book.places import RunFolder, open_run
@@ -21,7 +22,7 @@ from tunebook.watch.changes import LEAD, Before
 from tunebook.watch.run_log import RunLog
 from tunebook.workflows.notebook import build_notebook
 from tunebook.workflows.run_log import facts_of
-from tunebook.workflows.verdicts import SPIKES, diagnose_run
+from tunebook.workflows.verdicts import diagnose_run
 
 _FAR = 200
 _CHANGES = 8  # two of them with other rows twice

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tunebook.book.checkpoints import best_step, checkpoint_step, list_checkpoints
+from tunebook.book.diagnosis import whole_diagnosis
 from tunebook.book.events import Events
 from tunebook.book.places import RunFolder, open_run
 from tunebook.book.releases import Release, read_releases
@@ -42,7 +43,7 @@ def show_run(book: Path, name: str) -> ShownRun:
     return ShownRun(
         run=run,
         summary=source.summary,
-        events=source.events,
+        events=replace(source.events, diagnosis=whole_diagnosis(run, source.events.diagnosis)),
         outcomes=source.outcomes,
         seal_intact=source.sealed.intact if source.sealed else None,
         sources=tuple(s for s in source.data.get("sources") or [] if isinstance(s, dict)),

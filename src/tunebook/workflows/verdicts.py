@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tunebook.book.evaluations import read_results
+from tunebook.book.diagnosis import put_together, whole_diagnosis
 from tunebook.book.events import Events, read_events
 from tunebook.book.liveness import current_state
 from tunebook.book.places import RunFolder, open_run
-from tunebook.book.replays import read_replays
 from tunebook.book.run_file import imported_from
-from tunebook.kinds import FAMILIES, FAULTS
-from tunebook.records import Diagnosis, Evaluation, Verdict
-from tunebook.trials import Replay
+from tunebook.kinds import FAULTS
+from tunebook.records import Diagnosis, Verdict
 from tunebook.watch.diagnose import DETECTED, coverage, diagnose
-from tunebook.watch.evaluations import find_in_evaluations
 from tunebook.workflows.run_log import run_log
-
-_ABOUT_STEPS = 3
-SPIKES = frozenset(kind for family in FAMILIES.values() for kind in family)
 
 
 def find_verdicts(book: Path, name: str) -> Diagnosis:
@@ -30,8 +23,7 @@ def find_verdicts(book: Path, name: str) -> Diagnosis:
     """
     run = open_run(book, name)
     events = read_events(run)
-    diagnosis = with_evaluations(diagnose_run(run, events), read_results(run))
-    diagnosis = with_replays(diagnosis, read_replays(run))
+    diagnosis = whole_diagnosis(run, diagnose_run(run, events))
     if imported_from(run):
         # A next run cannot take over what was never known of its model and data.
         plain = tuple(replace(verdict, changes=()) for verdict in diagnosis.verdicts)
@@ -47,37 +39,6 @@ def find_verdicts(book: Path, name: str) -> Diagnosis:
     return replace(diagnosis, verdicts=tuple(map(so_far, diagnosis.verdicts)), final=False)
 
 
-def with_evaluations(diagnosis: Diagnosis, results: Sequence[Evaluation]) -> Diagnosis:
-    """Add what the evaluations of a run say of it."""
-    more = find_in_evaluations(results)
-    return replace(diagnosis, verdicts=_together(diagnosis.verdicts, more)) if more else diagnosis
-
-
-def _is_of(verdict: Verdict, step: int) -> bool:
-    """Tell whether a step belongs to an incident: when it begins is known to a few steps."""
-    if verdict.step is None:
-        return False
-    last = verdict.step if verdict.last_step is None else verdict.last_step
-    return verdict.step - _ABOUT_STEPS <= step <= last + _ABOUT_STEPS
-
-
-def with_replays(diagnosis: Diagnosis, replays: Sequence[Replay]) -> Diagnosis:
-    """Put causes that replays established in the place of what the log alone says of them."""
-    sure = {one.step: one.verdict for one in replays if one.verdict.confidence == "certain"}
-    others = [
-        verdict
-        for verdict in diagnosis.verdicts
-        if verdict.kind not in SPIKES or not any(_is_of(verdict, step) for step in sure)
-    ]
-    return replace(diagnosis, verdicts=_together(others, list(sure.values())))
-
-
-def _together(found: Sequence[Verdict], more: Sequence[Verdict]) -> tuple[Verdict, ...]:
-    faults = any(verdict.kind in FAULTS for verdict in more)
-    kept = [v for v in found if not (faults and v.kind == "no_fault_found")]
-    return tuple(sorted((*more, *kept), key=lambda v: (v.step is None, v.step or 0)))
-
-
 def diagnose_run(run: RunFolder, events: Events) -> Diagnosis:
     """Look at the whole log of a run with all detectors there are now.
 
@@ -90,7 +51,7 @@ def diagnose_run(run: RunFolder, events: Events) -> Diagnosis:
     seen, blind = coverage(log)
     # Every step of a run that was trained here was held against its rows.
     trained = ("skipped_batches",) if events.fact("effective_batch_size") else ()
-    verdicts = _together(diagnose(log), told)
+    verdicts = put_together(diagnose(log), told)
     found = Diagnosis(log.steps[-1].step, verdicts, (*seen, *trained), blind, final=True)
     return with_name(found, run.name)
 

@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 
 from made_runs import make_run, make_step
+from tunebook.book.evaluations import write_result
 from tunebook.book.events import EventWriter
 from tunebook.book.places import RunFolder, create_book, find_book, open_run
 from tunebook.book.step_totals import totals_of_records
 from tunebook.book.summary import perplexity, summarize
 from tunebook.errors import BookError
+from tunebook.pages.run_page import build_run_page
+from tunebook.records import Comparison, Diagnosis, Evaluation, Verdict
 from tunebook.watch.non_finite import find_non_finite
 
 
@@ -94,3 +97,18 @@ def test_a_gradient_that_is_not_finite_lists_every_row_of_the_step() -> None:
     assert verdict.evidence["examples"] == ["sayings#1"]
     assert verdict.evidence["last_finite_step"] is None
     assert "no single row" in verdict.cause
+
+
+def test_what_an_evaluation_says_is_in_the_table_too(book: Path) -> None:
+    run = make_run(book, "run_1", state=None)
+    quiet = Verdict("no_fault_found", None, None, "27 detectors looked", "likely", {}, "")
+    with EventWriter(run, 1) as events:
+        events.write("verdicts", Diagnosis(10, (quiet,), ("peak_lr",), {}, True))
+    assert summarize(run).verdicts == ("no_fault_found",)
+    worse = Comparison(
+        "different", 0.5, (0.4, 0.6), 0.001, 60, None, 0.1, 0.01, 0, 0, 0.3, None, 60, "h"
+    )
+    done = Evaluation("loss", "final", "nats", 3.0, (2.9, 3.1), 60, 0, "h", {}, {}, "base", worse)
+    write_result(run, run.evaluations / "loss-final-1.jsonl", done)
+    assert summarize(run).verdicts == ("worse_than_base",)
+    assert "worse_than_base" in build_run_page(run, book)

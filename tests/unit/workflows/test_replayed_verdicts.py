@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from tunebook.book.diagnosis import with_replays
 from tunebook.records import Diagnosis, Verdict
 from tunebook.trials import Replay
-from tunebook.workflows.verdicts import with_replays
 
 
 def verdict(kind: str, step: int, last_step: int | None = None, sure: bool = False) -> Verdict:

@@ -14,7 +14,7 @@ from tunebook.evaluate.probes import Given, Output, Probed, measure
 from tunebook.evaluate.questions import Question
 from tunebook.records import Comparison, Evaluation, ItemScore, Message
 from tunebook.statistics.compare import compare
-from tunebook.watch.evaluations import find_in_evaluations
+from tunebook.statistics.in_evaluations import find_in_evaluations
 
 HEALTHY: dict[str, Any] = {"forgot": 0.2, "out": "cat house", "tokens": 20}
 
