@@ -7,6 +7,7 @@ Pure functions of `records.Evaluation`; the numbers are those of `tunebook probe
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from tunebook.records import Evaluation, Verdict
@@ -24,7 +25,12 @@ def find_in_evaluations(evaluations: Sequence[Evaluation]) -> list[Verdict]:
     `evaluations` are in order of time, the newest last, as `read_results` gives them.
     """
     newest = {(one.kind, one.subject): one for one in evaluations}
-    return [verdict for one in newest.values() for verdict in _verdicts(one)]
+    found: list[Verdict] = []
+    for one in newest.values():
+        # Details written by other hands or releases say nothing, and must not hide the run.
+        with suppress(AttributeError, KeyError, TypeError, ValueError):
+            found += _verdicts(one)
+    return found
 
 
 def _verdicts(one: Evaluation) -> Iterator[Verdict]:

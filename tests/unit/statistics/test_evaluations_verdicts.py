@@ -54,6 +54,13 @@ def evaluation(kind: str, comparison: Comparison | None = None, **changes: Any) 
     return replace(made, **changes)
 
 
+def test_a_probe_of_another_form_says_nothing_and_hides_no_other() -> None:
+    odd = evaluation("probe", details={"retention": {"kept": "much"}, "measures": [1]})
+    assert find_in_evaluations([odd]) == []
+    other = replace(probe(**{**HEALTHY, "forgot": 4}), subject="step-3")
+    assert find_in_evaluations([odd, other]) == find_in_evaluations([other]) != []
+
+
 def test_a_probe_of_healthy_weights_says_nothing() -> None:
     assert find_in_evaluations([probe(**HEALTHY)]) == []
 
