@@ -15,6 +15,7 @@ import argparse
 import json
 import multiprocessing
 import random
+import re
 import sys
 import tempfile
 import threading
@@ -111,7 +112,8 @@ def read(
         status, body, seconds = client.get(path)
         answers.append((path, status, seconds))
         if status != 200 or b"database is locked" in body:
-            wrong.append(f"{path} answered {status}: {body[:200].decode(errors='replace')}")
+            said = re.findall(rb'class="mistake"[^>]*>([^<]+)<', body)
+            wrong.append(f"{path} answered {status}: {said}")
         elif path.startswith("/curves") and "since" not in path:
             last = json.loads(body)["runs"][0]["last_step"] or 0
         time.sleep(0.05)
@@ -160,6 +162,8 @@ def report(
     print(f"{sum(len(one['notes']) for one in told):8}  notes written to one page")
     print(f"{len(answers):8}  pages read, median {share(took, 0.5):.0f} ms,", end=" ")
     print(f"p99 {share(took, 0.99):.0f} ms, worst {max(took):.0f} ms")
+    slowest = max(answers, key=lambda answer: answer[2])
+    print(f"          the slowest: {slowest[0]}")
     print(f"{len(wrong):8}  lost, torn, locked or not answered")
     for line in wrong[:20]:
         print(line, file=sys.stderr)

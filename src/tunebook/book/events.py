@@ -27,6 +27,7 @@ from tunebook.records import Diagnosis, Sample, State, StepRecord, ValidationRec
 _ENVELOPE = ("kind", "seq", "attempt", "time")
 _ENVELOPE_KEYS = frozenset(_ENVELOPE)
 _MEASURED = ("step", "validation", "verdict", "verdicts")
+_LONG_BYTES = 1_000_000
 _LOOKED_FOR_OF_OLD = ("non_finite", "skipped_batches", "weights_frozen_by_precision")
 
 
@@ -160,6 +161,11 @@ def event_files(run: RunFolder) -> list[Path]:
         return []
 
 
+def is_long(run: RunFolder) -> bool:
+    """Tell whether a run has so many steps that reading them as records takes seconds."""
+    return sum(path.stat().st_size for path in event_files(run)) >= _LONG_BYTES
+
+
 def read_events(run: RunFolder, *, superseded: bool = False) -> Events:
     """Read all events of a run; a torn last line is ignored.
 
@@ -238,11 +244,15 @@ def parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
     """Read a line of an event file; BookError when it is not an event."""
     try:
         row = orjson.loads(line)
-        if isinstance(row, dict) and row.keys() >= _ENVELOPE_KEYS:
+        if isinstance(row, dict) and row.keys() >= _ENVELOPE_KEYS and _is_placed(row):
             return row
     except orjson.JSONDecodeError:
         pass
     raise BookError(f"{path}:{number}: this line is not an event; restore the file or cut the line")
+
+
+def _is_placed(row: Mapping[str, Any]) -> bool:
+    return type(row["attempt"]) is int and type(row["seq"]) is int and type(row["time"]) is str
 
 
 def _payload(row: Mapping[str, Any]) -> dict[str, Any]:

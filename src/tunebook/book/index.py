@@ -27,12 +27,11 @@ if TYPE_CHECKING:
     from tunebook.book.step_totals import StepTotals
     from tunebook.book.summary import Measured
 
-    Read = Callable[[RunFolder], tuple[Events, StepTotals] | None]
+    Read = Callable[[RunFolder], tuple[Events, StepTotals]]
 
 INDEX_VERSION = 7
 """Raised when a summary gains or changes a field; an index of another version is made anew."""
 
-_LONG_BYTES = 1_000_000
 _TAIL_BYTES = 4096
 _FILES = ("run.yaml", "resolved.yaml", "seal.json", "notebook.md")
 _FOLDERS = ("checkpoints", "final")
@@ -55,7 +54,7 @@ class Index:
 
     def __init__(self, book: Path, read: Read | None = None):
         self._book = book
-        self._read = read or _read
+        self._read = read
         self._found: dict[str, RunFolder] = {}
         self._prints: dict[str, str] = {}
         self._known: dict[str, tuple[str, Measured]] | None = None
@@ -139,7 +138,7 @@ def _measure(run: RunFolder, read: Read | None) -> Measured:
     from tunebook.errors import TunebookError
 
     try:
-        return measure(run, (read or _read)(run))
+        return measure(run, read(run) if read else None)
     except (TunebookError, OSError):
         # One damaged folder must not hide the other runs; `tunebook show` says what is wrong.
         empty = RunSummary(run.name, "paused", None, None, None)
@@ -159,22 +158,6 @@ def _glance(run: RunFolder) -> Measured:
             line = orjson.loads(file.read().rstrip().rpartition(b"\n")[2])
         recorded = line.get("state") if line.get("kind") == "state" else "running"
     return Measured(RunSummary(run.name, "paused", None, None, None), recorded, run.started(), ())
-
-
-def is_long(run: RunFolder) -> bool:
-    """Tell whether a run has so many steps that reading them as records takes seconds."""
-    from tunebook.book.events import event_files
-
-    return sum(path.stat().st_size for path in event_files(run)) >= _LONG_BYTES
-
-
-def _read(run: RunFolder) -> tuple[Events, StepTotals] | None:
-    """Read a long run by columns; those of a short one take less time than to import what does."""
-    if not is_long(run):
-        return None
-    from tunebook.book.reader import RunReader
-
-    return RunReader(run).look().totals()
 
 
 def _fingerprint(run: RunFolder) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tunebook.book.diagnosis import whole_diagnosis
 from tunebook.book.evaluations import read_results, settings_hash
-from tunebook.book.events import Events, read_events
+from tunebook.book.events import Events, is_long, read_events
 from tunebook.book.liveness import live_state
 from tunebook.book.places import RunFolder
 from tunebook.book.predictions import count_outcomes, parse_prediction, score_prediction
@@ -100,10 +100,7 @@ def measure(run: RunFolder, read: tuple[Events, StepTotals] | None = None) -> Me
     """
     started = run.started()
     config, as_written = read_config(run)
-    if read is None:
-        found = read_events(run) if started else Events()
-        read = found, totals_of_records(found.steps)
-    events, totals = read
+    events, totals = read or (_read(run) if started else (Events(), StepTotals()))
     sealed = read_seal(run)
     notebook = _mapping(config.get("notebook"))
     predictions = sealed.predictions if sealed else _strings(notebook.get("predict"))
@@ -127,6 +124,16 @@ def measure(run: RunFolder, read: tuple[Events, StepTotals] | None = None) -> Me
     )
     summary = replace(_with_numbers(summary, events, totals), **_judged(run))
     return Measured(summary, events.last_state, started, predictions, totals.sparks)
+
+
+def _read(run: RunFolder) -> tuple[Events, StepTotals]:
+    """Read a long run by columns; those of a short one take less time than to import what does."""
+    if is_long(run):
+        from tunebook.book.reader import RunReader
+
+        return RunReader(run).look().totals()
+    found = read_events(run)
+    return found, totals_of_records(found.steps)
 
 
 def _found(diagnosis: Diagnosis) -> dict[str, Any]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tunebook.book.events import Events, read_events
-from tunebook.book.index import is_long
+from tunebook.book.events import Events, is_long, read_events
 from tunebook.book.places import RunFolder
 from tunebook.book.step_totals import StepTotals, Work, totals_of_records, work_of_records
 from tunebook.pages.run_curves import RunCurves, curves_of_columns, run_curves

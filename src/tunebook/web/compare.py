@@ -28,7 +28,7 @@ from tunebook.web.curves import MOST_RUNS
 from tunebook.web.desk import Desk, desk_of
 from tunebook.workflows.compare_sides import split_name
 from tunebook.workflows.diff import data_changes, differing_settings, results_of, whole_summary
-from tunebook.workflows.versus_runs import Assumed, settings_beside, versus
+from tunebook.workflows.versus_runs import settings_beside
 
 router = APIRouter()
 
@@ -146,7 +146,7 @@ def causes(request: Request, choice: Chosen) -> Response:
         if len(choice.runs) != 2:
             raise UsageError("causes are looked for between two runs; name two")
         # It reads whole logs and imports scipy: the page is there before it.
-        found = versus(desk.shelf.book, choice.runs[1], choice.runs[0], Assumed())
+        found = desk.comparisons.causes(choice.runs[1], choice.runs[0])
         said = [
             *((v.kind, v.cause, v.next_action) for v in found.verdicts if v.kind != "confounded"),
             # The page compares by a judge itself, where both were judged.

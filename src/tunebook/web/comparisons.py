@@ -17,6 +17,7 @@ from tunebook.errors import UsageError
 from tunebook.records import Evaluation
 from tunebook.web.shelf import Shelf
 from tunebook.workflows.compare_sides import command_for, split_name
+from tunebook.workflows.versus_runs import Assumed, Versus, versus
 
 if TYPE_CHECKING:
     from tunebook.workflows.compare_runs import RunsCompared
@@ -45,6 +46,7 @@ class Comparisons:
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
         self._kept: OrderedDict[object, RunsCompared] = OrderedDict()
+        self._causes: OrderedDict[object, Versus] = OrderedDict()
         self._lock = threading.Lock()
 
     def known(self, asked: Asked) -> RunsCompared | None:
@@ -64,6 +66,24 @@ class Comparisons:
                 self._kept[key] = found = self._make(asked)
                 while len(self._kept) > KEPT:
                     self._kept.popitem(last=False)
+            return found
+
+    def causes(self, name: str, against: str) -> Versus:
+        """Hold a run against another; UsageError while one of them goes on.
+
+        Both logs are read whole, which a run that goes on would ask for at every step.
+        """
+        known = self._shelf.summaries()
+        for one in (name, against):
+            if one in known and known[one].state == "running":
+                raise UsageError(f"{one} is being trained; causes are looked for when it is over")
+        with self._lock:
+            key = name, against, *(self._shelf.look(one).version for one in (name, against))
+            key = *key, *(repr(known[one]) for one in (name, against))
+            if (found := self._causes.get(key)) is None:
+                self._causes[key] = found = versus(self._shelf.book, name, against, Assumed())
+                while len(self._causes) > KEPT:
+                    self._causes.popitem(last=False)
             return found
 
     def kinds(self, names: Sequence[str]) -> dict[str, list[str]]:
