@@ -35,6 +35,7 @@ def command(book: Path) -> None:
     click.echo()
     print_result(made.summary, as_json=False)
     click.echo(f"the page of this run: {made.page}")
+    click.echo(f"in the browser: cd {made.book} && tunebook ui", err=True)
 
 
 def _one_line(text: str) -> str:
