@@ -52,7 +52,8 @@ def main() -> int:
         for number in range(WRITERS):
             run = RunFolder(book, f"run-{number}")
             run.path.mkdir()
-            run.run_yaml.write_text(f"name: {run.name}\nmodel: tunebook/tiny\n")
+            text = f"name: {run.name}\nmodel: tunebook/tiny\ndata: [{{path: sayings.txt}}]\n"
+            run.run_yaml.write_text(text)
         print(f"{WRITERS} writers, {READERS} readers, {seconds:.0f} s; {machine()}", flush=True)
         until = time.time() + seconds
         with served(book) as port, multiprocessing.get_context("spawn").Pool(WRITERS) as pool:

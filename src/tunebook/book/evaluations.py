@@ -8,6 +8,7 @@ was broken off goes on where it stopped.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -176,10 +177,17 @@ def read_results(run: RunFolder, kind: str | None = None) -> list[Evaluation]:
     found = []
     for path in run.evaluations.glob(f"{kind or '*'}-*.json"):
         try:
-            found.append(to_record(Evaluation, orjson.loads(path.read_bytes())))
+            stat = path.stat()
+            found.append(_read_result(path, stat.st_ino, stat.st_size, stat.st_mtime_ns))
         except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
             continue
     return sorted(found, key=lambda one: (one.finished, one.log))
+
+
+@functools.lru_cache(maxsize=256)
+def _read_result(path: Path, *stamp: int) -> Evaluation:
+    """Read a result once for as long as its file stays the same; a server asks for it all day."""
+    return to_record(Evaluation, orjson.loads(path.read_bytes()))
 
 
 def _key(row: Row) -> tuple[str, str, int]:

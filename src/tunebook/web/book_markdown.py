@@ -47,8 +47,18 @@ def render(text: str, run: str | None = None, sheet: Sheet | None = None) -> Mar
     lead to no page here and to no other site are plain words. A curve in braille is left out below
     the figure that shows the same.
     """
+    return _rendered(text, run) if sheet is None else _render(text, run, sheet)
+
+
+def _render(text: str, run: str | None, sheet: Sheet | None) -> Markup:
     env: Env = {"run": run, "open": [], "sheet": sheet, "figure": False}
     return Markup(_reader().render(text, env))
+
+
+@functools.lru_cache(maxsize=256)
+def _rendered(text: str, run: str | None) -> Markup:
+    # Half of what a page costs, and a page that is asked for again has mostly the same sections.
+    return _render(text, run, None)
 
 
 def sections(text: str) -> list[tuple[str, str]]:
