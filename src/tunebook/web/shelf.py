@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections import OrderedDict
 from pathlib import Path
 
@@ -76,8 +77,11 @@ class Shelf:
     def _read_queue(self) -> None:
         try:
             for name in list(self._queue):
-                self._index.read(name)
-                self._index.keep()
+                try:
+                    self._index.read(name)
+                    self._index.keep()
+                except Exception:  # a bug with one run must not hide those after it
+                    traceback.print_exc()
                 del self._queue[name]
         finally:
             self._queue = {}
