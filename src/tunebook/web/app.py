@@ -14,7 +14,7 @@ from fastapi.responses import PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from tunebook.errors import BookError, TunebookError
+from tunebook.errors import BookError, Busy, TunebookError
 from tunebook.web import (
     chess,
     compare,
@@ -90,7 +90,9 @@ async def _tell(request: Request, error: Exception) -> Response:
     elif isinstance(error, HTTPException):
         status, sentence = error.status_code, str(error.detail)
     else:
-        status, sentence = 404 if isinstance(error, BookError) else 400, str(error)
+        known = ((Busy, 409), (BookError, 404))
+        status = next((code for kind, code in known if isinstance(error, kind)), 400)
+        sentence = str(error)
     return desk_of(request).page(request, "mistake.html", status, sentence=sentence)
 
 

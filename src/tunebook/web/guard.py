@@ -37,11 +37,16 @@ class Guard:
     """What a server lets in: `host` is the address it listens on, `token` what visitors must know.
 
     Without a token only names of this machine are answered. `csrf` is made anew by every server.
+    ValueError for a token of no letters, which everybody knows.
     """
 
     host: str = "127.0.0.1"
     token: str | None = None
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+
+    def __post_init__(self) -> None:
+        if self.token == "":
+            raise ValueError("an empty token lets everybody in")
 
     async def __call__(
         self, request: Request, go_on: Callable[[Request], Awaitable[Response]]
@@ -68,6 +73,8 @@ class Guard:
                 "this request does not come from a page of this server, or the server was started "
                 "again since; reload the page and send it once more",
             )
+        if _header(request, "sec-fetch-site") == "cross-site" and not _is_opened(request):
+            return _no(403, "this server answers its own pages only; open it in a tab of its own")
         return None
 
     def _without_token(self, request: Request, token: str) -> Response | None:
@@ -85,9 +92,10 @@ class Guard:
 
     async def _is_ours(self, request: Request) -> bool:
         origin = request.headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        host = request.headers.get("host")
+        if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
             return False
-        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        if _header(request, "sec-fetch-site") not in ("", "same-origin", "none"):
             return False
         given = request.headers.get("x-csrf-token")
         if given is None:
@@ -97,7 +105,22 @@ class Guard:
 
 
 def _host_of(request: Request) -> str:
-    return urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    try:
+        return urlsplit(f"//{_header(request, 'host')}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _header(request: Request, name: str) -> str:
+    return request.headers.get(name, "")
+
+
+def _is_opened(request: Request) -> bool:
+    """Tell whether somebody followed a link here, and no script or picture of another site asks."""
+    return (_header(request, "sec-fetch-mode"), _header(request, "sec-fetch-dest")) == (
+        "navigate",
+        "document",
+    )
 
 
 def _same(given: str, secret: str) -> bool:

@@ -17,6 +17,7 @@ from tunebook.web.curves import SPEED
 from tunebook.web.desk import Desk, desk_of
 from tunebook.web.run_view import SHOWN_FILES, RunView
 from tunebook.web.writing import words_of
+from tunebook.workflows.hypothesis import read_expectation
 
 router = APIRouter()
 
@@ -41,8 +42,7 @@ def run(request: Request, name: str) -> Response:
         seen=_digests(pieces),
         curves={"runs": [name], "panels": PANELS, "superseded": True, "wait": True},
         words=words_of(it.run),
-        hypothesis=it.summary.hypothesis,
-        predictions=[outcome.text for outcome in it.outcomes],
+        expectation=read_expectation(it.run),
     )
 
 
@@ -74,9 +74,11 @@ def sources(request: Request, name: str) -> Response:
 def file(request: Request, name: str, file: Annotated[str, Path()]) -> Response:
     """Give a text file of a run as it is; of a long one its end."""
     found = open_run(desk_of(request).shelf.book, name)
-    if file not in SHOWN_FILES or not (found.path / file).is_file():
+    # A link in the folder of a run could lead anywhere.
+    path = found.path / file
+    if file not in SHOWN_FILES or path.is_symlink() or not path.is_file():
         raise BookError(f"run {name} has no file `{file}` to show")
-    with open(found.path / file, "rb") as opened:
+    with open(path, "rb") as opened:
         opened.seek(max(opened.seek(0, 2) - _MOST_LOG_BYTES, 0))
         return PlainTextResponse(opened.read().decode("utf-8", "replace"))
 

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import uvicorn
 
@@ -29,8 +30,11 @@ def serve(
 ) -> None:
     """Serve a book until it is interrupted; `say` is told the address, once it answers.
 
-    Raises UsageError for an address of other machines without a token, and where the port is taken.
+    Raises UsageError for an address of other machines without a token, for a token of no letters,
+    and where the port is taken.
     """
+    if token == "":
+        raise UsageError("--token is empty, which everybody knows; give one, or leave it out")
     if host not in _LOCAL and not token:
         raise UsageError(
             f"--host {host} lets other machines read and write this book; give a --token that "
@@ -44,7 +48,10 @@ def serve(
         shown = f"[{host}]" if ":" in host else host
         # A book of gigabytes takes a minute to read for the first time.
         threading.Thread(target=app.state.desk.shelf.measured, daemon=True).start()
-        say(f"http://{shown}:{listening.getsockname()[1]}/" + (f"?token={token}" if token else ""))
+        say(
+            f"http://{shown}:{listening.getsockname()[1]}/"
+            + (f"?token={quote(token, safe='')}" if token else "")
+        )
         config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off")
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listening])

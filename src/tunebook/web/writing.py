@@ -14,7 +14,7 @@ from tunebook.book.places import RunFolder, open_run
 from tunebook.pages.markers import author_words
 from tunebook.web.desk import desk_of
 from tunebook.web.runs import view_of
-from tunebook.workflows.hypothesis import write_hypothesis
+from tunebook.workflows.hypothesis import read_expectation, write_hypothesis
 from tunebook.workflows.note import write_note
 from tunebook.workflows.notebook import read_page
 
@@ -65,20 +65,20 @@ def set_hypothesis(
     name: str,
     hypothesis: Annotated[str, Form()] = "",
     predictions: Annotated[str, Form()] = "",
+    file_hash: Annotated[str | None, Form()] = None,
 ) -> Response:
     """Say what is expected of a run that has not begun, one prediction a line."""
     desk = desk_of(request)
     said = hypothesis.replace("\r\n", "\n").strip()
     expected = [line.strip() for line in predictions.splitlines() if line.strip()]
-    write_hypothesis(desk.shelf.book, name, said, expected)
+    write_hypothesis(desk.shelf.book, name, said, expected, file_hash)
     if not _in_place(request):
         return RedirectResponse(f"/runs/{name}#hypothesis", 303)
     return desk.page(
         request,
         "_hypothesis_form.html",
         run=name,
-        hypothesis=said,
-        predictions=expected,
+        expectation=read_expectation(open_run(desk.shelf.book, name)),
         saved=True,
     )
 

@@ -2,27 +2,63 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunebook.book.atomic import alone, write_text
 from tunebook.book.places import RunFolder, open_run, page_lock
 from tunebook.book.predictions import parse_prediction
-from tunebook.errors import BookError, RunFileError
+from tunebook.book.run_file import read_yaml
+from tunebook.errors import BookError, Busy, RunFileError
 
 if TYPE_CHECKING:
     from tunebook.recipe.load import LoadedRecipe
 
 
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What the run file of a run that waits says; `file_hash` is of the whole file."""
+
+    hypothesis: str | None
+    predictions: tuple[str, ...]
+    file_hash: str
+
+
+def read_expectation(run: RunFolder) -> Expectation:
+    """Read what is expected of a run off its run file, whatever the index knows of it."""
+    # Not by the index: a form that is filled with what is not read yet would erase it.
+    notebook = read_yaml(run.run_yaml).get("notebook")
+    said = notebook if isinstance(notebook, dict) else {}
+    hypothesis, predictions = said.get("hypothesis"), said.get("predict")
+    return Expectation(
+        hypothesis if isinstance(hypothesis, str) else None,
+        tuple(map(str, predictions)) if isinstance(predictions, list) else (),
+        _file_hash(run),
+    )
+
+
+def _file_hash(run: RunFolder) -> str:
+    try:
+        return hashlib.sha256(run.run_yaml.read_bytes()).hexdigest()[:16]
+    except OSError:
+        return ""
+
+
 def write_hypothesis(
-    book: Path, name: str, hypothesis: str | None, predictions: Sequence[str]
+    book: Path,
+    name: str,
+    hypothesis: str | None,
+    predictions: Sequence[str],
+    file_hash: str | None = None,
 ) -> Path:
     """Set `notebook.hypothesis` and `notebook.predict` in a run file and return the file.
 
     Everything else in it stays, comments too. BookError once the run has begun, RunFileError for a
-    prediction that cannot be read.
+    prediction that cannot be read, Busy where the file is not the one of `file_hash` any more.
     """
     run = open_run(book, name)
     _not_begun(run)
@@ -32,6 +68,11 @@ def write_hypothesis(
 
     with alone(page_lock(book)):
         _not_begun(run)
+        if file_hash is not None and file_hash != _file_hash(run):
+            raise Busy(
+                f"{run.run_yaml} was changed since this page was loaded; reload it, and write what "
+                "you expect once more"
+            )
         text = read_text(run.run_yaml)
         write_text(run.run_yaml, _with_expectation(text, run, hypothesis or None, predictions))
     return run.run_yaml

@@ -24,7 +24,8 @@ from tunebook.pages.table import (
 )
 from tunebook.records import RunSummary
 
-_FILTER = re.compile(r"^\s*([A-Za-z_][\w.-]*)\s*(<=|>=|!=|=|<|>)\s*(.*?)\s*$")
+_FILTER = re.compile(r"([A-Za-z_][\w.-]*)\s*(<=|>=|!=|=|<|>)(.*)", re.DOTALL)
+_LONGEST_FILTER = 1000
 _NUMBER = r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?"
 _RANGE = re.compile(rf"^\s*([A-Za-z_][\w.-]*)\s*=\s*({_NUMBER})\.\.({_NUMBER})\s*$", re.IGNORECASE)
 _ORDER: dict[str, Callable[[Any, Any], bool]] = {
@@ -116,7 +117,7 @@ def write_runs(table: RunTable, form: str) -> str:
 
 def bounds(text: str) -> list[str]:
     """Write `lora.rank=8..32` as the two filters it stands for; others stay as they are."""
-    found = _RANGE.match(text)
+    found = _RANGE.match(text) if len(text) <= _LONGEST_FILTER else None
     if found is None:
         return [text]
     return [f"{found[1]}>={found[2]}", f"{found[1]}<={found[3]}"]
@@ -154,13 +155,13 @@ def _known(column: str, summaries: Sequence[RunSummary]) -> None:
 def _keep(
     rows: Sequence[RunSummary], text: str, summaries: Sequence[RunSummary]
 ) -> list[RunSummary]:
-    found = _FILTER.match(text)
+    found = _FILTER.fullmatch(text.strip()) if len(text) <= _LONGEST_FILTER else None
     if not found:
         raise UsageError(
-            f"cannot read the filter `{text}`; write it like method=lora or val_loss<2, with one "
-            "of = != < <= > >="
+            f"cannot read the filter `{text[:80]}`; write it like method=lora or val_loss<2, with "
+            "one of = != < <= > >="
         )
-    column, op, wanted = found.groups()
+    column, op, wanted = found[1], found[2], found[3].strip()
     _known(column, summaries)
     return [row for row in rows if _holds(column_value(row, column), op, wanted)]
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
 from made_runs import make_run
+from tunebook.errors import UsageError
 from tunebook.web import app as app_module
 from tunebook.web.app import make_app
 from tunebook.web.guard import Guard
+from tunebook.web.serve import serve
 
 
 def client_of(book: Path, guard: Guard | None = None, base: str = "http://127.0.0.1") -> TestClient:
@@ -77,3 +80,56 @@ def test_files_of_others_are_just_those_that_were_looked_at() -> None:
     )
     files = {path for path in vendor.iterdir() if path.name != "README.md"}
     assert said == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.mark.parametrize("host", ["[", "[::1", "a]b"])
+def test_a_host_that_is_none_is_refused_in_a_sentence(book: Path, host: str) -> None:
+    answer = client_of(book).get("/", headers={"host": host})
+    assert answer.status_code == 400
+    assert "does not answer" in answer.text
+
+
+def test_an_origin_that_is_no_address_writes_nothing(book: Path) -> None:
+    guard = Guard()
+    headers = {"x-csrf-token": guard.csrf, "origin": "http://["}
+    assert client_of(book, guard).post("/nowhere", headers=headers).status_code == 403
+
+
+def test_a_token_of_no_letters_opens_nothing(book: Path) -> None:
+    with pytest.raises(ValueError, match="empty"):
+        Guard(token="")
+    with pytest.raises(UsageError, match="empty"):
+        serve(book, "127.0.0.1", 0, "", lambda _address: None)
+
+
+@pytest.mark.parametrize(
+    ("mode", "dest", "status"),
+    [
+        ("navigate", "document", 200),
+        ("navigate", "iframe", 403),
+        ("no-cors", "image", 403),
+        ("cors", "empty", 403),
+    ],
+)
+def test_other_sites_may_link_here_and_no_more(
+    book: Path, mode: str, dest: str, status: int
+) -> None:
+    headers = {"sec-fetch-site": "cross-site", "sec-fetch-mode": mode, "sec-fetch-dest": dest}
+    assert client_of(book).get("/", headers=headers).status_code == status
+
+
+def test_a_link_in_the_folder_of_a_run_leads_nowhere(book: Path, tmp_path: Path) -> None:
+    run = make_run(book, "run_1")
+    (tmp_path / "secret").write_text("s3cr3t")
+    run.train_log.symlink_to(tmp_path / "secret")
+    answer = client_of(book).get("/runs/run_1/file/train.log")
+    assert answer.status_code == 404
+    assert "s3cr3t" not in answer.text
+
+
+def test_a_filter_of_many_spaces_is_read_at_once(book: Path) -> None:
+    make_run(book, "run_1")
+    began = time.process_time()
+    answer = client_of(book).get("/", params={"filter": "a=b" + " " * 50_000 + "x"})
+    assert answer.status_code == 400
+    assert time.process_time() - began < 2

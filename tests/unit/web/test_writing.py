@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 from datetime import date
 from pathlib import Path
 
@@ -183,3 +184,19 @@ def test_notes_of_several_processes_are_all_kept_while_the_page_is_built(book: P
     page = run.notebook_md.read_text()
     assert all(f"note {n} of {who}\n" in page for n in range(8) for who in range(3))
     assert page.count("<!-- tunebook:end") == 1
+
+
+def test_a_form_that_is_older_than_the_file_erases_nothing(book: Path) -> None:
+    run = RunFolder(book, "a")
+    run.path.mkdir(parents=True)
+    run.run_yaml.write_text("name: a\nextends: b\nnotebook: {hypothesis: first}\n")
+    client = client_of(book)
+    shown = client.get("/runs/a").text
+    assert ">first</textarea>" in shown
+    (file_hash,) = re.findall(r'name="file_hash" value="(\w+)"', shown)
+    run.run_yaml.write_text("name: a\nextends: b\nnotebook: {hypothesis: second}\n")
+    form = {"hypothesis": "third", "file_hash": file_hash}
+    answer = client.post("/runs/a/hypothesis", data=form, headers=IN_PLACE)
+    assert answer.status_code == 409
+    assert "was changed since" in answer.text
+    assert "second" in run.run_yaml.read_text()
