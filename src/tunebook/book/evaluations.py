@@ -187,7 +187,10 @@ def read_results(run: RunFolder, kind: str | None = None) -> list[Evaluation]:
 @functools.lru_cache(maxsize=256)
 def _read_result(path: Path, *stamp: int) -> Evaluation:
     """Read a result once for as long as its file stays the same; a server asks for it all day."""
-    return to_record(Evaluation, orjson.loads(path.read_bytes()))
+    found = to_record(Evaluation, orjson.loads(path.read_bytes()))
+    if not (isinstance(found.settings, dict) and isinstance(found.details, dict)):
+        raise TypeError("settings and details are objects")
+    return found
 
 
 def _key(row: Row) -> tuple[str, str, int]:

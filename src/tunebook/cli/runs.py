@@ -92,7 +92,8 @@ def _print_rich(table: RunTable) -> None:
         for column in table.columns:
             change = difference(summary, column, table.baseline)
             style = "bold" if column in changed else ""
-            style = style if change is None else colours[is_better(column, change)]
+            if change is not None and table.baseline is not None:
+                style = colours[is_better(column, summary, table.baseline)]
             cells.append(Text(text(summary, column), style=style))
         grid.add_row(*cells)
     Console().print(grid)

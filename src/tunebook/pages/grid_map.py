@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from tunebook.pages.evaluations import interval_text
+from tunebook.pages.table import HIGHER_IS_BETTER
 from tunebook.records import Evaluation
 from tunebook.units import format_number
 
@@ -15,7 +16,6 @@ LEVELS = 6
 LEFT, TOP, CELL_WIDTH, CELL_HEIGHT = 62, 26, 132, 52
 """Pixels of a heat map."""
 
-_HIGHER_IS_BETTER = ("judge",)
 _NEITHER = ("length",)
 
 
@@ -56,7 +56,7 @@ def better(by: str) -> str:
     """Say which end of a number is the better one; of a length neither is."""
     if by in _NEITHER:
         return "neither end is the better one"
-    return "higher is better" if by in _HIGHER_IS_BETTER else "lower is better"
+    return "higher is better" if by in HIGHER_IS_BETTER else "lower is better"
 
 
 def draw_grid(one: Evaluation, by: str) -> list[HeatMap]:
@@ -124,7 +124,7 @@ def _best(cells: Sequence[Mapping[str, Any]], by: str) -> list[Mapping[str, Any]
     """Find the cells that are better than every neighbour, by intervals that do not meet."""
     if by in _NEITHER:
         return []
-    sign = -1 if by in _HIGHER_IS_BETTER else 1
+    sign = -1 if by in HIGHER_IS_BETTER else 1
     steps = {
         name: {frozenset(pair) for pair in pairwise(_values(cells, name))}
         for name in ("temperature", "top_p", "repetition_penalty")

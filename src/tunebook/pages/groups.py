@@ -7,14 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tunebook.book.predictions import not_comparable
-from tunebook.pages.table import NUMBERS, CellText, cell_text, column_value, shown_text
+from tunebook.pages.table import (
+    HIGHER_IS_BETTER,
+    NUMBERS,
+    CellText,
+    cell_text,
+    number_of,
+    shown_text,
+)
 from tunebook.records import RunSummary
 
 MEASURED = tuple(name for name in NUMBERS if name not in ("best_step", "step", "steps"))
 """Columns that are averaged over a group, and held against those of another run."""
 
-_MORE_IS_BETTER = ("judge",)
 _NEITHER = ("base_val_loss",)
+_ENDED = ("finished", "stopped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +47,13 @@ def group_of(label: str, rows: Sequence[RunSummary], columns: Sequence[str]) -> 
     """Average the measured columns of some runs; losses on different examples have no mean."""
     means, mixed = {}, set()
     for column in columns:
-        known = [row for row in rows if _number(row, column) is not None]
+        known = [row for row in rows if number_of(row, column) is not None]
         if column not in MEASURED or not known:
             continue
         if any(not_comparable(column, column, known[0], row) for row in known[1:]):
             mixed.add(column)
         else:
-            means[column] = _mean([_number(row, column) or 0.0 for row in known])
+            means[column] = _mean([number_of(row, column) or 0.0 for row in known])
     return Group(label, tuple(rows), means, frozenset(mixed))
 
 
@@ -88,7 +95,7 @@ def difference(row: RunSummary, column: str, baseline: RunSummary | None) -> flo
     """Give what a run measured less what the baseline did; None where the two do not compare."""
     if baseline is None or baseline.name == row.name or column not in MEASURED:
         return None
-    own, other = _number(row, column), _number(baseline, column)
+    own, other = number_of(row, column), number_of(baseline, column)
     if own is None or other is None or not math.isfinite(own) or not math.isfinite(other):
         return None
     return None if not_comparable(column, column, row, baseline) else own - other
@@ -110,13 +117,21 @@ def text_against(baseline: RunSummary | None) -> CellText:
     return text
 
 
-def is_better(column: str, change: float) -> bool | None:
-    """Tell whether a difference is to the better; None where neither is, or none is to be seen."""
-    if column in _NEITHER or cell_text(column, abs(change)) == cell_text(column, 0.0 * change):
+def is_better(column: str, row: RunSummary, baseline: RunSummary) -> bool | None:
+    """Tell whether a run is better than the baseline; None where it is not, or cannot be told.
+
+    Of a run that goes on, or that broke off, no number is its last; a training loss is of the data
+    that it was measured on.
+    """
+    change = difference(row, column, baseline)
+    if change is None or column in _NEITHER or {row.state, baseline.state} - set(_ENDED):
         return None
-    return (change > 0) == (column in _MORE_IS_BETTER)
+    if cell_text(column, abs(change)) == cell_text(column, 0.0 * change):
+        return None
+    if column == "train_loss" and _data(row) != _data(baseline):
+        return None
+    return (change > 0) == (column in HIGHER_IS_BETTER)
 
 
-def _number(row: RunSummary, column: str) -> float | None:
-    value = column_value(row, column)
-    return value if isinstance(value, (int, float)) else None
+def _data(row: RunSummary) -> object:
+    return {key: value for key, value in row.config.items() if key.startswith("data.")}

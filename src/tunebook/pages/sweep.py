@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from tunebook.pages.table import cell_text, column_value
+from tunebook.pages.table import HIGHER_IS_BETTER, cell_text, column_value, number_of
 from tunebook.records import RunSummary
 from tunebook.statistics.importance import (
     FEWEST_RUNS,
@@ -23,10 +23,11 @@ RESULTS = (
 )  # fmt: skip
 """What runs may be drawn by; a judge's score is better when it is higher."""
 
-_HIGHER_IS_BETTER = ("judge",)
 _OWN = ("notebook.", "name", "extends", "accept", "report_to")
 # A number in name only: nobody expects more of it to be better.
 _NAMES = ("seed",)
+# A run that goes on, or that broke off, has not come to its result.
+_ENDED = ("finished", "stopped")
 _LOGARITHMIC = 20.0
 _MOST_TICKS = 7
 
@@ -49,7 +50,7 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
-class Axis:
+class SettingAxis:
     """A setting, or the result (`key` as in `RESULTS`), at `x`; scale is linear, log or words."""
 
     key: str
@@ -75,12 +76,13 @@ class Sweep:
     """Runs that can be drawn, worst first, with their axes and what goes with the result.
 
     `varying` are all settings that differ, `together` groups of those that always changed at once,
-    `undrawn` the runs without a finite result. `bends` has the share of the variance between the
-    lower, middle and upper third of a number: a rank correlation sees no valley.
+    `undrawn` the runs without a finite result, and those that did not come to their end. `bends`
+    has the share of the variance between the lower, middle and upper third of a number: a rank
+    correlation sees no valley.
     """
 
     by: str
-    axes: tuple[Axis, ...]
+    axes: tuple[SettingAxis, ...]
     courses: tuple[Course, ...]
     importance: Mapping[str, Importance]
     bends: Mapping[str, Importance]
@@ -123,7 +125,7 @@ def draw_sweep(
 
 def better(by: str) -> str:
     """Say which end of a result is the better one."""
-    return "higher is better" if by in _HIGHER_IS_BETTER else "lower is better"
+    return "higher is better" if by in HIGHER_IS_BETTER else "lower is better"
 
 
 def varying_settings(runs: Sequence[RunSummary]) -> list[str]:
@@ -133,24 +135,26 @@ def varying_settings(runs: Sequence[RunSummary]) -> list[str]:
 
 
 def _result(run: RunSummary, by: str) -> float | None:
-    value = getattr(run, by)
-    return float(value) if value is not None and math.isfinite(value) else None
+    return _number(run, by) if run.state in _ENDED else None
 
 
 def _text(run: RunSummary, key: str) -> str:
-    text = cell_text(key, column_value(run, key))
-    return PurePath(text).name if key.endswith(".path") else text
+    return cell_text(key, column_value(run, key))
 
 
-def _short(run: RunSummary, key: str) -> str:
-    value = column_value(run, key)
-    return f"{value:.4g}" if isinstance(value, float) else _text(run, key)
+def _labels(runs: Sequence[RunSummary], key: str) -> dict[str, str]:
+    """Shorten values for the page, a path to its file's name where no two have the same one."""
+    texts = {_text(run, key): column_value(run, key) for run in runs}
+    shown = {t: f"{v:.4g}" if isinstance(v, float) else t for t, v in texts.items()}
+    if key.endswith(".path"):
+        names = {text: PurePath(text).name for text in texts}
+        shown = names if len(set(names.values())) == len(names) else shown
+    return shown
 
 
 def _number(run: RunSummary, key: str) -> float | None:
-    value = column_value(run, key)
-    known = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if known and math.isfinite(value) else None  # type: ignore[arg-type]
+    value = number_of(run, key)
+    return float(value) if value is not None and math.isfinite(value) else None
 
 
 def _is_number(runs: Sequence[RunSummary], key: str) -> bool:
@@ -192,15 +196,17 @@ def _pattern(runs: Sequence[RunSummary], key: str) -> object:
     return "order", min(ranks, tuple(len(ranks) - 1 - rank for rank in ranks))
 
 
-def _axis(runs: Sequence[RunSummary], key: str, x: float) -> Axis:
+def _axis(runs: Sequence[RunSummary], key: str, x: float) -> SettingAxis:
     if not _is_number(runs, key):
         words = sorted({_text(run, key) for run in runs})
         step = (BOTTOM - TOP) / len(words)
         places = {word: BOTTOM - step * (i + 0.5) for i, word in enumerate(words)}
+        labels = _labels(runs, key)
         ticks = [
-            Tick(y, word or "not stated", _filter(runs, key, word)) for word, y in places.items()
+            Tick(y, labels[word] or "not stated", _filter(runs, key, word))
+            for word, y in places.items()
         ]
-        return Axis(key, x, "words", tuple(_apart(ticks)), places)
+        return SettingAxis(key, x, "words", tuple(_apart(ticks)), places)
     values = sorted({_number(run, key) or 0.0 for run in runs})
     scale = _scale(values)
     places = {_text(run, key): _place(_number(run, key) or 0.0, values, scale) for run in runs}
@@ -208,20 +214,20 @@ def _axis(runs: Sequence[RunSummary], key: str, x: float) -> Axis:
         ticks = [Tick(_place(v, values, scale), f"{v:g}", f"{key}={v!r}") for v in values]
     else:
         ticks = [Tick(_place(v, values, scale), f"{v:.3g}", None) for v in _even(values, scale)]
-    return Axis(key, x, scale, tuple(_apart(ticks)), places)
+    return SettingAxis(key, x, scale, tuple(_apart(ticks)), places)
 
 
 def _filter(runs: Sequence[RunSummary], key: str, word: str) -> str | None:
-    """Keep the whole value, of which a source shows only its file's name; a list has no filter."""
+    """Keep the runs that have a value; a list has no filter."""
     value = next(column_value(run, key) for run in runs if _text(run, key) == word)
     return None if isinstance(value, (list, tuple)) else f"{key}={cell_text(key, value)}"
 
 
-def _result_axis(results: Sequence[float], by: str, x: float) -> Axis:
+def _result_axis(results: Sequence[float], by: str, x: float) -> SettingAxis:
     values = sorted(set(results))
     ticks = [Tick(_place(v, values, "linear"), cell_text(by, v), None)
              for v in (_even(values, "linear") if len(values) > 1 else values)]  # fmt: skip
-    return Axis(by, x, "linear", tuple(_apart(ticks)), {})
+    return SettingAxis(by, x, "linear", tuple(_apart(ticks)), {})
 
 
 def _scale(values: Sequence[float]) -> str:
@@ -253,19 +259,20 @@ def _apart(ticks: Sequence[Tick]) -> list[Tick]:
 
 
 def _courses(
-    runs: Sequence[RunSummary], results: Sequence[float], axes: Sequence[Axis], by: str
+    runs: Sequence[RunSummary], results: Sequence[float], axes: Sequence[SettingAxis], by: str
 ) -> list[Course]:
     values = sorted(set(results))
-    order = sorted(results, reverse=by in _HIGHER_IS_BETTER)
+    order = sorted(results, reverse=by in HIGHER_IS_BETTER)
+    labels = {axis.key: _labels(runs, axis.key) for axis in axes[:-1]}
     courses = []
     for run, result in zip(runs, results, strict=True):
         places = [(axis.x, axis.places[_text(run, axis.key)]) for axis in axes[:-1]]
         places.append((axes[-1].x, _place(result, values, "linear")))
         grade = order.index(result) * CLASSES // len(order)
-        texts = tuple(_short(run, axis.key) for axis in axes[:-1])
+        texts = tuple(labels[axis.key][_text(run, axis.key)] for axis in axes[:-1])
         points = " ".join(f"{x:g},{y:.1f}" for x, y in places)
         courses.append(Course(run, points, grade, result, texts))
-    return sorted(courses, key=lambda one: one.result, reverse=by not in _HIGHER_IS_BETTER)
+    return sorted(courses, key=lambda one: one.result, reverse=by not in HIGHER_IS_BETTER)
 
 
 def _notes(runs: Sequence[RunSummary], by: str) -> list[str]:

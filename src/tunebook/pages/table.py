@@ -70,12 +70,22 @@ NUMBERS = (
     "step",
     "steps",
 )
+HIGHER_IS_BETTER = ("judge",)
+"""Of these the higher value is the better one, of all other numbers the lower."""
+
 _SETTINGS = ("model", "stage", "method")
 
 
 def column_value(summary: RunSummary, column: str) -> object:
     """Look a column up: a field of the summary, else a dotted key of the run's settings."""
     return getattr(summary, column) if column in JSON_KEYS else summary.config.get(column)
+
+
+def number_of(summary: RunSummary, column: str) -> float | None:
+    """Give a column that is a number; None where it is unknown or something else."""
+    value = column_value(summary, column)
+    known = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value if known else None  # type: ignore[return-value]
 
 
 def cell_text(column: str, value: object) -> str:

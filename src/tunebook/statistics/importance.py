@@ -77,11 +77,14 @@ def share_importance(groups: Sequence[Hashable], results: Sequence[float]) -> Im
     share = 1 - inside / whole
     if within < 1:
         return Importance("share", None, None, n, "no value was tried in two runs")
-    if inside <= whole * 1e-12:
+    # Below this the noncentral F distribution is beyond what can be computed.
+    if inside <= whole * 1e-8:
         return Importance("share", 1.0, None, n, "runs of one value came out alike")
     found = (share / between) / (inside / whole / within)
     ends = [_noncentral(found, between, within, p) for p in ((1 + CONFIDENCE) / 2, _TAIL)]
     low, high = (end / (end + n) for end in ends)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return Importance("share", share, None, n, "the interval is beyond what can be computed")
     return Importance("share", share, (low, max(high, share)), n)
 
 
@@ -89,7 +92,10 @@ _TAIL = (1 - CONFIDENCE) / 2
 
 
 def _noncentral(found: float, between: int, within: int, below: float) -> float:
-    """Find the noncentrality under which an F as small as `found` has the probability `below`."""
+    """Find the noncentrality under which an F as small as `found` has the probability `below`.
+
+    NaN where the distribution cannot be computed.
+    """
 
     def beyond(noncentrality: float) -> float:
         if noncentrality == 0:
@@ -101,4 +107,9 @@ def _noncentral(found: float, between: int, within: int, below: float) -> float:
     most = max(10.0, 4 * found * between)
     while beyond(most) > 0:
         most *= 2
-    return float(optimize.brentq(beyond, 0.0, most))
+    if math.isnan(beyond(most)):
+        return math.nan
+    try:
+        return float(optimize.brentq(beyond, 0.0, most))
+    except ValueError:  # it is unknown somewhere between
+        return math.nan

@@ -209,7 +209,7 @@ def _cell(table: RunTable, run: RunSummary, column: str, changed: bool) -> Cell:
     change = difference(run, column, other)
     if change is None:
         return Cell(column, text, why=not_comparable(column, column, run, other))
-    return Cell(column, text, False, difference_text(column, change), is_better(column, change))
+    return Cell(column, text, False, difference_text(column, change), is_better(column, run, other))
 
 
 def verdict_chips(run: RunSummary) -> list[tuple[str, str, str]]:

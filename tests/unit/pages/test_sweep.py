@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tunebook.pages.sweep import Sweep, draw_sweep, importance_words
-from tunebook.records import RunSummary
+from tunebook.records import RunSummary, State
 
 
 def run_of(name: str, val_loss: float | None, **config: object) -> RunSummary:
@@ -70,3 +72,26 @@ def test_losses_on_other_examples_are_said_not_to_compare() -> None:
     runs = [run_of("a", 1.0, x=1), RunSummary("b", "finished", "m", "sft", "lora", val_loss=2.0,
             examples_hash="other", config={"x": 2})]  # fmt: skip
     assert "does not compare" in draw_sweep(runs, "val_loss").notes[0]
+
+
+def test_files_of_one_name_in_two_folders_are_two_values_and_a_link_keeps_the_whole_one() -> None:
+    rows = [(1.0 + i, {"data__0__path": f"/{'ab'[i % 2]}/train.jsonl"}) for i in range(8)]
+    found = sweep_of(*rows)
+    assert found.varying == ("data.0.path",)
+    assert [tick.text for tick in found.axes[0].ticks] == ["/b/train.jsonl", "/a/train.jsonl"]
+    assert found.axes[0].ticks[1].filter == "data.0.path=/a/train.jsonl"
+    other = sweep_of((1.0, {"data__0__path": "/a/one.txt"}), (2.0, {"data__0__path": "/a/two.txt"}))
+    assert {tick.text for tick in other.axes[0].ticks} == {"one.txt", "two.txt"}
+    assert {course.texts for course in other.courses} == {("one.txt",), ("two.txt",)}
+
+
+@pytest.mark.parametrize("state", ["running", "failed", "paused"])
+def test_a_run_that_did_not_come_to_its_end_is_not_ranked(state: State) -> None:
+    runs = [
+        run_of("a", 2.0, x=1),
+        run_of("b", 3.0, x=2),
+        replace(run_of("c", 1.0, x=3), state=state),
+    ]
+    found = draw_sweep(runs, "val_loss")
+    assert [course.run.name for course in found.courses] == ["b", "a"]
+    assert [run.name for run in found.undrawn] == ["c"]

@@ -71,3 +71,12 @@ def test_a_share_that_has_no_interval_says_why(
     assert found.interval is None
     assert not found.told
     assert reason in found.reason
+
+
+@pytest.mark.parametrize("apart", [1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-9])
+def test_groups_that_are_very_far_apart_are_told_without_a_failure(apart: float) -> None:
+    results = [1 + apart * i for i in range(5)] + [2 + apart * i for i in range(5)]
+    found = share_importance(["a"] * 5 + ["b"] * 5, results)
+    assert found.strength == pytest.approx(1, abs=1e-3)
+    assert found.interval is None or 0.9 < found.interval[0] <= found.interval[1] <= 1
+    assert found.interval is not None or found.reason

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -32,8 +33,10 @@ def test_a_book_that_takes_long_to_read_is_shown_meanwhile_and_says_how_far_it_i
     monkeypatch.setattr(shelf, "PATIENCE_SECONDS", 0.0)
     client = TestClient(make_app(book), base_url="http://127.0.0.1")
     desk = client.app.state.desk  # type: ignore[attr-defined]
+    until = time.monotonic() + 30
     while "1 of 2 runs" not in client.get("/").text:
-        pass
+        assert time.monotonic() < until
+        time.sleep(0.01)
     found = desk.shelf.summaries()
     assert (found["run_1"].val_loss, found["run_2"].val_loss) == (2.0, None)
     assert found["run_2"].state == "finished"
