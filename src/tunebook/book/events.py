@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 
@@ -28,6 +28,8 @@ _ENVELOPE = ("kind", "seq", "attempt", "time")
 _ENVELOPE_KEYS = frozenset(_ENVELOPE)
 _MEASURED = ("step", "validation", "verdict", "verdicts")
 _LONG_BYTES = 1_000_000
+_STATES = get_args(State)
+_ALWAYS_SHOWN = ("state", "facts", "note")
 _LOOKED_FOR_OF_OLD = ("non_finite", "skipped_batches", "weights_frozen_by_precision")
 
 
@@ -157,7 +159,7 @@ def event_files(run: RunFolder) -> list[Path]:
     """List the event files of a run by name."""
     try:
         return sorted(p for p in run.events.iterdir() if p.suffix == ".jsonl")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 
@@ -252,7 +254,14 @@ def parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
 
 
 def _is_placed(row: Mapping[str, Any]) -> bool:
-    return type(row["attempt"]) is int and type(row["seq"]) is int and type(row["time"]) is str
+    return (
+        type(row["attempt"]) is int
+        and type(row["seq"]) is int
+        and type(row["time"]) is str
+        and type(row["kind"]) is str
+        and (row["kind"] in _ALWAYS_SHOWN or isinstance(row.get("step"), int | float | None))
+        and (row["kind"] != "state" or row.get("state") in _STATES)
+    )
 
 
 def _payload(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -294,7 +303,7 @@ def attempt_limits(
 def row_shown(row: Mapping[str, Any], limits: Mapping[int, int | None]) -> bool:
     """Tell whether no later attempt went back behind an event."""
     limit = limits.get(row["attempt"])
-    if limit is None or row["kind"] in ("state", "facts", "note"):
+    if limit is None or row["kind"] in _ALWAYS_SHOWN:
         return True
     step = row.get("step")
     return step is None or bool(step <= limit)

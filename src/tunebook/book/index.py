@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Read = Callable[[RunFolder], tuple[Events, StepTotals]]
 
-INDEX_VERSION = 7
+INDEX_VERSION = 8
 """Raised when a summary gains or changes a field; an index of another version is made anew."""
 
 _TAIL_BYTES = 4096
@@ -85,8 +85,7 @@ class Index:
         fingerprint, run = self._prints.get(name), self._found.get(name)
         if fingerprint is None or run is None:
             return  # removed since
-        # Through the same text as a stored one, so that the two can never differ.
-        measured = _decode(_encode(_measure(run, self._read)))
+        measured = _measure(run, self._read)
         with self._lock:
             assert self._known is not None
             self._known[name] = fingerprint, measured
@@ -111,7 +110,7 @@ class Index:
     def runs(self) -> dict[str, tuple[RunSummary, Measured]]:
         """Give the state of this moment of every run, its numbers and its outcome, by name.
 
-        Of a run that was never read only the state is there.
+        Of a run that was never read, or cannot be, only the state is there; see `Measured.read`.
         """
         from tunebook.book.summary import outcome_words, state_of
 
@@ -134,30 +133,37 @@ def rebuild(book: Path) -> int:
 
 
 def _measure(run: RunFolder, read: Read | None) -> Measured:
-    from tunebook.book.summary import Measured, measure
-    from tunebook.errors import TunebookError
+    from tunebook.book.summary import measure
 
     try:
-        return measure(run, read(run) if read else None)
-    except (TunebookError, OSError):
-        # One damaged folder must not hide the other runs; `tunebook show` says what is wrong.
-        empty = RunSummary(run.name, "paused", None, None, None)
-        return Measured(empty, None, run.started(), ())
+        # Through the same text as a stored one, so that the two can never differ.
+        return _decode(_encode(measure(run, read(run) if read else None)))
+    except Exception:
+        # Whatever a folder holds, it must not hide the other runs; `tunebook show` and the run's
+        # page say what is wrong with it.
+        return _unread(run, None)
 
 
 def _glance(run: RunFolder) -> Measured:
     """Say of a run only how it stands, by its last event."""
-    from tunebook.book.events import event_files
-    from tunebook.book.summary import Measured
+    from tunebook.book.events import event_files, parse_line
+    from tunebook.errors import BookError
 
     recorded: State | None = None
-    with contextlib.suppress(OSError, ValueError, orjson.JSONDecodeError):
+    with contextlib.suppress(OSError, ValueError, BookError):
         last = max(event_files(run), key=lambda path: path.stat().st_mtime_ns)
         with open(last, "rb") as file:
             file.seek(max(last.stat().st_size - _TAIL_BYTES, 0))
-            line = orjson.loads(file.read().rstrip().rpartition(b"\n")[2])
-        recorded = line.get("state") if line.get("kind") == "state" else "running"
-    return Measured(RunSummary(run.name, "paused", None, None, None), recorded, run.started(), ())
+            row = parse_line(last, 0, file.read().rstrip().rpartition(b"\n")[2])
+        recorded = row["state"] if row["kind"] == "state" else "running"
+    return _unread(run, recorded)
+
+
+def _unread(run: RunFolder, recorded: State | None) -> Measured:
+    from tunebook.book.summary import Measured
+
+    empty = RunSummary(run.name, "paused", None, None, None)
+    return Measured(empty, recorded, run.started(), (), read=False)
 
 
 def _fingerprint(run: RunFolder) -> str:
@@ -192,10 +198,14 @@ def _decode(text: str) -> Measured:
     fields = whole["summary"]
     numbers = {key: revive(fields[key]) for key in _NUMBERS}
     lists = {key: tuple(fields[key]) for key in _LISTS}
+    if not all(isinstance(value, float | int | None) for value in numbers.values()):
+        raise TypeError(f"a number of run {fields['name']} is none")
     summary = RunSummary(**(fields | numbers | lists))
     sparks = tuple(tuple(pair) for pair in whole["sparks"])
     predictions = tuple(whole["predictions"])
-    return Measured(summary, whole["recorded"], whole["started"], predictions, sparks)
+    return Measured(
+        summary, whole["recorded"], whole["started"], predictions, sparks, whole["read"]
+    )
 
 
 _LISTS = ("parents", "verdicts", "amber", "effects", "looked_for", "tags")

@@ -165,36 +165,43 @@ class RunReader:
         self._look: Look | None = None
 
     def look(self) -> Look:
-        """Read what is new; BookError when a whole line is not an event."""
+        """Read what is new; BookError when a file cannot be read or a whole line is no event."""
         with self._lock:
-            files = [(path, path.stat()) for path in event_files(self.run)]
-            known = {path.name: self._offsets.get(path.name) for path, _ in files}
-            if (
-                any(
-                    old is not None and (old[0] != stat.st_ino or old[1] > stat.st_size)
-                    for (_, stat), old in zip(files, known.values(), strict=True)
-                )
-                or self._offsets.keys() - known.keys()
-            ):
-                self._restarts += 1  # somebody restored or took away a file
-                self._forget()
-            if self._look is None and self._keep:
-                self._recall(files)
-            before = self._version
             try:
-                for path, stat in files:
-                    for rows in self._new_rows(path, stat):
-                        self._take(rows)
-                if self._version != before or self._look is None:
-                    self._look = self._see()
-            except BookError:
+                return self._look_again()
+            except (BookError, OSError) as error:
                 # A later look must say so again, and not go on behind what it could not read.
                 self._restarts += 1
                 self._forget()
-                raise
-            if self._version != before and self._keep:
-                self._remember(files)
-            return self._look
+                if isinstance(error, BookError):
+                    raise
+                raise BookError(
+                    f"the events of run {self.run.name} cannot be read ({error}); restore them"
+                ) from error
+
+    def _look_again(self) -> Look:
+        files = [(path, path.stat()) for path in event_files(self.run)]
+        known = {path.name: self._offsets.get(path.name) for path, _ in files}
+        if (
+            any(
+                old is not None and (old[0] != stat.st_ino or old[1] > stat.st_size)
+                for (_, stat), old in zip(files, known.values(), strict=True)
+            )
+            or self._offsets.keys() - known.keys()
+        ):
+            self._restarts += 1  # somebody restored or took away a file
+            self._forget()
+        if self._look is None and self._keep:
+            self._recall(files)
+        before = self._version
+        for path, stat in files:
+            for rows in self._new_rows(path, stat):
+                self._take(rows)
+        if self._version != before or self._look is None:
+            self._look = self._see()
+        if self._version != before and self._keep:
+            self._remember(files)
+        return self._look
 
     def _new_rows(self, path: Path, stat: Any) -> Iterator[list[dict[str, Any]]]:
         """Read whole new lines a piece at a time: as rows they take ten times the room."""
@@ -204,7 +211,8 @@ class RunReader:
         with open(path, "rb") as file:
             file.seek(offset)
             while lines := file.readlines(_PIECE_BYTES):
-                if not lines[-1].endswith(b"\n"):
+                torn = not lines[-1].endswith(b"\n")
+                if torn:
                     lines.pop()  # it waits for its rest
                 whole = [(n, line) for n, line in enumerate(lines, number + 1) if line != b"\n"]
                 rows = [parse_line(path, n, line) for n, line in whole]
@@ -212,6 +220,8 @@ class RunReader:
                 self._offsets[path.name] = stat.st_ino, offset, number
                 if rows:
                     yield rows
+                if torn:
+                    return  # the rest, written since, is no line of its own
 
     def _take(self, rows: list[dict[str, Any]]) -> None:
         self._version += 1

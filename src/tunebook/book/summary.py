@@ -32,7 +32,8 @@ class Measured:
     """A summary without what depends on the moment or on other runs.
 
     `recorded` is the last recorded state, None when there is none; the summary's `state` is only
-    right after `bring_to_life`. `sparks` is a small loss curve, see `StepTotals`.
+    right after `bring_to_life`. `sparks` is a small loss curve, see `StepTotals`. Without `read`
+    nothing but the state is known: the run waits to be read, or cannot be.
     """
 
     summary: RunSummary
@@ -40,6 +41,7 @@ class Measured:
     started: bool
     predictions: tuple[str, ...]
     sparks: tuple[tuple[float, float], ...] = ()
+    read: bool = True
 
 
 def summarize(run: RunFolder) -> RunSummary:

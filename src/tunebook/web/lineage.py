@@ -50,19 +50,19 @@ def lineage(request: Request, run: str = "", edges: str = "") -> Response:
 @router.get("/lineage.json")
 def lineage_json(request: Request, run: str = "") -> Response:
     """Give nodes and edges as `tunebook lineage --json` does."""
-    text = dump_json(_found(request, run).as_json(), indent=True)
+    text = dump_json(_found(request, run, whole=True).as_json(), indent=True)
     return Response(text, media_type="application/json")
 
 
 @router.get("/lineage.mmd")
 def lineage_mermaid(request: Request, run: str = "") -> Response:
     """Give the graph as Mermaid text."""
-    return PlainTextResponse(_found(request, run).mermaid())
+    return PlainTextResponse(_found(request, run, whole=True).mermaid())
 
 
-def _found(request: Request, run: str) -> BookLineage:
+def _found(request: Request, run: str, *, whole: bool = False) -> BookLineage:
     shelf = desk_of(request).shelf
-    return book_lineage(shelf.book, run or None, shelf.summaries())
+    return book_lineage(shelf.book, run or None, shelf.summaries(whole=whole))
 
 
 def _order(name: str, runs: Mapping[str, RunSummary]) -> tuple[bool, str, str]:

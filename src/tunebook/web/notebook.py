@@ -64,7 +64,7 @@ def notebook(request: Request) -> Response:
 def notebook_markdown(request: Request) -> Response:
     """Give the index page as Markdown, its generated part as the book is now."""
     shelf = desk_of(request).shelf
-    runs, outcomes = scored(shelf)
+    runs, outcomes = scored(shelf, whole=True)
     every = list(runs.values())
     generated = build_index_page(every, outcomes, build_lineage(shelf.book, every))
     return PlainTextResponse(merge_page(generated, page_text(shelf.book / "notebook.md") or None))
@@ -76,7 +76,8 @@ def notebook_page(request: Request, name: str) -> Response:
     desk = desk_of(request)
     book = desk.shelf.book
     if name.endswith(".md") and not (book / "runs" / name).is_dir():
-        return PlainTextResponse(_page(desk.shelf, open_run(book, name.removesuffix(".md"))))
+        run = open_run(book, name.removesuffix(".md"))
+        return PlainTextResponse(_page(desk.shelf, run, whole=True))
     run = open_run(book, name)
     page = _page(desk.shelf, run)
     front, body = front_matter(generated_part(page))
@@ -103,9 +104,14 @@ def picture(request: Request, name: str, file: str) -> Response:
     return FileResponse(path, media_type=_KINDS[file.rpartition(".")[2]], headers=headers)
 
 
-def scored(shelf: Shelf) -> tuple[dict[str, RunSummary], dict[str, list[Outcome]]]:
-    """Summarize every run by name, and score its predictions by what is known now."""
-    measured = shelf.measured()
+def scored(
+    shelf: Shelf, *, whole: bool = False
+) -> tuple[dict[str, RunSummary], dict[str, list[Outcome]]]:
+    """Summarize every run by name, and score its predictions by what is known now.
+
+    `whole` is that of `Shelf.measured`.
+    """
+    measured = shelf.measured(whole=whole)
     runs = {name: summary for name, (summary, _) in measured.items()}
     return runs, {
         name: score_all(found.predictions, summary, runs.get)
@@ -113,10 +119,12 @@ def scored(shelf: Shelf) -> tuple[dict[str, RunSummary], dict[str, list[Outcome]
     }
 
 
-def _page(shelf: Shelf, run: RunFolder) -> str:
+def _page(shelf: Shelf, run: RunFolder, *, whole: bool = False) -> str:
     """Read the page of a run as it was last written, or write one for this answer."""
     text = page_text(run.notebook_md)
-    return text or merge_page(build_run_page(run, shelf.book, shelf.summaries()), None)
+    if text:
+        return text
+    return merge_page(build_run_page(run, shelf.book, shelf.summaries(whole=whole)), None)
 
 
 def page_text(path: Any) -> str:

@@ -43,7 +43,7 @@ def write_offline(book: Path, path: Path) -> int:
 
 def offline_page(book: Path) -> str:
     """Put the pages of a book together; runs whose page was never written are in the table only."""
-    runs, outcomes = scored(Shelf(book))
+    runs, outcomes = scored(Shelf(book), whole=True)
     folders = [run for run in list_runs(book) if run.name in runs and run.notebook_md.is_file()]
     known = {run.name for run in folders}
     begun, waiting = begun_and_waiting(list(runs.values()))

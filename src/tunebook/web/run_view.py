@@ -27,8 +27,8 @@ from tunebook.book.replays import read_replays
 from tunebook.book.run_file import config_parent, read_yaml, weight_parent
 from tunebook.book.seal import Seal, read_seal
 from tunebook.book.step_totals import StepTotals, Work
-from tunebook.book.summary import OVER, bring_to_life, measure, score_all
-from tunebook.errors import TunebookError
+from tunebook.book.summary import OVER, Measured, bring_to_life, measure, score_all
+from tunebook.errors import BookError, TunebookError
 from tunebook.kinds import KINDS
 from tunebook.pages.evaluations import write_evaluations
 from tunebook.pages.facts import write_facts
@@ -90,6 +90,17 @@ class Prompt:
     reference: str | None
 
 
+def _without_events(run: RunFolder) -> Measured:
+    try:
+        return measure(run, (Events(), StepTotals()))
+    except TunebookError:
+        raise
+    except Exception as error:
+        raise BookError(
+            f"run {run.name} cannot be read ({type(error).__name__}: {error}); restore its files"
+        ) from error
+
+
 class RunView:
     """One run as its page shows it; `damage` says what cannot be read of its events."""
 
@@ -101,14 +112,20 @@ class RunView:
         self.look: Look | None = None
         known = shelf.measured()
         self.runs: dict[str, RunSummary] = {other: s for other, (s, _) in known.items()}
+        measured = known[name][1] if name in known else None
         try:
             self.look = reader.look()
-            measured = known[name][1] if name in known else measure(self.run, self.look.totals())
-        except TunebookError as error:
+            if measured is None or not (measured.read and measured.started):
+                # It may wait its turn to be read (again), and this page lets write over what it
+                # shows of a run that has not begun: that must be what its file says now.
+                measured = measure(self.run, self.look.totals())
+        except Exception as error:
             # The index hides a damaged run; its own page must say so.
-            self.damage = str(error)
-            measured = measure(self.run, (Events(), StepTotals()))
+            told = isinstance(error, TunebookError)
+            self.damage = str(error) if told else f"{type(error).__name__}: {error}"
+            measured = _without_events(self.run)
         self.summary: RunSummary = bring_to_life(self.run, measured)
+        self.runs[name] = self.summary
         self.outcomes: list[Outcome] = score_all(measured.predictions, self.summary, self.runs.get)
 
     # --- live -----------------------------------------------------------------------------------

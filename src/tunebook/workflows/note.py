@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from datetime import date
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from tunebook.book.liveness import is_alive
 from tunebook.book.places import open_run
-from tunebook.errors import UsageError
+from tunebook.errors import TunebookError, UsageError
 from tunebook.pages.run_page import build_run_page
 from tunebook.workflows.notebook import change_page, write_page
 
@@ -36,7 +37,9 @@ def write_note(
     for run in runs:
         # Whoever changes a run builds its page, a trainer at the end; until then the note is first.
         if not run.notebook_md.exists() and not is_alive(run):
-            write_page(book, run.notebook_md, build_run_page(run, book))
+            # A run that cannot be read takes its note all the same, which may say why.
+            with contextlib.suppress(TunebookError):
+                write_page(book, run.notebook_md, build_run_page(run, book))
         change_page(book, run.notebook_md, partial(_append, entry))
     return [run.notebook_md for run in runs]
 

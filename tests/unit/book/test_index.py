@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
@@ -128,3 +129,22 @@ def test_an_index_kept_in_memory_reads_only_what_changed(
     assert index.runs()["c"][0].val_loss != 0.5
     index.read("c")
     assert index.runs()["c"][0].val_loss == 0.5
+
+
+@pytest.mark.parametrize("line", [{"kind": ["a"]}, {"kind": "state", "state": {"a": 1}}, [1]])
+def test_one_odd_line_hides_no_other_run(filled: Path, line: object) -> None:
+    known = {s.name: s.state for s in run_summaries(filled)}
+    (path,) = RunFolder(filled, "b").events.iterdir()
+    if isinstance(line, dict):
+        line = {"seq": 999, "attempt": 2, "time": "2026-01-01T00:00:00Z", **line}
+    with path.open("ab") as file:
+        file.write(json.dumps(line).encode() + b"\n")
+    glanced = Index(filled)
+    glanced.refresh()
+    assert set(glanced.runs()) == set(known)
+    found = {s.name: s for s in run_summaries(filled)}
+    assert {name: found[name].state for name in "ac"} == {name: known[name] for name in "ac"}
+    index_of(filled).unlink()
+    unread = Index(filled)
+    unread.refresh()
+    assert unread.runs()["a"][0].state == "finished"

@@ -114,3 +114,31 @@ def test_a_broken_line_is_named_by_its_number_in_the_file(book: Path) -> None:
 def test_a_file_read_in_pieces_is_the_same_run(book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader_module, "_PIECE_BYTES", 700)
     whole_and_read_agree(make_run(book, "run_1"), RunReader(RunFolder(book, "run_1")))
+
+
+def test_the_rest_of_a_torn_line_is_never_read_as_a_line(
+    book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(book, "run_1", state=None)
+    (path,) = run.events.iterdir()
+    data = path.read_bytes()
+    path.write_bytes(data[:-40])
+
+    def finish(*_: object) -> None:
+        # The trainer ends its line just when what came before it was taken.
+        if path.stat().st_size < len(data):
+            with path.open("ab") as file:
+                file.write(data[-40:])
+
+    reader = RunReader(run)
+    real = reader._take
+    monkeypatch.setattr(reader, "_take", lambda rows: (real(rows), finish()))
+    reader.look()
+    whole_and_read_agree(run, reader)
+
+
+def test_events_that_are_no_file_are_named(book: Path) -> None:
+    run = make_run(book, "run_1")
+    (run.events / "x.jsonl").mkdir()
+    with pytest.raises(BookError, match="run run_1 cannot be read"):
+        RunReader(run).look()

@@ -200,3 +200,10 @@ def test_a_form_that_is_older_than_the_file_erases_nothing(book: Path) -> None:
     assert answer.status_code == 409
     assert "was changed since" in answer.text
     assert "second" in run.run_yaml.read_text()
+
+
+def test_a_run_that_cannot_be_read_takes_a_note_that_says_why(book: Path) -> None:
+    run = make_run(book, "run_1")
+    (run.events / "x.jsonl").write_text("rubbish\n")
+    write_note(book, ["run_1"], "the disk broke", day=date(2026, 1, 2))
+    assert run.notebook_md.read_text() == "- 2026-01-02: the disk broke\n"

@@ -89,5 +89,12 @@
     });
   }
 
+  // A page that asks to be loaded again waits until nothing in its forms is left to save.
+  document.addEventListener("htmx:beforeOnLoad", (event) => {
+    if (!event.detail.xhr.getResponseHeader("HX-Refresh")) return;
+    const fields = document.querySelectorAll("form[method=post] :is(textarea, input:not([type]), input[type=text])");
+    if ([...fields].some((field) => field.value !== field.defaultValue)) event.preventDefault();
+  });
+
   window.tunebook = { isDark, say };
 })();
