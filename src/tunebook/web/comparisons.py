@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tunebook.book.evaluations import read_results
 from tunebook.book.places import open_run
+from tunebook.book.reader import Look
 from tunebook.errors import UsageError
 from tunebook.records import Evaluation
 from tunebook.web.shelf import Shelf
@@ -141,7 +142,9 @@ class Comparisons:
         """Tell whether anything that decides a comparison was written since."""
         runs = [open_run(self._shelf.book, split_name(name)[0]) for name in asked.names]
         if asked.kind == LAST_VALIDATION:
-            return tuple(len(self._shelf.look(run.name).events.validations) for run in runs)
+            looks = [self._shelf.look(run.name) for run in runs]
+            # Steps that were taken back took validations with them: as many need not be the same.
+            return tuple((look.generation, _last_of(look)) for look in looks)
         files = [
             path
             for run in runs
@@ -149,3 +152,8 @@ class Comparisons:
             if path.exists()
         ]
         return frozenset((str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in files)
+
+
+def _last_of(look: Look) -> object:
+    taken = look.events.validations
+    return len(taken), *((v.step, repr(v.loss), v.examples_hash) for v in taken[-1:])

@@ -11,7 +11,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from made_evaluations import make_evaluation
-from made_runs import make_run
+from made_runs import make_run, make_validation
+from tunebook.book.events import EventWriter
 from tunebook.cli.main import main
 from tunebook.web.app import make_app
 
@@ -160,3 +161,18 @@ def test_the_tables_are_those_of_the_command_line(
     assert rows[1][:3] == ["loss", "a minus b_c", "different"]
     settings = client.get("/compare.csv?run=a&run=b_c&table=settings").text
     assert settings == "setting,a,b_c\nlora.rank,16,8\n"
+
+
+def test_validations_of_a_run_that_went_back_are_compared_anew(
+    book: Path, client: TestClient
+) -> None:
+    make_run(book, "one")
+    run = make_run(book, "two", state=None)
+    address = "/compare/scores?run=one&run=two&by=val_loss"
+    before = client.get(address).text
+    with EventWriter(run, 2) as events:
+        events.write("state", {"state": "running", "reason": "", "step": 5})
+        events.write("validation", make_validation(10, 5.25))
+    after = client.get(address).text
+    assert "5.25" not in before
+    assert "5.25" in after
