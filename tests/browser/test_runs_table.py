@@ -120,6 +120,22 @@ def test_rows_are_chosen_and_compared_by_keys_and_stay_chosen(
     page.wait_for_url("**/compare?run=a&run=b")
 
 
+def test_enter_unfolds_what_has_the_focus_and_opens_a_row_that_is_chosen(
+    filled: Path, open_book: OpenBook
+) -> None:
+    page = open_book(filled)
+    page.locator("tr[data-row]").first.wait_for()
+    menu = page.locator("details.menu").first
+    page.press("body", "j")
+    menu.locator("summary").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => document.querySelector('details.menu').open")
+    page.keyboard.press("Enter")
+    page.evaluate("() => document.activeElement.blur()")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/runs/*")
+
+
 def test_a_running_run_moves_on_its_own_and_nothing_that_was_begun_is_lost(
     filled: Path, open_book: OpenBook
 ) -> None:

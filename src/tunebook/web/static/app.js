@@ -63,7 +63,8 @@
       if (event.key === "Escape") field.blur();
       return;
     }
-    if (event.key === "Enter" && event.target.closest("a, button")) return;
+    // What has the focus may have a use for Enter, and without a row the page has none.
+    if (event.key === "Enter" && (!current() || event.target.closest("a, button, summary"))) return;
     if (waiting) {
       waiting = false;
       if (places[event.key]) location.href = places[event.key];
