@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,45 @@ def test_a_server_that_went_away_is_told_and_asked_again(
         page.wait_for_function(f"() => ({LOSSES})()[0].at(-1) === 11")
 
 
+def test_curves_that_could_not_be_read_for_a_moment_come_back(
+    book: Path, open_book: Callable[..., Any]
+) -> None:
+    run = make_run(book, "run_1", state=None)
+    with acquire_run(run), EventWriter(run, 1) as events:
+        page = open_book(book, "/runs/run_1")
+        page.wait_for_function(DRAWN)
+        page.evaluate(
+            """() => (window.kept = fetch, window.fetch = async () =>
+            new Response('<p class="mistake">a torn line</p>', { status: 404 }))"""
+        )
+        page.locator(".curves-panels", has_text="a torn line").wait_for()
+        events.write("step", make_step(11, 1.0))
+        page.evaluate("() => (window.fetch = window.kept)")
+        page.get_by_role("img", name="training loss").first.wait_for()
+        page.wait_for_function(f"() => ({LOSSES})()[0].at(-1) === 11")
+        page.get_by_text("● live").wait_for()
+
+
+def test_a_spike_among_steps_of_one_place_is_drawn_and_an_unknown_axis_is_told(
+    book: Path, open_book: Callable[..., Any]
+) -> None:
+    run = make_run(book, "run_1", steps=0, state=None)
+    with acquire_run(run), EventWriter(run, 1) as events:
+        for step in range(1, 100):
+            one = make_step(step, 9.0 if step == 54 else 2.0)
+            events.write("step", replace(one, epoch=round(step / 100, 1), seconds=None))
+        page = open_book(book, "/runs/run_1?x=epoch")
+        page.wait_for_function(DRAWN)
+        epochs, losses = page.evaluate(LOSSES)
+        assert epochs[losses.index(9.0)] == pytest.approx(0.5)
+        # One that came later, at the place of the last, too.
+        events.write("step", replace(make_step(100, 11.0), epoch=1.0, seconds=None))
+        page.wait_for_function(f"() => ({LOSSES})()[1].includes(11)")
+        page.locator(".curves-bar select").select_option("minutes")
+        page.get_by_role("status").get_by_text("minutes are not known").wait_for()
+        assert "minutes are not known for 100 steps" in page.inner_text(".curves-panels")
+
+
 def test_steps_that_were_taken_back_are_shown_when_asked_for(
     book: Path, open_book: Callable[..., Any]
 ) -> None:
@@ -133,16 +173,18 @@ def test_dragging_zooms_to_every_step_and_the_address_keeps_it(
     page = open_book(book, "/runs/run_1")
     page.wait_for_function(DRAWN)
     plot = page.locator(".u-over").first
-    plot.scroll_into_view_if_needed()
     at = plot.bounding_box()
-    for k, (x, act) in enumerate([(0.24, "down"), (0.25, ""), (0.26, "up")]):
-        page.mouse.move(at["x"] + at["width"] * x, at["y"] + 40 + k)
-        if act:
-            getattr(page.mouse, act)()
+    # Held still until it lies still; let go when the page shows what was dragged over.
+    plot.hover(position={"x": at["width"] * 0.24, "y": 40})
+    page.mouse.down()
+    plot.hover(position={"x": at["width"] * 0.26, "y": 42})
+    page.wait_for_function("() => document.querySelector('.u-select').offsetWidth > 6")
+    page.mouse.up()
     near = f"() => ({LOSSES})()[0].filter((x) => x >= 4900 && x <= 5100)"
     page.wait_for_function(f"() => ({near})().length === 201")
     address = page.url
     page.reload()
+    page.wait_for_function(DRAWN)
     page.wait_for_function(f"() => ({near})().length === 201")
     assert page.url == address
     page.get_by_role("button", name="Whole run").click()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from tunebook.book.diagnosis import whole_diagnosis
 from tunebook.book.events import Events, is_long, read_events
 from tunebook.book.places import RunFolder
 from tunebook.book.step_totals import StepTotals, Work, totals_of_records, work_of_records
@@ -20,14 +21,22 @@ class RunSteps:
     curves: RunCurves
 
 
+def _judged(run: RunFolder, events: Events) -> Events:
+    """Put what is known of a run by now, which its figure flags, in the place of what its log says.
+
+    The rest of a page asks for that itself.
+    """
+    return replace(events, diagnosis=whole_diagnosis(run, events.diagnosis))
+
+
 def read_steps(run: RunFolder) -> RunSteps:
     """Read the events of a run; BookError when they are damaged."""
     if is_long(run):
         from tunebook.book.reader import RunReader
 
         look = RunReader(run).look()
-        curves = curves_of_columns(run.name, look.events, look.steps)
+        curves = curves_of_columns(run.name, _judged(run, look.events), look.steps)
         return RunSteps(look.events, look.steps.totals(), look.steps.work(), curves)
     events = read_events(run)
     totals, work = totals_of_records(events.steps), work_of_records(events.steps)
-    return RunSteps(events, totals, work, run_curves(run.name, events))
+    return RunSteps(events, totals, work, run_curves(run.name, _judged(run, events)))

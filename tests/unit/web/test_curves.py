@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,10 @@ from fastapi.testclient import TestClient
 
 from made_runs import make_run, make_step, make_validation
 from tunebook.book.events import EventWriter
+from tunebook.book.replays import write_replay
+from tunebook.pages.run_steps import read_steps
 from tunebook.records import Diagnosis, Verdict
+from tunebook.trials import Replay
 from tunebook.web.app import make_app
 
 
@@ -111,3 +115,73 @@ def test_what_is_not_there_is_said_in_a_sentence(book: Path, client: TestClient)
     assert wrong.status_code == 400
     assert "luck" in wrong.text
     assert client.get("/curves.json?run=nobody").status_code == 404
+
+
+def test_a_place_that_is_not_known_is_not_drawn_at_0(book: Path, client: TestClient) -> None:
+    run = make_run(book, "run_1", steps=0, state=None)
+    with EventWriter(run, 1) as events:
+        for step in range(1, 5):
+            known = {"seconds": 60.0} if step < 3 else {"seconds": None}
+            events.write("step", replace(make_step(step), tokens=None, **known))
+        events.write("validation", make_validation(4, 2.0))
+        late = Verdict("bad_batch", 4, 4, "a batch of noise", "likely", {}, "")
+        events.write("verdicts", Diagnosis(4, (late,), ("bad_batch",), {}, False))
+    by_minutes = only_run(client, "x=minutes")
+    assert by_minutes["series"]["loss"]["x"] == [1.0, 2.0]
+    assert by_minutes["series"]["val_loss"]["x"] == [0.0]
+    assert (by_minutes["unplaced"], by_minutes["flags"]) == (2, [])
+    by_tokens = only_run(client, "x=tokens")
+    assert by_tokens["unplaced"] == 4
+    assert [one["x"] for one in by_tokens["series"].values()] == [[], []]
+    assert len(only_run(client, "x=step")["flags"]) == 1
+
+
+def test_the_curve_and_the_figure_flag_what_a_replay_established(
+    book: Path, client: TestClient
+) -> None:
+    run = make_run(book, "run_1", steps=30, state=None)
+    guess = Verdict("bad_batch", 20, 21, "perhaps a batch", "possible", {}, "")
+    with EventWriter(run, 1) as events:
+        events.write("verdicts", Diagnosis(30, (guess,), ("bad_batch",), {}, True))
+    before = only_run(client, "since=30")["flags"], read_steps(run).curves
+    sure = Verdict("corrupted_targets", 20, 20, "surely those", "certain", {}, "")
+    write_replay(run, Replay(20, 10, 25, 0.0, "loss", (), {}, {}, sure, 1.0))
+    after = only_run(client, "since=30")["flags"], read_steps(run).curves
+    assert [[flag["kind"] for flag in flags] for flags, _ in (before, after)] == [
+        ["bad_batch"],
+        ["corrupted_targets"],
+    ]
+    assert after[1].flags == [("corrupted_targets", 20, 20)]
+    assert after[1].digest() != before[1].digest()
+
+
+def test_many_validations_and_steps_taken_back_are_few_points_too(
+    book: Path, client: TestClient
+) -> None:
+    run = make_run(book, "run_1", steps=0, state=None)
+    with EventWriter(run, 1) as events:
+        for step in range(1, 400):
+            events.write("step", make_step(step, 2.0))
+            events.write("validation", make_validation(step, 7.0 if step == 50 else 2.0))
+    with EventWriter(run, 2) as events:
+        events.write("state", {"state": "running", "reason": "", "step": 300})
+    found = only_run(client, "superseded=true&buckets=20&first=1&last=350")
+    held_out = found["series"]["val_loss"]
+    assert len(held_out["x"]) <= 42
+    spike = held_out["x"].index(50.0)
+    assert [held_out[one][spike] for one in ("y", "low", "high")] == [7.0, 6.9, 7.1]
+    (old,) = found["superseded"]
+    assert (old["x"][0], old["x"][-1]) == (301.0, 350.0)
+    assert "superseded" not in only_run(client, "superseded=true&since=300")
+
+
+def test_a_log_that_holds_no_numbers_and_a_step_too_far_are_told(
+    book: Path, client: TestClient
+) -> None:
+    run = make_run(book, "run_1", state=None)
+    assert client.get(f"/curves.json?run=run_1&since=1{400 * '0'}").status_code == 400
+    with EventWriter(run, 1) as events:
+        events.write("validation", replace(make_validation(10, 2.0), step="a"))  # type: ignore[arg-type]
+    told = client.get("/curves.json?run=run_1")
+    assert told.status_code == 404
+    assert "run run_1: an event has something else where a number should be" in told.text

@@ -112,7 +112,7 @@ class Curves {
   async poll() {
     const turn = this.turn;
     try {
-      if (!this.runs.length) return await this.load();
+      if (!this.runs.length || this.broken) return await this.load();
       const going = this.options.wait ? ["running", "new", "paused"] : ["running"];
       for (const run of this.runs.filter((one) => going.includes(one.state))) {
         if (run.last_step == null) return await this.load();
@@ -135,13 +135,13 @@ class Curves {
     for (const [name, more] of Object.entries(news.series)) {
       const all = run.series[name];
       // A validation at the last step known may be here already.
-      const from = more.x.findIndex((x) => !(x <= all.x.at(-1)));
-      if (from >= 0) for (const key of ["x", "y", "low", "high"]) all[key]?.push(...(more[key]?.slice(from) ?? []));
+      const from = more.step ? more.step.findIndex((step) => !(step <= all.step.at(-1))) : 0;
+      if (from >= 0) for (const key of ["step", "x", "y", "low", "high"]) all[key]?.push(...(more[key]?.slice(from) ?? []));
       for (const x of more.broken) if (!all.broken.includes(x)) all.broken.push(x);
     }
-    const { state, last_step, flags, version } = news;
+    const { state, last_step, flags, version, unplaced } = news;
     const same = version === run.version && state === run.state;
-    Object.assign(run, { state, flags, version, last_step: last_step ?? run.last_step });
+    Object.assign(run, { state, flags, version, unplaced, last_step: last_step ?? run.last_step });
     if (!same) this.draw();
   }
 
@@ -149,26 +149,34 @@ class Curves {
     clearTimeout(this.timer);
     const is = (...states) => this.runs.some((run) => states.includes(run.state));
     const live = is("running") || !this.runs.length;
-    if (this.broken) return;
-    if (!live && !this.away && !(this.options.wait && is("new", "paused"))) return;
-    const pause = this.away ? WAIT.away : !live ? WAIT.idle : document.hidden ? WAIT.hidden : WAIT.live;
+    if (!live && !this.away && !this.broken && !(this.options.wait && is("new", "paused"))) return;
+    const pause = this.away || this.broken ? WAIT.away : !live ? WAIT.idle : document.hidden ? WAIT.hidden : WAIT.live;
     this.timer = setTimeout(() => this.poll().finally(() => this.wait()), pause);
   }
 
   lost(error) {
     this.away = !error?.told;
     this.broken = Boolean(error?.told);
-    if (this.broken) this.panels.replaceChildren(element("p", { class: "empty" }, error.told));
+    if (this.broken && this.panels.textContent !== error.told) this.panels.replaceChildren(element("p", { class: "empty" }, error.told));
+    if (this.broken) this.shape = null; // the plots are to be made anew
     this.say(this.broken ? "" : "the server does not answer; trying again");
     this.note.classList.add("away");
+    this.wait();
   }
 
   said() {
-    this.away = false;
+    this.away = this.broken = false;
     this.note.classList.remove("away");
     const live = this.runs.filter((run) => run.state === "running").length;
-    this.say(live ? "● live" : this.wasLive ? `the run is ${this.runs[0].state}; this is all of it` : "");
+    const is = live ? "● live" : this.wasLive ? `the run is ${this.runs[0].state}; this is all of it` : "";
+    this.say([is, this.unplaced()].filter(Boolean).join(" · "));
     this.wasLive ||= live > 0;
+  }
+
+  unplaced() {
+    const { x } = this.view;
+    const of = this.runs.filter((run) => run.unplaced).map((run) => `${run.unplaced} steps of ${run.name}`);
+    return of.length ? `${x} ${x.endsWith("s") ? "are" : "is"} not known for ${of.join(", ")}` : "";
   }
 
   // --- what is shown --------------------------------------------------------------------------
@@ -250,7 +258,7 @@ class Curves {
       rest(plot);
       plot.ctx.canvas.setAttribute("aria-label", this.told(panels[i].lines));
     });
-    if (!panels.length) this.panels.replaceChildren(element("p", { class: "empty" }, "No step has been recorded yet."));
+    if (!panels.length) this.panels.replaceChildren(element("p", { class: "empty" }, this.unplaced() || "No step has been recorded yet."));
   }
 
   canLog(panel) {

@@ -47,19 +47,34 @@ function round(value, to) {
   return to(value / size) * size;
 }
 
-const known = (x, y) => {
+// uPlot has one value for each x. Of points that share one, the first, lowest, highest and last stay,
+// each too little beside it to be seen. Those without a place on the axis go.
+function apart(x, y) {
   const keep = [];
-  for (let i = 0; i < x.length; i++) if (x[i] != null && (i === 0 || x[i] !== x[i - 1])) keep.push(i);
-  return keep;
-};
+  const places = [];
+  const tiny = 1e-9 * x.reduce((most, v) => Math.max(most, Math.abs(v)), 1e-3);
+  for (let i = 0, end; i < x.length; i = end) {
+    for (end = i + 1; end < x.length && x[end] === x[i]; ) end++;
+    if (x[i] == null) continue;
+    let [low, high] = [i, i];
+    for (let at = i; at < end; at++) {
+      if (y[at] < y[low]) low = at;
+      if (y[at] > y[high]) high = at;
+    }
+    const some = [...new Set([i, low, high, end - 1])].sort((a, b) => a - b);
+    keep.push(...some);
+    places.push(...some.map((_, n) => x[i] + n * tiny));
+  }
+  return [keep, places];
+}
 
 export function joined(lines, log) {
   const usable = (v) => (log && v != null && v <= 0 ? null : v);
   return uPlot.join(
     lines.map((line) => {
-      const keep = known(line.x);
+      const [keep, places] = apart(line.x, line.y);
       const columns = line.low ? [line.y, line.low, line.high] : [line.y];
-      return [keep.map((i) => line.x[i]), ...columns.map((c) => keep.map((i) => usable(c[i])))];
+      return [places, ...columns.map((c) => keep.map((i) => usable(c[i])))];
     }),
   );
 }
