@@ -42,9 +42,12 @@ def serving(book: Path, **guarded: Any) -> Iterator[str]:
         thread.join(10)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """A headless Chromium of this machine; skips where there is none."""
+    """A headless Chromium of this machine; skips where there is none.
+
+    For one file and no longer: while Playwright runs, no other test can run an event loop.
+    """
     path = next((found for name in _NAMES if (found := shutil.which(name))), None)
     if path is None:
         pytest.skip("there is no Chromium here (Debian: apt-get install chromium)")
