@@ -136,7 +136,10 @@ def _verdict(
     best, found = onset.best, onset.found
     after = steps[best + 1]
     before, last = _around(log, steps[best], steps[-1])
-    rose = float(losses[found] / losses[best] - 1)
+    rose, ended = (float(losses[k] / losses[best] - 1) for k in (found, -1))
+    at_the_end = (
+        f", {format_percent(ended)} at step {steps[-1]}" if steps[-1] > steps[found] else ""
+    )
     confidence: Confidence = "likely" if onset.confirmed else "amber"
     weights = f"best of step {steps[best]}" if steps[best] else "the base"
     return Verdict(
@@ -145,8 +148,8 @@ def _verdict(
         last_step=steps[-1],
         cause=(
             f"the held-out loss was lowest at step {steps[best]} ({format_number(losses[best])}) "
-            f"and is {format_percent(rose)} higher at step {steps[found]}, while the training loss "
-            f"fell from {format_number(float(np.median(before)))} to "
+            f"and is {format_percent(rose)} higher at step {steps[found]}{at_the_end}, while the "
+            f"training loss fell from {format_number(float(np.median(before)))} to "
             f"{format_number(float(np.median(last)))}"
         ),
         confidence=confidence,

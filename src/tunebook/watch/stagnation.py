@@ -28,10 +28,13 @@ def find_stagnation(log: RunLog) -> Verdict | None:
         found = _trained(log)
     if found is None:
         return None
-    begin, end, gain, most, whole = found
+    begin, end, gain, most, now, whole = found
     first = whole[0]
     total = first - whole[1]
     if total < _LEAST_GAIN * first or most >= _SHARE * total or gain <= -_SHARE * total:
+        return None
+    # A loss that rises for certain, or has left its lowest point, does not stand still.
+    if most < 0 or now > (1 + _SHARE) * whole[1]:
         return None
     last, planned = int(log.step[-1]), log.facts.total_steps
     left = max(0, (planned or last) - last)
@@ -66,8 +69,8 @@ def find_stagnation(log: RunLog) -> Verdict | None:
     )
 
 
-_Found = tuple[int, int, float, float, tuple[float, float]]
-"""First and last step, gain, its 95 % upper bound, and (first, lowest) loss of the whole run."""
+_Found = tuple[int, int, float, float, float, tuple[float, float]]
+"""First and last step, gain, its 95 % upper bound, the last loss, and (first, lowest) of all."""
 
 
 def _held_out(log: RunLog) -> _Found | None:
@@ -81,7 +84,7 @@ def _held_out(log: RunLog) -> _Found | None:
     rise = documents.rise(len(steps) - 1, begin)
     most = -rise.interval()[0]
     whole = float(losses[0]), float(losses.min())
-    return int(steps[begin]), int(steps[-1]), -rise.difference, most, whole
+    return int(steps[begin]), int(steps[-1]), -rise.difference, most, float(losses[-1]), whole
 
 
 def _trained(log: RunLog) -> _Found | None:
@@ -96,4 +99,4 @@ def _trained(log: RunLog) -> _Found | None:
     half = float(stats.t.ppf(0.95, _BLOCKS - 2)) * line.stderr
     whole = float(np.median(losses[: max(1, n // 10)])), float(np.median(losses[-n:]))
     gain, spread = -line.slope * _BLOCKS, half * _BLOCKS
-    return int(steps[-n]), int(steps[-1]), float(gain), float(gain + spread), whole
+    return int(steps[-n]), int(steps[-1]), float(gain), float(gain + spread), whole[1], whole

@@ -51,3 +51,12 @@ def test_without_validations_the_training_loss_decides():
     assert found is not None
     assert found.kind == "stagnation"
     assert find_stagnation(made_log(falling(6, 0.5), steps=12_000)) is None
+
+
+@pytest.mark.parametrize("rise", [0.02, 0.05])
+def test_a_loss_that_has_left_its_lowest_point_is_neither(rise: float) -> None:
+    def past_its_best(x: float) -> float:
+        return 1.5 * (1 + rise * min(max(4 * x - 1, 0), 1)) + 1.5 * float(2 ** (-40 * x))
+
+    # It stands still at the end, and higher than it was.
+    assert find_stagnation(decayed(made_log(soon_flat, past_its_best, documents=600))) is None
