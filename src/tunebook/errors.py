@@ -6,6 +6,9 @@ anything else is a bug and is reported as one.
 
 from __future__ import annotations
 
+MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What comes of reading what another hand or release wrote; only that part is lost by it."""
+
 
 class TunebookError(Exception):
     """A failure with a sentence for the user; `exit_code` is what the process ends with."""

@@ -23,7 +23,7 @@ import orjson
 from tunebook.book.atomic import storage_errors, write_atomically
 from tunebook.book.codec import dump_json, revive, to_plain, to_record
 from tunebook.book.places import RunFolder
-from tunebook.errors import BookError, Busy
+from tunebook.errors import MALFORMED, BookError, Busy
 from tunebook.records import Evaluation, ItemScore
 
 FORMAT_VERSION = 1
@@ -121,11 +121,11 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         try:
             row = orjson.loads(line)
             key = _key(row)
-        except (orjson.JSONDecodeError, KeyError, TypeError):
+            rows[key] = _revived(row)
+        except MALFORMED:
             raise BookError(
                 f"{path}:{number}: this line is not an item; restore the file or cut the line"
             ) from None
-        rows[key] = _revived(row)
     return list(rows.values())
 
 
@@ -179,7 +179,7 @@ def read_results(run: RunFolder, kind: str | None = None) -> list[Evaluation]:
         try:
             stat = path.stat()
             found.append(_read_result(path, stat.st_ino, stat.st_size, stat.st_mtime_ns))
-        except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        except (OSError, *MALFORMED):
             continue
     return sorted(found, key=lambda one: (one.finished, one.log))
 
@@ -188,8 +188,8 @@ def read_results(run: RunFolder, kind: str | None = None) -> list[Evaluation]:
 def _read_result(path: Path, *stamp: int) -> Evaluation:
     """Read a result once for as long as its file stays the same; a server asks for it all day."""
     found = to_record(Evaluation, orjson.loads(path.read_bytes()))
-    if not (isinstance(found.settings, dict) and isinstance(found.details, dict)):
-        raise TypeError("settings and details are objects")
+    if not all(isinstance(x, str) for x in (found.kind, found.subject, found.log, found.finished)):
+        raise TypeError("kind, subject, log and finished are texts")
     return found
 
 

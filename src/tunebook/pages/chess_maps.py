@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tunebook.errors import MALFORMED
 from tunebook.pages.elo import elo_lines
 from tunebook.records import Evaluation
 from tunebook.units import format_percent
@@ -67,26 +68,66 @@ class Dots:
     height: float
 
 
-def collect(results: Mapping[str, Sequence[Evaluation]]) -> list[Series]:
-    """Order what runs came to: the base first, each set of weights once, the newest of a kind."""
+def collect(results: Mapping[str, Sequence[Evaluation]]) -> tuple[list[Series], list[str]]:
+    """Order what runs came to: the base first, each set of weights once, the newest of a kind.
+
+    Also says what of it is not shown, and what of it does not compare.
+    """
     found: dict[tuple[str, str], dict[str, Evaluation]] = {}
-    bases: dict[object, str] = {}
-    for run, evaluations in results.items():
-        for one in evaluations:
-            if not one.kind.startswith("chess"):
-                continue
-            weights = one.settings.get("weights")
-            # Runs share their base: what was asked of it once is shown once.
-            first = bases.setdefault(weights, run) if one.subject == "base" else run
-            kind = one.kind
-            if kind == "chess-games":
-                kind = f"games, {one.settings.get('policy', 'as played')}"
-            found.setdefault((first, one.subject), {})[kind] = one
+    bases: dict[str, str] = {}
+    notes = []
+    every = [(run, one) for run, all_ in results.items() for one in all_ if one.kind[:5] == "chess"]
+    for run, one in every:
+        if one.subject == "base":
+            # Runs share their base: what was asked of it is shown once, under the first of them.
+            bases.setdefault(_weights(run, one), run)
+    for run, one in sorted(every, key=lambda each: each[1].finished):
+        first = bases[_weights(run, one)] if one.subject == "base" else run
+        kind = one.kind
+        if kind == "chess-games":
+            kind = f"games, {one.settings.get('policy', 'as played')}"
+        if reason := _why_unreadable(Series("", run, 1, {kind: one})):
+            notes.append(f"{one.log} of {run} cannot be read ({reason}) and is left out.")
+            continue
+        found.setdefault((first, one.subject), {})[kind] = one
     keys = sorted(found, key=lambda key: (key[1] != "base", list(results).index(key[0])))
-    return [
+    series = [
         Series(f"{run} {subject}", run, number, found[run, subject])
         for number, (run, subject) in enumerate(keys[:COLOURS], 1)
     ]
+    if more := [f"{run} {subject}" for run, subject in keys[COLOURS:]]:
+        notes.append(
+            f"{len(keys)} sets of weights are more than the {COLOURS} that can be told apart; not "
+            f"shown: {', '.join(more)}. Choose runs."
+        )
+    return series, notes + list(_different(series))
+
+
+def _weights(run: str, one: Evaluation) -> str:
+    return str(one.settings.get("weights", f"those of {run}"))
+
+
+def _different(series: Sequence[Series]) -> Iterator[str]:
+    for kind, what in (("chess", "positions"), ("chess-puzzles", "puzzles")):
+        asked = {one.found[kind].examples_hash for one in series if kind in one.found}
+        if len(asked) > 1:
+            yield (
+                f"These were asked {len(asked)} different sets of {what}, so their shares of "
+                f"{what} do not compare; `tunebook compare` refuses those."
+            )
+
+
+def _why_unreadable(alone: Series) -> str:
+    """Try to draw one evaluation: details of another hand or release may lack anything."""
+    try:
+        for draw in (ply_curves, kind_dots, puzzle_dots, elo_dots, failure_rows, game_rows):
+            draw([alone])
+        for one in alone.found.values():
+            if "elo" in one.details:
+                list(elo_lines(one.details))
+    except MALFORMED as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def ply_curves(series: Sequence[Series]) -> tuple[list[str], list[Curve]]:
@@ -144,7 +185,7 @@ def puzzle_dots(series: Sequence[Series]) -> Dots:
     for one in series:
         if "chess-puzzles" in one.found:
             for band, share in _details(one, "chess-puzzles")["by_rating"].items():
-                row = (one, share, share["random_legal"])
+                row = (one, share, float(share["random_legal"]))
                 groups.setdefault(f"rating {band}", []).append(row)
     return _share_dots(groups)
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from tunebook.errors import MALFORMED
 from tunebook.pages.evaluations import interval_text
+from tunebook.pages.grids import cell_rows, recommendation
 from tunebook.pages.table import HIGHER_IS_BETTER
 from tunebook.records import Evaluation
 from tunebook.units import format_number
@@ -50,6 +52,18 @@ class HeatMap:
 def numbers_of(one: Evaluation) -> list[str]:
     """List the numbers that every cell of a grid has."""
     return list(_cells(one)[0]["numbers"])
+
+
+def why_unreadable(one: Evaluation) -> str:
+    """Try to draw a grid by each of its numbers; says what fails, and nothing where it can be."""
+    try:
+        for by in numbers_of(one):
+            draw_grid(one, by)
+        recommendation(one)
+        cell_rows(one)
+    except MALFORMED as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def better(by: str) -> str:

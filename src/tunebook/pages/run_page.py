@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from tunebook.book.replays import read_replays
 from tunebook.book.run_file import config_parent, read_yaml, weight_parent
 from tunebook.book.seal import Seal, read_seal
 from tunebook.book.summary import OVER, bring_to_life, measure, score_all
+from tunebook.errors import MALFORMED
 from tunebook.pages.evaluations import write_evaluations
 from tunebook.pages.facts import write_facts
 from tunebook.pages.grids import write_grids
@@ -117,25 +118,34 @@ def render_run_page(source: PageSource) -> str:
         _family(source),
         write_lineage(summary.name, source.lineage, source.runs),
         write_findings(source.steps, whole_diagnosis(source.run, events.diagnosis)),
-        write_replays(read_replays(source.run)),
+        _part("Replays", lambda: write_replays(read_replays(source.run))),
         write_loss(source.steps, _picture(source.run)),
-        write_mixture(with_records(source), source.data),
-        write_evaluations(results),
-        write_probes(results),
-        write_facts(results),
-        write_grids(results),
+        _part("Sources", lambda: write_mixture(with_records(source), source.data)),
+        _part("Evaluations", lambda: write_evaluations(results)),
+        _part("Probes", lambda: write_probes(results)),
+        _part("Facts", lambda: write_facts(results)),
+        _part("Sampling grids", lambda: write_grids(results)),
         write_samples(events, summary.model),
-        write_account(source.data),
-        write_part(source.data, source.environment),
+        _part("Data", lambda: write_account(source.data)),
+        _part("Part of the data", lambda: write_part(source.data, source.environment)),
         write_first_batch(events),
-        write_plan(source.plan, events),
+        _part("Plan", lambda: write_plan(source.plan, events)),
         write_machine(events, source.environment, source.steps.work),
         write_settings(summary, _parent(source)),
         write_checkpoints(source.run, summary),
-        write_releases(source.run),
+        _part("Releases", lambda: write_releases(source.run)),
         _reproduce(source),
     ]
     return "\n".join(section for section in sections if section)
+
+
+def _part(title: str, write: Callable[[], str]) -> str:
+    """Write a part from files that another hand or release may have written."""
+    try:
+        return write()
+    except MALFORMED as error:
+        why = escape(f"{type(error).__name__}: {error}")
+        return f"## {title}\n\nThis part of the run's files cannot be read ({why}).\n"
 
 
 def with_records(source: PageSource) -> Events:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from tunebook.errors import MALFORMED
 from tunebook.records import Evaluation, Verdict
 from tunebook.units import format_number, format_percent
 
@@ -28,7 +29,7 @@ def find_in_evaluations(evaluations: Sequence[Evaluation]) -> list[Verdict]:
     found: list[Verdict] = []
     for one in newest.values():
         # Details written by other hands or releases say nothing, and must not hide the run.
-        with suppress(AttributeError, KeyError, TypeError, ValueError):
+        with suppress(*MALFORMED):
             found += _verdicts(one)
     return found
 

@@ -24,7 +24,7 @@ def chess(request: Request, run: Annotated[list[str] | None, Query()] = None) ->
     every = [one for one in list_runs(book) if any(one.evaluations.glob("chess*.json"))]
     asked = [name for name in run or () if name]
     chosen = [open_run(book, name) for name in asked] or every
-    found = maps.collect({one.name: read_results(one, "chess") for one in chosen})
+    found, notes = maps.collect({one.name: read_results(one, "chess") for one in chosen})
     tags, curves = maps.ply_curves(found)
     failed, failures = maps.failure_rows(found)
     return desk.page(
@@ -33,6 +33,7 @@ def chess(request: Request, run: Annotated[list[str] | None, Query()] = None) ->
         names=[one.name for one in every],
         asked=asked,
         series=found,
+        notes=notes,
         tags=tags,
         places=[maps.x_of(place, len(tags)) for place in range(len(tags))],
         curves=curves,

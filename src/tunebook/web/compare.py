@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -16,7 +17,7 @@ from fastapi.responses import PlainTextResponse, Response
 from tunebook.book.codec import dump_json
 from tunebook.book.places import open_run
 from tunebook.book.summary import bring_to_life, measure
-from tunebook.errors import DefectError, TunebookError, UsageError
+from tunebook.errors import MALFORMED, DefectError, TunebookError, UsageError
 from tunebook.pages.comparison import PAIR_HEADER, SCORE_HEADER, pair_cells, score_cells
 from tunebook.pages.markdown import escape, table
 from tunebook.pages.table import cell_text
@@ -306,11 +307,19 @@ def _changes(desk: Desk, runs: Sequence[RunSummary]) -> list[dict[str, Any]]:
                 "n": len(changed),
                 "words": [change_words(key, change) for key, change in changed.items()],
                 "next": confounded.next_action if confounded else "",
-                "data": data_changes(book, then.name, now.name),
+                "data": _data_words(book, then.name, now.name),
                 "other_examples": known and then.examples_hash != now.examples_hash,
             }
         )
     return found
+
+
+def _data_words(book: Path, left: str, right: str) -> list[str]:
+    try:
+        return data_changes(book, left, right)
+    except MALFORMED as error:
+        why = f"{type(error).__name__}: {error}"
+        return [f"how the data of {left} and {right} differ: a data.json cannot be read ({why})"]
 
 
 def _change_words(changes: Sequence[Mapping[str, Any]]) -> list[str]:

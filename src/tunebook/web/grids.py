@@ -20,31 +20,37 @@ def grid(request: Request, name: str, by: str = "", weights: str = "") -> Respon
     """Show the newest grid of each of the weights of a run."""
     desk = desk_of(request)
     run = open_run(desk.shelf.book, name)
-    newest = {one.subject: one for one in read_results(run, "grid")}
+    newest, notes = {}, []
+    for one in read_results(run, "grid"):
+        if reason := grid_map.why_unreadable(one):
+            notes.append(f"{one.log} cannot be read ({reason}) and is left out.")
+        else:
+            newest[one.subject] = one
     if weights and weights not in newest:
         there = ", ".join(newest) or "none"
         raise UsageError(f"the run {name} has no grid of {weights}; there is {there}")
-    one = newest.get(weights) or next(iter(newest.values()), None)
-    if one is None:
-        return desk.page(request, "grid.html", name=name, one=None)
-    numbers = grid_map.numbers_of(one)
-    by = by or str(one.settings["by"])
+    shown = newest.get(weights) or next(iter(newest.values()), None)
+    if shown is None:
+        return desk.page(request, "grid.html", name=name, one=None, notes=notes)
+    numbers = grid_map.numbers_of(shown)
+    by = by or str(shown.settings.get("by"))
     if by not in numbers:
         raise UsageError(f"cells have no number `{by}`; there is {', '.join(numbers)}")
-    maps = grid_map.draw_grid(one, by)
+    maps = grid_map.draw_grid(shown, by)
     return desk.page(
         request,
         "grid.html",
         name=name,
-        one=one,
+        one=shown,
+        notes=notes,
         subjects=list(newest),
         by=by,
         numbers=numbers,
         better=grid_map.better(by),
         maps=maps,
         marked=any(square.stands_out for drawn in maps for square in drawn.squares),
-        recommendation=recommendation(one),
-        rows=cell_rows(one),
+        recommendation=recommendation(shown),
+        rows=cell_rows(shown),
         size=(grid_map.LEFT, grid_map.TOP, grid_map.CELL_WIDTH, grid_map.CELL_HEIGHT),
         levels=grid_map.LEVELS,
     )

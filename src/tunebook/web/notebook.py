@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse, PlainTextResponse, Response
 from tunebook.book.lineage import build_lineage
 from tunebook.book.places import RunFolder, open_run
 from tunebook.book.summary import OVER, score_all
-from tunebook.errors import BookError
+from tunebook.errors import MALFORMED, BookError
 from tunebook.pages.index_page import begun_and_waiting, build_index_page, write_history
 from tunebook.pages.markers import author_words, generated_part, merge_page
 from tunebook.pages.run_page import build_run_page
@@ -121,10 +121,15 @@ def scored(
 
 def _page(shelf: Shelf, run: RunFolder, *, whole: bool = False) -> str:
     """Read the page of a run as it was last written, or write one for this answer."""
-    text = page_text(run.notebook_md)
-    if text:
+    if text := page_text(run.notebook_md):
         return text
-    return merge_page(build_run_page(run, shelf.book, shelf.summaries(whole=whole)), None)
+    try:
+        return merge_page(build_run_page(run, shelf.book, shelf.summaries(whole=whole)), None)
+    except MALFORMED as error:
+        raise BookError(
+            f"the page of {run.name} cannot be written, for a file of the run is not as it should "
+            f"be ({type(error).__name__}: {error}); the run's own page shows the rest"
+        ) from None
 
 
 def page_text(path: Any) -> str:
@@ -133,6 +138,8 @@ def page_text(path: Any) -> str:
         return str(path.read_text(encoding="utf-8", errors="replace"))
     except FileNotFoundError:
         return ""
+    except OSError as error:
+        raise BookError(f"{path} cannot be read: {error.strerror}; move it away") from None
 
 
 def front_matter(text: str) -> tuple[Mapping[str, str], str]:

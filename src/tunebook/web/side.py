@@ -15,7 +15,7 @@ from fastapi.responses import PlainTextResponse, Response
 from tunebook.book.codec import dump_json
 from tunebook.book.evaluations import read_results
 from tunebook.book.places import open_run
-from tunebook.errors import TunebookError, UsageError
+from tunebook.errors import MALFORMED, BookError, TunebookError, UsageError
 from tunebook.pages.markdown import escape, fence
 from tunebook.pages.probes import HEADER, probe_rows, probe_verdicts
 from tunebook.pages.word_diff import Piece, cut_at, word_diff
@@ -181,7 +181,13 @@ def _found(desk: Desk, view: View) -> SideBySide:
         raise UsageError(
             f"{len(view.names)} columns are too many to read; name at most {MOST_COLUMNS}"
         )
-    return side_by_side(view.names, desk.shelf.book, view.answers)
+    try:
+        return side_by_side(view.names, desk.shelf.book, view.answers)
+    except MALFORMED as error:
+        raise BookError(
+            f"answers of {', '.join(view.names)} cannot be read ({type(error).__name__}: {error}); "
+            "`tunebook compare --ask` asks again"
+        ) from None
 
 
 def _texts(one: Asked) -> list[str]:
@@ -230,7 +236,10 @@ def _probes(desk: Desk, names: Sequence[str]) -> list[dict[str, Any]]:
             one for one in probed if one.subject == weights and "measures" in one.details
         ]:
             one = newest[-1]
-            found.append(
-                {"name": name, "verdicts": probe_verdicts(one), "classes": probe_rows(one)}
-            )
+            shown: dict[str, Any] = {"name": name, "verdicts": [], "classes": [], "refused": ""}
+            try:
+                shown |= {"verdicts": probe_verdicts(one), "classes": probe_rows(one)}
+            except MALFORMED as error:
+                shown["refused"] = f"{one.log} cannot be read ({type(error).__name__}: {error})."
+            found.append(shown)
     return found

@@ -13,7 +13,7 @@ from tunebook.book.index import run_summaries
 from tunebook.book.lineage import build_lineage
 from tunebook.book.places import RunFolder, list_runs, page_lock
 from tunebook.book.summary import book_lookup, measure, score_all, summarize
-from tunebook.errors import TunebookError, first_line
+from tunebook.errors import BookError, TunebookError, first_line
 from tunebook.pages.figures import draw_figure, drawn_digest
 from tunebook.pages.index_page import build_index_page
 from tunebook.pages.markers import merge_page
@@ -104,6 +104,8 @@ def read_page(path: Path) -> str | None:
         return path.read_bytes().decode("utf-8", "surrogateescape")
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise BookError(f"{path} cannot be read: {error.strerror}; move it away") from None
 
 
 def run_outcomes(book: Path, run: RunFolder) -> list[Outcome]:

@@ -101,8 +101,8 @@ def side_by_side(names: Sequence[str], book: Path, chosen: str | None = None) ->
             item_id=key[0],
             item_hash=key[1],
             text=str(line.get("question", key[0])),
-            reference=line.get("reference"),
-            tags=tuple(line.get("tags") or _tags(judged, key)),
+            reference=None if line.get("reference") is None else str(line["reference"]),
+            tags=tuple(map(str, line.get("tags") or _tags(judged, key))),
             answers=tuple(column.get(key) for column in columns),
         )
         for key, line in lines.items()

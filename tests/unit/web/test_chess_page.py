@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,33 @@ def test_a_book_without_chess_says_which_command_makes_it(book: Path) -> None:
     make_run(book, "run_1")
     page = TestClient(make_app(book), base_url="http://127.0.0.1").get("/chess").text
     assert "tunebook chess RUN" in page
+
+
+def test_the_newest_of_a_base_that_runs_share_is_shown(book: Path) -> None:
+    first, second = make_run(book, "run_1"), make_run(book, "run_2")
+    make_chess(second, 0.3, None, "base")
+    make_chess(first, 0.9, None, "base")
+    client = TestClient(make_app(book), base_url="http://127.0.0.1")
+    for run, finished in ((first, "2026-01-02T00:00:00Z"), (second, "2026-01-01T00:00:00Z")):
+        for path in run.evaluations.glob("*.json"):
+            known = json.loads(path.read_text())
+            path.write_text(json.dumps(known | {"finished": finished}))
+    page = client.get("/chess").text
+    assert "run_1 base" in page
+    assert "run_2 base" not in page
+    assert "90 % (80 % to 100 %)" in page
+
+
+def test_what_is_not_shown_and_what_does_not_compare_is_said(book: Path) -> None:
+    for i in range(12):
+        make_chess(run := make_run(book, f"run_{i:02}"), 0.5, None)
+    client = TestClient(make_app(book), base_url="http://127.0.0.1")
+    page = client.get("/chess").text
+    assert "12 sets of weights are more than the 10" in page
+    assert "not shown: run_10 final, run_11 final" in page
+    assert "different sets" not in page
+    path = next(run.evaluations.glob("chess-final*.json"))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"examples_hash": "other"}))
+    page = client.get("/chess?run=run_00&run=run_11").text
+    assert "asked 2 different sets of positions" in page
+    assert "sets of puzzles" not in page

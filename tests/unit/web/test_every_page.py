@@ -19,6 +19,7 @@ from fastapi.testclient import TestClient
 from addresses import filled, gets, operations
 from hostile_book import HOSTILE, make_hostile_book
 from made_runs import make_run
+from malformed_book import HARMS, make_malformed_book
 from tunebook.web.app import make_app
 from tunebook.web.guard import Guard
 
@@ -99,6 +100,43 @@ def test_no_odd_query_is_more_than_a_sentence(hostile: Path) -> None:
                 said = re.findall(r'class="mistake"[^>]*>([^<]+)<', answer.text)
                 wrong.append((path, [(k, v[:20]) for k, v in asked], answer.status_code, said))
     assert not wrong
+
+
+def test_a_malformed_file_costs_no_page(book: Path) -> None:
+    make_malformed_book(book)
+    client, wrong = client_of(book), []
+    for path, inside, query in gets(client.app):
+        for name in HARMS if inside or "run" in query else ():
+            asked = {"run": [name, "second"]} if "run" in query else {}
+            answer = client.get(filled(path, inside, name), params=asked)
+            if answer.status_code >= 500 or not is_told(answer):
+                wrong.append((path, name, answer.status_code))
+        if not inside and client.get(path).status_code >= 500:
+            wrong.append((path, "all runs", 500))
+    assert not wrong
+
+
+def test_a_malformed_file_is_told_and_the_rest_is_shown(book: Path) -> None:
+    client = client_of(make_malformed_book(book))
+    page = client.get("/chess").text
+    assert "chess-final-00000001.json of chess cannot be read" in page.replace(".jsonl", ".json")
+    assert 'class="band' in page
+    assert "first final" in page
+    told = {
+        "/grid/grid-empty": "cannot be read (IndexError",
+        "/side?run=probe-interval&run=second": "cannot be read (ValueError",
+        "/side?run=answers-bare&run=second": "answers of answers-bare, second cannot be read",
+        "/compare?run=data-number&run=second": "a data.json cannot be read (TypeError",
+    }
+    for address, words in told.items():
+        answer = client.get(address)
+        assert answer.status_code == 200
+        assert words in answer.text, address
+    for name in ("probe", "grid", "data-number", "plan-checks"):
+        (book / "runs" / name / "notebook.md").unlink(missing_ok=True)
+        answer = client.get(f"/notebook/{name}")
+        assert "cannot be read" in answer.text
+        assert "A few sayings are enough" in answer.text
 
 
 def test_no_path_leads_out_of_the_book(hostile: Path) -> None:
