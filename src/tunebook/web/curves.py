@@ -136,7 +136,7 @@ def at_steps(steps: StepColumns, axis: Numbers, wanted: Sequence[int] | Numbers)
     """Find steps on an axis: 0 before the first step, and one not recorded at the one before."""
     if len(steps) == 0:
         return np.zeros(len(wanted))
-    at = np.searchsorted(steps["step"], np.array(wanted), side="right") - 1
+    at = np.searchsorted(steps["step"], np.array(wanted, float), side="right") - 1
     start = 0.0 if np.isfinite(axis[0]) else np.nan
     placed: Numbers = np.where(at < 0, start, axis[np.maximum(at, 0)])
     return placed

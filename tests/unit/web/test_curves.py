@@ -181,7 +181,8 @@ def test_a_log_that_holds_no_numbers_and_a_step_too_far_are_told(
     run = make_run(book, "run_1", state=None)
     assert client.get(f"/curves.json?run=run_1&since=1{400 * '0'}").status_code == 400
     with EventWriter(run, 1) as events:
-        events.write("validation", replace(make_validation(10, 2.0), step="a"))  # type: ignore[arg-type]
+        odd = Verdict("bad_batch", "a", None, "a batch of noise", "likely", {}, "")  # type: ignore[arg-type]
+        events.write("verdicts", Diagnosis(10, (odd,), ("bad_batch",), {}, True))
     told = client.get("/curves.json?run=run_1")
     assert told.status_code == 404
     assert "run run_1: an event has something else where a number should be" in told.text

@@ -258,7 +258,7 @@ class Curves {
       rest(plot);
       plot.ctx.canvas.setAttribute("aria-label", this.told(panels[i].lines));
     });
-    if (!panels.length) this.panels.replaceChildren(element("p", { class: "empty" }, this.unplaced() || "No step has been recorded yet."));
+    if (!panels.length) this.panels.replaceChildren(element("p", { class: "empty" }, this.unplaced() ? `Nothing can be drawn over ${this.view.x}.` : "No step has been recorded yet."));
   }
 
   canLog(panel) {
