@@ -14,6 +14,8 @@ from typing import IO
 from tunebook.errors import StorageError
 from tunebook.units import format_bytes
 
+PATIENCE_SECONDS = 30.0
+"""How long `alone` waits; only a process that was halted keeps a lock for so long."""
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
 _OS_ERROR = re.compile(r"os error (\d+)")
@@ -42,14 +44,20 @@ def alone(lock: Path) -> Iterator[None]:
     """Keep out everyone else, process or thread, who takes the same lock file.
 
     For work of milliseconds: whoever comes second waits. Raises StorageError when the folder of the
-    lock cannot be written.
+    lock cannot be written, or another held it for `PATIENCE_SECONDS`.
     """
-    from filelock import FileLock
+    from filelock import FileLock, Timeout
 
     with storage_errors(f"write {lock.parent}", lock.parent):
         lock.parent.mkdir(exist_ok=True)
         held = FileLock(lock)
-        held.acquire(poll_interval=0.01)
+        try:
+            held.acquire(PATIENCE_SECONDS, poll_interval=0.01)
+        except Timeout:
+            raise StorageError(
+                f"another process has held {lock} for {PATIENCE_SECONDS:.0f} s; let it go on, or "
+                "end it"
+            ) from None
     try:
         yield
     finally:

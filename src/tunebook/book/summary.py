@@ -12,6 +12,7 @@ from tunebook.book.diagnosis import whole_diagnosis
 from tunebook.book.evaluations import read_results, settings_hash
 from tunebook.book.events import Events, is_long, read_events
 from tunebook.book.liveness import live_state
+from tunebook.book.markers import author_words
 from tunebook.book.places import RunFolder
 from tunebook.book.predictions import count_outcomes, parse_prediction, score_prediction
 from tunebook.book.run_file import flatten, read_config, read_yaml, weight_parent
@@ -220,12 +221,12 @@ def perplexity(loss: float) -> float:
 
 
 def _notes(run: RunFolder) -> list[str]:
-    """Read the dated lines that the author added below the generated part of the page."""
+    """Read the dated lines that the author added outside the generated part of the page."""
     try:
         page = run.notebook_md.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
-    return _NOTE_LINE.findall(page.rpartition("<!-- tunebook:end")[2])
+    return _NOTE_LINE.findall(author_words(page))
 
 
 def _text(value: object) -> str | None:

@@ -11,11 +11,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, PlainTextResponse, Response
 
 from tunebook.book.lineage import build_lineage
+from tunebook.book.markers import author_words, generated_part, merge_page
 from tunebook.book.places import RunFolder, open_run
 from tunebook.book.summary import OVER, score_all
 from tunebook.errors import MALFORMED, BookError
 from tunebook.pages.index_page import begun_and_waiting, build_index_page, write_history
-from tunebook.pages.markers import author_words, generated_part, merge_page
 from tunebook.pages.run_page import build_run_page
 from tunebook.records import Outcome, RunSummary
 from tunebook.web.book_markdown import SHOWN_FILE, render, sections

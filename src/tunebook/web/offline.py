@@ -14,12 +14,12 @@ from markupsafe import Markup
 
 from tunebook import __version__
 from tunebook.book.lineage import build_lineage
+from tunebook.book.markers import author_words, generated_part
 from tunebook.book.places import RunFolder, list_runs
 from tunebook.book.summary import OVER
 from tunebook.kinds import FAULTS
 from tunebook.pages.index_page import begun_and_waiting, write_history
 from tunebook.pages.lineage import tree_lines
-from tunebook.pages.markers import author_words, generated_part
 from tunebook.records import RunSummary
 from tunebook.web.book_markdown import Sheet, render
 from tunebook.web.desk import make_environment

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import QueryParams
 
+from tunebook.book.markers import author_words
 from tunebook.book.places import RunFolder, open_run
-from tunebook.pages.markers import author_words
 from tunebook.web.desk import desk_of
 from tunebook.web.runs import view_of
 from tunebook.workflows.hypothesis import read_expectation, write_hypothesis

@@ -11,12 +11,12 @@ from tunebook.book.atomic import alone, write_atomically, write_text
 from tunebook.book.events import event_files
 from tunebook.book.index import run_summaries
 from tunebook.book.lineage import build_lineage
+from tunebook.book.markers import merge_page
 from tunebook.book.places import RunFolder, list_runs, page_lock
 from tunebook.book.summary import book_lookup, measure, score_all, summarize
 from tunebook.errors import BookError, TunebookError, first_line
 from tunebook.pages.figures import draw_figure, drawn_digest
 from tunebook.pages.index_page import build_index_page
-from tunebook.pages.markers import merge_page
 from tunebook.pages.run_curves import RunCurves
 from tunebook.pages.run_page import read_page_source, render_run_page
 from tunebook.records import Outcome

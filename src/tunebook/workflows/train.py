@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from tunebook import __version__
-from tunebook.book.atomic import write_atomically
+from tunebook.book.atomic import alone, write_atomically
 from tunebook.book.checkpoints import list_checkpoints, manifest_hash
 from tunebook.book.content import refuse_other_weights, verify_weights, weights_hash
 from tunebook.book.events import read_events
 from tunebook.book.liveness import current_state
-from tunebook.book.places import RunFolder, find_book, list_runs, open_run
+from tunebook.book.places import RunFolder, find_book, list_runs, open_run, page_lock
 from tunebook.book.predictions import parse_prediction
 from tunebook.book.run_file import resumed_from
 from tunebook.book.seal import seal
@@ -170,20 +170,28 @@ def start_run(
 
         refuse_known_tokens(load_tokenizer(recipe.model), recipe.add_tokens)
     environment |= _check_parent(book, loaded.recipe.model, recipe.model)
-    refuse_changed(run, loaded)
-    _forget_failed_start(run)
+    resolved = dump_resolved(recipe, environment)
+    # Who writes into the run file takes this lock too: words come before it is compared, or are
+    # refused because the run has begun.
+    with alone(page_lock(book)):
+        refuse_changed(run, loaded)
+        _forget_failed_start(run)
+        _write_folder(run, resolved, loaded.written)
+    seal(run, recipe.notebook.hypothesis, recipe.notebook.predict)
+    return run
+
+
+def _write_folder(run: RunFolder, resolved: str, written: str) -> None:
     try:
         run.path.mkdir(parents=True, exist_ok=True)
         # Once there is a run file its folder can be trained, so that what a fork is comes first.
-        write_atomically(run.resolved_yaml, dump_resolved(recipe, environment))
-        write_atomically(run.run_yaml, loaded.written)
+        write_atomically(run.resolved_yaml, resolved)
+        write_atomically(run.run_yaml, written)
     except OSError as error:
         raise StorageError(
             f"cannot write the run folder {run.path}: {error.strerror}; give a book in a folder "
             "that can be written to"
         ) from None
-    seal(run, recipe.notebook.hypothesis, recipe.notebook.predict)
-    return run
 
 
 def refuse_taken(run: RunFolder, remarks: Mapping[str, object] | None = None) -> None:

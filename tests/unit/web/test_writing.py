@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import re
+import threading
 from datetime import date
 from pathlib import Path
 
@@ -11,12 +12,14 @@ import pytest
 from fastapi.testclient import TestClient
 
 from made_runs import make_run
+from tunebook.book.index import run_summaries
 from tunebook.book.liveness import acquire_run
 from tunebook.book.places import RunFolder
 from tunebook.book.seal import read_seal
 from tunebook.errors import BookError
 from tunebook.web.app import make_app
 from tunebook.web.guard import Guard
+from tunebook.workflows import train as train_module
 from tunebook.workflows.hypothesis import write_hypothesis
 from tunebook.workflows.new import new_run
 from tunebook.workflows.note import write_note
@@ -207,3 +210,40 @@ def test_a_run_that_cannot_be_read_takes_a_note_that_says_why(book: Path) -> Non
     (run.events / "x.jsonl").write_text("rubbish\n")
     write_note(book, ["run_1"], "the disk broke", day=date(2026, 1, 2))
     assert run.notebook_md.read_text() == "- 2026-01-02: the disk broke\n"
+
+
+def test_words_saved_in_the_moment_of_a_start_are_refused_and_not_overwritten(
+    book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (book / "x.txt").write_text("a line\n" * 40)
+    new_run(book, "a", ["stage=cpt", "data=[{path: ../../x.txt, format: lines}]"])
+    refused: list[BaseException] = []
+
+    def save() -> None:
+        try:
+            write_hypothesis(book, "a", "It learns.", [])
+        except BookError as error:
+            refused.append(error)
+
+    writer = threading.Thread(target=save)
+    real = train_module._forget_failed_start
+
+    def between(run: RunFolder) -> None:
+        writer.start()
+        writer.join(0.3)
+        real(run)
+
+    monkeypatch.setattr(train_module, "_forget_failed_start", between)
+    run = start_run(book, load_recipe("a", [], book))
+    writer.join(30)
+    assert "has begun" in str(refused)
+    assert "It learns." not in run.run_yaml.read_text()
+
+
+def test_a_note_that_quotes_a_marker_hides_no_older_note_and_tag(book: Path) -> None:
+    make_run(book, "run_1")
+    write_note(book, ["run_1"], "first", ["spike"])
+    write_note(book, ["run_1"], "why is <!-- tunebook:end there")
+    (found,) = run_summaries(book)
+    assert "spike" in found.tags
+    assert "tunebook:end there" in str(found.note)

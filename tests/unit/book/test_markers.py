@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunebook.pages.markers import END, author_words, merge_page
+from tunebook.book.markers import END, author_words, merge_page
 
 BEGIN = "<!-- tunebook:begin (as somebody might type it) -->"
 FRONT = "---\nrun: a\n---\n\n# a\n"
