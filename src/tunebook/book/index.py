@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from tunebook.book.codec import dump_json, revive
-from tunebook.book.places import RunFolder, list_runs
+from tunebook.book.places import RunFolder, kept_steps, list_runs
 from tunebook.records import RunSummary, State
 
 if TYPE_CHECKING:
@@ -104,6 +104,9 @@ class Index:
             self._fresh.clear()
         # What a living run comes to is out of date with its next step.
         fresh = {name: row for name, row in fresh.items() if not is_alive(found[name])}
+        for name in gone:
+            with contextlib.suppress(OSError):
+                kept_steps(self._book, name).unlink(missing_ok=True)
         if fresh or gone:
             _store(self._book, fresh, gone)
 

@@ -189,6 +189,11 @@ def page_lock(book: Path) -> Path:
     return book / ".tunebook" / "pages.lock"
 
 
+def kept_steps(book: Path, name: str) -> Path:
+    """Name the throw-away copy of what was read of a long run."""
+    return book / ".tunebook" / "steps" / f"{name}.npz"
+
+
 def list_runs(book: Path) -> list[RunFolder]:
     """List the runs of a book by name; folders that begin with a dot are set aside."""
     try:

@@ -26,7 +26,7 @@ from tunebook.book.events import (
     row_order,
     row_shown,
 )
-from tunebook.book.places import RunFolder
+from tunebook.book.places import RunFolder, kept_steps
 from tunebook.book.step_totals import StepTotals, Work, late_loss, late_steps, spark_shares
 from tunebook.errors import BookError
 
@@ -57,7 +57,7 @@ _COLUMNS = (*_PLACE, *NUMBERS, "examples")
 _ALL_NUMBERS = operator.itemgetter(*_PLACE, *NUMBERS)
 _KEPT_BYTES = 1_000_000
 _PIECE_BYTES = 8_000_000
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +127,8 @@ class Look:
     """A run at one moment: `events` has all but the steps, which are `steps`.
 
     `superseded` are steps that a later attempt went back behind, which `events` and `steps` leave
-    out. `version` differs whenever anything was added, `generation` when steps shown before are
-    not shown any more.
+    out. Of validations only the last has its documents. `version` differs whenever anything was
+    added, `generation` when steps shown before are not shown any more.
     """
 
     version: int
@@ -162,6 +162,8 @@ class RunReader:
         self._rest: list[dict[str, Any]] = []
         self._all = np.empty((len(_COLUMNS), 0))
         self._records: dict[tuple[int, int], Any] = {}
+        # Validations, by attempt and number, of which the documents were let go.
+        self._slim: set[tuple[int, int]] = set()
         self._look: Look | None = None
 
     def look(self) -> Look:
@@ -194,14 +196,22 @@ class RunReader:
         if self._look is None and self._keep:
             self._recall(files)
         before = self._version
-        for path, stat in files:
-            for rows in self._new_rows(path, stat):
-                self._take(rows)
+        self._read(files)
         if self._version != before or self._look is None:
             self._look = self._see()
+            if self._look is None:
+                self._forget()
+                self._read(files)
+                self._look = self._see()
+                assert self._look is not None
         if self._version != before and self._keep:
             self._remember(files)
         return self._look
+
+    def _read(self, files: list[tuple[Path, Any]]) -> None:
+        for path, stat in files:
+            for rows in self._new_rows(path, stat):
+                self._take(rows)
 
     def _new_rows(self, path: Path, stat: Any) -> Iterator[list[dict[str, Any]]]:
         """Read whole new lines a piece at a time: as rows they take ten times the room."""
@@ -234,7 +244,8 @@ class RunReader:
             order = np.lexsort((every[1], every[0]))
             self._all = every if bool((np.diff(order) > 0).all()) else every[:, order]
 
-    def _see(self) -> Look:
+    def _see(self) -> Look | None:
+        """Put together what was read; None where what was let go is needed again."""
         every = self._all
         limits = attempt_limits(self._rest, {int(a) for a in np.unique(every[0])})
         shown = np.ones(every.shape[1], dtype=bool)
@@ -242,16 +253,35 @@ class RunReader:
             if limit is not None:
                 shown &= (every[0] != attempt) | (every[2] <= limit)
         rows = [row for row in self._rest if row_shown(row, limits)]
+        if not self._let_go(rows):
+            return None
         steps = StepColumns(every)
         events = events_of(self.run, rows, self._rest, _spent(every), self._records)
         generation = f"{self._restarts}.{len(limits)}"
         return Look(self._version, generation, events, steps.where(shown), steps.where(~shown))
 
+    def _let_go(self, shown: list[dict[str, Any]]) -> bool:
+        """Keep the documents of the last validation only: they are most of what is not a step.
+
+        False where those of the last were let go, because a later attempt went back behind others.
+        """
+        validations = [row for row in self._rest if row["kind"] == "validation"]
+        last = next((row for row in reversed(shown) if row["kind"] == "validation"), None)
+        if last is not None and (last["attempt"], last["seq"]) in self._slim:
+            return False
+        for row in validations:
+            if row is not last and row.get("per_document"):
+                at = row["attempt"], row["seq"]
+                row["per_document"] = []
+                self._slim.add(at)
+                self._records.pop(at, None)
+        return True
+
     # --- the numbers of a run that is over ------------------------------------------------------
 
     @property
     def _kept(self) -> Path:
-        return self.run.book / ".tunebook" / "steps" / f"{self.run.name}.npz"
+        return kept_steps(self.run.book, self.run.name)
 
     def _stamp(self, files: list[tuple[Path, Any]]) -> list[list[Any]]:
         return [[p.name, s.st_ino, s.st_size, s.st_mtime_ns] for p, s in files]
@@ -264,6 +294,7 @@ class RunReader:
                 if header["version"] != _VERSION or header["files"] != self._stamp(files):
                     return
                 self._all, self._rest = kept["columns"], header["rest"]
+                self._slim = {(attempt, seq) for attempt, seq in header["slim"]}
         except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile):
             return  # it is only a copy
         for name, (inode, size, lines) in header["read"].items():
@@ -287,6 +318,7 @@ class RunReader:
             "files": self._stamp(files),
             "read": self._offsets,
             "rest": self._rest,
+            "slim": sorted(self._slim),
         }
         out = io.BytesIO()
         packed = np.frombuffer(orjson.dumps(header), dtype=np.uint8)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from tunebook.errors import UsageError
 
+MOST_POLLS = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Poll:
@@ -30,12 +32,17 @@ class Polls:
         """Give the word of a poll, the same every time."""
         word = self._words.setdefault(poll, secrets.token_urlsafe(9))
         self._polls[word] = poll
+        # Every seed is another poll; the oldest page can be opened again.
+        while len(self._polls) > MOST_POLLS:
+            oldest = next(iter(self._polls))
+            self._words.pop(self._polls.pop(oldest), None)
         return word
 
     def find(self, word: str) -> Poll:
         """Give the poll of a word back; UsageError for a word of another server."""
         if word not in self._polls:
             raise UsageError(
-                "this ballot is of a server that was started again since; open the page again"
+                "this ballot is too old, or of a server that was started again since; open the "
+                "page again"
             )
         return self._polls[word]

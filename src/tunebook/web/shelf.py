@@ -61,6 +61,7 @@ class Shelf:
         # One at a time: ten tabs that ask at once would all read the same new lines.
         with self._measuring:
             changed = [name for name in self._index.refresh() if name not in self._queue]
+            self._forget_gone()
             unread = [name for name in changed if name not in self._readers]
             for name in changed:
                 if name in self._readers:
@@ -73,6 +74,11 @@ class Shelf:
                 threading.Thread(target=self._read_queue, daemon=True).start()
         self._done.wait(None if whole else max(self._until - time.monotonic(), 0))
         return self._index.runs()
+
+    def _forget_gone(self) -> None:
+        with self._lock:
+            for name in self._readers.keys() - set(self._index.names):
+                del self._readers[name]
 
     def _read_queue(self) -> None:
         try:

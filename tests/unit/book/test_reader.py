@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tunebook.book.places import RunFolder
 from tunebook.book.reader import NUMBERS, RunReader
 from tunebook.book.summary import measure
 from tunebook.errors import BookError
+from tunebook.records import ExampleLoss
 
 
 def whole_and_read_agree(run: RunFolder, reader: RunReader) -> None:
@@ -142,3 +144,25 @@ def test_events_that_are_no_file_are_named(book: Path) -> None:
     (run.events / "x.jsonl").mkdir()
     with pytest.raises(BookError, match="run run_1 cannot be read"):
         RunReader(run).look()
+
+
+def test_documents_are_kept_of_the_last_validation_only_whichever_that_is(book: Path) -> None:
+    run = make_run(book, "run_1", steps=3000, state=None)
+    documents = tuple(ExampleLoss(f"sayings#{n}", 1.0, 10) for n in range(3))
+    with EventWriter(run, 1) as events:
+        for step in (3001, 3002, 3003):
+            one = replace(make_validation(step, 1.0), per_document=documents)
+            events.write("validation", one)
+    reader = RunReader(run)
+
+    def kept(by: RunReader) -> dict[int, int]:
+        return {v.step: len(v.per_document) for v in by.look().events.validations[-3:]}
+
+    assert kept(reader) == {3001: 0, 3002: 0, 3003: 3}
+    # The copy of it that is kept in the book says the same.
+    again = RunReader(run)
+    assert kept(again) == {3001: 0, 3002: 0, 3003: 3}
+    with EventWriter(run, 2) as events:
+        events.write("state", {"state": "running", "reason": "", "step": 3002})
+    for one in (reader, again, RunReader(run)):
+        assert kept(one) == {3000: 0, 3001: 0, 3002: 3}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -12,7 +13,9 @@ from fastapi.testclient import TestClient
 from made_runs import make_run, make_step
 from tunebook.book.events import EventWriter
 from tunebook.book.index import Index
-from tunebook.web import shelf
+from tunebook.book.places import kept_steps
+from tunebook.errors import UsageError
+from tunebook.web import polls, shelf
 from tunebook.web.app import make_app
 
 
@@ -60,3 +63,26 @@ def test_what_was_read_once_shows_what_is_new_at_the_next_call(book: Path) -> No
         assert held.summaries()["run_1"].step == step
     make_run(book, "run_2")
     assert list(held.summaries()) == ["run_1", "run_2"]
+
+
+def test_nothing_stays_of_a_run_that_was_removed(book: Path) -> None:
+    run = make_run(book, "long", steps=3000)
+    held = shelf.Shelf(book)
+    held.measured(whole=True)
+    assert kept_steps(book, "long").exists()
+    shutil.rmtree(run.path)
+    assert held.measured(whole=True) == {}
+    assert not kept_steps(book, "long").exists()
+    assert not held._readers
+
+
+def test_polls_of_many_seeds_do_not_pile_up_and_the_newest_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(polls, "MOST_POLLS", 3)
+    held = polls.Polls()
+    words = [held.word_for(polls.Poll(("a", "b"), seed)) for seed in range(9)]
+    assert held.find(words[-1]).seed == 8
+    with pytest.raises(UsageError, match="too old"):
+        held.find(words[0])
+    assert len(held._polls) == len(held._words) == 3
