@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,16 @@ def result_of(
 
 def _answers(line: dict[str, Any]) -> Harm:
     return lambda run: make_answers(run, ["yes", "no"], lines=[line, {}])
+
+
+def _event(said: dict[str, Any]) -> Harm:
+    line = json.dumps({"seq": 999, "attempt": 1, "time": "2026-01-01T00:00:00Z", **said})
+
+    def harm(run: RunFolder) -> None:
+        with open(next(run.events.glob("*.jsonl")), "a") as file:
+            file.write(f"{line}\n")
+
+    return harm
 
 
 _CELL = {"sampling": {"temperature": 1.0}, "numbers": {"rep-4": {"score": "a"}}}
@@ -90,6 +102,11 @@ HARMS: dict[str, Harm] = {
         '{"memory": 3, "checks": [], "time": [1], "seconds": "a"}')),
     "page-folder": lambda run: (run.notebook_md.unlink(missing_ok=True), run.notebook_md.mkdir()),
     "page-bytes": lambda run: run.notebook_md.write_bytes(b"---\n\xff: [\n---\n<!-- tunebook"),
+    "events-folder": lambda run: (run.events / "x.jsonl").mkdir(),
+    "events-file": lambda run: (shutil.rmtree(run.events), run.events.write_text("x")),
+    "event-kind": _event({"kind": ["a"]}),
+    "event-state": _event({"kind": "state", "state": {"a": 1}, "step": 3}),
+    "event-validation": _event({"kind": "validation", "step": "a", "loss": 1.0}),
     "release": lambda run: run.release_json.write_text("[]"),
 }  # fmt: skip
 """What to do to a run, by a name for it."""

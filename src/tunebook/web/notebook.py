@@ -125,7 +125,7 @@ def _page(shelf: Shelf, run: RunFolder, *, whole: bool = False) -> str:
         return text
     try:
         return merge_page(build_run_page(run, shelf.book, shelf.summaries(whole=whole)), None)
-    except MALFORMED as error:
+    except (OSError, *MALFORMED) as error:
         raise BookError(
             f"the page of {run.name} cannot be written, for a file of the run is not as it should "
             f"be ({type(error).__name__}: {error}); the run's own page shows the rest"
