@@ -231,7 +231,12 @@ def _diagnosis(looks: list[Diagnosis], verdicts: list[Verdict]) -> Diagnosis:
 
 def _read_rows(run: RunFolder) -> Iterator[dict[str, Any]]:
     for path in event_files(run):
-        lines = path.read_bytes().split(b"\n")
+        try:
+            lines = path.read_bytes().split(b"\n")
+        except OSError as error:
+            raise BookError(
+                f"the events of run {run.name} cannot be read ({error}); restore them"
+            ) from error
         for number, line in enumerate(lines[:-1], start=1):
             if line:
                 yield parse_line(path, number, line)
