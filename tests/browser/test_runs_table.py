@@ -22,7 +22,7 @@ OpenBook = Callable[..., "Page"]
 
 NEXT_LOOK_IS_PUT_OFF = """() => new Promise((tell) =>
   document.addEventListener("htmx:beforeRequest", (event) =>
-    event.target.id === "runs-table" && setTimeout(() => tell(event.defaultPrevented))))"""
+    event.target.id === "runs-poll" && setTimeout(() => tell(event.defaultPrevented))))"""
 
 
 @pytest.fixture
@@ -108,7 +108,9 @@ def test_rows_are_chosen_and_compared_by_keys_and_stay_chosen(
 ) -> None:
     page = open_book(filled)
     page.press("body", "c")
-    page.locator("#said", has_text="choose 2 to 10 runs").wait_for()
+    page.locator("#said[role=alert]", has_text="choose 2 to 10 runs").wait_for()
+    page.keyboard.press("Escape")
+    page.locator("#said:empty").wait_for(state="attached")
     for key in "jxjjkx":
         page.keyboard.press(key)
     assert page.url.endswith("/?run=a&run=b")

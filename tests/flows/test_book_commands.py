@@ -104,6 +104,8 @@ def test_runs_are_filtered_sorted_and_shaped(
     assert "NaN" in run_out(capsys, "runs")
     assert "did you mean `method`" in run_out(capsys, "runs", "--filter", "metod=x", code=2)
     assert "cannot read the filter" in run_out(capsys, "runs", "--filter", "lora", code=2)
+    assert main(["runs", "--filter", "stage=none"]) == 0
+    assert "none of the 3 runs matches" in capsys.readouterr().err
     assert "no run has a column" in run_out(capsys, "runs", "--sort", "zzz", code=2)
 
 

@@ -64,11 +64,17 @@ def command(
         )
     form = "json" if as_json else form
     if form == "table" and not table.rows:
-        click.echo("no run here; `tunebook new NAME` starts one", err=True)
+        click.echo(_nothing(len(table.book)), err=True)
     elif form == "table" and sys.stdout.isatty():
         _print_rich(table)
     else:
         click.echo(write_runs(table, form), nl=False)
+
+
+def _nothing(runs: int) -> str:
+    if not runs:
+        return "no run here; `tunebook new NAME` starts one"
+    return f"none of the {runs} runs matches the filters; `tunebook runs` lists all"
 
 
 def _print_rich(table: RunTable) -> None:

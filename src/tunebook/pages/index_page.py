@@ -8,10 +8,10 @@ from datetime import date
 from tunebook.book.lineage import Lineage
 from tunebook.book.run_file import config_parent
 from tunebook.book.summary import OVER
-from tunebook.pages.lineage import mermaid
+from tunebook.pages.lineage import mermaid, setting_words
 from tunebook.pages.markdown import code, escape, fence, table
 from tunebook.pages.run_page import outcome_word
-from tunebook.pages.table import cell_text, changed_columns, column_value
+from tunebook.pages.table import changed_columns, column_value
 from tunebook.pages.verdicts import found_in_short
 from tunebook.records import Outcome, RunSummary
 from tunebook.units import format_number
@@ -81,12 +81,9 @@ def _changes(run: RunSummary, runs: Mapping[str, RunSummary]) -> str:
     changed = sorted(changed_columns(run, keys, runs))
     if not parent or parent not in runs or not changed:
         return ""
-    words = [
-        f"{key.rpartition('.')[2]}={cell_text(key, column_value(run, key))}"
-        for key in changed[:_CHANGES_SHOWN]
-    ]
+    words = setting_words({key: column_value(run, key) for key in changed[:_CHANGES_SHOWN]})
     more = f" and {len(changed) - _CHANGES_SHOWN} more" if len(changed) > _CHANGES_SHOWN else ""
-    return f"{parent} with {escape(', '.join(words))}{more}"
+    return f"{parent} with {escape(words)}{more}"
 
 
 def _result(run: RunSummary) -> str:

@@ -37,10 +37,9 @@ def overridden(run: RunSummary, runs: Mapping[str, RunSummary]) -> dict[str, obj
 
 
 def setting_words(settings: Mapping[str, object]) -> str:
-    """Write settings as `learning_rate=5e-05, stage=cpt`."""
-    return ", ".join(
-        f"{key.rpartition('.')[2]}={cell_text(key, value)}" for key, value in settings.items()
-    )
+    """Write settings as `learning_rate=5e-05, stage=cpt, epochs unset`."""
+    texts = ((key.rpartition(".")[2], cell_text(key, value)) for key, value in settings.items())
+    return ", ".join(f"{key}={text}" if text else f"{key} unset" for key, text in texts)
 
 
 def edge_words(edge: Edge, runs: Mapping[str, RunSummary]) -> str:

@@ -71,7 +71,7 @@ class Guard:
             return _no(
                 403,
                 "this request does not come from a page of this server, or the server was started "
-                "again since; reload the page and send it once more",
+                "again since; copy what you wrote, reload the page and send it once more",
             )
         if _header(request, "sec-fetch-site") == "cross-site" and not _is_opened(request):
             return _no(403, "this server answers its own pages only; open it in a tab of its own")

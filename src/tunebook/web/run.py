@@ -22,7 +22,7 @@ from tunebook.workflows.hypothesis import read_expectation
 router = APIRouter()
 
 PANELS = (("loss", "val_loss"), ("learning_rate",), ("grad_norm",), ("update_ratio",), (SPEED,))
-PIECES = ("progress", "predictions", "verdicts", "samples", "plan", "weights")
+PIECES = ("progress", "predictions", "work", "verdicts", "samples", "plan", "weights", "files")
 """Parts of the page that change while a run goes on; each is sent again when it has changed."""
 _MOST_LOG_BYTES = 1_000_000
 

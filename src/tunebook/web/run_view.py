@@ -62,6 +62,10 @@ SHOWN_FILES = ("run.yaml", "resolved.yaml", "train.log")
 """Files of a run that the page opens as text."""
 _RECENT = 50
 _SILENT_SECONDS = 30
+_KILLED = (
+    "it ended without saying why, as a process that is killed does; resuming goes on from the "
+    "newest checkpoint"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +157,13 @@ class RunView:
     def seconds_left(self) -> float | None:
         """Estimate how long a running run will take, by its latest steps; None where unknown."""
         summary = self.summary
-        if summary.state != "running" or self.look is None or not summary.steps:
+        left = (summary.steps or 0) - (summary.step or 0)
+        if summary.state != "running" or self.look is None or left <= 0:
             return None
         took = self.look.steps["seconds"][-_RECENT:]
         if not np.isfinite(took).any():
             return None
-        return float(np.nanmedian(took)) * max(summary.steps - (summary.step or 0), 0)
+        return float(np.nanmedian(took)) * left
 
     def silent_seconds(self) -> float | None:
         """Say for how long a running run has written nothing, where that is long."""
@@ -177,7 +182,10 @@ class RunView:
     def reason(self) -> str | None:
         """Why the run is not running any more, as far as it is written down."""
         states = self.events.states
-        told = states[-1].get("reason") if states else None
+        last = states[-1] if states else {}
+        if self.summary.state == "paused" and last.get("state") in (None, "running"):
+            return None if self.damage else _KILLED
+        told = last.get("reason")
         return str(told) if told and self.summary.state not in ("running", "finished") else None
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,13 +32,13 @@ from tunebook.pages.table import (
     column_value,
     shown_text,
 )
+from tunebook.pages.verdicts import found_in_short
 from tunebook.records import RunSummary
 from tunebook.web.desk import desk_of
 from tunebook.workflows.runs import Query, RunTable, choose_runs, write_runs
 
 router = APIRouter()
 
-_LEVELS = {"fault": "bad", "notice": "info", "fine": "good"}
 _GROUPED_BY = ("state", "model", "stage", "method", "outcome", "device")
 _NOT_SETTINGS = ("notebook.", "name", "extends")
 _MEDIA = {"md": "text/markdown", "csv": "text/csv", "json": "application/json"}
@@ -113,6 +114,10 @@ def runs(request: Request) -> Response:
     summaries = [summary for summary, _ in measured.values()]
     table = choose_runs(summaries, view.query)
     settings = varying_settings(summaries)
+    shown = [(run, measured[run.name][1].sparks) for run in table.rows]
+    seen = hashlib.sha256(repr((shown, table.baseline, len(summaries))).encode()).hexdigest()[:12]
+    if request.query_params.get("seen") == seen:
+        return Response(status_code=204)
     heads = {group.rows[0].name: group for group in table.groups}
     answer = desk.page(
         request,
@@ -121,10 +126,8 @@ def runs(request: Request) -> Response:
         table=table,
         columns=table.columns,
         numeric=_numeric(table),
-        rows=[
-            _row(table, run, measured[run.name][1].sparks, heads.get(run.name))
-            for run in table.rows
-        ],
+        rows=[_row(table, run, sparks, heads.get(run.name)) for run, sparks in shown],
+        seen=seen,
         n_all=len(summaries),
         n_running=sum(run.state == "running" for run in table.rows),
         fields=[(name, name in table.columns) for name in JSON_KEYS],
@@ -132,7 +135,7 @@ def runs(request: Request) -> Response:
         group_keys=list(dict.fromkeys((*_GROUPED_BY, *settings, *view.query.group))),
         names=[summary.name for summary in summaries],
     )
-    if request.headers.get("hx-trigger") != "runs-table":
+    if request.headers.get("hx-trigger") != "runs-poll":
         # A form sends its empty fields, too; the address of what is shown has none.
         answer.headers["HX-Push-Url"] = "/" + view.link()
     return answer
@@ -213,17 +216,13 @@ def _cell(table: RunTable, run: RunSummary, column: str, changed: bool) -> Cell:
 
 
 def verdict_chips(run: RunSummary) -> list[tuple[str, str, str]]:
-    """Give what was found in a run as words, a class and a meaning, faults first."""
-    order = list(_LEVELS)
-    found = [kind for kind in run.verdicts if kind in KINDS]
+    """Give the faults of a run, or that there are none, as words, a class and a meaning."""
     chips = []
-    for kind in sorted(found, key=lambda kind: order.index(KINDS[kind].level)):
+    for words in found_in_short(run):
+        kind = words.rstrip("?").replace(" ", "_")
         amber = kind in run.amber
-        level = "warn" if amber and KINDS[kind].level == "fault" else _LEVELS[KINDS[kind].level]
-        meaning = KINDS[kind].meaning + " (not confirmed)" * amber
-        # Kinds stand as a filter wants them.
-        words = "no fault found" if kind == "no_fault_found" else kind
-        chips.append((words + "?" * amber, level, meaning))
+        level = "good" if kind == "no_fault_found" else "warn" if amber else "bad"
+        chips.append((words, level, KINDS[kind].meaning + " (not confirmed)" * amber))
     return chips
 
 

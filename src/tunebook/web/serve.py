@@ -17,6 +17,7 @@ from tunebook.web.app import make_app
 from tunebook.web.guard import Guard
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
+_EVERYWHERE = ("0.0.0.0", "::")
 
 
 def serve(
@@ -45,12 +46,15 @@ def serve(
         # Training on the same machine comes first.
         with contextlib.suppress(OSError, AttributeError):
             os.nice(5)
-        shown = f"[{host}]" if ":" in host else host
+        everywhere = host in _EVERYWHERE
+        shown = socket.gethostname() if everywhere else f"[{host}]" if ":" in host else host
+        where = " (on every address of this machine)" if everywhere else ""
         # A book of gigabytes takes a minute to read for the first time.
         threading.Thread(target=app.state.desk.shelf.measured, daemon=True).start()
         say(
             f"http://{shown}:{listening.getsockname()[1]}/"
             + (f"?token={quote(token, safe='')}" if token else "")
+            + where
         )
         config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off")
         with contextlib.suppress(KeyboardInterrupt):

@@ -15,6 +15,7 @@ from tunebook.pages.groups import Group, group_heads, group_of, text_against
 from tunebook.pages.table import (
     DEFAULT_COLUMNS,
     JSON_KEYS,
+    NUMBERS,
     cell_text,
     column_value,
     csv_table,
@@ -25,6 +26,7 @@ from tunebook.pages.table import (
 from tunebook.records import RunSummary
 
 _FILTER = re.compile(r"([A-Za-z_][\w.-]*)\s*(<=|>=|!=|=|<|>)(.*)", re.DOTALL)
+_ANOTHER = re.compile(r"(?:,|\s(?:or|and)\s)\s*[A-Za-z_][\w.-]*\s*[=!<>]", re.IGNORECASE)
 _LONGEST_FILTER = 1000
 _NUMBER = r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?"
 _RANGE = re.compile(rf"^\s*([A-Za-z_][\w.-]*)\s*=\s*({_NUMBER})\.\.({_NUMBER})\s*$", re.IGNORECASE)
@@ -158,12 +160,26 @@ def _keep(
     found = _FILTER.fullmatch(text.strip()) if len(text) <= _LONGEST_FILTER else None
     if not found:
         raise UsageError(
-            f"cannot read the filter `{text[:80]}`; write it like method=lora or val_loss<2, with "
+            f"cannot read the filter `{text[:80]}`; write it like val_loss<2, with "
             "one of = != < <= > >="
         )
     column, op, wanted = found[1], found[2], found[3].strip()
+    if _ANOTHER.search(wanted):
+        raise UsageError(
+            f"the filter `{text[:80]}` holds more than one; give them one at a time: all must "
+            "hold, and there is no `or`"
+        )
     _known(column, summaries)
+    if op in _ORDER and _number(wanted) is None and _is_number(column, summaries):
+        raise UsageError(
+            f"`{column}` is a number, which `{wanted[:80]}` is not; write it like {column}{op}2"
+        )
     return [row for row in rows if _holds(column_value(row, column), op, wanted)]
+
+
+def _is_number(column: str, summaries: Sequence[RunSummary]) -> bool:
+    kinds = {type(column_value(row, column)) for row in summaries} - {type(None)}
+    return kinds <= {int, float} if kinds else column in NUMBERS
 
 
 def _holds(value: object, op: str, wanted: str) -> bool:

@@ -14,6 +14,7 @@ from tunebook.book.events import EventWriter
 from tunebook.book.index import run_summaries
 from tunebook.book.places import RunFolder
 from tunebook.pages.index_page import build_index_page
+from tunebook.pages.lineage import setting_words
 from tunebook.pages.run_page import build_run_page, find_family, read_page_source
 from tunebook.records import Diagnosis
 from tunebook.watch.non_finite import find_non_finite
@@ -154,3 +155,9 @@ def test_a_long_run_read_by_columns_has_the_page_of_its_records(
     assert read.events.steps == ()
     assert build_run_page(run, book) == page
     assert read.steps.curves.digest() == curves.digest()
+
+
+def test_a_setting_that_was_taken_away_is_unset() -> None:
+    assert setting_words({"train.epochs": None, "train.max_steps": 3}) == (
+        "epochs unset, max_steps=3"
+    )

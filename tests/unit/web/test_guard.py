@@ -68,7 +68,7 @@ def test_what_writes_needs_the_secret_of_this_server_and_a_page_of_its_own(book:
     ):
         answer = client.post("/nowhere", headers=headers)
         assert answer.status_code == 403
-        assert "reload" in answer.text
+        assert "copy what you wrote, reload" in answer.text
 
 
 def test_files_of_others_are_just_those_that_were_looked_at() -> None:
@@ -133,3 +133,16 @@ def test_a_filter_of_many_spaces_is_read_at_once(book: Path) -> None:
     answer = client_of(book).get("/", params={"filter": "a=b" + " " * 50_000 + "x"})
     assert answer.status_code == 400
     assert time.process_time() - began < 2
+
+
+def test_an_address_that_is_every_address_is_printed_as_one_that_opens(
+    book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uvicorn.Server.run", lambda _server, sockets: None)
+    monkeypatch.setattr("os.nice", lambda _by: 0)
+    monkeypatch.setattr("socket.gethostname", lambda: "trainer")
+    said: list[str] = []
+    serve(book, "0.0.0.0", 0, "sesame", said.append)
+    assert re.fullmatch(
+        r"http://trainer:\d+/\?token=sesame \(on every address of this machine\)", said[0]
+    )

@@ -76,6 +76,11 @@ def test_a_mistake_in_the_address_is_one_sentence(filled: Path) -> None:
         filled, "/?sort=val_los", 400
     ).replace("&#39;", "'")
     assert "cannot read the filter" in page_of(filled, "/?filter=what", 400)
+    for text in ("method=lora or val_loss<2", "method=lora, val_loss<2"):
+        assert "holds more than one; give them" in page_of(filled, f"/?filter={text}", 400)
+    assert "which `low` is not" in page_of(filled, "/?filter=val_loss<low", 400)
+    assert "which `` is not" in page_of(filled, "/?filter=lora.rank>=", 400)
+    assert names_in(page_of(filled, "/?filter=name>=c")) == ["c", "d"]
     assert "there is no run `z`" in page_of(filled, "/?baseline=z", 404)
 
 
@@ -108,7 +113,7 @@ def test_verdicts_are_chips_and_unconfirmed_ones_have_a_question_mark(book: Path
         for kind, confidence in (("converged", "red"), ("lr_jump", "red"), ("bad_batch", "amber")):
             events.write("verdict", Verdict(kind, 3, 4, "cause", confidence, {}, "next", ()))
     page = page_of(book)
-    assert text_of(page, '<td class="chips">').startswith("lr_jump bad_batch? converged ")
+    assert text_of(page, '<td class="chips">').startswith("lr_jump bad_batch? 20")
     assert '<span class="chip warn" title="' in page
 
 
@@ -168,10 +173,14 @@ def test_an_empty_book_says_how_to_start(book: Path) -> None:
     assert "tunebook new my_first" in page_of(book)
 
 
-def test_only_a_table_with_a_running_run_asks_again(filled: Path) -> None:
-    assert "hx-trigger" not in page_of(filled).partition('id="runs-table"')[2].partition(">")[0]
+def test_a_table_asks_again_and_is_sent_only_when_something_is_new(filled: Path) -> None:
+    page = page_of(filled)
+    assert 'hx-trigger="every 10s"' in page
+    again = (re.search(r'id="runs-poll" hx-get="([^"]+)"', page) or [""])[1].replace("&amp;", "&")
+    assert page_of(filled, again, 204) == ""
     run = make_run(filled, "live", state=None)
     with acquire_run(run):
+        assert "live" in names_in(page_of(filled, again))
         page = page_of(filled)
         assert 'hx-trigger="every 2s"' in page
         assert "1 running" in page

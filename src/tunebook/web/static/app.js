@@ -14,17 +14,28 @@
     document.dispatchEvent(new CustomEvent("theme"));
   }
 
+  // What went wrong stays until somebody does something, or the server answers again.
   let silence;
-  function say(text) {
+  let lost = false;
+  function say(text, wrong = false) {
     const place = document.getElementById("said");
-    place.textContent = text;
+    place.setAttribute("role", wrong ? "alert" : "status");
+    place.setAttribute("aria-live", wrong ? "assertive" : "polite");
+    if (place.textContent !== text) place.textContent = text;
     clearTimeout(silence);
-    silence = setTimeout(() => (place.textContent = ""), 4000);
+    if (!wrong) silence = setTimeout(hush, 4000);
   }
+  function hush() {
+    document.getElementById("said").textContent = "";
+    lost = false;
+  }
+  for (const act of ["click", "submit"]) document.addEventListener(act, hush, true);
+  document.addEventListener("keydown", (event) => event.key === "Escape" && hush(), true);
+  document.addEventListener("htmx:afterRequest", (event) => lost && event.detail.successful && hush());
 
   async function copyFrom(url) {
     const answer = await fetch(url);
-    if (!answer.ok) return say("there is nothing to copy: the page says why");
+    if (!answer.ok) return say("there is nothing to copy: the page says why", true);
     await navigator.clipboard.writeText(await answer.text());
     say("copied");
   }
@@ -79,14 +90,15 @@
 
   document.addEventListener("click", (event) => {
     const copy = event.target.closest("[data-copy]");
-    if (copy) copyFrom(copy.dataset.copy).catch(() => say("the browser did not let this page copy"));
+    if (copy) copyFrom(copy.dataset.copy).catch(() => say("the browser did not let this page copy", true));
     if (event.target.closest("#theme")) turnTheme();
   });
   for (const kind of ["htmx:responseError", "htmx:sendError"]) {
     document.addEventListener(kind, (event) => {
       const text = event.detail.xhr?.responseText || "";
       const found = new DOMParser().parseFromString(text, "text/html").querySelector(".mistake");
-      say(found?.textContent || (kind === "htmx:sendError" ? "the server does not answer; is `tunebook ui` running?" : text.slice(0, 200)));
+      lost = kind === "htmx:sendError";
+      say(found?.textContent || (lost ? "the server does not answer; is `tunebook ui` running?" : text.slice(0, 200)), true);
     });
   }
 

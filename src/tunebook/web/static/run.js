@@ -10,7 +10,7 @@
     if (copy)
       navigator.clipboard.writeText(copy.dataset.copyText).then(
         () => tunebook.say("copied"),
-        () => tunebook.say("the browser did not let this page copy"),
+        () => tunebook.say("the browser did not let this page copy", true),
       );
     const zoom = event.target.closest("[data-zoom]");
     const curves = document.querySelector("[data-curves]")?.curves;

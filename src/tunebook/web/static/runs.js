@@ -29,11 +29,11 @@
   document.addEventListener("submit", (event) => {
     if (event.target.id !== "compare" || (chosen.size > 1 && chosen.size <= 10)) return;
     event.preventDefault();
-    window.tunebook.say("choose 2 to 10 runs to compare, with a click or x");
+    window.tunebook.say("choose 2 to 10 runs to compare, with a click or x", true);
   });
   // A note that is being written is not swept away by the next look at a running run.
   document.addEventListener("htmx:beforeRequest", (event) => {
-    if (event.target.matches("[data-live]") && document.querySelector("#runs-table form")) event.preventDefault();
+    if (event.target.id === "runs-poll" && document.querySelector("#runs-table form")) event.preventDefault();
   });
   document.addEventListener("htmx:beforeSwap", () => {
     row = document.querySelector('tr[aria-selected="true"]')?.id;
