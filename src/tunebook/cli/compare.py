@@ -38,7 +38,12 @@ if TYPE_CHECKING:
 )
 @click.option("--sort", metavar="KEY", help="Sort runs by a setting, and compare neighbours.")
 @click.option("--blind", is_flag=True, help="Vote on the answers of two without their names.")
-@click.option("--ask", metavar="FILE", help="With --blind: first let both answer these questions.")
+@click.option(
+    "--ask",
+    metavar="FILE",
+    help="With --blind: first let both answer these questions, a JSONL file of "
+    '{"prompt": ..., "reference": ...} (the reference may be left out).',
+)
 @click.option("--seed", default=0, show_default=True, help="With --blind: draws sides and order.")
 @click.option("--standing", is_flag=True, help="Rank runs by what a judge preferred in pairs.")
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
