@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -45,6 +45,9 @@ from tunebook.pages.table import changed_columns, markdown_table
 from tunebook.records import Outcome, RunSummary
 from tunebook.units import format_number, format_seconds
 
+if TYPE_CHECKING:
+    from tunebook.book.reader import Look
+
 _FAMILY_SIZE = 10
 _FAMILY_SETTINGS = 5
 
@@ -70,21 +73,30 @@ class PageSource:
         return self.steps.events
 
 
-def build_run_page(run: RunFolder, book: Path, runs: Mapping[str, RunSummary] | None = None) -> str:
+def build_run_page(
+    run: RunFolder,
+    book: Path,
+    runs: Mapping[str, RunSummary] | None = None,
+    look: Look | None = None,
+) -> str:
     """Write the generated part of a run's page; BookError when its events are damaged.
 
-    `runs` are the summaries of the book by name, where the caller has them already.
+    `runs` are the summaries of the book by name and `look` the run as it was read, where the
+    caller has them already.
     """
-    return render_run_page(read_page_source(run, book, runs))
+    return render_run_page(read_page_source(run, book, runs, look))
 
 
 def read_page_source(
-    run: RunFolder, book: Path, runs: Mapping[str, RunSummary] | None = None
+    run: RunFolder,
+    book: Path,
+    runs: Mapping[str, RunSummary] | None = None,
+    look: Look | None = None,
 ) -> PageSource:
     """Collect what a run's page is written from."""
     known = dict(runs) if runs is not None else {s.name: s for s in run_summaries(book)}
     # The index hides a damaged run; its own page must say so.
-    steps = read_steps(run)
+    steps = read_steps(run, look)
     measured = measure(run, (steps.events, steps.totals))
     summary = bring_to_life(run, measured)
     outcomes = tuple(score_all(measured.predictions, summary, known.get))

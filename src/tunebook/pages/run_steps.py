@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from tunebook.book.diagnosis import whole_diagnosis
 from tunebook.book.events import Events, is_long, read_events
 from tunebook.book.places import RunFolder
 from tunebook.book.step_totals import StepTotals, Work, totals_of_records, work_of_records
 from tunebook.pages.run_curves import RunCurves, curves_of_columns, run_curves
+
+if TYPE_CHECKING:
+    from tunebook.book.reader import Look
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +33,13 @@ def _judged(run: RunFolder, events: Events) -> Events:
     return replace(events, diagnosis=whole_diagnosis(run, events.diagnosis))
 
 
-def read_steps(run: RunFolder) -> RunSteps:
-    """Read the events of a run; BookError when they are damaged."""
-    if is_long(run):
+def read_steps(run: RunFolder, look: Look | None = None) -> RunSteps:
+    """Read the events of a run, unless a caller just did; BookError when they are damaged."""
+    if look is None and is_long(run):
         from tunebook.book.reader import RunReader
 
         look = RunReader(run).look()
+    if look is not None:
         curves = curves_of_columns(run.name, _judged(run, look.events), look.steps)
         return RunSteps(look.events, look.steps.totals(), look.steps.work(), curves)
     events = read_events(run)

@@ -124,7 +124,8 @@ def _page(shelf: Shelf, run: RunFolder, *, whole: bool = False) -> str:
     if text := page_text(run.notebook_md):
         return text
     try:
-        return merge_page(build_run_page(run, shelf.book, shelf.summaries(whole=whole)), None)
+        runs, look = shelf.summaries(whole=whole), shelf.look(run.name)
+        return merge_page(build_run_page(run, shelf.book, runs, look), None)
     except (OSError, *MALFORMED) as error:
         raise BookError(
             f"the page of {run.name} cannot be written, for a file of the run is not as it should "
