@@ -40,7 +40,9 @@ def test_the_lineage_is_followed_to_a_parent_by_mouse(shown_book: Path, open_boo
     page = open_book(shown_book, "/lineage?run=run_3")
     node = page.locator('svg a[data-node="run_0"]')
     node.hover()
-    page.wait_for_function("document.getElementById('about').textContent.startsWith('run_0:')")
+    page.wait_for_function(
+        "() => document.getElementById('about').textContent.startsWith('run_0:')"
+    )
     assert page.locator(".edge.lit").count() == 2
     node.click()
     page.wait_for_url("**/runs/run_0")
@@ -62,7 +64,7 @@ def test_the_lineage_is_followed_to_a_parent_by_keyboard(shown_book: Path, open_
 def test_the_lineage_is_copied_as_mermaid(shown_book: Path, open_book: Open) -> None:
     page = open_book(shown_book, "/lineage", permissions=["clipboard-read", "clipboard-write"])
     page.click("text=Copy as Mermaid")
-    page.wait_for_function("document.getElementById('said').textContent === 'copied'")
+    page.locator("#said", has_text="copied").wait_for()
     assert page.evaluate("navigator.clipboard.readText()").startswith("graph TD")
 
 

@@ -65,7 +65,8 @@ def files_of(run: RunFolder) -> dict[str, str]:
     return {
         str(path.relative_to(run.path)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in run.path.rglob("*")
-        if path.is_file() and path.suffix != ".md" and path.parent != run.evaluations
+        # The page and its figure tell of the replay.
+        if path.is_file() and path.suffix not in (".md", ".svg") and path.parent != run.evaluations
     }
 
 

@@ -13,14 +13,13 @@ import importlib.metadata
 import json
 import os
 import platform
-import shutil
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from tunebook import __version__
-from tunebook.book.atomic import alone, write_atomically
+from tunebook.book.atomic import alone
 from tunebook.book.checkpoints import list_checkpoints, manifest_hash
 from tunebook.book.content import refuse_other_weights, verify_weights, weights_hash
 from tunebook.book.events import read_events
@@ -35,7 +34,6 @@ from tunebook.errors import (
     CheckpointError,
     ModelError,
     RunFileError,
-    StorageError,
     TunebookError,
 )
 from tunebook.recipe.load import (
@@ -50,6 +48,7 @@ from tunebook.records import RunSummary
 from tunebook.workflows.hypothesis import refuse_changed
 from tunebook.workflows.launch import Watcher, train_in_child
 from tunebook.workflows.notebook import build_notebook
+from tunebook.workflows.run_folder import forget_failed_start, write_folder
 
 _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")
 
@@ -175,23 +174,10 @@ def start_run(
     # refused because the run has begun.
     with alone(page_lock(book)):
         refuse_changed(run, loaded)
-        _forget_failed_start(run)
-        _write_folder(run, resolved, loaded.written)
+        forget_failed_start(run)
+        write_folder(run, resolved, loaded.written)
     seal(run, recipe.notebook.hypothesis, recipe.notebook.predict)
     return run
-
-
-def _write_folder(run: RunFolder, resolved: str, written: str) -> None:
-    try:
-        run.path.mkdir(parents=True, exist_ok=True)
-        # Once there is a run file its folder can be trained, so that what a fork is comes first.
-        write_atomically(run.resolved_yaml, resolved)
-        write_atomically(run.run_yaml, written)
-    except OSError as error:
-        raise StorageError(
-            f"cannot write the run folder {run.path}: {error.strerror}; give a book in a folder "
-            "that can be written to"
-        ) from None
 
 
 def refuse_taken(run: RunFolder, remarks: Mapping[str, object] | None = None) -> None:
@@ -397,10 +383,3 @@ def library_versions(recipe: Recipe) -> dict[str, str | None]:
         except importlib.metadata.PackageNotFoundError:
             versions[name] = None
     return versions
-
-
-def _forget_failed_start(run: RunFolder) -> None:
-    """Clear what a start that trained nothing left behind, keeping the author's page."""
-    for path in (run.seal_json, run.data_json, run.plan_json):
-        path.unlink(missing_ok=True)
-    shutil.rmtree(run.events, ignore_errors=True)

@@ -226,14 +226,14 @@ def test_words_saved_in_the_moment_of_a_start_are_refused_and_not_overwritten(
             refused.append(error)
 
     writer = threading.Thread(target=save)
-    real = train_module._forget_failed_start
+    real = train_module.forget_failed_start
 
     def between(run: RunFolder) -> None:
         writer.start()
         writer.join(0.3)
         real(run)
 
-    monkeypatch.setattr(train_module, "_forget_failed_start", between)
+    monkeypatch.setattr(train_module, "forget_failed_start", between)
     run = start_run(book, load_recipe("a", [], book))
     writer.join(30)
     assert "has begun" in str(refused)

@@ -1,0 +1,30 @@
+"""The folder that a run begins with."""
+
+from __future__ import annotations
+
+import shutil
+
+from tunebook.book.atomic import write_atomically
+from tunebook.book.places import RunFolder
+from tunebook.errors import StorageError
+
+
+def write_folder(run: RunFolder, resolved: str, written: str) -> None:
+    """Make a run's folder with both of its run files; StorageError where it cannot be made."""
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+        # Once there is a run file its folder can be trained, so that what a fork is comes first.
+        write_atomically(run.resolved_yaml, resolved)
+        write_atomically(run.run_yaml, written)
+    except OSError as error:
+        raise StorageError(
+            f"cannot write the run folder {run.path}: {error.strerror}; give a book in a folder "
+            "that can be written to"
+        ) from None
+
+
+def forget_failed_start(run: RunFolder) -> None:
+    """Clear what a start that trained nothing left behind, keeping the author's page."""
+    for path in (run.seal_json, run.data_json, run.plan_json):
+        path.unlink(missing_ok=True)
+    shutil.rmtree(run.events, ignore_errors=True)
