@@ -89,6 +89,7 @@ def test_eight_writers_and_four_readers_lose_nothing() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_training_beside_the_server_is_measured() -> None:
     assert "ratio: median" in run_script("beside_training.py", "--rounds", "1", "--steps", "10")
 
