@@ -339,7 +339,7 @@ class RunView:
         """List the pages that show evaluations of this run at length."""
         kinds = {one.kind for one in self.results}
         other = self.parent.name if self.parent else (self.weights_of or (None,))[0]
-        found = [("Side by side with its base", f"/side?run={self.name}")]
+        found = [("Side by side with its base", f"/side?run={self.name}/base&run={self.name}")]
         if other in self.runs:
             both = f"run={other}&run={self.name}"
             found = [
@@ -348,7 +348,7 @@ class RunView:
             ]
         if "grid" in kinds:
             found.append(("Sampling grid", f"/grid/{self.name}"))
-        if kinds & {"chess", "elo", "legality", "games"}:
+        if any(kind.startswith("chess") for kind in kinds):
             found.append(("Chess", f"/chess?run={self.name}"))
         return found
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from made_evaluations import make_answers, make_evaluation
 from made_runs import make_plan, make_run, make_step
 from tunebook.book.events import EventWriter
 from tunebook.book.liveness import acquire_run
@@ -247,3 +248,15 @@ def test_files_of_a_run_are_shown_as_text_and_no_others(book: Path, client: Test
     for path in ("seal.json", "..%2F..%2Ftunebook.yaml", "train.log"):
         assert client.get(f"/runs/run_1/file/{path}").status_code == 404
     assert client.get("/runs/nobody").status_code == 404
+
+
+def test_links_of_evaluations_lead_to_what_they_say(book: Path, client: TestClient) -> None:
+    run = make_run(book, "run_1")
+    for subject in ("base", "final"):
+        make_answers(run, ["a word", "two words"], subject)
+    make_evaluation(run, [1.0, 0.0], "chess-games")
+    links = re.findall(r'href="(/(?:side|chess)[^"]*)"', section(page_of(client), "evaluations"))
+    assert len(links) == 2
+    side, chess = (client.get(link.replace("&amp;", "&")) for link in links)
+    assert "run_1/base beside run_1" in side.text
+    assert chess.status_code == 200
