@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import optimize, stats
 
 FEWEST_RUNS = 8
 """With fewer runs nothing is said, whatever the numbers are."""
@@ -45,6 +44,8 @@ def rank_importance(values: Sequence[float], results: Sequence[float]) -> Import
     Values in the very same order as the results would have an interval without width; it is then
     that of ranks in which two neighbours are exchanged.
     """
+    from scipy import stats
+
     n = len(values)
     if len(set(values)) < 2 or len(set(results)) < 2:
         return Importance("rank", None, None, n, "one of them is the same in every run")
@@ -96,6 +97,7 @@ def _noncentral(found: float, between: int, within: int, below: float) -> float:
 
     NaN where the distribution cannot be computed.
     """
+    from scipy import optimize, stats
 
     def beyond(noncentrality: float) -> float:
         if noncentrality == 0:

@@ -249,6 +249,8 @@ from fastapi.testclient import TestClient
 from addresses import filled, gets
 from tunebook.web.app import make_app
 client = TestClient(make_app(Path(sys.argv[1])), base_url="http://127.0.0.1")
+slow = {"scipy", "matplotlib"} & sys.modules.keys()
+assert not slow, f"the server starts with {slow}"
 for path, inside, _ in gets(client.app):
     for asked in ({}, {"run": ["first", "second"]}):
         assert client.get(filled(path, inside), params=asked).status_code < 500, path
