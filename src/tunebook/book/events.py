@@ -27,7 +27,7 @@ from tunebook.records import Diagnosis, Sample, State, StepRecord, ValidationRec
 _ENVELOPE = ("kind", "seq", "attempt", "time")
 _ENVELOPE_KEYS = frozenset(_ENVELOPE)
 _MEASURED = ("step", "validation", "verdict", "verdicts")
-_LONG_BYTES = 1_000_000
+LONG_BYTES = 1_000_000
 _STATES = get_args(State)
 _ALWAYS_SHOWN = ("state", "facts", "note")
 _LOOKED_FOR_OF_OLD = ("non_finite", "skipped_batches", "weights_frozen_by_precision")
@@ -165,7 +165,7 @@ def event_files(run: RunFolder) -> list[Path]:
 
 def is_long(run: RunFolder) -> bool:
     """Tell whether a run has so many steps that reading them as records takes seconds."""
-    return sum(path.stat().st_size for path in event_files(run)) >= _LONG_BYTES
+    return sum(path.stat().st_size for path in event_files(run)) >= LONG_BYTES
 
 
 def read_events(run: RunFolder, *, superseded: bool = False) -> Events:

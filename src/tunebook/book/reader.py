@@ -18,6 +18,7 @@ import numpy as np
 import orjson
 
 from tunebook.book.events import (
+    LONG_BYTES,
     Events,
     attempt_limits,
     event_files,
@@ -55,7 +56,6 @@ NUMBERS = (
 _PLACE = ("attempt", "seq")
 _COLUMNS = (*_PLACE, *NUMBERS, "examples")
 _ALL_NUMBERS = operator.itemgetter(*_PLACE, *NUMBERS)
-_KEPT_BYTES = 1_000_000
 _PIECE_BYTES = 8_000_000
 _VERSION = 3
 
@@ -145,13 +145,11 @@ class Look:
 class RunReader:
     """Reads one run again and again; several threads may look at once.
 
-    With `keep`, the columns of a long run are read from and written to the book's throw-away
-    folder.
+    The columns of a long run that is over are kept in the book's throw-away folder.
     """
 
-    def __init__(self, run: RunFolder, *, keep: bool = True):
+    def __init__(self, run: RunFolder):
         self.run = run
-        self._keep = keep
         self._lock = threading.Lock()
         self._version = self._restarts = 0
         self._forget()
@@ -193,7 +191,7 @@ class RunReader:
         ):
             self._restarts += 1  # somebody restored or took away a file
             self._forget()
-        if self._look is None and self._keep:
+        if self._look is None:
             self._recall(files)
         before = self._version
         self._read(files)
@@ -204,7 +202,7 @@ class RunReader:
                 self._read(files)
                 self._look = self._see()
                 assert self._look is not None
-        if self._version != before and self._keep:
+        if self._version != before:
             self._remember(files)
         return self._look
 
@@ -305,7 +303,7 @@ class RunReader:
         from tunebook.book.liveness import is_alive
 
         whole = all(self._offsets.get(p.name, ())[:2] == (s.st_ino, s.st_size) for p, s in files)
-        large = sum(s.st_size for _, s in files) >= _KEPT_BYTES
+        large = sum(s.st_size for _, s in files) >= LONG_BYTES
         if not (whole and large) or is_alive(self.run):
             return
         import io

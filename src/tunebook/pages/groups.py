@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tunebook.book.predictions import not_comparable
 from tunebook.pages.table import (
+    ENDED,
     HIGHER_IS_BETTER,
     NUMBERS,
     CellText,
@@ -21,7 +22,6 @@ MEASURED = tuple(name for name in NUMBERS if name not in ("best_step", "step", "
 """Columns that are averaged over a group, and held against those of another run."""
 
 _NEITHER = ("base_val_loss",)
-_ENDED = ("finished", "stopped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ def is_better(column: str, row: RunSummary, baseline: RunSummary) -> bool | None
     that it was measured on.
     """
     change = difference(row, column, baseline)
-    if change is None or column in _NEITHER or {row.state, baseline.state} - set(_ENDED):
+    if change is None or column in _NEITHER or {row.state, baseline.state} - set(ENDED):
         return None
     if cell_text(column, abs(change)) == cell_text(column, 0.0 * change):
         return None

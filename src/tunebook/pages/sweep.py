@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from tunebook.pages.table import HIGHER_IS_BETTER, cell_text, column_value, number_of
+from tunebook.pages.table import ENDED, HIGHER_IS_BETTER, cell_text, column_value, number_of
 from tunebook.records import RunSummary
 from tunebook.statistics.importance import (
     FEWEST_RUNS,
@@ -26,8 +26,6 @@ RESULTS = (
 _OWN = ("notebook.", "name", "extends", "accept", "report_to")
 # A number in name only: nobody expects more of it to be better.
 _NAMES = ("seed",)
-# A run that goes on, or that broke off, has not come to its result.
-_ENDED = ("finished", "stopped")
 _LOGARITHMIC = 20.0
 _MOST_TICKS = 7
 
@@ -135,7 +133,7 @@ def varying_settings(runs: Sequence[RunSummary]) -> list[str]:
 
 
 def _result(run: RunSummary, by: str) -> float | None:
-    return _number(run, by) if run.state in _ENDED else None
+    return _number(run, by) if run.state in ENDED else None
 
 
 def _text(run: RunSummary, key: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, PlainTextResponse, Response
+from markupsafe import Markup
 
 from tunebook.book.lineage import build_lineage
 from tunebook.book.markers import author_words, generated_part, merge_page
@@ -18,7 +19,7 @@ from tunebook.errors import MALFORMED, BookError
 from tunebook.pages.index_page import begun_and_waiting, build_index_page, write_history
 from tunebook.pages.run_page import build_run_page
 from tunebook.records import Outcome, RunSummary
-from tunebook.web.book_markdown import SHOWN_FILE, render, sections
+from tunebook.web.book_markdown import SHOWN_FILE, Sheet, render, sections
 from tunebook.web.desk import desk_of
 from tunebook.web.shelf import Shelf
 
@@ -52,7 +53,7 @@ def notebook(request: Request) -> Response:
     return desk.page(
         request,
         "notebook.html",
-        history=render(write_history(begun[::-1], runs).replace("\n  ", "\\\n  ")),
+        history=history_of(begun[::-1], runs),
         own=render(author_words(page_text(path))),
         predictions=[one for one in found if not one.over],
         questions=[one for one in found if one.over and one.outcome.held is not True],
@@ -117,6 +118,13 @@ def scored(
         name: score_all(found.predictions, summary, runs.get)
         for name, (summary, found) in measured.items()
     }
+
+
+def history_of(
+    begun: Sequence[RunSummary], runs: Mapping[str, RunSummary], sheet: Sheet | None = None
+) -> Markup:
+    """Render the dated list of runs, a hypothesis on a line of its own."""
+    return render(write_history(begun, runs).replace("\n  ", "\\\n  "), sheet=sheet)
 
 
 def _page(shelf: Shelf, run: RunFolder, *, whole: bool = False) -> str:

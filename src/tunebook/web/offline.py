@@ -18,12 +18,12 @@ from tunebook.book.markers import author_words, generated_part
 from tunebook.book.places import RunFolder, list_runs
 from tunebook.book.summary import OVER
 from tunebook.kinds import FAULTS
-from tunebook.pages.index_page import begun_and_waiting, write_history
+from tunebook.pages.index_page import begun_and_waiting
 from tunebook.pages.lineage import tree_lines
 from tunebook.records import RunSummary
 from tunebook.web.book_markdown import Sheet, render
 from tunebook.web.desk import make_environment
-from tunebook.web.notebook import front_matter, page_text, scored
+from tunebook.web.notebook import front_matter, history_of, page_text, scored
 from tunebook.web.shelf import Shelf
 from tunebook.workflows.figures import write_into
 
@@ -66,16 +66,11 @@ def offline_page(book: Path) -> str:
             over=OVER,
             faults=FAULTS,
             own=render(author_words(page_text(book / "notebook.md")), sheet=whole),
-            history=render(_lines(write_history(begun[::-1], runs)), sheet=whole),
-            waiting=render(_lines(write_history(waiting, runs)), sheet=whole) if waiting else "",
+            history=history_of(begun[::-1], runs, whole),
+            waiting=history_of(waiting, runs, whole) if waiting else "",
             tree="\n".join(tree_lines(lineage, runs, None)),
         )
     )
-
-
-def _lines(history: str) -> str:
-    """Keep a hypothesis on a line of its own."""
-    return history.replace("\n  ", "\\\n  ")
 
 
 def _open(runs: dict[str, RunSummary], outcomes: dict[str, Any]) -> list[tuple[RunSummary, Any]]:

@@ -150,7 +150,7 @@ def test_a_long_run_read_by_columns_has_the_page_of_its_records(
     run.data_json.write_text(json.dumps(data | {"sources": data["sources"] * sources}))
     page = build_run_page(run, book)
     curves = read_page_source(run, book).steps.curves
-    monkeypatch.setattr("tunebook.book.events._LONG_BYTES", 1)
+    monkeypatch.setattr("tunebook.book.events.LONG_BYTES", 1)
     read = read_page_source(run, book)
     assert read.events.steps == ()
     assert build_run_page(run, book) == page
