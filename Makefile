@@ -12,13 +12,14 @@ STAMP := .venv/.installed
 DEV := .venv/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow soak check format docs
+.PHONY: help demo test slow soak bench check format docs
 
 help:
 	@echo "make demo    train the embedded model on embedded data, and show what came of it"
 	@echo "make test    run the tests"
 	@echo "make slow    run the tests that take minutes: recipes at length, kills by the dozen"
 	@echo "make soak    kill, damage, fill disks by the thousand, read pages meanwhile (hours)"
+	@echo "make bench   train beside other trainers, tiny in a minute; CASE=NAME, a whole one and kept"
 	@echo "make check   lint, format, types, layers, docs in step with the code"
 	@echo "make format  format the code"
 	@echo "make docs    write the generated pages docs/fields.md and docs/commands.md again"
@@ -53,6 +54,12 @@ soak: slow
 	$(FAULTS)/damage.py --count 2400 --resumes 100
 	$(FAULTS)/full_disk.py --count 200
 	$(BIN)/python benchmarks/web/soak.py --seconds 600
+
+# LitGPT asks for an older huggingface-hub than transformers does, and runs with this one.
+bench: $(DEV)
+	$(BIN)/pip install --quiet --editable '.[peers]'
+	$(BIN)/pip install --quiet --no-deps 'litgpt>=0.5.13,<0.6'
+	$(BIN)/python benchmarks/speed/compare.py $(if $(CASE),--case $(CASE) --write,--quick)
 
 check: $(DEV)
 	$(BIN)/ruff check .

@@ -7,6 +7,9 @@ import os
 # Before anything imports the hub's client: a test never reaches for the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# Workers of the suite share the cores: threads that wait for each other there take many times as
+# long. Before torch is imported, and for the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pathlib import Path
 
@@ -111,7 +114,6 @@ def _save_tokenizer(folder: Path) -> int:
 def _save_model(kind: type, config: object, folder: Path) -> Path:
     import torch
 
-    torch.set_num_threads(2)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = kind(config)

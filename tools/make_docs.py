@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from speed_page import speed_markdown
 from tunebook.cli.main import VERBS, cli
 from tunebook.data.filters.explain import filters_markdown
 from tunebook.recipe.explain import fields_markdown
@@ -145,6 +146,7 @@ PAGES = {
     "commands.md": commands_markdown,
     "filters.md": filters_markdown,
     "defects.md": defects_markdown,
+    "speed.md": speed_markdown,
     "verdicts.md": verdicts_markdown,
 }
 

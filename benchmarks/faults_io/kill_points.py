@@ -37,7 +37,11 @@ import toy
 from kept import finish, newest, paused_run, put_back, whole_run
 from report import arguments, reported, scratch
 
-LENGTH = {"train": {"max_steps": 4}, "evaluate": {"every": 2}, "checkpoint": {"keep": 1}}
+LENGTH: dict[str, dict[str, object]] = {
+    "train": {"max_steps": 4},
+    "evaluate": {"every": 2},
+    "checkpoint": {"keep": 1},
+}
 PAUSED_AT = 2
 CALLS = ("fsync", "rename", "replace", "mkdir", "symlink", "unlink", "rmdir")
 SYSTEM_CALLS = (
@@ -152,6 +156,7 @@ def main() -> int:
     """Kill at every call, or at so many of them."""
     parser = arguments(__doc__, 0)
     parser.add_argument("--by", choices=("strace", "hook"), default="hook")
+    parser.add_argument("--asynchronous", action="store_true", help="saves beside the steps (hook)")
     options = parser.parse_args()
     if options.by == "strace" and shutil.which("strace") is None:
         print("kill_points: strace is not installed; --by hook needs none", file=sys.stderr)
@@ -159,6 +164,7 @@ def main() -> int:
     forked.prepare()
     with scratch() as folder, reported("kill_points", options) as counts:
         book = toy.make_book(folder)
+        LENGTH["checkpoint"]["asynchronous"] = options.asynchronous
         whole_run(book, "whole", **LENGTH)
         aside = paused_run(book, "killed", PAUSED_AT, **LENGTH)
         put_back(book, aside)

@@ -92,8 +92,10 @@ class StepRecord:
     `update_ratio` is |change of the weights| / |weights| and `changed_fraction` the share of
     weights whose stored value changed, both measured on a fixed sample of the trained weights;
     the ratio is NaN when any trained weight is no number.
-    `grad_norm` is taken before clipping. `canary_loss` is measured after the update. What is None
-    is so in imported curves only, which lack it.
+    `grad_norm` is taken before clipping. `canary_loss` is measured after the update. Of `seconds`,
+    `data_seconds` went by until the rows were there, `pass_seconds` in forward and backward passes
+    and `canary_seconds` in the canary; the rest clips, updates, checks and writes this down. What
+    is None is so in imported curves only, which lack it, or in logs of old.
     """
 
     step: int
@@ -116,6 +118,9 @@ class StepRecord:
     seconds: float | None
     memory_bytes: int | None
     padding_target_tokens: int | None = 0
+    data_seconds: float | None = None
+    pass_seconds: float | None = None
+    canary_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

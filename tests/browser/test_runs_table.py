@@ -51,6 +51,7 @@ def test_what_is_sorted_filtered_and_grouped_is_in_the_address_and_stays(
     assert rows_of(page) == ["b", "a"]
     page.select_option("#group", "lora.rank")
     page.wait_for_url("**group=lora.rank")
+    page.wait_for_selector("body:not(:has(.htmx-request, .htmx-swapping, .htmx-settling))")
     page.select_option("#baseline", "a")
     page.wait_for_url("**baseline=a")
     assert "-0.500" in page.inner_text("#row-b")

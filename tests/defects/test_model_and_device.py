@@ -92,6 +92,7 @@ def without_masters(patch: pytest.MonkeyPatch) -> None:
     ) -> None:
         self.parameters = dict(parameters)
         self.masters = dict(parameters)
+        self.homes, self._fused = {}, False
         self.keeps_rounded, self.sharded = keeps_rounded, False
         self.optimizer = torch.optim.SGD(self.masters.values(), lr=train.learning_rate)
 

@@ -22,7 +22,7 @@ def make_docs() -> ModuleType:
     return module
 
 
-PAGES = ["fields.md", "commands.md", "filters.md", "defects.md", "verdicts.md"]
+PAGES = ["fields.md", "commands.md", "filters.md", "defects.md", "verdicts.md", "speed.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -30,8 +30,8 @@ def count(said: str, what: str) -> int:
 
 
 def test_kills_damage_and_a_full_disk_lose_nothing() -> None:
-    said = run_script("short.py", "--count", "6", "--seed", "11")
-    assert count(said, "kills of the (?:launcher|training process)") == 6
+    said = run_script("short.py", "--count", "3", "--seed", "11")
+    assert count(said, "kills of the (?:launcher|training process)") == 3
     assert count(said, "runs done, weights and history bit-identical") >= 1
     assert count(said, "damaged files named") == 60
     assert count(said, "resumed from a damaged checkpoint") == 2

@@ -213,7 +213,7 @@ def test_killed_launcher_and_killed_trainer_end_in_the_same_weights_and_history(
     book: Path, tiny_gpt2: Path
 ) -> None:
     """GPT-2 has dropout, so its draws count too; `benchmarks/faults_io` kills by the thousand."""
-    longer = {"train": {"max_steps": 200}, "evaluate": {"every": 50}}
+    longer = {"train": {"max_steps": 300}, "evaluate": {"every": 50}}
     assert tunebook(book, "train", write_run(book, "whole", tiny_gpt2, **longer)).returncode == 0
     path = write_run(book, "killed", tiny_gpt2, **longer)
     run = RunFolder(book, "killed")

@@ -86,7 +86,7 @@ def test_gpt2_medium_with_lora_and_4_rows_is_accepted_on_a_t4(
     fewer = ("train.micro_batch_size=4", "--device", "t4")
     plan = printed_plan(capsys, run_file, *fewer, code=0)
     assert plan["micro_batch_size"] == 4
-    assert 12 < plan["memory"]["resident_bytes"] / GIB < 14.2
+    assert 10 < plan["memory"]["resident_bytes"] / GIB < 14.2
 
 
 def test_pygmalion_sharded_over_4_cards_needs_18_bytes_of_each_parameter_and_14_at_rest() -> None:

@@ -21,6 +21,7 @@ import orjson
 from tunebook.book.atomic import storage_errors
 from tunebook.book.codec import revive, to_plain, to_record
 from tunebook.book.places import RunFolder
+from tunebook.book.step_totals import StepProfile
 from tunebook.errors import BookError
 from tunebook.records import Diagnosis, Sample, State, StepRecord, ValidationRecord, Verdict
 
@@ -42,7 +43,8 @@ class Events:
 
     `facts` holds every fact, a later one replacing an earlier one of the same name.
     `active_seconds` is the time spent in steps and validations over all attempts, hidden ones
-    included. `diagnosis` is the last look that detectors took at the log.
+    included. `diagnosis` is the last look that detectors took at the log. `profiles` are of the
+    steps that were looked at kernel by kernel, which took longer for it.
     """
 
     states: tuple[dict[str, Any], ...] = ()
@@ -52,6 +54,7 @@ class Events:
     diagnosis: Diagnosis = field(default_factory=lambda: Diagnosis(None, (), (), {}, final=False))
     checkpoints: tuple[dict[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
+    profiles: tuple[StepProfile, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     active_seconds: float | None = None
     started: str | None = None
@@ -78,6 +81,7 @@ _RECORDS: dict[str, type] = {
     "sample": Sample,
     "verdict": Verdict,  # of older releases: one event for each
     "verdicts": Diagnosis,
+    "profile": StepProfile,
 }
 KINDS = ("state", *_RECORDS, "checkpoint", "facts", "note")
 
@@ -216,6 +220,7 @@ def events_of(
         diagnosis=_diagnosis(found["verdicts"], found["verdict"]),
         checkpoints=tuple(found["checkpoint"]),
         notes=tuple(found["note"]),
+        profiles=tuple(found["profile"]),
         facts=facts,
         active_seconds=_active_seconds(rows, more_seconds),
         started=rows[0]["time"] if rows else None,

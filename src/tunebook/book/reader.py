@@ -6,9 +6,10 @@ numbers of a long run that is over are kept in the book's throw-away folder.
 
 from __future__ import annotations
 
+import math
 import operator
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,15 @@ from tunebook.book.events import (
     row_shown,
 )
 from tunebook.book.places import RunFolder, kept_steps
-from tunebook.book.step_totals import StepTotals, Work, late_loss, late_steps, spark_shares
+from tunebook.book.step_totals import (
+    PHASES,
+    Pace,
+    StepTotals,
+    Work,
+    late_loss,
+    late_steps,
+    spark_shares,
+)
 from tunebook.errors import BookError
 
 if TYPE_CHECKING:
@@ -51,13 +60,16 @@ NUMBERS = (
     "canary_loss",
     "seconds",
     "memory_bytes",
+    "data_seconds",
+    "pass_seconds",
+    "canary_seconds",
 )
 """The columns of a step that are kept: fields of `StepRecord`; NaN where unknown."""
 _PLACE = ("attempt", "seq")
 _COLUMNS = (*_PLACE, *NUMBERS, "examples")
 _ALL_NUMBERS = operator.itemgetter(*_PLACE, *NUMBERS)
 _PIECE_BYTES = 8_000_000
-_VERSION = 3
+_VERSION = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +124,16 @@ class StepColumns:
             int(np.isfinite(self["clipped"]).sum()),
             int((self["applied"] == 0).sum()),
         )
+
+    def pace(self, without: Collection[int] = ()) -> Pace:
+        """Sum up where the time of the steps went, `without` those that were profiled."""
+        kept = self.where(np.isfinite(self["seconds"]) & ~np.isin(self["step"], list(without)))
+        seconds, tokens, targets = (
+            float(np.nansum(kept[name])) for name in ("seconds", "tokens", "target_tokens")
+        )
+        sums = {name: float(kept[name].sum()) for name in PHASES}
+        phases = {name: value for name, value in sums.items() if math.isfinite(value)}
+        return Pace(len(kept), seconds, tokens, targets, phases if len(kept) else {})
 
     def _peak_memory(self) -> int | None:
         memory = self["memory_bytes"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from tunebook.records import StepRecord
 
@@ -43,6 +43,57 @@ class Work:
     clipped: int = 0
     clip_known: int = 0
     left_out: int = 0
+
+
+PHASES = ("data_seconds", "pass_seconds", "canary_seconds")
+"""Fields of a step that say where its time went; the rest is the update."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What steps took together, of those whose time is known; `phases` has sums of `PHASES`.
+
+    A phase that is not known of every step, as in logs of old, is left out.
+    """
+
+    steps: int = 0
+    seconds: float = 0.0
+    tokens: float = 0.0
+    target_tokens: float = 0.0
+    phases: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StepProfile:
+    """Where the time of one step went that was looked at kernel by kernel.
+
+    `groups` are seconds by what was done, the longest first, and `largest` those of single
+    operations in the first group;
+    `product_flops` counts the operations of its matrix products, None where nobody counted.
+    """
+
+    step: int
+    seconds: float
+    groups: Mapping[str, float]
+    largest: Mapping[str, float]
+    product_flops: float | None
+
+
+def pace_of_records(steps: Iterable[StepRecord], without: Collection[int] = ()) -> Pace:
+    """Sum up where the time of the steps went, `without` those that were profiled."""
+    kept = [s for s in steps if s.seconds is not None and s.step not in without]
+    phases = {}
+    for name in PHASES if kept else ():
+        values = [getattr(step, name) for step in kept]
+        if None not in values:
+            phases[name] = math.fsum(values)
+    return Pace(
+        len(kept),
+        math.fsum(s.seconds or 0.0 for s in kept),
+        sum(s.tokens or 0 for s in kept),
+        sum(s.target_tokens or 0 for s in kept),
+        phases,
+    )
 
 
 def work_of_records(steps: Sequence[StepRecord]) -> Work:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
 from pathlib import Path
 
 import click
@@ -35,8 +38,16 @@ def command(book: Path) -> None:
     click.echo()
     print_result(made.summary, as_json=False)
     click.echo(f"the page of this run: {made.page}")
-    click.echo(f"in the browser: cd {made.book} && tunebook ui", err=True)
+    click.echo(f"in the browser: cd {shlex.quote(str(made.book))} && {_program()} ui", err=True)
 
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
+
+
+def _program() -> str:
+    """Say how tunebook is called here: one in a virtual environment need not be on the path."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m tunebook"
+    return called.name if shutil.which(called.name) else shlex.quote(str(called.resolve()))

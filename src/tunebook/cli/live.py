@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tunebook.book.codec import to_record
+from tunebook.book.step_totals import Pace, StepProfile, pace_of_records
 from tunebook.kinds import FAULTS
+from tunebook.pages.speed import Speed, measure_speed, speed_line
 from tunebook.pages.verdicts import head_text, next_command, verdict_text
-from tunebook.records import Diagnosis
+from tunebook.records import Diagnosis, StepRecord
 from tunebook.units import format_bytes, format_number, format_seconds
 
 if TYPE_CHECKING:
@@ -44,7 +47,9 @@ class Progress:
         self.total_steps = 0
         self.last: Mapping[str, Any] = {}
         self.clipped = self.count = 0
-        self._recent: list[tuple[float, int, int]] = []  # seconds, tokens, target tokens
+        self._recent: deque[StepRecord] = deque(maxlen=50)
+        self.facts: dict[str, Any] = {}
+        self.profiles: list[StepProfile] = []
         self.notes: list[str] = []
         self.state = "starting"
         self.run = ""
@@ -54,8 +59,11 @@ class Progress:
     def add(self, kind: str, payload: Mapping[str, Any]) -> None:
         """Take one event in."""
         if kind == "facts":
+            self.facts.update(payload)
             self.total_steps = payload.get("steps", self.total_steps)
             self.run = payload.get("run", self.run)
+        elif kind == "profile":
+            self.profiles.append(to_record(StepProfile, payload))
         elif kind == "step":
             self._add_step(payload)
         elif kind == "validation":
@@ -105,23 +113,21 @@ class Progress:
         self.losses.append(float(payload["loss"]))  # NaN and Infinity come as words
         self.count += 1
         self.clipped += bool(payload["clipped"])
-        self._recent.append((payload["seconds"], payload["tokens"], payload["target_tokens"]))
-        del self._recent[:-50]
+        self._recent.append(to_record(StepRecord, {**payload, "examples": []}))
 
-    def rates(self) -> tuple[float, float, float]:
-        """Give (tokens per second, target tokens per second, seconds per step), recent steps."""
-        seconds = sum(part[0] for part in self._recent) or math.nan
-        return (
-            sum(part[1] for part in self._recent) / seconds,
-            sum(part[2] for part in self._recent) / seconds,
-            seconds / max(len(self._recent), 1),
-        )
+    def speed(self) -> Speed:
+        """Work out how fast recent steps were, and what bounds the run."""
+        return measure_speed(self._pace(), self.facts, self.profiles)
+
+    def _pace(self) -> Pace:
+        return pace_of_records(self._recent, {profile.step for profile in self.profiles})
 
     def figures(self) -> str:
         """Write the state of the run as one line."""
         if not self.last:
             return self.notes[-1] if self.notes else self.state
-        tokens, targets, per_step = self.rates()
+        pace, speed = self._pace(), self.speed()
+        per_step = pace.seconds / max(pace.steps, 1)
         step = self.last["step"]
         parts = [
             f"step {step}/{self.total_steps}",
@@ -133,7 +139,8 @@ class Progress:
         if self.validations:
             val = self.validations[-1][1]
             parts.append(f"val {format_number(val)} (ppl {format_number(_exp(val), 3)})")
-        parts += [f"{tokens:,.0f} tok/s", f"{targets:,.0f} target tok/s"]
+        rates = (speed.tokens_per_second, "tok/s"), (speed.target_tokens_per_second, "target tok/s")
+        parts += [f"{rate or 0:,.0f} {unit}" for rate, unit in rates]
         if self.last.get("memory_bytes"):
             parts.append(format_bytes(self.last["memory_bytes"]))
         parts.append(f"ETA {format_seconds(per_step * max(self.total_steps - step, 0))}")
@@ -152,7 +159,7 @@ class PlainView:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        for line in self._progress.next_lines():
+        for line in [*self._speed(), *self._progress.next_lines()]:
             self._say(line)
 
     def __call__(self, kind: str, payload: Mapping[str, Any]) -> None:
@@ -162,6 +169,9 @@ class PlainView:
             self._say(self._progress.notes[-1])
         elif kind == "verdicts":
             for line in self._progress.news:
+                self._say(line)
+        elif kind == "profile":
+            for line in self._speed():
                 self._say(line)
         elif kind == "validation":
             low, high = payload.get("interval") or (math.nan, math.nan)
@@ -173,6 +183,10 @@ class PlainView:
             )
         elif kind == "step" and self._due(payload):
             self._say(self._progress.figures())
+
+    def _speed(self) -> list[str]:
+        line = speed_line(self._progress.speed())
+        return [f"speed: {line}"] if line else []
 
     def _due(self, payload: Mapping[str, Any]) -> bool:
         now = time.monotonic()
@@ -239,6 +253,8 @@ class LiveView:
         parts += [Text(note, style="dim") for note in progress.notes[-3:]]
         parts += self._verdicts()
         parts.append(Text(progress.figures(), style="bold"))
+        if line := speed_line(progress.speed()):
+            parts.append(Text(line, style="dim"))
         self._live.update(Group(*parts), refresh=True)
 
     def _verdicts(self) -> list[Text]:

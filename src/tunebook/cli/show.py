@@ -133,6 +133,7 @@ def _as_json(shown: ShownRun) -> dict[str, Any]:
             figure: {"planned": c.planned, "measured": c.measured, "error": c.error}
             for figure, c in compare_plan(shown.plan).items()
         },
+        "speed": shown.speed,
         "facts": {k: v for k, v in shown.events.facts.items() if k != "first_batch"},
         "checkpoints": shown.checkpoints,
         "releases": shown.releases,
@@ -142,6 +143,7 @@ def _as_json(shown: ShownRun) -> dict[str, Any]:
 
 def _lines(shown: ShownRun) -> list[str]:
     from tunebook.pages.run_setup import verified_in_short
+    from tunebook.pages.speed import speed_line
     from tunebook.pages.table import JSON_KEYS, cell_text
     from tunebook.pages.verdicts import next_command, verdict_text
 
@@ -163,6 +165,8 @@ def _lines(shown: ShownRun) -> list[str]:
         if command := next_command(shown.run.name, verdict):
             lines.append(f"{'':<18} {command}")
     lines += [f"{'data':<18} {_source(source)}" for source in shown.sources]
+    if speed := speed_line(shown.speed):
+        lines.append(f"{'speed':<18} {speed}")
     lines += _plan(shown)
     if shown.checkpoints:
         steps = ", ".join(

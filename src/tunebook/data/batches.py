@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,16 +36,18 @@ class MicroBatch:
 def collate(examples: Sequence[SourcedExample]) -> MicroBatch:
     """Lay examples end to end in their order."""
     lengths = tuple(len(example.tokens.ids) for example in examples)
-    ids = [token for example in examples for token in example.tokens.ids]
-    target = [flag for example in examples for flag in example.tokens.target]
-    positions = [place for length in lengths for place in range(length)]
-    first = np.array(positions, dtype=np.int64)
+    total = sum(lengths)
+    ids = chain.from_iterable(example.tokens.ids for example in examples)
+    target = chain.from_iterable(example.tokens.target for example in examples)
+    segment = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
+    starts = np.cumsum([0, *lengths])[segment]
+    positions = np.arange(total, dtype=np.int64) - starts
     scales = tuple(example.learning_rate_scale for example in examples)
     return MicroBatch(
-        ids=np.array(ids, dtype=np.int64),
-        positions=first,
-        target=np.array(target, dtype=bool) & (first > 0),
-        segment=np.repeat(np.arange(len(lengths), dtype=np.int64), lengths),
+        ids=np.fromiter(ids, np.int64, total),
+        positions=positions,
+        target=np.fromiter(target, np.bool_, total) & (positions > 0),
+        segment=segment,
         lengths=lengths,
         example_ids=tuple(example.tokens.id for example in examples),
         sources=tuple(example.source for example in examples),

@@ -168,6 +168,22 @@ class TrainSet:
             found[here] = rows.lengths(shards.lengths)[rows.many_at(epoch, place[here] - low)]
         return found
 
+    def tokens_of_rows(self, n_rows: int) -> int:
+        """Count the tokens of the first so many rows over all epochs, each row of a source once."""
+        seen = [np.zeros(len(rows), dtype=bool) for rows in self._rows]
+        for epoch in range(-(-n_rows // self.rows_per_epoch)):
+            place = self._epoch(epoch)[: n_rows - epoch * self.rows_per_epoch]
+            for source, rows in enumerate(self._rows):
+                low, high = self._bounds[source], self._bounds[source + 1]
+                here = place[(place >= low) & (place < high)] - low
+                seen[source][rows.many_at(epoch, here)] = True
+            if all(found.all() for found in seen):
+                break
+        return sum(
+            int(rows.lengths(shards.lengths)[found].sum())
+            for shards, rows, found in zip(self.sources, self._rows, seen, strict=True)
+        )
+
     def _epoch(self, epoch: int) -> NDArray[np.integer]:
         # Only the epoch in use is kept, four bytes a row; any other follows from (seed, epoch).
         if self._order is None or self._order[0] != epoch:

@@ -18,6 +18,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from tunebook.errors import ModelError, first_line
 from tunebook.models.attention import FLAT, register_flat_attention
+from tunebook.models.fast_modules import use_fast_adapters
 from tunebook.models.find import find_model
 from tunebook.models.layers import (
     find_layers,
@@ -248,6 +249,7 @@ def wrap_in_lora(causal: Any, lora: Lora, added_ids: Sequence[int] = ()) -> Any:
             "all-linear adapts every linear layer"
         ) from None
     _refuse_unused(lora, network.base_model.targeted_module_names)
+    use_fast_adapters(network)
     return network
 
 
@@ -358,6 +360,7 @@ def load_adapter(loaded: LoadedModel, folder: Path) -> LoadedModel:
         network = PeftModel.from_pretrained(
             loaded.causal, str(folder), is_trainable=True, autocast_adapter_dtype=False
         )
+    use_fast_adapters(network)
     return replace(loaded, network=network)
 
 

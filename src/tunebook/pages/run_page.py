@@ -41,6 +41,7 @@ from tunebook.pages.run_setup import (
     write_settings,
 )
 from tunebook.pages.run_steps import RunSteps, read_steps
+from tunebook.pages.speed import write_speed
 from tunebook.pages.table import changed_columns, markdown_table
 from tunebook.records import Outcome, RunSummary
 from tunebook.units import format_number, format_seconds
@@ -132,6 +133,7 @@ def render_run_page(source: PageSource) -> str:
         write_findings(source.steps, whole_diagnosis(source.run, events.diagnosis)),
         _part("Replays", lambda: write_replays(read_replays(source.run))),
         write_loss(source.steps, _picture(source.run)),
+        _part("Speed", lambda: write_speed(source.steps.speed)),
         _part("Sources", lambda: write_mixture(with_records(source), source.data)),
         _part("Evaluations", lambda: write_evaluations(results)),
         _part("Probes", lambda: write_probes(results)),

@@ -19,7 +19,7 @@ from tunebook.pages.markdown import code, escape, table
 from tunebook.records import RunSummary
 from tunebook.units import format_bytes, format_count, format_number, format_seconds
 
-_HIDDEN_FACTS = ("first_batch", "peak_memory_bytes")
+_HIDDEN_FACTS = ("first_batch", "peak_memory_bytes", "operations", "profiled")
 _OWN_SETTINGS = re.compile(r"^(name|extends|notebook\.|data\.\d+\.(path|format)$|model$)")
 
 
@@ -60,6 +60,10 @@ def _machine(
 def _fact(key: str, value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float) and key.endswith("_flops"):
+        return f"{format_count(round(value / 1e9))} GFLOP/s"
+    if isinstance(value, float) and key.endswith("bytes_per_second"):
+        return f"{format_bytes(round(value))}/s"
     if isinstance(value, int):
         return format_bytes(value) if key.endswith("_bytes") else format_count(value)
     if isinstance(value, float):

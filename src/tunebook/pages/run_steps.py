@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING
 from tunebook.book.diagnosis import whole_diagnosis
 from tunebook.book.events import Events, is_long, read_events
 from tunebook.book.places import RunFolder
-from tunebook.book.step_totals import StepTotals, Work, totals_of_records, work_of_records
+from tunebook.book.step_totals import (
+    StepTotals,
+    Work,
+    pace_of_records,
+    totals_of_records,
+    work_of_records,
+)
 from tunebook.pages.run_curves import RunCurves, curves_of_columns, run_curves
+from tunebook.pages.speed import Speed, profiled_steps, speed_of_look, speed_of_run
 
 if TYPE_CHECKING:
     from tunebook.book.reader import Look
@@ -23,6 +30,7 @@ class RunSteps:
     totals: StepTotals
     work: Work
     curves: RunCurves
+    speed: Speed
 
 
 def _judged(run: RunFolder, events: Events) -> Events:
@@ -41,7 +49,10 @@ def read_steps(run: RunFolder, look: Look | None = None) -> RunSteps:
         look = RunReader(run).look()
     if look is not None:
         curves = curves_of_columns(run.name, _judged(run, look.events), look.steps)
-        return RunSteps(look.events, look.steps.totals(), look.steps.work(), curves)
+        totals, work = look.steps.totals(), look.steps.work()
+        return RunSteps(look.events, totals, work, curves, speed_of_look(look))
     events = read_events(run)
     totals, work = totals_of_records(events.steps), work_of_records(events.steps)
-    return RunSteps(events, totals, work, run_curves(run.name, _judged(run, events)))
+    curves = run_curves(run.name, _judged(run, events))
+    speed = speed_of_run(pace_of_records(events.steps, profiled_steps(events)), events)
+    return RunSteps(events, totals, work, curves, speed)

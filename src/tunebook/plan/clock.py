@@ -1,23 +1,21 @@
 """How long a run will take: the work it has to do, divided by a speed that was measured or stated.
 
-Work is counted in floating-point operations of matrix products, two per weight and token (Kaplan et
-al. 2020, section 2.1; attention as in Chowdhery et al. 2022, appendix B, at half for being causal),
-so that a micro-batch measured at one length stands for batches of others, and its forward pass for
-an evaluation. Left out, and said so: the optimizer's update, reading rows, writing checkpoints.
+Work is counted in floating-point operations (see `Cost`), so that a micro-batch measured at one
+length stands for batches of others, and its forward pass for an evaluation. Left out, and said so:
+the optimizer's update, reading rows, writing checkpoints.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from tunebook.data.prepare import Prepared
+from tunebook.plan.ceiling import DTYPES, matrix_product_flops
 from tunebook.plan.devices import Device
 from tunebook.plan.probe import Probe
 from tunebook.plan.result import Parameters, Time
@@ -30,9 +28,6 @@ from tunebook.units import format_seconds
 CUDA_UTILISATION = 0.35
 # Of a matrix product alone on this machine: the step reached 50 to 70 % of it in our benchmarks.
 CPU_UTILISATION = 0.5
-
-_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_PRODUCT_SIDE = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +47,12 @@ class Work:
 @dataclass(frozen=True, slots=True)
 class Cost:
     """Floating-point operations of a forward pass, per token; `head` per target token.
+
+    This is the one convention by which shares of a ceiling and of a peak (MFU) are counted:
+    forward, 2 x weights that are multiplied per token (Kaplan et al. 2020, section 2.1; of the
+    output head per target token alone, as it is computed here), and 4 x layers x width x context /
+    2 for causal attention (Chowdhery et al. 2022, appendix B); backward, twice that, but once where
+    weights are frozen. Passes that are made again to save memory are not counted, as in an MFU.
 
     `backward` is what the backward pass costs in forward passes: 2, or 1 where the weights are
     frozen and only activations need a gradient (attention has no weights: always 2). Where some of
@@ -73,6 +74,10 @@ class Cost:
         """Count the operations of a forward and a backward pass."""
         frozen = self.body * tokens + self.head * target_tokens
         return (1 + self.backward) * frozen + 3 * (self.attention + self.adapter) * tokens
+
+    def coefficients(self) -> dict[str, float]:
+        """Give what a token and what a target token adds to the operations of training."""
+        return {"token": self.training(1, 0), "target_token": self.training(0, 1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +174,8 @@ def stated_speed(device: Device, precision: str) -> Speed | None:
     several = ""
     if device.count > 1:
         several = f", times {device.count} devices (what they tell each other is not counted)"
-    if device.kind == "cpu" and device.present and precision in _TYPES:
-        flops = matrix_product_flops(precision) * CPU_UTILISATION
+    if device.kind == "cpu" and device.present and precision in DTYPES:
+        flops = matrix_product_flops(precision, seconds=0.1) * CPU_UTILISATION
         basis = f"not measured: {CPU_UTILISATION:.0%} of a {precision} matrix product alone here"
         return Speed(flops * device.count, basis + several)
     peak = device.tflops.get(precision)
@@ -181,18 +186,6 @@ def stated_speed(device: Device, precision: str) -> Speed | None:
         f"not measured: {CUDA_UTILISATION:.0%} of the {peak:g} TFLOP/s in {precision} that the "
         f"data sheet of {device.name} gives{several}",
     )
-
-
-def matrix_product_flops(precision: str) -> float:
-    """Measure the operations per second of one square matrix product on this CPU."""
-    side = _PRODUCT_SIDE
-    left = torch.ones(side, side, dtype=_TYPES[precision])
-    seconds = []
-    for _ in range(4):
-        started = time.perf_counter()
-        left @ left
-        seconds.append(time.perf_counter() - started)
-    return 2.0 * side**3 / min(seconds)
 
 
 def estimate_time(work: Work, cost: Cost, speed: Speed | None) -> Time:

@@ -27,13 +27,14 @@ def plan_disk(
     tokenizer_folder: Path | None,
     horizon: Horizon | None,
     eight_bit_bytes: int = 0,
+    kept_bytes: int = 0,
 ) -> Disk:
     """Count what stands on disk at the fullest moment of a run, or of all parts of one.
 
     The newest `checkpoint.keep` stand, the best one, and the one being written or, in its place at
     the end, the final weights; the book's token files are there already. The run's folder need not
-    be. `eight_bit_bytes` are those of averages in 8 bits. Raises OSError when its volume cannot be
-    asked.
+    be. `eight_bit_bytes` are those of averages in 8 bits, `kept_bytes` those of activations in a
+    file. Raises OSError when its volume cannot be asked.
     """
     copied = 0 if tokenizer_folder is None else tokenizer_bytes(tokenizer_folder)
     final = weight_bytes(recipe, precision, parameters, n_trainable_tensors) + copied
@@ -48,11 +49,12 @@ def plan_disk(
     # The final weights come when no checkpoint is being written any more.
     fullest = max(most * checkpoint, lasting * checkpoint + final)
     return Disk(
-        needed_bytes=(parts - 1) * (lasting * checkpoint + final) + fullest,
+        needed_bytes=(parts - 1) * (lasting * checkpoint + final) + fullest + kept_bytes,
         free_bytes=free_bytes(run_folder),
         checkpoint_bytes=checkpoint,
         kept=kept,
         final_bytes=parts * final,
+        activation_cache_bytes=kept_bytes,
     )
 
 

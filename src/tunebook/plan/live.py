@@ -56,6 +56,8 @@ class LiveBytes(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
+        if func is torch.ops.prim.device.default:
+            return args[0].device  # two of three calls, and much faster than by way of the mode
         if func is torch.ops.aten._grouped_mm.default:
             out = _grouped_product(*args, **(kwargs or {}))
         else:

@@ -34,6 +34,7 @@ _HEAP = {"full": 1.4, "lora": 2.0, "qlora": 2.2, "relora": 2.0}
 _PLAIN_HEAP = 1.03
 # Of a model with more layers than the second, so many are rehearsed, the others taken to be alike.
 _SHORT = (4, 8)
+ACTIVATION_CACHE = "activation cache"
 _WHOLE = ("weights", "gradients", "optimizer", "update")
 
 
@@ -42,7 +43,8 @@ class Setting:
     """What decides the memory of a run beside its batches.
 
     `process_bytes` is what this process holds without any model (CPU), `scorer` what a loaded model
-    was found to allow (None: assumed), `added_ids` tokens that only the config has rows for.
+    was found to allow (None: assumed), `added_ids` tokens that only the config has rows for,
+    `kept_tokens` those of the examples whose activations may be kept.
     """
 
     config: Any
@@ -53,6 +55,7 @@ class Setting:
     scorer: Scorer | None = None
     process_bytes: int = 0
     added_ids: tuple[int, ...] = ()
+    kept_tokens: int = 0
 
     @property
     def room(self) -> int | None:
@@ -89,12 +92,27 @@ class MemoryPlanner:
             scorer=setting.scorer,
             layers=layers,
             added_ids=setting.added_ids,
+            sharded=setting.device.count > 1 and setting.recipe.method == "full",
         )
 
     @property
     def n_trainable_tensors(self) -> int:
         """How many tensors are trained."""
         return len(self._rehearsal.optimization.parameters)
+
+    @property
+    def copied_bytes(self) -> int:
+        """What a copy of weights and optimizer takes on a CPU that writes it while it trains."""
+        setting = self.setting
+        copies = setting.recipe.checkpoint.asynchronous is True and setting.device.count == 1
+        copies = copies and setting.recipe.method == "full" and setting.device.kind != "cuda"
+        return self._rehearsal.at_rest if copies else 0
+
+    @property
+    def kept_bytes(self) -> int:
+        """What activations that are kept for all epochs take, in memory or in a file."""
+        below = self._rehearsal.scorer.below
+        return 0 if below is None else self.setting.kept_tokens * below.bytes_per_token
 
     @property
     def eight_bit_bytes(self) -> int:
@@ -166,14 +184,17 @@ class MemoryPlanner:
         if setting.recipe.method == "relora":
             peaks.append(self._rehearsal.at_rest + 4 * self._largest_weight())
         peak = max(peaks)
+        # One array that is there at every peak, and in which the heap has no holes.
+        in_memory = setting.recipe.lora.cache_activations == "memory"
+        kept = self.kept_bytes if in_memory and setting.device.kind != "cuda" else 0
         return Memory(
-            train_peak_bytes=typical.n_bytes,
-            longest_batch_bytes=longest.n_bytes,
-            evaluation_peak_bytes=evaluation.n_bytes if evaluation else None,
-            generation_peak_bytes=generation,
-            resident_bytes=self._with_rest(peak),
+            train_peak_bytes=typical.n_bytes + kept,
+            longest_batch_bytes=longest.n_bytes + kept,
+            evaluation_peak_bytes=evaluation.n_bytes + kept if evaluation else None,
+            generation_peak_bytes=None if generation is None else generation + kept,
+            resident_bytes=self._with_rest(peak) + self.copied_bytes + kept,
             device_bytes=setting.room,
-            parts=longest.parts,
+            parts={**longest.parts, **({ACTIVATION_CACHE: kept} if kept else {})},
             longest_batch={
                 "tokens": sizes.longest.tokens,
                 "examples": len(sizes.longest.lengths),
@@ -198,6 +219,15 @@ class MemoryPlanner:
                 f"averages in 8 bits {format_bytes(self.eight_bit_bytes)}: 2 bytes a parameter and "
                 "8 per 256 of them, or 8 bytes a parameter in tensors of less than 4,096"
             )
+        if self.kept_bytes:
+            where = "a file" if setting.recipe.lora.cache_activations == "disk" else "memory"
+            if where == "memory" and setting.device.kind == "cuda":
+                where = "the host's memory, which is not in this plan"
+            stated.append(
+                f"activation cache {format_bytes(self.kept_bytes)} in {where}: "
+                f"{setting.kept_tokens:,} tokens of the different examples at "
+                f"{self.kept_bytes // setting.kept_tokens:,} bytes"
+            )
         if setting.recipe.method == "relora":
             stated.append("a merge computes the update of one weight at a time, in fp32")
         if setting.device.count > 1:
@@ -210,6 +240,11 @@ class MemoryPlanner:
             stated.append(
                 f"{_SHORT[0]} and {_SHORT[1]} of {self._rehearsal.n_layers} layers were rehearsed, "
                 "and the others taken to be like them"
+            )
+        if self.copied_bytes:
+            stated.append(
+                f"a copy of weights and optimizer {format_bytes(self.copied_bytes)}, written while "
+                "training goes on"
             )
         if setting.scorer is None:
             stated.append("the model's fast paths are assumed to work; training checks them")

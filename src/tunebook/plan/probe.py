@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from tunebook.data.batches import MicroBatch
 from tunebook.models.load import LoadedModel
-from tunebook.step.forward import Scorer, TokenLosses, token_losses
+from tunebook.step.forward import Scorer
 from tunebook.step.optimization import Optimization
 from tunebook.step.peak import peak_bytes, reset_peak
-from tunebook.step.update import seed_for
+from tunebook.step.update import add_gradient, seed_for
 
 _SAMPLED_WEIGHTS = 65536
 # The first pass pays for page faults and kernels that are loaded once; unless it takes this long, a
@@ -68,9 +68,10 @@ def run_probe(
     optimization.clear_gradients()
     measurable = reset_peak(device)
     n_targets = int(batch.target.sum())
+    scorer = replace(scorer, homes=optimization.homes)
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            found, seconds = _timed_pass(loaded, scorer, batch, seed)
+            losses, seconds = _timed_pass(loaded, scorer, batch, seed)
             if seconds < _SHORT_SECONDS:
                 _update_by_nothing(optimization)
                 if not accumulates:
@@ -82,7 +83,7 @@ def run_probe(
         optimization.clear_gradients()
         optimization.optimizer.state.clear()
         loaded.network.train(was_training)
-    losses_M = found.losses_M.float()
+    losses_M = losses.float()
     weights, dtype = _sample(optimization.masters)
     return Probe(
         loss=float(losses_M.mean()),
@@ -101,14 +102,13 @@ def run_probe(
 
 def _timed_pass(
     loaded: LoadedModel, scorer: Scorer, batch: MicroBatch, seed: int
-) -> tuple[TokenLosses, float]:
+) -> tuple[torch.Tensor, float]:
     torch.manual_seed(seed_for(seed, 1, 0))
     started = time.perf_counter()
-    found = token_losses(loaded, scorer, batch)
-    (found.loss_sum / int(batch.target.sum())).backward()
+    losses_M = add_gradient(loaded, scorer, batch, int(batch.target.sum()))
     if loaded.device.type == "cuda":
         torch.cuda.synchronize(loaded.device)
-    return found, time.perf_counter() - started
+    return losses_M, time.perf_counter() - started
 
 
 def _update_by_nothing(optimization: Optimization) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tunebook.data.batches import MicroBatch
 from tunebook.models.attention import FLAT, own_attention, register_flat_attention
+from tunebook.models.fast_modules import use_fast_modules
 from tunebook.models.layers import find_layers, freeze_modules
 from tunebook.models.load import LoadedModel, quieten_transformers, set_checkpointing
 from tunebook.models.packed import pack_linear_layers
@@ -28,6 +29,7 @@ from tunebook.models.skeleton import add_lora_to_skeleton, build_skeleton
 from tunebook.plan.counts import adapter_words, count_parameters
 from tunebook.plan.live import LiveBytes
 from tunebook.recipe.tree import Recipe
+from tunebook.step.below import find_below
 from tunebook.step.forward import Scorer, token_losses
 from tunebook.step.movement import WeightSample
 from tunebook.step.optimization import Optimization
@@ -84,7 +86,8 @@ class Rehearsal:
     """A model with its optimizer as training builds them, of fake tensors.
 
     `layers` builds so many of its layers only; `added_ids` are tokens that the config has rows for
-    and the model's files have not. Raises ModelError for configs that cannot be built.
+    and the model's files have not; `sharded` says that several devices hold the weights. Raises
+    ModelError for configs that cannot be built.
     """
 
     def __init__(
@@ -98,12 +101,13 @@ class Rehearsal:
         scorer: Scorer | None = None,
         layers: int | None = None,
         added_ids: Sequence[int] = (),
+        sharded: bool = False,
     ) -> None:
-        self._recipe = recipe
+        self._recipe, self._sharded = recipe, sharded
         config = copy.deepcopy(config)
         if layers is not None:
             _shorten(config, layers)
-        if on_cuda and recipe.attention != "eager":
+        if on_cuda and recipe.attention != "eager" and not recipe.lora.cache_activations:
             # The kernels of a GPU keep no attention matrix for dropout, those of a CPU do.
             for name in _ATTENTION_DROPOUT:
                 if hasattr(config, name):
@@ -111,6 +115,9 @@ class Rehearsal:
         register_flat_attention()
         causal = build_skeleton(config).to(_DTYPES[precision])
         flat = _attend(causal, recipe.attention)
+        # Here and not at the first micro-batch: which modules they fit is found with real numbers.
+        if scorer is None or scorer.fast:
+            use_fast_modules(causal)
         self.notes = freeze_modules(causal, recipe.freeze, added_ids)
         adapted = recipe.method in ADAPTERS
         network = add_lora_to_skeleton(causal, recipe.lora, added_ids) if adapted else causal
@@ -123,7 +130,9 @@ class Rehearsal:
         if checkpointing:
             set_checkpointing(self.causal)
         direct = all(getattr(config, name, None) in (None, 1, 1.0) for name in _BETWEEN)
-        self.scorer = scorer or Scorer(flat=flat, direct_head=direct)
+        scorer = scorer or Scorer(flat=flat, direct_head=direct)
+        below = find_below(causal, recipe) if adapted else None
+        self.scorer = replace(scorer, below=below, varlen=on_cuda and flat)
         self.n_layers = int(config.num_hidden_layers)
         self._mode = FakeTensorMode()
         self.live = LiveBytes(int(config.vocab_size))
@@ -186,7 +195,14 @@ class Rehearsal:
             batches = [shape.batch() for shape in shapes]
             targets = sum(int(batch.target.sum()) for batch in batches)
             losses = back_propagate(
-                self.loaded, self.scorer, batches, target_tokens=targets, seed=0, step=1
+                self.loaded,
+                self.scorer
+                if self._sharded
+                else replace(self.scorer, homes=self.optimization.homes),
+                batches,
+                target_tokens=targets,
+                seed=0,
+                step=1,
             )
             for master in self.optimization.masters.values():
                 self._is_gradient(master)
@@ -194,8 +210,8 @@ class Rehearsal:
             before = self._sample.take()
             with self.live.labelled("update"):
                 self.optimization.apply(1e-4, 0.5)
-            self._sample.compare(before, self._sample.take())
             self.optimization.clear_gradients()
+            self._sample.compare(before, self._sample.take())
             del losses
         return self._peak()
 

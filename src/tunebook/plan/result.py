@@ -65,7 +65,7 @@ class Disk:
     """What the run will write to the volume of its folder, in bytes.
 
     `checkpoint_bytes` is one of them, `kept` how many there are at most at one time (best, newest
-    and the one being written).
+    and the one being written). `activation_cache_bytes` are there while it trains.
     """
 
     needed_bytes: int
@@ -73,6 +73,7 @@ class Disk:
     checkpoint_bytes: int
     kept: int
     final_bytes: int
+    activation_cache_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,8 @@ class Plan:
     """Everything that is known of a run before its first step.
 
     `faults` are those findings that kept the data from being made: nobody can accept them, for
-    there is nothing to train on.
+    there is nothing to train on. `operations` are those that a token and that a target token adds
+    to training, by the convention of `plan.clock.Cost`.
     """
 
     model: str
@@ -133,6 +135,7 @@ class Plan:
     words: tuple[str, ...] = ()
     probe: Mapping[str, float] = field(default_factory=dict)
     faults: tuple[Finding, ...] = ()
+    operations: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def refusals(self) -> tuple[Finding, ...]:
@@ -172,6 +175,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "accepted": list(plan.accepted),
         "notes": list(plan.words),
         "probe": dict(plan.probe),
+        "operations": dict(plan.operations),
     }
 
 

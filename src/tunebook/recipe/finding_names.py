@@ -29,6 +29,7 @@ FINDING_NAMES = (
     "rewrite-unused",
     "row-count-mismatch",
     "sign-flip",
+    "slow-precision",
     "split-leak",
     "stale-cache",
     "template-not-prefix-preserving",

@@ -49,6 +49,13 @@ class Lora(Section):
         "the length of each weight row is trained apart (Liu et al. 2024).",
     )
 
+    cache_activations: Literal[False, "memory", "disk"] = Field(
+        False,
+        description="With method lora or qlora and adapters in the last layers (layers: last:3): "
+        "compute what the layers below give once per example, and keep it for all epochs in memory "
+        "or in a file. Exact; the model's config must have no dropout there.",
+    )
+
     @model_validator(mode="after")
     def _layers_of_names(self) -> Lora:
         names = self.target_modules
@@ -61,6 +68,22 @@ class Lora(Section):
                 "pattern or paths, which can name layers themselves"
             )
         return self
+
+
+def refuse_idle_cache(lora: Lora, method: str, devices: int, add_tokens: list[str]) -> None:
+    """Raise ValueError where activations cannot be kept, whatever the model is."""
+    reasons = (
+        (method == "full", "method full trains the layers below too"),
+        (method == "relora", "method relora adds its adapter to the weights"),
+        (devices > 1, f"devices: {devices} would each keep some of them"),
+        (bool(add_tokens), "`add_tokens` trains embeddings, below all layers"),
+    )
+    for applies, reason in reasons:
+        if applies and lora.cache_activations:
+            raise ValueError(
+                f"`lora.cache_activations: {lora.cache_activations}` is not possible: {reason}; "
+                "say cache_activations: false"
+            )
 
 
 class Quantization(Section):

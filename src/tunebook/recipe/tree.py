@@ -15,7 +15,7 @@ from tunebook.kinds import stopping_kind
 from tunebook.recipe.chess import Chess
 from tunebook.recipe.device_names import device_name
 from tunebook.recipe.finding_names import finding_name
-from tunebook.recipe.methods import Lora, Quantization, Relora
+from tunebook.recipe.methods import Lora, Quantization, Relora, refuse_idle_cache
 from tunebook.recipe.section import Section
 
 Percent = Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")]
@@ -218,6 +218,9 @@ class Checkpoint(Section):
 
     every: Every = Field("10%", description="Steps (100), a share of all steps (10%), or epoch.")
     keep: int = Field(3, gt=0, description="How many of the newest checkpoints stay.")
+    asynchronous: bool | Literal["auto"] = Field(
+        "auto", description="Write while training goes on, one device, method full (auto: CUDA)."
+    )
 
 
 class Notebook(Section):
@@ -377,6 +380,7 @@ class Recipe(Section):
                 "`method: relora` adds up products of matrices, and `lora.variant: dora` is more "
                 "than one; say lora or rslora"
             )
+        refuse_idle_cache(self.lora, self.method, self.devices, tokens)
         all_forgotten = self.relora.reset_optimizer == 1.0
         if self.method == "relora" and self.train.optimizer == "adamw_8bit" and not all_forgotten:
             raise ValueError(

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from tunebook.errors import UsageError
 from tunebook.records import Estimate, ItemScore
@@ -158,6 +158,8 @@ def ratio_sums(items: Iterable[Item]) -> tuple[Array, Array]:
 
 def wilson_interval(held: float, n: int) -> tuple[float, float]:
     """Give Wilson's score interval (Wilson, 1927) of `held` out of `n`."""
+    from scipy import stats  # half a second that training does not need
+
     found = stats.binomtest(round(held), n).proportion_ci(CONFIDENCE, method="wilson")
     return float(found.low), float(found.high)
 
@@ -185,7 +187,7 @@ def clustered_interval(
     score = math.fsum(sums) / math.fsum(counts)
     if len(sums) < 2 or not math.isfinite(score):
         return None
-    half = float(stats.t.ppf(0.5 + confidence / 2, len(sums) - 1)) * ratio_error(sums, counts)
+    half = float(special.stdtrit(len(sums) - 1, 0.5 + confidence / 2)) * ratio_error(sums, counts)
     return score - half, score + half
 
 
@@ -209,6 +211,8 @@ def bootstrap_interval(sums: Array, counts: Array, seed: int) -> tuple[float, fl
         return None if len(sums) < FEWEST_RESAMPLED else (score, score)
     if len(sums) < FEWEST_RESAMPLED:
         return clustered_interval(list(zip(sums, counts, strict=True)))
+    from scipy import stats
+
     sums, counts = at_most(sums), at_most(counts)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)

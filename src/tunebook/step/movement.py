@@ -34,17 +34,28 @@ class WeightSample:
         return torch.cat(taken)
 
     def compare(self, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
-        """Give (|change| / |weights|, share of weights whose stored value changed)."""
-        change = after - before
+        """Give (|change| / |weights|, share of weights whose stored value changed).
+
+        Both tensors are used up: no copy of theirs is made.
+        """
+        change = after.sub_(before)
         # Squares of weights of 1e30 are beyond fp32, and mps has nothing above it.
         wide = torch.float32 if change.device.type == "mps" else torch.float64
         sums = torch.stack(
             [
-                torch.linalg.vector_norm(change, dtype=wide) ** 2,
-                torch.linalg.vector_norm(before, dtype=wide) ** 2,
                 change.count_nonzero().to(wide),
                 change.new_tensor(len(change), dtype=wide),
+                _square(change, wide),
+                _square(before, wide),
             ]
         )
-        moved, weights, changed, n = self._team.add_up(sums)
+        changed, n, moved, weights = self._team.add_up(sums)
         return torch.stack([(moved / weights.clamp_min(1e-38)).sqrt(), changed / n])
+
+
+def _square(values: torch.Tensor, wide: torch.dtype) -> torch.Tensor:
+    """Sum squares that may be beyond fp32, in place: a wider copy would be twice as large."""
+    largest = torch.linalg.vector_norm(values, torch.inf).clamp_min(1e-38)
+    norm: torch.Tensor = torch.linalg.vector_norm(values.div_(largest)).to(wide)
+    square: torch.Tensor = (norm * largest.to(wide)) ** 2
+    return square

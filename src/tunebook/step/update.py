@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -15,9 +15,11 @@ from tunebook.models.load import LoadedModel
 from tunebook.models.memory import is_out_of_memory
 from tunebook.records import ExampleLoss
 from tunebook.step.forward import Scorer, sum_per_example, targets_per_example, token_losses
+from tunebook.step.looked_up import rows_apart
 from tunebook.step.movement import WeightSample
 from tunebook.step.optimization import Optimization
 from tunebook.step.share import gather_sums, laid_out, shared_out
+from tunebook.step.stopwatch import Stopwatch
 from tunebook.step.team import ALONE, Team
 
 
@@ -33,6 +35,7 @@ class StepResult:
     update_ratio: float | None
     changed_fraction: float | None
     examples: tuple[ExampleLoss, ...]
+    pass_seconds: float | None = None
 
 
 class StepOutOfMemory(Exception):
@@ -79,13 +82,21 @@ def take_step(
     micro_batches = laid_out(loaded, scorer, micro_batches)
     target_tokens = sum(int(batch.target.sum()) for batch in micro_batches)
     mine = shared_out(loaded, micro_batches, team)
+    passes = Stopwatch(loaded.device)
     try:
         losses = back_propagate(
-            loaded, scorer, mine, target_tokens=target_tokens, seed=seed, step=step, team=team
+            loaded,
+            replace(scorer, homes=optimization.homes),
+            mine,
+            target_tokens=target_tokens,
+            seed=seed,
+            step=step,
+            team=team,
         )
     except StepOutOfMemory:
         optimization.clear_gradients()
         raise
+    passes.stop()
     optimization.add_up_gradients(team)
     norm = optimization.grad_norm()
     before = sample.take()
@@ -104,6 +115,8 @@ def take_step(
         # The same small constant as torch.nn.utils.clip_grad_norm_.
         factor = max_grad_norm / (grad_norm + 1e-6) if clipped else 1.0
         optimization.apply(learning_rate, factor)
+        # Not longer than they are needed: the samples take their place.
+        optimization.clear_gradients()
         ratio, changed = (float(x) for x in sample.compare(before, sample.take()))
     # Here and nowhere later: of sharded weights all ranks must look at once.
     if not optimization.weights_are_finite():
@@ -118,6 +131,7 @@ def take_step(
         update_ratio=ratio,
         changed_fraction=changed,
         examples=_example_losses(micro_batches, sums),
+        pass_seconds=passes.seconds,
     )
 
 
@@ -142,9 +156,7 @@ def back_propagate(
         torch.manual_seed(seed_for(seed, step, team.rank + place * team.size))
         reason = ""
         try:
-            found = token_losses(loaded, scorer, batch)
-            (found.loss_sum / target_tokens).backward()
-            losses.append(found.losses_M)
+            losses.append(add_gradient(loaded, scorer, batch, target_tokens))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -152,6 +164,21 @@ def back_propagate(
         if reason:  # outside of the block above, or its error would keep the activations alive
             raise StepOutOfMemory(step, batch.example_ids, len(batch.ids), reason)
     return losses
+
+
+def add_gradient(
+    loaded: LoadedModel, scorer: Scorer, batch: MicroBatch, target_tokens: int
+) -> torch.Tensor:
+    """Add the gradient of a micro-batch of a step of so many targets; gives its tokens' losses."""
+    # Divided before the sum: what is written past autograd sees no factor that comes later.
+    scales = batch.scales or (1.0,) * len(batch.lengths)
+    batch = replace(batch, scales=tuple(scale / max(target_tokens, 1) for scale in scales))
+    with rows_apart(loaded.causal, scorer.homes) as rows:
+        found = token_losses(loaded, scorer, batch)
+        found.loss_sum.backward()
+    if rows is not None:
+        rows.add_up()
+    return found.losses_M
 
 
 def _finite(value: float) -> bool:

@@ -62,6 +62,7 @@ def training_steps(training: Training, first_step: int) -> Iterator[StepRecord]:
     for step in range(first_step, horizon.total_steps + 1):
         started = time.monotonic()
         micro_batches = batches_of_step(training.data, horizon, step)
+        read = time.monotonic()
         learning_rate = learning_rate_of(training, step)
         result = take_step(
             training.loaded,
@@ -78,14 +79,15 @@ def training_steps(training: Training, first_step: int) -> Iterator[StepRecord]:
         if training.loaded.merger and merges_after(recipe, step, horizon.total_steps):
             training.loaded.merger.merge(step)
             training.optimization.begin_anew(recipe.relora.reset_optimizer)
-        canary_loss = None
+        canary_loss, updated = None, time.monotonic()
         due = step % canary_every == 0 or step == horizon.total_steps
         if training.canary and due:
             scored = score_examples(
                 training.loaded, training.scorer, training.canary, training.team
             )
             canary_loss = mean_loss(scored)
-        yield _record(training, step, micro_batches, result, learning_rate, canary_loss, started)
+        times = started, read, updated, time.monotonic()
+        yield _record(training, step, micro_batches, result, learning_rate, canary_loss, times)
 
 
 def learning_rate_of(training: Training, step: int) -> float:
@@ -110,8 +112,9 @@ def _record(
     result: StepResult,
     learning_rate: float,
     canary_loss: float | None,
-    started: float,
+    times: tuple[float, float, float, float],
 ) -> StepRecord:
+    started, read, updated, scored = times
     sources: Counter[str] = Counter()
     for batch in micro_batches:
         for source, length in zip(batch.sources, batch.lengths, strict=True):
@@ -141,4 +144,7 @@ def _record(
             int((found & batch.target).sum())
             for found, batch in zip(padding, micro_batches, strict=True)
         ),
+        data_seconds=read - started,
+        pass_seconds=result.pass_seconds,
+        canary_seconds=scored - updated,
     )

@@ -53,24 +53,50 @@ class Position:
     format_version: int = FORMAT_VERSION
 
 
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """Weights and optimizer of a whole model between two steps, in the host's memory."""
+
+    weights: Mapping[str, torch.Tensor]
+    optimizer: Mapping[str, torch.Tensor]
+
+
+def copy_state(loaded: LoadedModel, optimization: Optimization) -> Copied:
+    """Copy what `write_state` writes of a model that learns whole, so that steps may go on."""
+    named = loaded.causal.state_dict(keep_vars=True)
+    # Tied weights stay one tensor, as they are saved.
+    once = {id(tensor): tensor for tensor in named.values()}
+    once = {key: tensor.detach().to("cpu", copy=True) for key, tensor in once.items()}
+    return Copied(
+        {name: once[id(tensor)] for name, tensor in named.items()},
+        {
+            name: tensor.to("cpu", copy=True).contiguous()
+            for name, tensor in optimization.state_on_device().items()
+        },
+    )
+
+
 def write_state(
     folder: Path,
     loaded: LoadedModel,
     optimization: Optimization,
     position: Position | None,
     team: Team,
+    copied: Copied | None = None,
 ) -> None:
     """Write weights, optimizer and position into a folder that the caller makes durable.
 
     Every rank writes what it holds of a sharded optimizer; rank 0, the only one to call this where
-    nothing is sharded, writes all else and is the one that gives the position.
+    nothing is sharded, writes all else and is the one that gives the position. `copied` is written
+    in place of what the model has by now.
     """
     with loaded.merger.merged(folder) if loaded.merger is not None else nullcontext():
-        write_weights(folder, loaded, optimization, team)
+        write_weights(folder, loaded, optimization, team, copied)
     if optimization.sharded:
         write_shards(folder / SHARDS, optimization.state_on_device(), team)
     else:
-        save_file(optimization.state_tensors(), folder / "optimizer.safetensors")
+        states = optimization.state_tensors() if copied is None else dict(copied.optimizer)
+        save_file(states, folder / "optimizer.safetensors")
     if position is None:
         return
     (folder / "state.json").write_text(
@@ -79,10 +105,14 @@ def write_state(
 
 
 def write_weights(
-    folder: Path, loaded: LoadedModel, optimization: Optimization, team: Team
+    folder: Path,
+    loaded: LoadedModel,
+    optimization: Optimization,
+    team: Team,
+    copied: Copied | None = None,
 ) -> None:
     """Write a model folder that anything can load; of sharded weights, all ranks together."""
-    weights = None
+    weights = None if copied is None else dict(copied.weights)
     if loaded.root is not None:
         rounded = torch.bfloat16 if optimization.keeps_rounded else torch.float32
         weights = whole_weights(loaded, team, rounded)

@@ -27,6 +27,7 @@ KEPT = 128
 MOST_COMPARED = 10
 """Ten runs are 45 pairs."""
 LAST_VALIDATION = "val_loss"
+"""The `KIND` of `compare_validations`, which imports scipy."""
 _FIRST = ("loss", "judge", "pairs", "chess", "chess-puzzles", "chess-games")
 
 

@@ -46,6 +46,7 @@ from tunebook.pages.run_setup import (
     write_machine,
     write_releases,
 )
+from tunebook.pages.speed import speed_of_look, write_speed
 from tunebook.pages.verdicts import (
     blind_lines,
     evidence_rows,
@@ -356,6 +357,7 @@ class RunView:
         """Write a part of the page as Markdown without its heading; empty where there is none."""
         write: dict[str, Callable[[], str]] = {
             "validations": lambda: write_validations(self.events.validations),
+            "speed": lambda: "" if self.look is None else write_speed(speed_of_look(self.look)),
             "work": lambda: work_words(self.work),
             "plan": lambda: write_plan(read_plan(self.run), self.events),
             "machine": lambda: write_machine(self.events, self.environment, self.work),

@@ -39,6 +39,7 @@ from tunebook.step.team import ALONE, Team
 from tunebook.train.loop import Training
 from tunebook.train.state import Position, read_optimizer
 from tunebook.watch.looks import Looks
+from tunebook.workflows.activations import describe_cache, keep_activations
 from tunebook.workflows.changes import words
 from tunebook.workflows.model import build_model
 from tunebook.workflows.planning import (
@@ -51,6 +52,7 @@ from tunebook.workflows.planning import (
 from tunebook.workflows.prompts import Prompt, choose_prompts
 from tunebook.workflows.run_data import prepare_run_data, unread_tokens
 from tunebook.workflows.run_log import facts_of
+from tunebook.workflows.saving import Writer
 
 
 class Recorder(Protocol):
@@ -72,6 +74,7 @@ class Run:
         self.before: Events  # read once this attempt has begun: what it will repeat is hidden
         self.looks: Looks
         self.concluded = self.undiagnosed = False
+        self.writer = Writer()
         self.non_finite_steps = 0
         self.best: tuple[int, float] | None = None
         self.codec: Codec
@@ -307,6 +310,7 @@ def make_training(run: Run) -> None:
         run.codec.special_ids & {run.codec.eos_id, run.codec.pad_id},
     )
     run.prompts = choose_prompts(run.recipe, run.codec, run.prepared)
+    keep_activations(run)
 
 
 def refuse_fewer_steps(run: Run, done: int) -> None:
@@ -330,6 +334,7 @@ def describe(run: Run) -> None:
         "devices": run.team.size,
         "precision": _precision_words(run),
         "attention": "flat rows, per document" if training.scorer.flat else "the model's own",
+        "activation_cache": describe_cache(run),
         "steps": horizon.total_steps,
         "rows_per_epoch": horizon.rows_per_epoch,
         "effective_batch_size": horizon.effective_batch_size,

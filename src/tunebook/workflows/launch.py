@@ -6,9 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -54,7 +53,8 @@ def train_in_child(run: RunFolder, watch: Watcher) -> None:
         while process.poll() is None:
             _show(tail, watch)
             watch("tick", {})
-            time.sleep(_POLL_SECONDS)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_POLL_SECONDS)
     _show(tail, watch)
     if process.returncode == 0:
         return

@@ -20,7 +20,8 @@ from tunebook.models.load import (
 from tunebook.models.relora import Merger
 from tunebook.models.tokenizer import Codec
 from tunebook.recipe.tree import Recipe
-from tunebook.step.check import choose_scorer
+from tunebook.step.below import find_below
+from tunebook.step.check import check_below, choose_scorer
 from tunebook.step.forward import Scorer
 from tunebook.step.sharding import shard_model
 from tunebook.step.team import ALONE, Team
@@ -78,6 +79,9 @@ def build_model(
         if hasattr(loaded.causal.get_output_embeddings(), "base_layer"):
             # The direct head reads the frozen weight and would leave the adapter on it untrained.
             scorer = replace(scorer, direct_head=False)
+        scorer = replace(scorer, below=find_below(loaded.causal, recipe))
+        if scorer.below is not None:
+            check_below(loaded, scorer, codec.vocab_size)
     if checkpointing:
         set_checkpointing(loaded.causal)
     if spread:

@@ -25,7 +25,9 @@ from tunebook.plan.batch_size import (
     Chosen,
 )
 from tunebook.plan.checks import run_checks
+from tunebook.plan.checks.slow_precision import faster_precision
 from tunebook.plan.clock import (
+    Cost,
     count_cost,
     count_work,
     estimate_time,
@@ -47,7 +49,9 @@ from tunebook.step.forward import Scorer
 from tunebook.step.horizon import Horizon, batches_of_step, plan_horizon
 from tunebook.step.optimization import Optimization
 from tunebook.train.loop import canary_interval
+from tunebook.workflows.activations import tokens_to_keep
 from tunebook.workflows.room import TryOut, find_room
+from tunebook.workflows.saving import words_of
 
 VALIDATION_TOKENS_PER_BATCH = 8192
 # What the checks look at; a few rows where a step takes many.
@@ -94,6 +98,7 @@ def make_plan(known: Known, try_out: TryOut | None = None) -> Plan:
         device,
         process_bytes=psutil.Process().memory_info().rss,
         added_ids=added_ids,
+        kept_tokens=tokens_to_keep(recipe, known.prepared) if known.prepared else 0,
     )
     room = find_room(setting, known.prepared, VALIDATION_TOKENS_PER_BATCH, try_out)
     planner, chosen, probe = room.planner, room.chosen, room.probe
@@ -101,13 +106,16 @@ def make_plan(known: Known, try_out: TryOut | None = None) -> Plan:
     if known.prepared is not None:
         horizon = plan_horizon(recipe, known.prepared.train, chosen.micro_batch_size)
     parameters = planner.parameters
-    time = _time(known, parameters, horizon, probe, precision)
+    cost = _cost(known, parameters)
+    time = _time(known, parameters, horizon, probe, precision, cost)
     disk = _disk(known, precision, parameters, planner, horizon)
     subject = _subject(known, precision, horizon, probe, chosen, time, disk)
     subject = replace(subject, adapted_width=parameters.adapted_width or None)
     checked = run_checks(subject)
     findings = (*known.faults, *room.faults, *checked.findings)
-    return _plan(known, subject, chosen, time, findings, checked.n_passed, planner)
+    made = _plan(known, subject, chosen, time, findings, checked.n_passed, planner)
+    words = (*made.words, *faster_precision(subject))
+    return replace(made, words=words, operations={} if cost is None else cost.coefficients())
 
 
 def refuse_optimizer(recipe: Recipe, device: str) -> None:
@@ -142,17 +150,23 @@ def try_longest(
     return run_probe(loaded, scorer, optimization, batch, seed, accumulates=accumulates)
 
 
+def _cost(known: Known, parameters: Parameters) -> Cost | None:
+    if known.prepared is None:
+        return None
+    config, context = known.config.to_dict(), mean_context(known.prepared)
+    return count_cost(parameters, config, known.recipe.method, context)
+
+
 def _time(
     known: Known,
     parameters: Parameters,
     horizon: Horizon | None,
     probe: Probe | None,
     precision: str,
+    cost: Cost | None,
 ) -> Time:
-    if known.prepared is None or horizon is None:
+    if known.prepared is None or horizon is None or cost is None:
         return Time(None, None, "not measured: without rows there is nothing to count")
-    config = known.config.to_dict()
-    cost = count_cost(parameters, config, known.recipe.method, mean_context(known.prepared))
     work = count_work(known.recipe, horizon, known.prepared, canary_interval(parameters.total))
     if probe is not None:
         return estimate_time(work, cost, measured_speed(probe, cost))
@@ -166,6 +180,7 @@ def _disk(
     planner: MemoryPlanner,
     horizon: Horizon | None,
 ) -> Disk | None:
+    on_disk = known.recipe.lora.cache_activations == "disk"
     try:
         return plan_disk(
             known.run_folder,
@@ -176,6 +191,7 @@ def _disk(
             tokenizer_folder=known.codec.folder if known.codec is not None else None,
             horizon=horizon,
             eight_bit_bytes=planner.eight_bit_bytes,
+            kept_bytes=planner.kept_bytes if on_disk else 0,
         )
     except OSError:
         return None
@@ -238,6 +254,9 @@ def _plan(
     words = [word for word in (chosen.word, *planner.words) if word]
     if recipe.method == "relora" and horizon is not None:
         words.append(_merge_words(recipe, horizon))
+    if subject.disk is not None:
+        device, size = known.device, subject.disk.checkpoint_bytes
+        words += filter(None, [words_of(recipe, device.kind, device.count, size)])
     return Plan(
         model=recipe.model,
         method=recipe.method,

@@ -18,7 +18,7 @@ from tunebook.plan.batch_size import (
     plan_memory,
     rows_per_device,
 )
-from tunebook.plan.memory import MemoryPlanner, Setting, fits
+from tunebook.plan.memory import ACTIVATION_CACHE, MemoryPlanner, Setting, fits
 from tunebook.plan.probe import Probe
 from tunebook.recipe.tree import Recipe
 from tunebook.records import Finding
@@ -111,7 +111,9 @@ def _confirmed(chosen: Chosen, probe: Probe | None, planner: MemoryPlanner) -> C
     """Take the process's peak as it was tried out on a CPU, where the heap's holes are in it."""
     if probe is None or probe.peak_bytes is None or planner.setting.device.kind == "cuda":
         return chosen
-    memory, resident = chosen.memory, probe.peak_bytes
+    memory = chosen.memory
+    # Nothing is kept yet when it is tried out.
+    resident = probe.peak_bytes + planner.copied_bytes + memory.parts.get(ACTIVATION_CACHE, 0)
     if not probe.whole_step:
         resident = max(resident, memory.resident_bytes)
     # Evaluations come when the heap is that large already.

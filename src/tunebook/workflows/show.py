@@ -14,6 +14,7 @@ from tunebook.book.places import RunFolder, open_run
 from tunebook.book.releases import Release, read_releases
 from tunebook.pages.lineage import edge_words
 from tunebook.pages.run_page import read_page_source
+from tunebook.pages.speed import Speed
 from tunebook.records import Outcome, RunSummary
 
 
@@ -34,6 +35,7 @@ class ShownRun:
     releases: tuple[Release, ...]
     inherited: Mapping[str, str]
     lineage: tuple[str, ...]
+    speed: Speed
 
 
 def show_run(book: Path, name: str) -> ShownRun:
@@ -54,4 +56,5 @@ def show_run(book: Path, name: str) -> ShownRun:
         releases=tuple(read_releases(run)),
         inherited=source.environment.get("inherited") or {},
         lineage=tuple(edge_words(edge, source.runs) for edge in source.lineage.parents(name)),
+        speed=source.steps.speed,
     )

@@ -343,7 +343,9 @@ def _base_of_adapter(recipe: Recipe, parent: RunFolder) -> str:
         )
     for section in ("lora", "quantization") if recipe.method == "qlora" else ("lora",):
         form, own = (getattr(r, section).model_dump() for r in (then, recipe))
-        changed = [key for key in form if form[key] != own[key]]
+        # How activations are kept is no part of what an adapter is.
+        same = {"cache_activations"}
+        changed = [key for key in form if key not in same and form[key] != own[key]]
         other = [f"{section}.{key}={json.dumps(form[key])}" for key in changed]
         if other:
             raise RunFileError(

@@ -34,11 +34,13 @@ from tunebook.step.update import StepOutOfMemory
 from tunebook.train.loop import training_steps
 from tunebook.train.state import (
     Position,
+    copy_state,
     read_position,
     state_bytes,
     write_state,
     write_weights,
 )
+from tunebook.workflows.activations import say_if_not_kept
 from tunebook.workflows.before import (
     Run,
     answer,
@@ -57,6 +59,8 @@ from tunebook.workflows.before import (
 from tunebook.workflows.findings import conclude, look_at_log, look_at_step, weights_are_finite
 from tunebook.workflows.out_of_memory import take_smaller, way_out
 from tunebook.workflows.run_data import write_trained
+from tunebook.workflows.saving import writes_aside
+from tunebook.workflows.speed import Meter
 
 
 def run_to_end(
@@ -79,6 +83,8 @@ def run_to_end(
     except BaseException:
         # How the run ended matters more than what was found in it, and is written down before: of
         # a run that must pause, its process may be ended at any moment.
+        with contextlib.suppress(Exception):
+            run.writer.finish()
         with contextlib.suppress(Exception):
             _conclude(run)
         raise
@@ -114,11 +120,12 @@ def _run_to_end(run: Run, stop_code: Callable[[], int | None]) -> None:
     make_training(run)
     refuse_fewer_steps(run, done)
     describe(run)
+    meter = Meter(run, done)
     run.begun = time.monotonic()
     if not any(v.step == start for v in run.before.validations):
         _validate(run, start)
     _sample(run, start)
-    for record in _steps(run, done + 1):
+    for record in _steps(run, meter, done + 1):
         events.write("step", record)
         run.beat()
         _after_step(run, record)
@@ -132,12 +139,12 @@ def _run_to_end(run: Run, stop_code: Callable[[], int | None]) -> None:
     _finish(run)
 
 
-def _steps(run: Run, step: int) -> Iterator[StepRecord]:
+def _steps(run: Run, meter: Meter, step: int) -> Iterator[StepRecord]:
     """Train from a step on, with smaller micro-batches from where one runs out of memory."""
     while True:
         try:
             steps = training_steps(run.training, step)
-            while (record := _next(run, steps, step)) is not None:
+            while (record := _next(run, meter, steps, step)) is not None:
                 step = record.step + 1
                 yield record
             return
@@ -147,10 +154,10 @@ def _steps(run: Run, step: int) -> Iterator[StepRecord]:
             _pause_without_memory(run, failed)
 
 
-def _next(run: Run, steps: Iterator[StepRecord], step: int) -> StepRecord | None:
+def _next(run: Run, meter: Meter, steps: Iterator[StepRecord], step: int) -> StepRecord | None:
     """Take a step with all ranks of the team."""
     with run.team.together("step", step=step):
-        return next(steps, None)
+        return meter.take(step, lambda: next(steps, None))
 
 
 def _pause_without_memory(run: Run, failed: StepOutOfMemory) -> None:
@@ -179,6 +186,8 @@ def _set_aside_damaged(folder: RunFolder, good_step: int) -> None:
 
 def _after_step(run: Run, record: StepRecord) -> None:
     recipe, horizon = run.recipe, run.training.horizon
+    run.writer.look()
+    say_if_not_kept(run)
     reason = look_at_step(run, record)
     if reason is not None:
         _stop_by_verdict(run, record, reason)
@@ -193,12 +202,9 @@ def _after_step(run: Run, record: StepRecord) -> None:
             if improved:
                 run.best = (record.step, found.loss)
     if improved:
-        _save(run, record.step, "best so far")
-        mark_best(run.run, record.step)
-        _rotate(run)
+        _save(run, record.step, "best so far", aside=not last, best=True)
     elif last or horizon.due(recipe.checkpoint.every, record.step):
-        _save(run, record.step, "last step" if last else "interval")
-        _rotate(run)
+        _save(run, record.step, "last step" if last else "interval", aside=not last)
     reason = look_at_log(run, record, validated=validated)
     if reason is not None:
         _stop_by_verdict(run, record, reason)
@@ -212,7 +218,16 @@ def _stop_by_verdict(run: Run, record: StepRecord, reason: str) -> None:
     raise RunEnded(reason, 1)
 
 
-def _save(run: Run, step: int, reason: str) -> None:
+def _save(
+    run: Run, step: int, reason: str, *, aside: bool | None = None, best: bool = False
+) -> None:
+    """Save a step, and say so once it is durable.
+
+    `aside` lets training go on meanwhile, where the run asks for it; None is of a run that ends
+    here, whose older checkpoints all stay.
+    """
+    began, held = time.monotonic(), 0.0
+    run.writer.finish()
     horizon = run.training.horizon
     position = Position(
         step=step,
@@ -230,12 +245,32 @@ def _save(run: Run, step: int, reason: str) -> None:
     run.beat()
     needs = state_bytes(run.loaded, run.optimization, run.holders)
     refuse_without_room(run.run, step, needs)
-    with (
-        writing_checkpoint(run.run, step) as folder,
-        run.holders.together("save", folder=str(folder)),
-    ):
-        write_state(folder, run.loaded, run.optimization, position, run.holders)
-    run.events.write("checkpoint", {"step": step, "reason": reason})
+    copied = None
+    if aside and writes_aside(run.recipe, run.loaded.device.type, run.team.size, needs):
+        copied = copy_state(run.loaded, run.optimization)
+
+    def write() -> None:
+        with (
+            writing_checkpoint(run.run, step) as folder,
+            run.holders.together("save", folder=str(folder)),
+        ):
+            write_state(folder, run.loaded, run.optimization, position, run.holders, copied)
+
+    def announce() -> None:
+        run.events.write("checkpoint", {"step": step, "reason": reason, "seconds": held})
+        if best:
+            mark_best(run.run, step)
+        if aside is not None:
+            _rotate(run)
+
+    # `held` is how long training stood still for it.
+    if copied is not None:
+        held = time.monotonic() - began
+        run.writer.begin(write, announce)
+        return
+    write()
+    held = time.monotonic() - began
+    announce()
 
 
 def _rotate(run: Run) -> None:

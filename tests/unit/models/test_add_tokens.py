@@ -192,7 +192,10 @@ def test_new_rows_get_the_gradient_of_the_plain_model(tied: bool, tmp_path: Path
     for found in (gradients(direct=True), gradients(direct=False)):
         assert len(found) == (1 if tied else 2)
         for name, grad in found.items():
-            torch.testing.assert_close(grad, head if "lm_head" in name else embedding)
+            plain = head if "lm_head" in name else embedding
+            # A new row is short, and the norm above it makes its gradients large.
+            close = 1e-6 * float(plain.abs().max())
+            torch.testing.assert_close(grad, plain, rtol=1e-5, atol=close)
 
 
 def test_saved_rows_and_tokenizer_are_taken_up_again(

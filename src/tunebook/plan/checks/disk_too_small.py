@@ -20,12 +20,17 @@ def check(subject: Subject) -> Iterator[Finding]:
     fits = disk.free_bytes >= disk.needed_bytes
     keep = subject.recipe.checkpoint.keep
     fewer = f"checkpoint.keep below {keep}, " if keep > 1 else ""
+    kept = ""
+    if disk.activation_cache_bytes:
+        kept = f", an activation cache of {format_bytes(disk.activation_cache_bytes)}"
+        fewer += "lora.cache_activations: false, "
     yield Finding(
         "little-free-space" if fits else "disk-too-small",
         "warn" if fits else "refuse",
         f"the run writes up to {format_bytes(disk.needed_bytes)} ({disk.kept} checkpoints of "
-        f"{format_bytes(disk.checkpoint_bytes)} at one time), and {format_bytes(disk.free_bytes)} "
-        f"are free on the volume of its folder{': little more' if fits else ''}",
+        f"{format_bytes(disk.checkpoint_bytes)} at one time{kept}), and "
+        f"{format_bytes(disk.free_bytes)} are free on the volume of its folder"
+        f"{': little more' if fits else ''}",
         {
             "needed_bytes": disk.needed_bytes,
             "free_bytes": disk.free_bytes,

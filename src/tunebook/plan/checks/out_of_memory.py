@@ -46,6 +46,8 @@ def _way_out(subject: Subject, fitting: int | None) -> str:
         ways.append(f"train.micro_batch_size: {fitting} fits")
     if not subject.recipe.train.gradient_checkpointing:
         ways.append("train.gradient_checkpointing: true")
+    if subject.recipe.lora.cache_activations == "memory":
+        ways.append("lora.cache_activations: disk, or false")
     if subject.recipe.method == "full":
         ways.append("method: lora")
     ways.append(f"max_seq_len below {subject.recipe.max_seq_len}")

@@ -1,6 +1,6 @@
 """Tokenize the same JSONL text set with `datasets.map` and with tunebook, turn about, in one run.
 
-    python benchmarks/compare_datasets_map.py SET.jsonl TOKENIZER_FOLDER [--repeats 3]
+    python benchmarks/speed/tokenization.py SET.jsonl TOKENIZER_FOLDER [--repeats 3]
 
 `datasets.map` gets the same tokenizer, batches of 1,000 rows and the number of processes that is
 fastest for it on the first tenth of the set; its conversion of the JSON file to Arrow is timed and
@@ -20,8 +20,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from record import Goal, write_result
+
 PROCESSES = (1, 2, 3, 4)
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 
 
 def main() -> None:
@@ -39,7 +41,7 @@ def main() -> None:
     libraries = ("gigatoken", "tiktoken", "tokenizers")
     found: dict[str, list[float]] = {name: [] for name in ("datasets.map", *libraries)}
     for _ in range(options.repeats):
-        own = in_child("compare_datasets_map.py", options, "--only-datasets", "--n-proc", str(best))
+        own = in_child("speed/tokenization.py", options, "--only-datasets", "--n-proc", str(best))
         found["datasets.map"].append(own["map_seconds"])
         print(own, flush=True)
         for name in libraries:
@@ -47,12 +49,38 @@ def main() -> None:
             found[name].append(result["seconds"])
             print(result, flush=True)
     megabytes = options.path.stat().st_size / 1e6
+    table: list[list[object]] = []
     for name, seconds in found.items():
         ratios = [a / b for a, b in zip(found["datasets.map"], seconds, strict=True)]
+        speed = megabytes / statistics.median(seconds)
+        spread = [round(f(ratios), 2) for f in (statistics.median, min, max)]
+        table.append([name, round(speed, 1), *spread])
         print(
             f"{name}: {megabytes / statistics.median(seconds):.1f} MB/s, "
             f"{statistics.median(ratios):.1f}x ({min(ratios):.1f}-{max(ratios):.1f})"
         )
+    by_name = {str(row[0]): row for row in table}
+    write_result(
+        "tokenization",
+        title="From rows of text to tokens on disk",
+        command="python benchmarks/speed/tokenization.py SET.jsonl TOKENIZER_FOLDER",
+        settings={
+            "set": f"{megabytes:.0f} MB of JSONL (benchmarks/make_big_text.py)",
+            "processes_of_datasets": best,
+            "processes_of_tunebook": 2,
+            "rounds": options.repeats,
+        },
+        columns=["what encodes", "MB/s", "x datasets.map", "least", "most"],
+        rows=table,
+        goals=[
+            Goal("fast path (gigatoken)", 50, by_name["gigatoken"][1], unit="MB/s"),
+            Goal("fallback (tiktoken)", 2, *by_name["tiktoken"][2:]),
+        ],
+        notes=[
+            "tunebook also hashes, cuts, seals and packs; `datasets.map` tokenizes alone.",
+            "Where a tokenizer is no byte-level one of one pattern, `tokenizers` is the fallback.",
+        ],
+    )
 
 
 def find_best(options: argparse.Namespace) -> int:
@@ -63,7 +91,7 @@ def find_best(options: argparse.Namespace) -> int:
     speeds = {}
     for n in PROCESSES:
         result = in_child(
-            "compare_datasets_map.py",
+            "speed/tokenization.py",
             argparse.Namespace(path=part, tokenizer=options.tokenizer),
             *("--only-datasets", "--n-proc", str(n)),
         )

@@ -1,6 +1,6 @@
 """Answers per second: tunebook's batches beside `model.generate`, turn about in one process.
 
-    python benchmarks/generate_throughput.py [--model tunebook/tiny] [--rows FILE] [--prompts 96]
+    python benchmarks/speed/generation.py [--model tunebook/tiny] [--rows FILE] [--prompts 96]
 
 Rivals: transformers' `generate` prompt by prompt, and in left-padded batches of 16 in the order
 of the file. All answer greedily, `--tokens` new tokens at most, with a key/value cache, and stop at
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from record import write_result
 
 from tunebook.data.render import choose_renderer
 from tunebook.evaluate.questions import read_questions
@@ -24,7 +25,7 @@ from tunebook.models.generate import Sampling, end_ids, generate
 from tunebook.models.load import LoadedModel, choose_device, choose_precision, load_model
 from tunebook.models.tokenizer import load_tokenizer
 
-ROWS = Path(__file__).resolve().parents[2] / "shared/data/instruct/alpaca-random-9k.json.gz"
+ROWS = Path(__file__).resolve().parents[3] / "shared/data/instruct/alpaca-random-9k.json.gz"
 BATCH = 16
 
 
@@ -71,14 +72,35 @@ def main() -> None:
         f"{asked.model} on {device}, {precision}, {torch.get_num_threads()} threads; "
         f"{len(prompts)} prompts of {lengths[0]} to {lengths[-1]} tokens, {tokens} new tokens"
     )
+    table: list[list[object]] = []
     for name in ways:
         ratios = [
             theirs / own for theirs, own in zip(seconds[name], seconds["tunebook"], strict=True)
         ]
+        speed = tokens / statistics.median(seconds[name])
+        spread = [round(f(ratios), 2) for f in (statistics.median, min, max)]
+        table.append([name, round(speed), *spread, f"{same[name]} of {len(prompts)}"])
         print(
             f"{name}: {tokens / statistics.median(seconds[name]):.0f} tokens/s; tunebook is "
             f"{statistics.median(ratios):.2f} times as fast ({min(ratios):.2f}-{max(ratios):.2f})"
         )
+    write_result(
+        "generation",
+        title="Answers to a batch of prompts",
+        command=f"python benchmarks/speed/generation.py --model {asked.model} "
+        f"--prompts {asked.prompts} --tokens {asked.tokens} --rounds {asked.rounds}",
+        settings={
+            "model": asked.model,
+            "device": f"{device}, {precision}",
+            "threads": torch.get_num_threads(),
+            "prompts": f"{len(prompts)} of {lengths[0]} to {lengths[-1]} tokens",
+            "new_tokens": tokens,
+            "rounds": asked.rounds,
+        },
+        columns=["way", "new tokens/s", "tunebook is x as fast", "least", "most", "same answers"],
+        rows=table,
+        notes=["tunebook calls the same `generate`: it sorts by length and fills batches by room."],
+    )
 
 
 def ours(

@@ -1,0 +1,65 @@
+"""What bounds a run that is long enough to ask: its ceilings, and one step kernel by kernel."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from tunebook.book.plans import read_plan
+from tunebook.plan.ceiling import copy_bytes_per_second, matrix_product_flops
+from tunebook.plan.devices import parse_device
+from tunebook.records import StepRecord
+from tunebook.train.profile import Watched
+from tunebook.workflows.before import Run, precision_of
+
+LEAST_SECONDS = 60.0
+"""Planned seconds below which a run is not looked at: it would take a noticeable share of them."""
+# Of the steps of an attempt: in the first ones kernels are loaded and pages faulted.
+_LOOKED_AT = 3
+
+
+class Meter:
+    """Looks at one attempt of a run, once; nothing that breaks here ends the run."""
+
+    def __init__(self, run: Run, done: int) -> None:
+        plan, total = read_plan(run.run), run.training.horizon.total_steps
+        seconds = plan.get("seconds")
+        long = not isinstance(seconds, (int, float)) or (
+            seconds * (total - done) / max(total, 1) >= LEAST_SECONDS
+        )
+        self._run = run
+        self._due = min(done + _LOOKED_AT, total) if long else None
+        facts = {"operations": plan.get("operations") or None, "profiled": self._due is not None}
+        run.events.write("facts", facts)
+        if long:
+            self._measure_ceilings()
+
+    def take(self, step: int, take: Callable[[], StepRecord | None]) -> StepRecord | None:
+        """Take a step, the one that is due inside a profiler."""
+        if step != self._due:
+            return take()
+        self._due = None
+        watched = Watched(self._run.training.loaded.device)
+        record = watched.take(take)
+        found = None if record is None else watched.profile_of(record)
+        if found is not None:
+            self._run.events.write("profile", found)
+        else:
+            print(f"step {step} was not profiled: {watched.reason}", file=sys.stderr)
+        return record
+
+    def _measure_ceilings(self) -> None:
+        """Measure what the device can do."""
+        run, device = self._run, self._run.training.loaded.device
+        precision, n = precision_of(run), run.team.size
+        try:
+            facts: dict[str, object] = {
+                "matrix_product_flops": matrix_product_flops(precision, device) * n,
+                "copy_bytes_per_second": copy_bytes_per_second(device),
+            }
+        except (RuntimeError, MemoryError) as error:  # most of all for want of memory
+            print(f"ceilings not measured: {type(error).__name__}", file=sys.stderr)
+            return
+        if device.type == "cuda" and (peak := parse_device("cuda").tflops.get(precision)):
+            facts["peak_flops"] = peak * 1e12 * n
+        run.events.write("facts", facts)
