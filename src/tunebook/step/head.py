@@ -106,7 +106,8 @@ def _add_product(
     if total_VD is None:
         return (grad_VC @ hidden_CD).float()
     if hidden_CD.dtype == total_VD.dtype:
-        return total_VD.addmm_(grad_VC, hidden_CD)
+        # Not addmm_, whose operations torch's profiler does not count.
+        return torch.addmm(total_VD, grad_VC, hidden_CD, out=total_VD)
     return total_VD.add_(grad_VC @ hidden_CD)
 
 
