@@ -9,16 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tunebook.data.batches import MicroBatch
 from tunebook.models.load import LoadedModel, add_lora, load_model, save_weights
-from tunebook.recipe.tree import Lora, Train
+from tunebook.models.tokenizer import load_tokenizer
+from tunebook.recipe.tree import Lora, Recipe, Train
 from tunebook.step.check import choose_scorer
 from tunebook.step.forward import Scorer, token_losses
 from tunebook.step.movement import WeightSample
 from tunebook.step.optimization import Optimization
 from tunebook.step.score import score_examples
 from tunebook.step.update import take_step
+from tunebook.workflows.model import build_model
 
 LENGTHS = (9, 4, 17, 6, 12, 3, 8, 11)
 
@@ -277,3 +280,22 @@ def test_scoring_makes_no_gradient_of_the_head() -> None:
         patch.setattr(_ChunkedCrossEntropy, "forward", staticmethod(watched))
         chunked_cross_entropy(torch.randn(3, 4), weight, None, torch.tensor([1, 2, 3]))
     assert asked == [(False,) * 5]
+
+
+def test_a_run_in_bf16_begins_with_all_digits_of_the_files(tiny_model: Path) -> None:
+    recipe = Recipe.model_validate(
+        {
+            "name": "rounded",
+            "model": str(tiny_model),
+            "method": "full",
+            "precision": "bf16",
+            "device": "cpu",
+            "data": [{"path": "rows.json"}],
+        }
+    )
+    loaded, _ = build_model(recipe, {}, load_tokenizer(str(tiny_model)), None, checkpointing=False)
+    optimization = Optimization(loaded.trainable(), recipe.train, exact=loaded.exact)
+    stored = load_file(tiny_model / "model.safetensors")
+    for name, parameter in loaded.trainable().items():
+        assert torch.equal(optimization.masters[name], stored[name]), name
+        assert torch.equal(parameter, stored[name].bfloat16()), name

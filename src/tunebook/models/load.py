@@ -6,9 +6,9 @@ import copy
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,8 @@ class LoadedModel:
     They differ only when an adapter wraps the model. `flat` says that rows of several documents
     may be given at once. `unexpected` are weights in its files that it has no use for, `notes` what
     was done to it that its user may not expect. With method relora, `merger` merges the adapter.
-    `root` is there when the weights are spread over several devices: see `step.sharding`.
+    `root` is there when the weights are spread over several devices: see `step.sharding`. `exact`
+    are trained weights as the files have them, by name, where the model has them rounded.
     """
 
     network: Any
@@ -54,6 +55,7 @@ class LoadedModel:
     notes: tuple[str, ...] = ()
     merger: Merger | None = None
     root: Any | None = None
+    exact: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:

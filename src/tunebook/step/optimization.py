@@ -26,8 +26,13 @@ class Optimization:
         train: Train,
         *,
         keeps_rounded: bool = False,
+        exact: Mapping[str, torch.Tensor] | None = None,
     ) -> None:
-        """`keeps_rounded`: the parameters are masters themselves, and saved weights rounded."""
+        """`keeps_rounded`: the parameters are masters themselves, and saved weights rounded.
+
+        `exact` are what masters begin with, where the parameters are its rounding; taken as they
+        are, without a copy.
+        """
         self.parameters = dict(parameters)
         self.keeps_rounded = keeps_rounded
         self.sharded = any(map(is_sharded, self.parameters.values()))
@@ -36,7 +41,8 @@ class Optimization:
             if parameter.dtype == torch.float32:
                 self.masters[name] = parameter
                 continue
-            master = torch.nn.Parameter(parameter.detach().float())
+            known = (exact or {}).get(name)
+            master = torch.nn.Parameter(parameter.detach().float() if known is None else known)
             self.masters[name] = master
             parameter.register_post_accumulate_grad_hook(_move_gradient_to(master))
         self.homes = {} if self.sharded else {p: self.masters[n] for n, p in parameters.items()}

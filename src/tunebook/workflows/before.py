@@ -237,6 +237,7 @@ def build(run: Run, checkpoint: Path | None, checkpointing: bool) -> None:
             run.loaded.trainable(),
             run.recipe.train,
             keeps_rounded=run.loaded.root is not None and precision_of(run) == "bf16",
+            exact=run.loaded.exact,
         )
         if checkpoint is not None:
             read_optimizer(checkpoint, run.optimization)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from tunebook.models.exact import with_exact_weights
 from tunebook.models.layers import freeze_modules
 from tunebook.models.load import (
     LoadedModel,
@@ -52,7 +53,8 @@ def build_model(
         base,
         # No device need have room for all of a model that is spread: the host takes it first.
         device="cpu" if spread else device,
-        precision=precision,
+        # Slices of weights that are spread are masters themselves, and rounded on their way.
+        precision="fp32" if spread else precision,
         attention=recipe.attention,
         quantization=recipe.quantization if recipe.method == "qlora" else None,
     )
@@ -82,6 +84,8 @@ def build_model(
         scorer = replace(scorer, below=find_below(loaded.causal, recipe))
         if scorer.below is not None:
             check_below(loaded, scorer, codec.vocab_size)
+    if precision == "bf16" and recipe.method == "full" and not spread and checkpoint is None:
+        loaded = with_exact_weights(loaded, recipe.model)
     if checkpointing:
         set_checkpointing(loaded.causal)
     if spread:

@@ -119,7 +119,7 @@ def _try_out(known: Known, environment: dict[str, object]) -> TryOut | None:
         loaded, scorer = build_model(
             known.recipe, environment, known.codec, None, checkpointing=checkpointing
         )
-        optimization = Optimization(loaded.trainable(), known.recipe.train)
+        optimization = Optimization(loaded.trainable(), known.recipe.train, exact=loaded.exact)
         return try_longest(known, loaded, scorer, optimization, sizes)
 
     return try_out
