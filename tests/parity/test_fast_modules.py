@@ -19,6 +19,7 @@ from transformers import (
     Qwen2Config,
     Qwen3Config,
 )
+from transformers.pytorch_utils import Conv1D
 
 from tunebook.data.batches import MicroBatch
 from tunebook.models import fast_modules
@@ -246,3 +247,27 @@ def test_adapted_layers_in_bf16_are_as_near_to_fp32_as_pefts_own() -> None:
         for loaded in (exact, fast, slow)
     )
     assert (found - expected).norm() <= 1.2 * (theirs - expected).norm() + 1e-3
+
+
+@pytest.mark.parametrize("kind", ["linear", "conv1d"])
+def test_in_bf16_a_young_adapter_is_not_rounded_away(kind: str) -> None:
+    torch.manual_seed(0)
+    weight_OI, input_NI = torch.randn(64, 256) / 16, torch.randn(512, 256)
+    a_RI, b_OR = torch.randn(8, 256) / 16, torch.randn(64, 8) * 1e-4
+    weight_OI, input_NI, a_RI, b_OR = (t.bfloat16() for t in (weight_OI, input_NI, a_RI, b_OR))
+    base: torch.nn.Module = torch.nn.Linear(256, 64, bias=True)
+    if kind == "conv1d":
+        base, weight_OI = Conv1D(64, 256), weight_OI.T.contiguous()
+    base.requires_grad_(False).bfloat16().weight = torch.nn.Parameter(weight_OI, False)
+    base.bias.zero_()
+    exact_OI = (weight_OI.T if kind == "conv1d" else weight_OI).float()
+    added_NO = input_NI.float() @ a_RI.float().T @ b_OR.float().T
+    rounded_NO = base(input_NI) + (input_NI @ a_RI.T) @ b_OR.T
+    made_NO = fast_modules._Adapted.apply(input_NI, a_RI, b_OR, base, 1.0)
+
+    def share_kept(result_NO: torch.Tensor) -> float:
+        beyond_NO = result_NO.float() - input_NI.float() @ exact_OI.T
+        return float((beyond_NO * added_NO).sum() / added_NO.square().sum())
+
+    assert abs(share_kept(rounded_NO)) < 0.5  # as is computed elsewhere
+    assert share_kept(made_NO) == pytest.approx(1.0, abs=0.3)
