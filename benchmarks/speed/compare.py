@@ -34,7 +34,7 @@ OWN = {
     "tunebook": {},
     "tunebook-bf16": {"precision": "bf16"},
     "tunebook-cached": {"lora.cache_activations": "memory"},
-    "tunebook-qlora": {"method": "qlora"},
+    "tunebook-qlora": {"method": "qlora", "precision": "bf16"},
 }
 PEERS = ("hf", "trl", "litgpt", "textbook")
 BEST = HERE / "best"
