@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -129,16 +128,6 @@ class Comparison:
                     into += by_name[name].seconds[self._warm_up() :]
         return ratio_of(*seconds) if seconds[0] else None
 
-    def whole_ratio(self, slower: str, faster: str) -> float | None:
-        """Compare the seconds of all steps together, the first ones included."""
-        sums = [0.0, 0.0]
-        for tracks in self.races:
-            by_name = {t.contender.name: t for t in tracks}
-            if slower in by_name and faster in by_name:
-                for place, name in enumerate((slower, faster)):
-                    sums[place] += sum(by_name[name].seconds)
-        return sums[0] / sums[1] if sums[1] else None
-
     def reference(self) -> str:
         """Name the contender whose losses the others are held against: a peer in fp32."""
         order = ("textbook", "hf", "trl", "litgpt", "tunebook")
@@ -153,13 +142,13 @@ class Comparison:
         )
 
     def speed(self, name: str, *, targets: bool) -> float:
-        """Give the median over steps of tokens per second; padding is none."""
+        """Give tokens per second over all measured steps; padding is none."""
         rows = self.work.step_rows()
         counts = [sum(sum(r["target"][1:]) if targets else len(r["ids"]) for r in s) for s in rows]
         measured = range(self._warm_up(), self.work.case.steps)
-        return statistics.median(
-            counts[step] / track.seconds[step] for track in self.tracks(name) for step in measured
-        )
+        tracks = self.tracks(name)
+        seconds = sum(track.seconds[step] for track in tracks for step in measured)
+        return len(tracks) * sum(counts[step] for step in measured) / seconds
 
     def refuse_other_work(self) -> None:
         """Raise ContenderFailed where a contender starts from another loss."""
@@ -215,10 +204,14 @@ def notes_of(found: Comparison) -> list[str]:
         "lasts from the end of the one before to its own, fetching rows included; the order turns "
         "round from step to step.",
     ]
-    whole = {n: found.whole_ratio(n, "tunebook") for n in found.names() if n != "tunebook"}
-    said = ", ".join(f"{name} {ratio:.2f}" for name, ratio in whole.items() if ratio)
+    others = [name for name in found.names() if name != "tunebook"]
+    ratios = {name: found.ratio(name, "tunebook") for name in others}
+    said = ", ".join(f"{n} {ratio.median_step:.2f}" for n, ratio in ratios.items() if ratio)
     if said:
-        notes.append(f"All steps together, the first ones included, tunebook's time is 1: {said}.")
+        notes.append(
+            "Speeds and ratios are of the measured steps together. The median of single steps, in "
+            f"which one with a long row to pad to counts like any other: {said}."
+        )
     for name in found.names():
         settings = {**found.tracks(name)[0].settings, **found.tracks(name)[0].contender.options}
         said = ", ".join(f"{k} {json.dumps(v)}" for k, v in settings.items())
@@ -260,7 +253,7 @@ def goals_of(found: Comparison) -> list[Goal]:
                               at_most=True, unit="nats"))  # fmt: skip
         elif (ratio := found.ratio(slower, faster)) is not None:
             name = f"speed of {faster} over that of {slower}"
-            goals.append(Goal(name, wanted, round(ratio.median, 3), ratio.low, ratio.high))
+            goals.append(Goal(name, wanted, round(ratio.value, 3), ratio.low, ratio.high))
     return goals
 
 

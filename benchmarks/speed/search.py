@@ -102,7 +102,7 @@ class Search:
             self._tell(name, f"trains something else: the first loss differs by {apart:.1g}")
             return {}
         measured = slice(WARM_UP_STEPS, None)
-        ratio = ratio_of(base.seconds[measured], track.seconds[measured]).median
+        ratio = ratio_of(base.seconds[measured], track.seconds[measured]).value
         gib = (track.peak_bytes - base.peak_bytes) / 2**30
         self._tell(name, f"x{ratio:.2f}, {gib:+.1f} GiB")
         return {name: ratio}
