@@ -68,8 +68,12 @@ _EXACT = ("loss", "tunebook", "tunebook", 1e-5)
 _ROUNDED = ("loss", "tunebook-bf16", "tunebook-bf16", 4e-3)
 # The best settings of peers are in bf16, and so is what is held against them.
 _FULL = (
-    *_against("tunebook", 3.0, *_DEFAULTS), *_against("tunebook-bf16", 5.0, *_DEFAULTS),
-    *_against("tunebook-bf16", 2.5, *_BEST), ("memory", "tunebook", "hf", 2.5), _EXACT, _ROUNDED,
+    *_against("tunebook", 3.0, *_DEFAULTS),
+    *_against("tunebook-bf16", 5.0, *_DEFAULTS),
+    *_against("tunebook-bf16", 2.5, *_BEST),
+    ("memory", "tunebook", "hf", 2.5),
+    _EXACT,
+    _ROUNDED,
 )
 CASES = {
     case.name: case

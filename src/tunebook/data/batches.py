@@ -19,8 +19,8 @@ class MicroBatch:
 
     Per token: `ids`, `positions` (from 0 in each example), `target` (it is predicted and scored;
     never the first of an example), `segment` (the example's place in the batch). Per example:
-    `lengths`, `example_ids`, `sources`, and `scales`, how often its gradient counts (empty: all
-    once).
+    `lengths`, `example_ids`, `sources`, `scales`, how often its gradient counts (empty: all once),
+    and `rows`, the places of their rows among those of a step (empty: they are of no step).
     """
 
     ids: NDArray[np.int64]
@@ -31,9 +31,10 @@ class MicroBatch:
     example_ids: tuple[str, ...]
     sources: tuple[str, ...]
     scales: tuple[float, ...] = ()
+    rows: tuple[int, ...] = ()
 
 
-def collate(examples: Sequence[SourcedExample]) -> MicroBatch:
+def collate(examples: Sequence[SourcedExample], rows: tuple[int, ...] = ()) -> MicroBatch:
     """Lay examples end to end in their order."""
     lengths = tuple(len(example.tokens.ids) for example in examples)
     total = sum(lengths)
@@ -52,6 +53,7 @@ def collate(examples: Sequence[SourcedExample]) -> MicroBatch:
         example_ids=tuple(example.tokens.id for example in examples),
         sources=tuple(example.source for example in examples),
         scales=scales if set(scales) != {1.0} else (),
+        rows=rows,
     )
 
 

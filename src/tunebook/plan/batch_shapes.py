@@ -11,7 +11,7 @@ from tunebook.data.batches import numbers_by_batch
 from tunebook.data.prepare import Prepared
 from tunebook.plan.rehearsal import Shape
 from tunebook.recipe.tree import Recipe
-from tunebook.step.horizon import Horizon
+from tunebook.step.horizon import Horizon, grouped
 
 # So many rows are looked at, or one epoch: later epochs have the same rows in another order.
 _MOST_ROWS = 2_000_000
@@ -28,7 +28,7 @@ class Sizes:
     typical: Shape
     longest: Shape
     evaluation: Shape | None
-    longest_rows: range = range(0)
+    longest_rows: tuple[int, ...] = ()
     all_rows: bool = True
 
 
@@ -48,24 +48,35 @@ def sizes_of_run(
     tokens_per_evaluation: int,
 ) -> Sizes:
     """Find the largest micro-batch of rows of these lengths, as `lengths_of_run` gives them."""
-    n_rows = len(lengths)
-    # It divides the effective batch, so no micro-batch crosses from one step to the next.
-    starts = np.arange(0, n_rows, micro_batch_size)
-    tokens = np.add.reduceat(lengths, starts)
-    longest = int(tokens.argmax())
-    typical = int(np.abs(tokens - tokens.mean()).argmin())
-    stops = np.append(starts[1:], n_rows)
-
-    def shape(which: int) -> Shape:
-        return _shape_of_rows(prepared, range(int(starts[which]), int(stops[which])))
-
-    return Sizes(
-        shape(typical),
-        shape(longest),
-        _evaluation(prepared, tokens_per_evaluation),
-        longest_rows=range(int(starts[longest]), int(stops[longest])),
-        all_rows=n_rows == horizon.total_rows,
+    of_whole_steps, rest = _micro_batches(lengths, horizon.effective_batch_size, micro_batch_size)
+    tokens = np.concatenate(
+        [lengths[of_whole_steps].sum(1), [lengths[places].sum() for places in rest]]
     )
+
+    def rows(which: np.intp) -> NDArray[np.int64]:
+        n = len(of_whole_steps)
+        return of_whole_steps[which] if which < n else rest[which - n]
+
+    longest = rows(tokens.argmax())
+    return Sizes(
+        _shape_of_rows(prepared, rows(np.abs(tokens - tokens.mean()).argmin())),
+        _shape_of_rows(prepared, longest),
+        _evaluation(prepared, tokens_per_evaluation),
+        longest_rows=tuple(longest.tolist()),
+        all_rows=len(lengths) == horizon.total_rows,
+    )
+
+
+def _micro_batches(
+    lengths: NDArray[np.int64], batch: int, size: int
+) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
+    """Give the rows of each micro-batch, as steps put them together; apart, those of a last one."""
+    n_rows = len(lengths)
+    whole = 0 if batch % size else n_rows // batch * batch
+    starts = np.arange(0, whole, batch)[:, None]
+    places = grouped(lengths[:whole].reshape(-1, batch), size).reshape(-1, batch) + starts
+    rest = [np.arange(i, min(i + size, n_rows)) for i in range(whole, n_rows, size)]
+    return places.reshape(-1, size), rest
 
 
 def full_rows(recipe: Recipe, micro_batch_size: int, tokens_per_evaluation: int) -> Sizes:
@@ -76,8 +87,8 @@ def full_rows(recipe: Recipe, micro_batch_size: int, tokens_per_evaluation: int)
     return Sizes(longest, longest, Shape((length,) * n_scored, (length,) * n_scored))
 
 
-def _shape_of_rows(prepared: Prepared, rows: range) -> Shape:
-    examples = [example for row in rows for example in prepared.train.row(row)]
+def _shape_of_rows(prepared: Prepared, rows: NDArray[np.int64]) -> Shape:
+    examples = [example for row in rows.tolist() for example in prepared.train.row(row)]
     return Shape(
         tuple(len(example.tokens.ids) for example in examples),
         tuple(sum(example.tokens.target) for example in examples),

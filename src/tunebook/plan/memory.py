@@ -12,6 +12,7 @@ from typing import Any
 from tunebook.allocator import ALLOCATOR, allocator_settings
 from tunebook.errors import TunebookError
 from tunebook.models.layers import find_layers
+from tunebook.models.load import checkpoints_by_layer
 from tunebook.plan.batch_shapes import Sizes
 from tunebook.plan.devices import Device
 from tunebook.plan.rehearsal import ADAPTERS, Peak, Rehearsal, Shape, has_like_layers
@@ -42,6 +43,7 @@ _WHOLE = ("weights", "gradients", "optimizer", "update")
 class Setting:
     """What decides the memory of a run beside its batches.
 
+    `checkpointing` is of activations: of all layers, of none, or of the first so many.
     `process_bytes` is what this process holds without any model (CPU), `scorer` what a loaded model
     was found to allow (None: assumed), `added_ids` tokens that only the config has rows for,
     `kept_tokens` those of the examples whose activations may be kept.
@@ -51,7 +53,7 @@ class Setting:
     recipe: Recipe
     precision: str
     device: Device
-    checkpointing: bool = False
+    checkpointing: bool | int = False
     scorer: Scorer | None = None
     process_bytes: int = 0
     added_ids: tuple[int, ...] = ()
@@ -94,6 +96,11 @@ class MemoryPlanner:
             added_ids=setting.added_ids,
             sharded=setting.device.count > 1 and setting.recipe.method == "full",
         )
+
+    @property
+    def layers_to_checkpoint(self) -> int:
+        """How many layers can each be checkpointed or not; 0 where the model does all or none."""
+        return self._rehearsal.n_layers if checkpoints_by_layer(self._rehearsal.causal) else 0
 
     @property
     def n_trainable_tensors(self) -> int:
@@ -154,7 +161,9 @@ class MemoryPlanner:
     def _is_long(self) -> bool:
         config = self.setting.config
         long = self._rehearsal.n_layers > _SHORT[1] and has_like_layers(config)
-        return long and self._rehearsal.learns_alike()
+        # Where some layers are checkpointed the peak is now at one place, now at another.
+        alike = isinstance(self.setting.checkpointing, bool) and self._rehearsal.learns_alike()
+        return long and alike
 
     def _on_all_layers(self, rehearse: Callable[[Rehearsal], Peak]) -> Peak:
         """Rehearse all layers, or a few and take all others to add what one of these adds."""

@@ -97,7 +97,7 @@ class Rehearsal:
         precision: str,
         *,
         on_cuda: bool,
-        checkpointing: bool = False,
+        checkpointing: bool | int = False,
         scorer: Scorer | None = None,
         layers: int | None = None,
         added_ids: Sequence[int] = (),
@@ -128,7 +128,7 @@ class Rehearsal:
         if recipe.method == "qlora":
             pack_linear_layers(causal, double=recipe.quantization.double)
         if checkpointing:
-            set_checkpointing(self.causal)
+            set_checkpointing(self.causal, checkpointing)
         direct = all(getattr(config, name, None) in (None, 1, 1.0) for name in _BETWEEN)
         scorer = scorer or Scorer(flat=flat, direct_head=direct)
         below = find_below(causal, recipe) if adapted else None

@@ -119,7 +119,7 @@ class Plan:
     micro_batch_size: int
     gradient_accumulation_steps: int
     effective_batch_size: int
-    gradient_checkpointing: bool
+    gradient_checkpointing: bool | int
     steps: int | None
     tokens: int | None
     target_tokens: int | None

@@ -157,7 +157,7 @@ class Train(Section):
         False,
         description="Keep only what enters each layer, and compute the rest again in the backward "
         "pass: much less memory for about a third more time. auto: only where the plan finds no "
-        "room otherwise.",
+        "room otherwise, and of no more layers than it must.",
     )
     non_finite_limit: int = Field(
         3,

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tunebook.data.batches import MicroBatch, collate
 from tunebook.data.order import Rows, TrainSet
 from tunebook.errors import RunFileError
@@ -87,11 +90,47 @@ def shared_size(batch: int, at_most: int, ranks: int) -> int:
     return max([n for n in sizes if batch // n % ranks == 0] or sizes)
 
 
+def grouped(lengths_SB: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Share the rows of steps out to micro-batches of `size` so that the longest gets shorter.
+
+    Sorted by their tokens they are dealt forth and back. Gives places of rows within their step,
+    steps x micro-batches x size; where the longest would not be shorter, they stay in order.
+    """
+    steps, batch = lengths_SB.shape
+    n = batch // size
+    found_SNZ = np.tile(np.arange(batch).reshape(n, size), (steps, 1, 1))
+    if 1 in (n, size):
+        return found_SNZ
+    deal_ZN = np.arange(batch).reshape(size, n)
+    deal_ZN[1::2] = deal_ZN[1::2, ::-1].copy()
+    ranked_SB = np.argsort(-lengths_SB, axis=1, kind="stable")
+    dealt_SNZ = np.sort(ranked_SB[:, deal_ZN.T], axis=2)
+    shorter_S = _longest(lengths_SB, dealt_SNZ) < _longest(lengths_SB, found_SNZ)
+    found_SNZ[shorter_S] = dealt_SNZ[shorter_S]
+    return found_SNZ
+
+
+def _longest(lengths_SB: NDArray[np.int64], places_SNZ: NDArray[np.int64]) -> NDArray[np.int64]:
+    of_rows_SB = np.take_along_axis(lengths_SB, places_SNZ.reshape(lengths_SB.shape), axis=1)
+    longest_S: NDArray[np.int64] = of_rows_SB.reshape(places_SNZ.shape).sum(2).max(1)
+    return longest_S
+
+
 def batches_of_step(data: Rows, horizon: Horizon, step: int) -> list[MicroBatch]:
-    """Read the rows of a step and lay them out as micro-batches."""
+    """Read the rows of a step and lay them out as micro-batches, none much longer than the others.
+
+    A last step with fewer rows has them in order.
+    """
     rows = [data.row(index) for index in horizon.rows_of_step(step)]
     size = horizon.micro_batch_size
+    places = [range(start, min(start + size, len(rows))) for start in range(0, len(rows), size)]
+    if len(rows) == horizon.effective_batch_size and len(rows) % size == 0:
+        lengths = [sum(len(example.tokens.ids) for example in row) for row in rows]
+        places = grouped(np.array([lengths], dtype=np.int64), size)[0].tolist()
     return [
-        collate([example for row in rows[start : start + size] for example in row])
-        for start in range(0, len(rows), size)
+        collate(
+            [example for place in group for example in rows[place]],
+            rows=tuple(place for place in group for _ in rows[place]),
+        )
+        for group in places
     ]

@@ -120,6 +120,10 @@ def _record(
         for source, length in zip(batch.sources, batch.lengths, strict=True):
             sources[source] += length
     padding = [padding_of(batch, training.fill_ids) for batch in micro_batches]
+    rows = [row for batch in micro_batches for row in batch.rows]
+    lengths = [length for batch in micro_batches for length in batch.lengths]
+    # A step tells of its rows in their order, however they were put together.
+    in_order = sorted(range(len(rows)), key=rows.__getitem__)
     return StepRecord(
         step=step,
         epoch=round(training.horizon.epoch_after(step), 6),
@@ -134,8 +138,8 @@ def _record(
         applied=result.applied,
         update_ratio=result.update_ratio,
         changed_fraction=result.changed_fraction,
-        examples=result.examples,
-        lengths=tuple(length for batch in micro_batches for length in batch.lengths),
+        examples=tuple(result.examples[place] for place in in_order),
+        lengths=tuple(lengths[place] for place in in_order),
         sources=dict(sources),
         canary_loss=canary_loss,
         seconds=time.monotonic() - started,

@@ -48,7 +48,7 @@ class Position:
     best_step: int | None
     best_loss: float | None
     micro_batch_size: int | None = None
-    gradient_checkpointing: bool | None = None
+    gradient_checkpointing: bool | int | None = None
     devices: int = 1
     format_version: int = FORMAT_VERSION
 

@@ -83,7 +83,7 @@ class Run:
         self.scorer: Scorer
         self.optimization: Optimization
         self.micro_batch_size: int | None = None
-        self.gradient_checkpointing: bool
+        self.gradient_checkpointing: bool | int
         self.loading_peak_bytes: int
         self.training: Training
         self.begun: float
@@ -194,7 +194,7 @@ def plan_run(run: Run) -> None:
         run.prepared,
     )
 
-    def try_out(sizes: Sizes, checkpointing: bool) -> Probe | None:
+    def try_out(sizes: Sizes, checkpointing: bool | int) -> Probe | None:
         run.say("trying out the longest micro-batch")
         if not hasattr(run, "loaded"):
             build(run, None, checkpointing)
@@ -215,7 +215,7 @@ def plan_run(run: Run) -> None:
         build(run, None, plan.gradient_checkpointing)
 
 
-def build(run: Run, checkpoint: Path | None, checkpointing: bool) -> None:
+def build(run: Run, checkpoint: Path | None, checkpointing: bool | int) -> None:
     """Load the model and its optimizer, from a checkpoint where there is one, on every rank."""
     refuse_optimizer(run.recipe, choose_device(run.recipe.device))
     orders = {
@@ -261,7 +261,7 @@ def precision_of(run: Run) -> str:
     return choose_precision(run.recipe.precision, choose_device(run.recipe.device))
 
 
-def planned_sizes(run: Run, position: Position) -> tuple[int | None, bool]:
+def planned_sizes(run: Run, position: Position) -> tuple[int | None, bool | int]:
     """Give micro-batch size and gradient checkpointing as a checkpoint was trained with them."""
     plan, train = read_plan(run.run), run.recipe.train
     size, checkpointing = position.micro_batch_size, position.gradient_checkpointing
@@ -280,7 +280,7 @@ def planned_sizes(run: Run, position: Position) -> tuple[int | None, bool]:
         )
     if checkpointing is None:
         checkpointing = train.gradient_checkpointing is True or plan.get("gradient_checkpointing")
-    return size, bool(checkpointing)
+    return size, checkpointing or False
 
 
 def take_up(run: Run, folder: Path, position: Position) -> None:

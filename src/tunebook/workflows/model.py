@@ -34,12 +34,13 @@ def build_model(
     codec: Codec,
     checkpoint: Path | None,
     *,
-    checkpointing: bool,
+    checkpointing: bool | int,
     team: Team = ALONE,
 ) -> tuple[LoadedModel, Scorer]:
     """Load a run's model, from a checkpoint where there is one, and find its fast paths.
 
-    `checkpointing` is of activations: what is not kept is computed again. A team spreads the
+    `checkpointing` is of activations, of all layers or the first so many: what is not kept is
+    computed again. A team spreads the
     weights of method full over its devices; of adapters and their base each rank has all.
 
     Raises ModelError for what cannot be loaded.
@@ -87,7 +88,7 @@ def build_model(
     if precision == "bf16" and recipe.method == "full" and not spread and checkpoint is None:
         loaded = with_exact_weights(loaded, recipe.model)
     if checkpointing:
-        set_checkpointing(loaded.causal)
+        set_checkpointing(loaded.causal, checkpointing)
     if spread:
         loaded = shard_model(loaded, team, device, precision)
     return loaded, scorer

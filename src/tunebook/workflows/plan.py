@@ -114,7 +114,7 @@ def _try_out(known: Known, environment: dict[str, object]) -> TryOut | None:
     if (known.weights.n_stored or 0) > _MOST_PROBED_PARAMETERS:
         return None
 
-    def try_out(sizes: Sizes, checkpointing: bool) -> Probe | None:
+    def try_out(sizes: Sizes, checkpointing: bool | int) -> Probe | None:
         assert known.codec is not None
         loaded, scorer = build_model(
             known.recipe, environment, known.codec, None, checkpointing=checkpointing

@@ -158,9 +158,8 @@ def _open(folder: RunFolder, checkpoint: Path | None, say: Callable[[str], None]
     else:
         plan = read_plan(folder)
         run.micro_batch_size = plan.get("micro_batch_size")
-        checkpointing = bool(
-            recipe.train.gradient_checkpointing is True or plan.get("gradient_checkpointing")
-        )
+        stated = recipe.train.gradient_checkpointing is True
+        checkpointing = stated or plan.get("gradient_checkpointing") or False
     build(run, checkpoint, checkpointing)
     make_training(run)
     return run

@@ -24,9 +24,9 @@ from tunebook.recipe.tree import Recipe
 from tunebook.records import Finding
 from tunebook.step.horizon import divisors, plan_horizon
 
-TryOut = Callable[[Sizes, bool], Probe | None]
-"""Goes through the longest micro-batch with the real weights, and gradient checkpointing where that
-is True; None where that is not to be done."""
+TryOut = Callable[[Sizes, bool | int], Probe | None]
+"""Goes through the longest micro-batch with the real weights, and gradient checkpointing of all
+layers, none, or the first so many; None where that is not to be done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,29 @@ def _rehearsed(setting: Setting, sizes_for: SizesFor) -> tuple[MemoryPlanner, Ch
     again = _chosen(frugal, sizes_for)
     if not fits(again.memory):
         return planner, chosen
-    words = ("gradient checkpointing: it would not fit without", again.word)
-    return frugal, replace(again, word="; ".join(filter(None, words)))
+    found, chosen = _with_fewest_layers(frugal, again, sizes_for)
+    n, of = found.setting.checkpointing, found.layers_to_checkpoint
+    which = "" if n is True else f" of the first {n} of {of} layers"
+    words = (f"gradient checkpointing{which}: it would not fit without", again.word)
+    return found, replace(chosen, word="; ".join(filter(None, words)))
+
+
+def _with_fewest_layers(
+    frugal: MemoryPlanner, chosen: Chosen, sizes_for: SizesFor
+) -> tuple[MemoryPlanner, Chosen]:
+    """Checkpoint no more layers than must be: each costs its forward pass once more."""
+    setting, best = frugal.setting, (frugal, chosen)
+    batch = rows_per_device(setting.recipe, setting.device.count)
+    too_few, enough = 0, frugal.layers_to_checkpoint
+    while enough - too_few > 1:
+        middle = (too_few + enough) // 2
+        planner = MemoryPlanner(replace(setting, checkpointing=middle))
+        memory = plan_memory(batch, planner, sizes_for, chosen.micro_batch_size)
+        if fits(memory):
+            enough, best = middle, (planner, replace(chosen, memory=memory))
+        else:
+            too_few = middle
+    return best
 
 
 def _chosen(planner: MemoryPlanner, sizes_for: SizesFor) -> Chosen:

@@ -52,13 +52,15 @@ def setting(config: Any, device: str | Device = "t4", **changes: Any) -> Setting
     return Setting(config, recipe(**changes), "fp32", where)
 
 
-def real_peak(config: Any, run: Recipe, added_ids: tuple[int, ...] = ()) -> int:
+def real_peak(
+    config: Any, run: Recipe, added_ids: tuple[int, ...] = (), checkpointing: bool | int = False
+) -> int:
     """Take a real step of SHAPE, and count what torch's own allocator counted."""
     from transformers import AutoModelForCausalLM
 
     from tunebook.models.attention import FLAT, register_flat_attention
     from tunebook.models.layers import freeze_modules
-    from tunebook.models.load import LoadedModel, wrap_in_lora
+    from tunebook.models.load import LoadedModel, set_checkpointing, wrap_in_lora
     from tunebook.step.forward import Scorer
     from tunebook.step.movement import WeightSample
     from tunebook.step.optimization import Optimization
@@ -69,6 +71,8 @@ def real_peak(config: Any, run: Recipe, added_ids: tuple[int, ...] = ()) -> int:
     causal.set_attn_implementation(FLAT)
     freeze_modules(causal, run.freeze)
     network = wrap_in_lora(causal, run.lora, added_ids) if run.method == "lora" else causal
+    if checkpointing:
+        set_checkpointing(causal, checkpointing)
     loaded = LoadedModel(network, causal, Path(), True, None)
     optimization = Optimization(loaded.trainable(), run.train)
     sample = WeightSample(optimization.masters)
@@ -143,6 +147,31 @@ def test_checkpointing_keeps_less() -> None:
     frugal = MemoryPlanner(replace(setting(llama(6)), checkpointing=True))
     less = frugal.train_peak(SHAPE, accumulates=False).parts["activations"]
     assert less < 0.7 * plain.train_peak(SHAPE, accumulates=False).parts["activations"]
+
+
+@pytest.mark.parametrize("layers", [1, 3, True])
+@pytest.mark.parametrize("make", [gpt2, llama])
+def test_of_the_layers_that_are_checkpointed_the_peak_is_foretold(
+    make: Any, layers: bool | int
+) -> None:
+    planner = MemoryPlanner(
+        replace(
+            setting(make(4), Device("cpu", "cpu", None, None, True, False, {}, False)),
+            checkpointing=layers,
+        )
+    )
+    planned = planner.train_peak(SHAPE, accumulates=False).n_bytes
+    real = real_peak(make(4), planner.setting.recipe, checkpointing=layers)
+    assert planned == pytest.approx(real, rel=0.02)
+
+
+def test_each_layer_more_that_is_checkpointed_takes_less() -> None:
+    found = []
+    for layers in (False, 3, 9, True):
+        planner = MemoryPlanner(replace(setting(llama(12)), checkpointing=layers))
+        found.append(planner.train_peak(SHAPE, accumulates=False).n_bytes)
+    assert found == sorted(found, reverse=True)
+    assert len(set(found)) == len(found)
 
 
 def test_gradients_of_an_earlier_micro_batch_are_counted() -> None:
@@ -228,11 +257,20 @@ def test_checkpointing_on_auto_comes_only_where_nothing_else_fits() -> None:
     train = {"micro_batch_size": 32, "gradient_checkpointing": "auto"}
     roomy = find_room(setting(llama(6), train=train), None, 64, None)
     assert not roomy.planner.setting.checkpointing
-    most = roomy.chosen.memory.resident_bytes - (1 << 20)
-    tight = find_room(setting(llama(6), with_memory(most), train=train), None, 64, None)
-    assert tight.planner.setting.checkpointing
+    most = roomy.chosen.memory.resident_bytes
+    tight = find_room(setting(llama(6), with_memory(most - 1), train=train), None, 64, None)
+    assert tight.planner.setting.checkpointing == 1
     assert tight.chosen.word is not None
-    assert "checkpointing" in tight.chosen.word
+    assert "checkpointing of the first 1 of 6 layers" in tight.chosen.word
+    stated = replace(setting(llama(6)), checkpointing=True)
+    least = find_room(
+        replace(stated, recipe=recipe(train={**train, "gradient_checkpointing": True})),
+        None,
+        64,
+        None,
+    ).chosen.memory.resident_bytes
+    tightest = find_room(setting(llama(6), with_memory(least), train=train), None, 64, None)
+    assert tightest.planner.setting.checkpointing is True
 
 
 def test_what_others_hold_of_a_device_is_not_there() -> None:

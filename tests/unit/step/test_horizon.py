@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from tunebook.data.order import TrainSet
 from tunebook.errors import RunFileError
 from tunebook.recipe.tree import Recipe
-from tunebook.step.horizon import Horizon, plan_horizon
+from tunebook.step.horizon import Horizon, grouped, plan_horizon
 
 
 @dataclass
@@ -76,3 +77,22 @@ def test_a_share_comes_as_often_as_it_says(steps: int, percent: str) -> None:
     found = horizon(rows=steps, effective_batch_size=1)
     due = [step for step in range(1, steps + 1) if found.due(percent, step)]
     assert len(due) == min(steps, int(100 / float(percent[:-1])))
+
+
+@given(st.integers(1, 4), st.integers(1, 5), st.integers(1, 5), st.integers(0, 2**32 - 1))
+def test_rows_shared_out_stay_in_their_step_and_make_no_micro_batch_longer(
+    steps: int, n: int, size: int, seed: int
+) -> None:
+    lengths = np.random.default_rng(seed).integers(1, 500, (steps, n * size))
+    found = grouped(lengths, size)
+    assert found.shape == (steps, n, size)
+    assert (np.sort(found.reshape(steps, -1), axis=1) == np.arange(n * size)).all()
+    assert (np.diff(found, axis=2) > 0).all()
+    for of_step, places in zip(lengths, found, strict=True):
+        in_order = of_step.reshape(n, size).sum(1).max()
+        assert of_step[places].sum(1).max() <= in_order
+
+
+def test_long_rows_are_kept_apart_and_equal_ones_in_order() -> None:
+    assert grouped(np.array([[9, 8, 1, 2]]), 2).tolist() == [[[0, 2], [1, 3]]]
+    assert grouped(np.full((1, 4), 7), 2).tolist() == [[[0, 1], [2, 3]]]
