@@ -101,7 +101,7 @@ CASES = {
                    ("speed", "tunebook-cached", "hf", 8.0), _EXACT),
         ),
         Case(
-            "gpt2-124m-qlora-b8", "gpt2-124m", ("tunebook-qlora", "tunebook-bf16"), method="lora",
+            "gpt2-124m-qlora-b8", "gpt2-124m", (*_OWN, "tunebook-qlora"), method="lora",
             goals=(("speed", "tunebook-qlora", "tunebook-bf16", 0.8),),
         ),
         Case(

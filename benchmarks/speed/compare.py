@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -221,7 +222,8 @@ def notes_of(found: Comparison) -> list[str]:
             tried = best_settings(name.removesuffix("-best"), case)
             what = "; ".join(f"{one['change']} {one['speed']}" for one in tried["tried"])
             notes.append(
-                f"Tried for {name}, speed against its defaults ({tried['where']}): {what}."
+                f"Tried for {name} in {case.best_of or case.name}, speed against its defaults "
+                f"({tried['where']}): {what}."
             )
     kinds = {track.contender.kind for tracks in found.races for track in tracks}
     if "trl" in kinds and not computes_in_bf16(case.device):
@@ -240,6 +242,8 @@ def notes_of(found: Comparison) -> list[str]:
 
 def goals_of(found: Comparison) -> list[Goal]:
     goals, there = [], found.names()
+    if found.work.case.device != "cpu":
+        return []  # those of the cases are a processor's
     for what, faster, slower, wanted in found.work.case.goals:
         if faster not in there or slower not in there:
             continue

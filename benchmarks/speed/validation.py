@@ -25,16 +25,15 @@ from compare import make_work
 from record import package_versions, write_result
 from textbook import labels_of, load_causal
 
-from tunebook.data.batches import collate
+from tunebook.data.batches import collate, numbers_by_batch
 from tunebook.data.order import SourcedExample
 from tunebook.models.load import load_model
 from tunebook.models.tokenizer import load_tokenizer
 from tunebook.records import Tokens
 from tunebook.step.check import choose_scorer
 from tunebook.step.score import mean_loss, score_examples
+from tunebook.workflows.planning import VALIDATION_TOKENS_PER_BATCH
 
-# What a run of tunebook takes at once by default.
-TOKENS_PER_BATCH = 4096
 SAME = 1e-5
 
 
@@ -42,15 +41,14 @@ def ours(work: Work, rows: list[dict[str, Any]]) -> Callable[[], float]:
     """Give what scores the rows as a run does."""
     loaded = load_model(work.model, device="cpu", precision="fp32", attention="auto")
     scorer = choose_scorer(loaded, load_tokenizer(work.model).vocab_size)
-    batches, waiting, n_tokens = [], [], 0
-    for row in rows:
-        if waiting and n_tokens + len(row["ids"]) > TOKENS_PER_BATCH:
-            batches.append(collate(waiting))
-            waiting, n_tokens = [], 0
-        tokens = Tokens(row["id"], row["id"], tuple(row["ids"]), tuple(map(bool, row["target"])))
-        waiting.append(SourcedExample(tokens, "rows"))
-        n_tokens += len(row["ids"])
-    batches.append(collate(waiting))
+    examples = [
+        SourcedExample(
+            Tokens(row["id"], row["id"], tuple(row["ids"]), tuple(map(bool, row["target"]))), "rows"
+        )
+        for row in rows
+    ]
+    numbers = numbers_by_batch([len(row["ids"]) for row in rows], VALIDATION_TOKENS_PER_BATCH)
+    batches = [collate([examples[number] for number in batch]) for batch in numbers]
     return lambda: mean_loss(score_examples(loaded, scorer, batches))
 
 
