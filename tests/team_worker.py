@@ -16,8 +16,9 @@ import torch
 
 from tunebook.book.atomic import folder_bytes
 from tunebook.data.batches import MicroBatch
+from tunebook.models.checkpointing import set_checkpointing
 from tunebook.models.generate import Sampling, generate
-from tunebook.models.load import LoadedModel, add_lora, load_model, set_checkpointing
+from tunebook.models.load import LoadedModel, add_lora, load_model
 from tunebook.recipe.tree import Lora, Train
 from tunebook.step.check import choose_scorer
 from tunebook.step.movement import WeightSample

@@ -24,13 +24,8 @@ from transformers.pytorch_utils import Conv1D
 from tunebook.data.batches import MicroBatch
 from tunebook.models import fast_modules
 from tunebook.models.attention import FLAT, register_flat_attention
-from tunebook.models.load import (
-    LoadedModel,
-    load_model,
-    save_weights,
-    set_checkpointing,
-    wrap_in_lora,
-)
+from tunebook.models.checkpointing import set_checkpointing
+from tunebook.models.load import LoadedModel, load_model, save_weights, wrap_in_lora
 from tunebook.recipe.methods import Lora
 from tunebook.step.check import choose_scorer
 from tunebook.step.forward import Scorer, token_losses

@@ -344,29 +344,6 @@ def without_bad_pad(config: Any) -> Any:
     return config
 
 
-def set_checkpointing(causal: Any, layers: bool | int = True) -> None:
-    """Keep only what enters each layer; what it made is computed again in the backward pass.
-
-    With a number that is so of the first so many layers: those whose turn comes last, when the
-    others have let go of what they kept.
-    """
-    # Newer transformers have it under this name, and the older one warns there.
-    enable = getattr(causal, "activation_checkpointing_enable", None)
-    if enable is None:
-        causal.gradient_checkpointing_enable({"use_reentrant": False})
-    else:
-        enable({"use_reentrant": False})
-    if layers is not True:
-        for layer in find_layers(causal)[1][layers:]:
-            layer.gradient_checkpointing = False
-
-
-def checkpoints_by_layer(causal: Any) -> bool:
-    """Tell whether each layer decides about checkpointing by itself."""
-    layers = find_layers(causal)[1]
-    return bool(layers) and all(hasattr(layer, "gradient_checkpointing") for layer in layers)
-
-
 def load_adapter(loaded: LoadedModel, folder: Path) -> LoadedModel:
     """Put a saved adapter on its base model, ready to be trained further."""
     from peft import PeftModel

@@ -72,7 +72,7 @@ def _micro_batches(
 ) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
     """Give the rows of each micro-batch, as steps put them together; apart, those of a last one."""
     n_rows = len(lengths)
-    whole = 0 if batch % size else n_rows // batch * batch
+    whole = n_rows // batch * batch
     starts = np.arange(0, whole, batch)[:, None]
     places = grouped(lengths[:whole].reshape(-1, batch), size).reshape(-1, batch) + starts
     rest = [np.arange(i, min(i + size, n_rows)) for i in range(whole, n_rows, size)]

@@ -16,7 +16,7 @@ from tunebook.step.horizon import divisors
 _ENOUGH_TOKENS = {"cpu": 8192, "mps": 16384, "cuda": 65536}
 
 # Left free: fragments, other processes, and what an estimate of many layers is off.
-_MARGIN = 0.1
+MARGIN = 0.1
 
 SizesFor = Callable[[int], Sizes]
 
@@ -48,7 +48,7 @@ def choose_batch_size(recipe: Recipe, planner: MemoryPlanner, sizes_for: SizesFo
     enough = _ENOUGH_TOKENS[planner.setting.device.kind]
     sizes = divisors(batch, at_most=batch)
     useful = [n for n in sizes if n == 1 or sizes_for(n).typical.tokens <= enough]
-    found = largest_fitting(useful, batch, planner, sizes_for, _MARGIN)
+    found = largest_fitting(useful, batch, planner, sizes_for, MARGIN)
     if found is None:
         word = f"micro_batch_size 1: {useful[-1]} would not fit, and nor does 1"
         return Chosen(1, plan_memory(batch, planner, sizes_for, 1), word)

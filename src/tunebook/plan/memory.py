@@ -11,8 +11,8 @@ from typing import Any
 
 from tunebook.allocator import ALLOCATOR, allocator_settings
 from tunebook.errors import TunebookError
+from tunebook.models.checkpointing import checkpoints_by_layer
 from tunebook.models.layers import find_layers
-from tunebook.models.load import checkpoints_by_layer
 from tunebook.plan.batch_shapes import Sizes
 from tunebook.plan.devices import Device
 from tunebook.plan.rehearsal import ADAPTERS, Peak, Rehearsal, Shape, has_like_layers

@@ -19,9 +19,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tunebook.data.batches import MicroBatch
 from tunebook.models.attention import FLAT, own_attention, register_flat_attention
+from tunebook.models.checkpointing import set_checkpointing
 from tunebook.models.fast_modules import use_fast_modules
 from tunebook.models.layers import find_layers, freeze_modules
-from tunebook.models.load import LoadedModel, quieten_transformers, set_checkpointing
+from tunebook.models.load import LoadedModel, quieten_transformers
 from tunebook.models.packed import pack_linear_layers
 from tunebook.models.quantize import eight_bit_bytes
 from tunebook.models.relora import Merger

@@ -10,6 +10,7 @@ Shapes: N tokens of a flat row, T of one example, K of all that is kept, D width
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import weakref
@@ -212,11 +213,20 @@ class _Kept:
         rows_TD = hidden_1TD[0].cpu().contiguous()
         if self._file is None:
             self._rows_KD[start:stop] = rows_TD
-        elif (
-            os.pwritev(self._file, [_bytes_of(rows_TD)], start * rows_TD[0].nbytes) < rows_TD.nbytes
-        ):
-            return  # a disk that fills up takes a part
+        elif not self._written(rows_TD, start):
+            return
         self._at[key], self.n_tokens = start, stop
+
+    def _written(self, rows_TD: torch.Tensor, start: int) -> bool:
+        """Put rows into the file; a disk that is full takes none of them, or a part."""
+        assert self._file is not None
+        try:
+            done = os.pwritev(self._file, [_bytes_of(rows_TD)], start * rows_TD[0].nbytes)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            return False
+        return done == rows_TD.nbytes
 
 
 def _bytes_of(rows_TD: torch.Tensor) -> memoryview:

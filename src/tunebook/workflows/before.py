@@ -19,6 +19,7 @@ from tunebook.data.batches import MicroBatch, validation_batches
 from tunebook.data.build import Progress, Speaker
 from tunebook.data.prepare import Prepared
 from tunebook.errors import DefectError, PlanRefused, ResumeRefused, RunEnded
+from tunebook.models.checkpointing import set_checkpointing
 from tunebook.models.find import find_model
 from tunebook.models.generate import Continuation, Sampling, end_ids, generate
 from tunebook.models.load import LoadedModel, choose_device, choose_precision
@@ -31,7 +32,7 @@ from tunebook.plan.result import fault_of, plan_json, refusal_reason
 from tunebook.recipe.load import dump_resolved, read_resolved
 from tunebook.recipe.tree import Recipe
 from tunebook.step.forward import Scorer
-from tunebook.step.horizon import batches_of_step, plan_horizon, shared_size
+from tunebook.step.horizon import batches_of_step, plan_horizon
 from tunebook.step.optimization import Optimization
 from tunebook.step.peak import peak_bytes, reset_peak
 from tunebook.step.sharding import with_root
@@ -198,6 +199,9 @@ def plan_run(run: Run) -> None:
         run.say("trying out the longest micro-batch")
         if not hasattr(run, "loaded"):
             build(run, None, checkpointing)
+        elif checkpointing:
+            set_checkpointing(run.loaded.causal, checkpointing)
+        run.gradient_checkpointing = checkpointing
         return try_longest(known, run.loaded, run.scorer, run.optimization, sizes)
 
     if not run.team.alone:
@@ -259,28 +263,6 @@ def tokens_of(run: Run) -> list[object]:
 def precision_of(run: Run) -> str:
     """Tell what the run computes in."""
     return choose_precision(run.recipe.precision, choose_device(run.recipe.device))
-
-
-def planned_sizes(run: Run, position: Position) -> tuple[int | None, bool | int]:
-    """Give micro-batch size and gradient checkpointing as a checkpoint was trained with them."""
-    plan, train = read_plan(run.run), run.recipe.train
-    size, checkpointing = position.micro_batch_size, position.gradient_checkpointing
-    if size is None:
-        size = plan.get("micro_batch_size")
-    if size is None and train.micro_batch_size == "auto":
-        run.say(
-            "plan.json is gone, so micro-batches may have another size than before and the "
-            "weights may differ in their last digits"
-        )
-    if size is not None and position.devices != run.team.size:
-        size = shared_size(train.effective_batch_size, size, run.team.size)
-        run.say(
-            f"goes on with devices: {run.team.size} where it had {position.devices}, so the "
-            "weights may differ in their last digits from those of an uninterrupted run"
-        )
-    if checkpointing is None:
-        checkpointing = train.gradient_checkpointing is True or plan.get("gradient_checkpointing")
-    return size, checkpointing or False
 
 
 def take_up(run: Run, folder: Path, position: Position) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from tunebook.models.checkpointing import set_checkpointing
 from tunebook.models.exact import with_exact_weights
 from tunebook.models.layers import freeze_modules
 from tunebook.models.load import (
@@ -16,7 +17,6 @@ from tunebook.models.load import (
     grow_vocabulary,
     load_adapter,
     load_model,
-    set_checkpointing,
 )
 from tunebook.models.relora import Merger
 from tunebook.models.tokenizer import Codec
@@ -86,7 +86,7 @@ def build_model(
         if scorer.below is not None:
             check_below(loaded, scorer, codec.vocab_size)
     if precision == "bf16" and recipe.method == "full" and not spread and checkpoint is None:
-        loaded = with_exact_weights(loaded, recipe.model)
+        loaded = with_exact_weights(loaded, recipe.model, recipe.attention)
     if checkpointing:
         set_checkpointing(loaded.causal, checkpointing)
     if spread:

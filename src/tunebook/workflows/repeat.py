@@ -33,9 +33,10 @@ from tunebook.watch.replay import (
     spike_at,
 )
 from tunebook.watch.run_log import RunLog
-from tunebook.workflows.before import Run, build, make_training, planned_sizes
+from tunebook.workflows.before import Run, build, make_training
 from tunebook.workflows.changes import changed_data, changed_versions, changed_weights, words
 from tunebook.workflows.train import library_versions
+from tunebook.workflows.training import planned_sizes
 
 _PROBE_ROWS = 8
 _SHOWN_ROWS = 8

@@ -11,6 +11,7 @@ from tunebook.errors import first_line
 from tunebook.models.memory import is_out_of_memory
 from tunebook.plan.batch_shapes import Sizes, full_rows, lengths_of_run, sizes_of_run
 from tunebook.plan.batch_size import (
+    MARGIN,
     Chosen,
     SizesFor,
     choose_batch_size,
@@ -52,14 +53,23 @@ def find_room(
         return Room(planner, chosen)
     batch = rows_per_device(setting.recipe, setting.device.count)
     while fits(chosen.memory):
-        size = chosen.micro_batch_size
+        size, reason = chosen.micro_batch_size, ""
         try:
             probe = try_out(sizes_for(size), planner.setting.checkpointing)
-            return Room(planner, _confirmed(chosen, probe, planner), probe)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             reason = first_line(error)
+        else:
+            confirmed = _confirmed(chosen, probe, planner)
+            if fits(confirmed.memory) or isinstance(planner.setting.checkpointing, bool):
+                return Room(planner, confirmed, probe)
+        if not isinstance(planner.setting.checkpointing, bool):
+            # The layers were counted too closely: all of them, before any row is given up.
+            planner = MemoryPlanner(replace(planner.setting, checkpointing=True))
+            word = "gradient checkpointing: fewer layers were tried out and took more than planned"
+            chosen = Chosen(size, plan_memory(batch, planner, sizes_for, size), word)
+            continue
         smaller = divisors(batch, at_most=size - 1)
         if setting.recipe.train.micro_batch_size != "auto" or not smaller:
             return Room(planner, chosen, None, (_no_room(setting, size, reason),))
@@ -106,7 +116,7 @@ def _with_fewest_layers(
         middle = (too_few + enough) // 2
         planner = MemoryPlanner(replace(setting, checkpointing=middle))
         memory = plan_memory(batch, planner, sizes_for, chosen.micro_batch_size)
-        if fits(memory):
+        if fits(memory, MARGIN):
             enough, best = middle, (planner, replace(chosen, memory=memory))
         else:
             too_few = middle

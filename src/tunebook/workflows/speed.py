@@ -9,6 +9,7 @@ from tunebook.book.plans import read_plan
 from tunebook.plan.ceiling import copy_bytes_per_second, matrix_product_flops
 from tunebook.plan.devices import parse_device
 from tunebook.records import StepRecord
+from tunebook.step.peak import reset_peak
 from tunebook.train.profile import Watched
 from tunebook.workflows.before import Run, precision_of
 
@@ -60,6 +61,8 @@ class Meter:
         except (RuntimeError, MemoryError) as error:  # most of all for want of memory
             print(f"ceilings not measured: {type(error).__name__}", file=sys.stderr)
             return
+        # What was measured with must not pass for the run's own peak.
+        reset_peak(device)
         if device.type == "cuda" and (peak := parse_device("cuda").tflops.get(precision)):
             facts["peak_flops"] = peak * 1e12 * n
         run.events.write("facts", facts)

@@ -27,6 +27,7 @@ from tunebook.book.run_file import resumed_from
 from tunebook.errors import RunEnded
 from tunebook.models.load import choose_device
 from tunebook.records import Sample, StepRecord, ValidationRecord
+from tunebook.step.horizon import shared_size
 from tunebook.step.peak import peak_bytes
 from tunebook.step.score import score_examples, validation_record
 from tunebook.step.team import join_team
@@ -48,7 +49,6 @@ from tunebook.workflows.before import (
     describe,
     make_training,
     plan_run,
-    planned_sizes,
     prepare_data,
     record_start,
     refuse_fewer_steps,
@@ -137,6 +137,28 @@ def _run_to_end(run: Run, stop_code: Callable[[], int | None]) -> None:
             events.write("state", {"state": "paused", "reason": reason, "step": record.step})
             raise RunEnded(reason, code)
     _finish(run)
+
+
+def planned_sizes(run: Run, position: Position) -> tuple[int | None, bool | int]:
+    """Give micro-batch size and gradient checkpointing as a checkpoint was trained with them."""
+    plan, train = read_plan(run.run), run.recipe.train
+    size, checkpointing = position.micro_batch_size, position.gradient_checkpointing
+    if size is None:
+        size = plan.get("micro_batch_size")
+    if size is None and train.micro_batch_size == "auto":
+        run.say(
+            "plan.json is gone, so micro-batches may have another size than before and the "
+            "weights may differ in their last digits"
+        )
+    if size is not None and position.devices != run.team.size:
+        size = shared_size(train.effective_batch_size, size, run.team.size)
+        run.say(
+            f"goes on with devices: {run.team.size} where it had {position.devices}, so the "
+            "weights may differ in their last digits from those of an uninterrupted run"
+        )
+    if checkpointing is None:
+        checkpointing = train.gradient_checkpointing is True or plan.get("gradient_checkpointing")
+    return size, checkpointing or False
 
 
 def _steps(run: Run, meter: Meter, step: int) -> Iterator[StepRecord]:

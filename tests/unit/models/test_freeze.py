@@ -13,8 +13,9 @@ from transformers import LlamaConfig
 
 from tunebook.data.batches import MicroBatch
 from tunebook.errors import ModelError
+from tunebook.models.checkpointing import set_checkpointing
 from tunebook.models.layers import freeze_modules
-from tunebook.models.load import LoadedModel, load_model, set_checkpointing
+from tunebook.models.load import LoadedModel, load_model
 from tunebook.models.skeleton import build_skeleton
 from tunebook.plan.devices import parse_device
 from tunebook.plan.memory import MemoryPlanner, Setting

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tunebook.data.batches import collate
 from tunebook.plan.batch_shapes import lengths_of_run, sizes_of_run
 from tunebook.plan.subject import Subject
 from tunebook.step.horizon import batches_of_step, plan_horizon
@@ -25,16 +26,16 @@ def test_the_longest_micro_batch_of_the_plan_is_the_longest_that_is_trained(
     subject = subject_of({"path": str(source)}, packing=packing, train=train)
     assert subject.prepared is not None
     horizon = plan_horizon(subject.recipe, subject.prepared.train)
-    sizes = sizes_of_run(
-        subject.prepared, horizon, lengths_of_run(subject.prepared, horizon), 2, 512
-    )
+    lengths = lengths_of_run(subject.prepared, horizon)
+    sizes = sizes_of_run(subject.prepared, horizon, lengths, 2, 512)
     steps = range(1, horizon.total_steps + 1)
     batches = [b for s in steps for b in batches_of_step(subject.prepared.train, horizon, s)]
     longest = max(batches, key=lambda batch: len(batch.ids))
     assert sum(sizes.longest.lengths) == len(longest.ids)
-    assert sum(len(batch.lengths) for batch in batches) >= horizon.total_rows
+    tried_out = [e for row in sizes.longest_rows for e in subject.prepared.train.row(row)]
+    assert collate(tried_out).ids.tolist() in [batch.ids.tolist() for batch in batches]
+    assert sorted(sizes.longest.lengths) == sorted(len(e.tokens.ids) for e in tried_out)
     if not packing:
-        in_order = np.add.reduceat(
-            lengths_of_run(subject.prepared, horizon), np.arange(0, horizon.total_rows, 2)
-        )
+        in_order = np.add.reduceat(lengths, np.arange(0, horizon.total_rows, 2))
         assert len(longest.ids) < in_order.max()
+

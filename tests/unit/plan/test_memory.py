@@ -13,7 +13,7 @@ from transformers import GPT2Config, LlamaConfig, MixtralConfig
 from tunebook.errors import RunFileError
 from tunebook.models.packed import packed_bytes
 from tunebook.models.skeleton import with_rows_for
-from tunebook.plan.batch_shapes import full_rows
+from tunebook.plan.batch_shapes import Sizes, full_rows
 from tunebook.plan.batch_size import rows_per_device
 from tunebook.plan.devices import Device, parse_device
 from tunebook.plan.memory import MemoryPlanner, Setting
@@ -59,8 +59,9 @@ def real_peak(
     from transformers import AutoModelForCausalLM
 
     from tunebook.models.attention import FLAT, register_flat_attention
+    from tunebook.models.checkpointing import set_checkpointing
     from tunebook.models.layers import freeze_modules
-    from tunebook.models.load import LoadedModel, set_checkpointing, wrap_in_lora
+    from tunebook.models.load import LoadedModel, wrap_in_lora
     from tunebook.step.forward import Scorer
     from tunebook.step.movement import WeightSample
     from tunebook.step.optimization import Optimization
@@ -253,24 +254,45 @@ def test_a_stated_batch_that_does_not_fit_is_told_which_would() -> None:
     assert 0 < chosen.memory.longest_batch["fitting_micro_batch_size"] < 32
 
 
-def test_checkpointing_on_auto_comes_only_where_nothing_else_fits() -> None:
-    train = {"micro_batch_size": 32, "gradient_checkpointing": "auto"}
-    roomy = find_room(setting(llama(6), train=train), None, 64, None)
-    assert not roomy.planner.setting.checkpointing
-    most = roomy.chosen.memory.resident_bytes
-    tight = find_room(setting(llama(6), with_memory(most - 1), train=train), None, 64, None)
-    assert tight.planner.setting.checkpointing == 1
-    assert tight.chosen.word is not None
-    assert "checkpointing of the first 1 of 6 layers" in tight.chosen.word
-    stated = replace(setting(llama(6)), checkpointing=True)
-    least = find_room(
-        replace(stated, recipe=recipe(train={**train, "gradient_checkpointing": True})),
-        None,
-        64,
-        None,
-    ).chosen.memory.resident_bytes
-    tightest = find_room(setting(llama(6), with_memory(least), train=train), None, 64, None)
+WIDE = {"effective_batch_size": 256, "micro_batch_size": 256, "gradient_checkpointing": "auto"}
+
+
+def wide(n_bytes: int = 1 << 40) -> Setting:
+    return setting(llama(6), with_memory(n_bytes), train=WIDE, max_seq_len=128)
+
+
+def test_checkpointing_on_auto_comes_only_where_nothing_else_fits_and_of_no_more_layers() -> None:
+    roomy = find_room(wide(), None, 64, None)
+    assert roomy.planner.setting.checkpointing is False
+    tight = find_room(wide(roomy.chosen.memory.resident_bytes - 1), None, 64, None)
+    assert tight.planner.setting.checkpointing == 2  # a tenth stays free
+    assert str(tight.chosen.word).startswith("gradient checkpointing of the first 2 of 6 layers:")
+    least = MemoryPlanner(replace(wide(), checkpointing=True))
+    least_bytes = least.plan(full_rows(least.setting.recipe, 256, 64), accumulates=False)
+    tightest = find_room(wide(least_bytes.resident_bytes), None, 64, None)
     assert tightest.planner.setting.checkpointing is True
+
+
+def test_layers_that_were_counted_too_closely_are_all_checkpointed_before_a_row_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    room = find_room(wide(), None, 64, None).chosen.memory.resident_bytes - 1
+    monkeypatch.setattr(
+        "tunebook.workflows.room._sizes_for",
+        lambda recipe, _prepared, tokens: lambda size: full_rows(recipe, size, tokens),
+    )
+    tried = []
+
+    def try_out(sizes: Sizes, checkpointing: bool | int) -> None:
+        tried.append((len(sizes.longest.lengths), checkpointing))
+        if checkpointing is not True:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    prepared: Any = object()
+    found = find_room(wide(room), prepared, 64, try_out)
+    assert tried == [(256, 2), (256, True)]
+    assert not found.faults
+    assert found.planner.setting.checkpointing is True
 
 
 def test_what_others_hold_of_a_device_is_not_there() -> None:

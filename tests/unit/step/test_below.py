@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +19,8 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 from tunebook.data.batches import MicroBatch
 from tunebook.errors import ModelError
 from tunebook.models.attention import FLAT, register_flat_attention
-from tunebook.models.load import LoadedModel, set_checkpointing, wrap_in_lora
+from tunebook.models.checkpointing import set_checkpointing
+from tunebook.models.load import LoadedModel, wrap_in_lora
 from tunebook.models.skeleton import build_skeleton
 from tunebook.plan.devices import parse_device
 from tunebook.plan.memory import MemoryPlanner, Setting
@@ -193,8 +196,14 @@ def test_a_kept_answer_that_is_another_ends_the_keeping_with_a_word() -> None:
 def test_an_answer_that_a_full_disk_cut_short_is_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = os.pwritev
-    monkeypatch.setattr(os, "pwritev", lambda f, parts, at: write(f, [parts[0][:-5]], at))
+    write, tries = os.pwritev, itertools.count()
+
+    def fill_up(file: int, parts: list[memoryview], at: int) -> int:
+        if next(tries):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(file, [parts[0][:-5]], at)
+
+    monkeypatch.setattr(os, "pwritev", fill_up)
     loaded = adapted(llama(), recipe("disk"))
     below = Below(loaded.causal, 2)
     scorer, row = Scorer(flat=True, direct_head=True, below=below), batch(9, 4)
