@@ -282,7 +282,10 @@ def test_scoring_makes_no_gradient_of_the_head() -> None:
     assert asked == [(False,) * 5]
 
 
-def test_a_run_in_bf16_begins_with_all_digits_of_the_files(tiny_model: Path) -> None:
+@pytest.mark.parametrize("changes", [{}, {"freeze": ["layers:0"]}, {"add_tokens": ["<new>"]}])
+def test_a_run_in_bf16_begins_with_all_digits_of_the_files(
+    tiny_model: Path, tmp_path: Path, changes: dict[str, list[str]]
+) -> None:
     recipe = Recipe.model_validate(
         {
             "name": "rounded",
@@ -291,11 +294,18 @@ def test_a_run_in_bf16_begins_with_all_digits_of_the_files(tiny_model: Path) -> 
             "precision": "bf16",
             "device": "cpu",
             "data": [{"path": "rows.json"}],
+            **changes,
         }
     )
-    loaded, _ = build_model(recipe, {}, load_tokenizer(str(tiny_model)), None, checkpointing=False)
+    codec = load_tokenizer(str(tiny_model), recipe.add_tokens, tmp_path)
+    loaded, _ = build_model(recipe, {}, codec, None, checkpointing=False)
     optimization = Optimization(loaded.trainable(), recipe.train, exact=loaded.exact)
     stored = load_file(tiny_model / "model.safetensors")
-    for name, parameter in loaded.trainable().items():
-        assert torch.equal(optimization.masters[name], stored[name]), name
-        assert torch.equal(parameter, stored[name].bfloat16()), name
+    assert set(loaded.exact) == set(optimization.masters)
+    for name, master in optimization.masters.items():
+        rows = len(stored[name])
+        assert torch.equal(master[:rows], stored[name]), name
+        parameter = loaded.trainable()[name]
+        assert torch.equal(parameter, master.bfloat16()), name
+        assert len(parameter) - rows == (bool(recipe.add_tokens) and "layers" not in name
+                                         and "norm" not in name)  # fmt: skip

@@ -38,4 +38,3 @@ def test_the_longest_micro_batch_of_the_plan_is_the_longest_that_is_trained(
     if not packing:
         in_order = np.add.reduceat(lengths, np.arange(0, horizon.total_rows, 2))
         assert len(longest.ids) < in_order.max()
-
