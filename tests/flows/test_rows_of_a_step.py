@@ -33,8 +33,8 @@ def test_losses_and_lengths_of_a_step_are_those_of_its_rows(
         "train": {"max_steps": 3, "effective_batch_size": 6, "micro_batch_size": 2},
         "accept": ["random-base"],
     }
-    recipe = load_recipe(values, (), book)
-    run = start_run(book, recipe)
+    loaded = load_recipe(values, (), book)
+    run, recipe = start_run(book, loaded), loaded.recipe
     with EventWriter(run, 1) as events:
         run_to_end(run, events, lambda: None, lambda: None)
     codec = load_tokenizer(str(tiny_model))
