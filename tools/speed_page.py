@@ -17,8 +17,9 @@ INTRO = """# Speed and memory
 <!-- Made by tools/make_docs.py from benchmarks/results/speed: measure again to change it. -->
 
 Every number is a file in `benchmarks/results/speed` with its command, settings, versions and
-machine; `benchmarks/speed` holds the commands. A ratio is a median over matched, interleaved steps
-of contenders that train the same model on the same rows; its 95 % interval stands behind it.
+machine; `benchmarks/speed` holds the commands. A ratio is that of the seconds of all matched,
+interleaved steps of contenders that train the same model on the same rows; its 95 % interval stands
+behind it.
 """
 NOTHING = "\nNothing has been measured yet.\n"
 NOT_MEASURED = """

@@ -37,8 +37,8 @@ def run(write_data, write_run):
 def test_labels_that_the_collator_overwrites_are_refused(run, caught):
     collate = horizon.collate
 
-    def overwrite(examples):
-        batch = collate(examples)
+    def overwrite(examples, **places):
+        batch = collate(examples, **places)
         return replace(batch, target=~batch.target & (batch.positions > 0))
 
     def break_it(patch):

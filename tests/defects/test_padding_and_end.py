@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,9 @@ def run_file(write_data: Callable[..., Path], write_run: Callable[..., Path]) ->
     return write_run(write_data("numbers.jsonl", rows))
 
 
-def padded(examples: Sequence[SourcedExample], *, with_loss: bool) -> MicroBatch:
+def padded(
+    examples: Sequence[SourcedExample], *, with_loss: bool, **places: tuple[int, ...]
+) -> MicroBatch:
     """Fill rows up with the pad token, as most collators do."""
     pad = load_tokenizer(TINY).pad_id
     assert pad is not None
@@ -48,12 +51,12 @@ def padded(examples: Sequence[SourcedExample], *, with_loss: bool) -> MicroBatch
             target=(*example.tokens.target, *[with_loss] * fill),
         )
         filled.append(replace(example, tokens=tokens))
-    return collate(filled)
+    return collate(filled, **places)
 
 
-def without_end(examples: Sequence[SourcedExample]) -> MicroBatch:
+def without_end(examples: Sequence[SourcedExample], **places: tuple[int, ...]) -> MicroBatch:
     """Pad is the end token, and every pad is masked."""
-    batch = collate(examples)
+    batch = collate(examples, **places)
     end = load_tokenizer(TINY).eos_id
     return replace(batch, target=batch.target & (batch.ids != end))
 
@@ -61,7 +64,7 @@ def without_end(examples: Sequence[SourcedExample]) -> MicroBatch:
 @pytest.mark.defect(3, "padding-in-loss", "P")
 def test_padding_that_carries_loss_is_refused(caught: Caught, run_file: Path) -> None:
     def break_it(patch: pytest.MonkeyPatch) -> None:
-        patch.setattr("tunebook.step.horizon.collate", lambda rows: padded(rows, with_loss=True))
+        patch.setattr("tunebook.step.horizon.collate", partial(padded, with_loss=True))
 
     found = caught(run_file, "padding-in-loss", "refuse", break_it)
     assert 0 < found["evidence"]["share"] < 1
@@ -72,7 +75,7 @@ def test_a_batch_that_is_padded_to_its_longest_row_is_wasteful(
     caught: Caught, run_file: Path
 ) -> None:
     def break_it(patch: pytest.MonkeyPatch) -> None:
-        patch.setattr("tunebook.step.horizon.collate", lambda rows: padded(rows, with_loss=False))
+        patch.setattr("tunebook.step.horizon.collate", partial(padded, with_loss=False))
 
     found = caught(run_file, "padding-waste", "warn", break_it)
     assert found["evidence"]["share"] > 0.3

@@ -124,6 +124,9 @@ def _record(
     lengths = [length for batch in micro_batches for length in batch.lengths]
     # A step tells of its rows in their order, however they were put together.
     in_order = sorted(range(len(rows)), key=rows.__getitem__)
+    examples = result.examples
+    if len(examples) == len(in_order):  # a fault that left some out is a detector's to tell
+        examples = tuple(examples[place] for place in in_order)
     return StepRecord(
         step=step,
         epoch=round(training.horizon.epoch_after(step), 6),
@@ -138,7 +141,7 @@ def _record(
         applied=result.applied,
         update_ratio=result.update_ratio,
         changed_fraction=result.changed_fraction,
-        examples=tuple(result.examples[place] for place in in_order),
+        examples=examples,
         lengths=tuple(lengths[place] for place in in_order),
         sources=dict(sources),
         canary_loss=canary_loss,
