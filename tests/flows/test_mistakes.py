@@ -190,6 +190,7 @@ def test_a_failed_start_by_a_file_elsewhere_is_tried_again_by_name(
     assert "which is gone" in expect(book, Path("r"))
 
 
+@pytest.mark.slow
 def test_a_failed_start_does_not_use_up_the_name(book: Path, tiny_model: Path) -> None:
     path = write_run(book, "run_1", tiny_model, data=[{"path": "nowhere.json"}])
     failed = tunebook(book, "train", path)
@@ -232,6 +233,7 @@ def small_disk(tmp_path: Path) -> Any:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_pauses_the_run_and_resume_ends_bit_equal(
     book: Path, small_disk: Path, tiny_model: Path
 ) -> None:

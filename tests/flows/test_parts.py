@@ -100,6 +100,7 @@ def test_a_broken_chain_goes_on_where_it_was(book: Path, tiny_model: Path) -> No
     assert read_events(three).last_state == "finished"
 
 
+@pytest.mark.slow
 def test_the_data_of_a_later_part_may_change_and_it_is_said(book: Path, tiny_model: Path) -> None:
     path = write_big(book, tiny_model, parts=2)
     assert tunebook(book, "train", path, "part=1", "name=big-part-1").returncode == 0
@@ -125,6 +126,7 @@ def test_the_data_of_a_later_part_may_change_and_it_is_said(book: Path, tiny_mod
     assert not trained_ids(one).keys() & trained_ids(two).keys()
 
 
+@pytest.mark.slow
 def test_an_adapter_is_trained_on_from_part_to_part(book: Path, tiny_gpt2: Path) -> None:
     path = write_big(book, tiny_gpt2, method="lora", parts=2, lora={"rank": 4})
     done = tunebook(book, "train", path)
@@ -186,6 +188,7 @@ def test_parts_that_cannot_be_are_refused_in_a_sentence(book: Path, tiny_model: 
     assert "`part: 2` needs `parts`" in lone.stderr
 
 
+@pytest.mark.slow
 def test_another_number_of_parts_is_refused_once_one_is_trained(
     book: Path, tiny_model: Path
 ) -> None:

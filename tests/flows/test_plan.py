@@ -129,6 +129,7 @@ def test_a_config_that_transformers_rejects_is_one_sentence(
     assert "config.json" in err
 
 
+@pytest.mark.slow
 def test_data_that_could_not_be_made_is_refused_in_plan_and_training_and_cannot_be_accepted(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -259,6 +259,7 @@ def test_every_method_is_released_as_trained(
     assert made["verification"]["loss_examples"] == 4
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_is_here")
 def test_a_part_is_released_as_work_in_progress_once(train: Train, book: Path) -> None:
     told: list[str] = []

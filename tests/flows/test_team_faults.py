@@ -61,7 +61,7 @@ ENDS = {
 
 @pytest.mark.parametrize(
     "fault",
-    ["nan", "memory", *[pytest.param(f, marks=pytest.mark.slow) for f in ("disk", "tokens")]],
+    ["nan", *[pytest.param(f, marks=pytest.mark.slow) for f in ("memory", "disk", "tokens")]],
 )
 def test_a_fault_in_a_team_ends_it_at_once_and_is_named(
     fault: str, tmp_path: Path, tiny_gpt2: Path, monkeypatch: pytest.MonkeyPatch

@@ -81,6 +81,7 @@ def test_a_large_book_is_quick_and_every_spike_is_sent() -> None:
     assert re.search(r"^restarted +overlay of 6 runs", said, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_eight_writers_and_four_readers_lose_nothing() -> None:
     said = run_script("soak.py", "--seconds", "10")
     count = {what: int(n) for n, what in re.findall(r"^ *(\d+)  (\w+)", said, re.MULTILINE)}

@@ -67,6 +67,7 @@ MEDIUM_WITH_LORA = {
 }
 
 
+@pytest.mark.slow
 def test_gpt2_medium_with_lora_and_8_rows_is_refused_on_a_t4_and_told_that_4_fit(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -118,6 +119,7 @@ def test_the_quotes_run_needs_less_than_in_the_notebook_and_its_evaluation_no_mo
     assert one.evaluation_peak_bytes / GIB == pytest.approx(1.7, abs=0.1)
 
 
+@pytest.mark.slow
 def test_the_galactica_ladder_climbs_in_plan_with_only_the_model_changed(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -112,6 +112,7 @@ def test_overlap_with_validation_is_counted_by_what_rows_say(bench, material) ->
     assert log.facts.validation_overlap == (20, 20)
 
 
+@pytest.mark.slow
 def test_committed_labels_name_known_verdicts_within_their_runs(bench) -> None:
     seeds = {}
     for split, healthy in (("tuning", 50), ("scoring", 100), ("confirming", 100)):

@@ -78,6 +78,7 @@ def killed_at(number: int, after: bool, work: Callable[[], None]) -> Callable[[]
     return dying
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [11, 10], ids=["a new checkpoint", "one saved again"])
 def test_killed_at_every_call_of_a_save_a_good_checkpoint_stays_and_nothing_is_damaged(
     tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch

@@ -40,6 +40,7 @@ def examples(path, stage, **settings):
     return [r.example for r in Reader(located, detect(located, source), source, stage).examples()]
 
 
+@pytest.mark.slow
 def test_the_table_in_the_docs_is_what_the_tool_prints(table):
     assert (ROOT / "docs" / "data-table.md").read_text(encoding="utf-8") == table
 
