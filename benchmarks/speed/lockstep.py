@@ -23,6 +23,7 @@ HERE = Path(__file__).resolve().parent
 SETTINGS_OF_PROCESSES = (
     "GLIBC_TUNABLES", "GOMP_SPINCOUNT", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_BLOCKTIME",
     "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_ARENA_MAX", "LD_PRELOAD",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY",
 )  # fmt: skip
 # Threads that have just worked spin for a moment before they sleep.
 _SETTLE_SECONDS = 0.05
@@ -54,7 +55,7 @@ class Contender:
         ours = child_environment()
         found["PYTHONPATH"] = ours["PYTHONPATH"]
         if self.kind == "tunebook" or self.options.get("allocator"):
-            allocator = ("GLIBC_TUNABLES", "GOMP_SPINCOUNT")
+            allocator = ("GLIBC_TUNABLES", "GOMP_SPINCOUNT", "ONEDNN_PRIMITIVE_CACHE_CAPACITY")
             found |= {name: ours[name] for name in allocator if name in ours}
         return found
 

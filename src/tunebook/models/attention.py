@@ -16,6 +16,7 @@ from torch.nn import functional
 from transformers import AttentionInterface
 
 from tunebook.errors import ModelError
+from tunebook.models.rounded_attention import rounded_attention
 
 FLAT = "tunebook_flat"
 
@@ -64,6 +65,7 @@ def flat_attention(
     shares = query_1HND.device.type == "cpu" and documents is None
     if heads != kv_heads and not shares:
         key_1KND, value_1KND = _repeated(key_1KND, value_1KND, heads // kv_heads)
+    rounded = shares and not dropout and _wants_rounded(query_1HND, key_1KND, value_1KND)
     # Split and joined along the tokens where a token's heads lie side by side: in both directions
     # that copies each document once, where slices would each get a gradient of the whole row.
     columns = (
@@ -74,6 +76,15 @@ def flat_attention(
     for query_1nHD, key_1nKD, value_1nKD in zip(*columns, strict=True):
         length = query_1nHD.shape[1]
         windowed = sliding_window is not None and length > sliding_window
+        if rounded and not windowed:
+            attended_1HnD = rounded_attention(
+                query_1nHD.transpose(1, 2),
+                key_1nKD.transpose(1, 2),
+                value_1nKD.transpose(1, 2),
+                scaling,
+            )
+            pieces.append(attended_1HnD.transpose(1, 2))
+            continue
         attended_1HnD = functional.scaled_dot_product_attention(
             query_1nHD.transpose(1, 2),
             key_1nKD.transpose(1, 2),
@@ -154,6 +165,13 @@ def _repeated(
     key_1KND: torch.Tensor, value_1KND: torch.Tensor, groups: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     return key_1KND.repeat_interleave(groups, dim=1), value_1KND.repeat_interleave(groups, dim=1)
+
+
+def _wants_rounded(*columns: torch.Tensor) -> bool:
+    """Tell whether gradients are wanted in half precision, of which torch's CPU kernel is slow."""
+    return columns[0].dtype in (torch.bfloat16, torch.float16) and any(
+        column.requires_grad for column in columns
+    )
 
 
 def own_attention(causal: Any) -> str:
