@@ -143,8 +143,9 @@ def _confirmed(chosen: Chosen, probe: Probe | None, planner: MemoryPlanner) -> C
     if probe is None or probe.peak_bytes is None or planner.setting.device.kind == "cuda":
         return chosen
     memory = chosen.memory
-    # Nothing is kept yet when it is tried out.
-    resident = probe.peak_bytes + planner.copied_bytes + memory.parts.get(ACTIVATION_CACHE, 0)
+    # Nothing is kept yet when it is tried out, and rows of one length were met.
+    later = planner.copied_bytes + planner.code_bytes + memory.parts.get(ACTIVATION_CACHE, 0)
+    resident = probe.peak_bytes + later
     if not probe.whole_step:
         resident = max(resident, memory.resident_bytes)
     # Evaluations come when the heap is that large already.

@@ -300,3 +300,17 @@ def test_what_others_hold_of_a_device_is_not_there() -> None:
     one = replace(setting(llama(), here), process_bytes=20)
     assert one.room == 50
     assert replace(one, device=replace(here, present=False)).room == 100
+
+
+def test_code_that_products_in_half_precision_keep_is_planned_and_said() -> None:
+    def planned(precision: str, steps: int | None) -> tuple[int, bool]:
+        train = {"max_steps": steps} if steps else {"epochs": 1}
+        given = replace(setting(llama(), "cpu", train=train), precision=precision)
+        found = find_room(given, None, 64, None)
+        said = any("code that products keep" in line for line in found.chosen.memory.stated)
+        return found.planner.code_bytes, said
+
+    assert planned("fp32", 40) == (0, False)
+    short, long, whole = planned("bf16", 10), planned("bf16", 400), planned("bf16", None)
+    assert short[1]
+    assert 4 * short[0] == long[0] == whole[0] > 2**28
