@@ -106,12 +106,12 @@ CASES = {
         ),
         Case(
             "llama-30m-full-b8", "llama-30m",
-            (*_OWN, *_PEERS, "litgpt", "litgpt-best", "textbook"),
+            (*_OWN, *_PEERS, "litgpt", "litgpt-best", "textbook"), best_of="gpt2-124m-full-b8",
             goals=_FULL,
         ),
         Case(
             "llama-124m-full-b8", "llama-124m", (*_OWN, *_PEERS, "litgpt", "litgpt-best"),
-            best_of="llama-30m-full-b8",
+            best_of="gpt2-124m-full-b8",
             goals=_FULL,
         ),
         Case("quick", "llama-tiny", ("tunebook", "textbook", "hf"), batch=4, steps=6),

@@ -76,16 +76,18 @@ def _option(text: str) -> tuple[str, Any]:
 
 
 def best_settings(kind: str, case: Case) -> dict[str, Any]:
-    """Read what `search.py` found for a peer; SystemExit where nobody has searched."""
-    name = case.best_of or case.name
-    path = BEST / f"{name}-{kind}.json"
-    if not path.exists():
-        raise SystemExit(
-            f"no best settings of {kind} for {name}; `python benchmarks/speed/search.py "
-            f"--case {name} --peer {kind}` finds them"
-        )
-    found: dict[str, Any] = json.loads(path.read_bytes())
-    return found
+    """Read what `search.py` found for a peer and this case, or the one whose settings it takes.
+
+    Raises SystemExit where nobody has searched.
+    """
+    for name in filter(None, (case.name, case.best_of)):
+        path = BEST / f"{name}-{kind}.json"
+        if path.exists():
+            return {"case": name, **json.loads(path.read_bytes())}
+    raise SystemExit(
+        f"no best settings of {kind} for {case.name}; `python benchmarks/speed/search.py "
+        f"--case {case.name} --peer {kind}` finds them"
+    )
 
 
 def make_work(case: Case, folder: Path, data: Path) -> Work:
@@ -222,7 +224,7 @@ def notes_of(found: Comparison) -> list[str]:
             tried = best_settings(name.removesuffix("-best"), case)
             what = "; ".join(f"{one['change']} {one['speed']}" for one in tried["tried"])
             notes.append(
-                f"Tried for {name} in {case.best_of or case.name}, speed against its defaults "
+                f"Tried for {name} in {tried['case']}, speed against its defaults "
                 f"({tried['where']}): {what}."
             )
     kinds = {track.contender.kind for tracks in found.races for track in tracks}
