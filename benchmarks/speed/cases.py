@@ -59,6 +59,10 @@ _PEERS = ("hf", "hf-best", "trl", "trl-best")
 _OWN = ("tunebook", "tunebook-bf16")
 
 
+# Speed in the epochs that read what the first one kept.
+LATER = "speed of later epochs"
+
+
 def _against(own: str, times: float, *peers: str) -> tuple[tuple[str, str, str, float], ...]:
     return tuple(("speed", own, peer, times) for peer in peers)
 
@@ -97,7 +101,7 @@ CASES = {
         Case(
             "gpt2-124m-lora-last3-cached", "gpt2-124m", ("tunebook-cached", "tunebook", "hf"),
             method="lora", steps=24, rows=64, layers="last:3",
-            goals=(("speed", "tunebook-cached", "tunebook", 1.5),
+            goals=((LATER, "tunebook-cached", "tunebook", 1.5),
                    ("speed", "tunebook-cached", "hf", 8.0), _EXACT),
         ),
         Case(

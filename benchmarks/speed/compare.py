@@ -24,10 +24,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cases import CASES, DATA, SHAPES, Case, Work, changed, rows_needed
+from cases import CASES, DATA, LATER, SHAPES, Case, Work, changed, rows_needed
 from lockstep import HERE, Contender, ContenderFailed, Track, race
 from ratios import WARM_UP_STEPS, Ratio, ratio_of
 from record import Goal, computes_in_bf16, write_result
+from share import share_goals
 
 # tunebook's own variants, by the run file's keys.
 OWN = {
@@ -121,14 +122,17 @@ class Comparison:
     def names(self) -> list[str]:
         return list(dict.fromkeys(t.contender.name for race in self.races for t in race))
 
-    def ratio(self, slower: str, faster: str) -> Ratio | None:
-        """Pool the matched steps of all races in which both took part; None without one."""
+    def ratio(self, slower: str, faster: str, *, first: int = 0) -> Ratio | None:
+        """Pool the matched steps of all races in which both took part; None without one.
+
+        `first` steps are left out where that is more than the warm-up.
+        """
         seconds: tuple[list[float], list[float]] = ([], [])
         for tracks in self.races:
             by_name = {t.contender.name: t for t in tracks}
             if slower in by_name and faster in by_name:
                 for into, name in zip(seconds, (slower, faster), strict=True):
-                    into += by_name[name].seconds[self._warm_up() :]
+                    into += by_name[name].seconds[max(first, self._warm_up()) :]
         return ratio_of(*seconds) if seconds[0] else None
 
     def reference(self) -> str:
@@ -242,6 +246,11 @@ def notes_of(found: Comparison) -> list[str]:
     return notes
 
 
+def _first(what: str, case: Case) -> int:
+    """Give how many steps a goal leaves out: of later epochs the first one's."""
+    return (case.rows or 0) // case.batch if what == LATER else 0
+
+
 def goals_of(found: Comparison) -> list[Goal]:
     goals, there = [], found.names()
     if found.work.case.device != "cpu":
@@ -257,8 +266,11 @@ def goals_of(found: Comparison) -> list[Goal]:
             apart = found.loss_difference(faster)
             goals.append(Goal(f"loss of {faster}, furthest from fp32", wanted, apart,
                               at_most=True, unit="nats"))  # fmt: skip
-        elif (ratio := found.ratio(slower, faster)) is not None:
+        elif (
+            ratio := found.ratio(slower, faster, first=_first(what, found.work.case))
+        ) is not None:
             name = f"speed of {faster} over that of {slower}"
+            name += ", epochs after the first" if what == LATER else ""
             goals.append(Goal(name, wanted, round(ratio.value, 3), ratio.low, ratio.high))
     return goals
 
@@ -328,6 +340,11 @@ def report(found: Comparison, asked: argparse.Namespace) -> None:
     for tracks in found.races:
         for track in tracks:
             versions |= track.versions
+    goals = goals_of(found)
+    if case.device == "cpu" and case.method == "full" and case.shape.endswith("124m"):
+        speeds = {row[0]: (row[1], row[2]) for row in rows}
+        shares, ceiling = share_goals(found.work, speeds)
+        goals, notes = goals + shares, [*notes, ceiling]
     lengths = [len(row["ids"]) for step in found.work.step_rows()[: case.steps] for row in step]
     write_result(
         case.name,
@@ -346,7 +363,7 @@ def report(found: Comparison, asked: argparse.Namespace) -> None:
         columns=COLUMNS,
         rows=rows,
         notes=notes,
-        goals=goals_of(found),
+        goals=goals,
         versions=versions,
     )
 

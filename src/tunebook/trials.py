@@ -1,9 +1,9 @@
-"""The nouns of a replay: steps of a run taken again with one change at a time."""
+"""The nouns of a replay (steps of a run taken again with one change at a time) and of a sweep."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from tunebook.records import Verdict
@@ -49,3 +49,43 @@ class Replay:
     verdict: Verdict
     seconds: float
     finished: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPoint:
+    """One combination of a sweep, over its seeds.
+
+    `values` are the results of `runs`, in their order, None where there is none, `mean` of those
+    there are. `interval` is of the mean, `difference` of the mean less the best's, both 95 %;
+    `verdict` is on that difference, empty for the best and where nothing can be said.
+    """
+
+    point: int
+    settings: Mapping[str, object]
+    runs: tuple[str, ...]
+    states: tuple[str, ...]
+    verdicts: tuple[str, ...]
+    values: tuple[float | None, ...]
+    mean: float | None
+    seconds: float
+    interval: tuple[float, float] | None = None
+    difference: tuple[float, float] | None = None
+    verdict: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepResult:
+    """What came of a sweep: its combinations, the best first; `best` is the number of that one.
+
+    `importance` says of each setting in a clause how far it goes with the result. `failed` names
+    trials that did not reach their end, with the reason.
+    """
+
+    name: str
+    by: str
+    settings: tuple[str, ...]
+    points: tuple[SweepPoint, ...]
+    importance: Mapping[str, str]
+    notes: tuple[str, ...]
+    best: int | None
+    failed: Mapping[str, str] = field(default_factory=dict)

@@ -27,6 +27,7 @@ VERBS: dict[str, str] = {
     "new": "Write a run file for a new run.",
     "plan": "Show what a run will need and what is wrong with it, before step 1.",
     "train": "Train a run and write its notebook page.",
+    "sweep": "Train over combinations of settings, and say which of them differ.",
     "resume": "Go on with a paused run from its newest good checkpoint.",
     "stop": "Ask a running run to save and pause.",
     "watch": "Show a run live in the terminal.",

@@ -163,7 +163,7 @@ def _on_ray(job: Job, pieces: Iterator[Piece], folder: Path, address: str, done:
         raise UsageError("preparing data on Ray needs ray; pip install 'tunebook[ray]'") from None
     started = not ray.is_initialized()
     if started:
-        _connect(ray, address)
+        connect(ray, address)
     try:
         known = ray.put(job)
         task = ray.remote(_segment_on_ray)
@@ -180,13 +180,15 @@ def _on_ray(job: Job, pieces: Iterator[Piece], folder: Path, address: str, done:
             ray.shutdown()
 
 
-def _connect(ray: Any, address: str) -> None:
+def connect(ray: Any, address: str, **settings: Any) -> None:
+    """Join a Ray cluster; UsageError where none answers."""
     try:
         ray.init(
             address=address,
             include_dashboard=False,
             log_to_driver=False,
             configure_logging=False,
+            **settings,
         )
     except Exception as error:  # Ray raises its own, builtin and gRPC errors here
         first = first_line(error)

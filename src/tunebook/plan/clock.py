@@ -19,7 +19,8 @@ from tunebook.plan.ceiling import DTYPES, matrix_product_flops
 from tunebook.plan.devices import Device
 from tunebook.plan.probe import Probe
 from tunebook.plan.result import Parameters, Time
-from tunebook.recipe.tree import Every, Recipe
+from tunebook.recipe.measuring import Every
+from tunebook.recipe.tree import Recipe
 from tunebook.step.horizon import Horizon
 from tunebook.units import format_seconds
 
@@ -34,7 +35,8 @@ CPU_UTILISATION = 0.5
 class Work:
     """The tokens that go through the model in a whole run; targets are those that are scored.
 
-    Of the evaluation's tokens the canary takes `canary_share`.
+    Of the evaluation's tokens the canary takes `canary_share`. For `read_tokens` of both the
+    activations of the layers below were kept, and are read.
     """
 
     tokens: float
@@ -42,6 +44,7 @@ class Work:
     evaluation_tokens: float = 0.0
     evaluation_target_tokens: float = 0.0
     canary_share: float = 0.0
+    read_tokens: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +58,9 @@ class Cost:
     weights are frozen. Passes that are made again to save memory are not counted, as in an MFU.
 
     `backward` is what the backward pass costs in forward passes: 2, or 1 where the weights are
-    frozen and only activations need a gradient (attention has no weights: always 2). Where some of
-    the weights are frozen it is between, which is too much if these are the lowest.
+    frozen and only activations need a gradient (attention has no weights: always 2), or between
+    where some of them are. `through` is the share of layers that it goes through: below the lowest
+    one that learns nothing needs a gradient.
     """
 
     body: float
@@ -64,6 +68,7 @@ class Cost:
     attention: float
     adapter: float
     backward: float
+    through: float = 1.0
 
     def forward(self, tokens: float, target_tokens: float) -> float:
         """Count the operations of scoring tokens."""
@@ -72,8 +77,14 @@ class Cost:
 
     def training(self, tokens: float, target_tokens: float) -> float:
         """Count the operations of a forward and a backward pass."""
-        frozen = self.body * tokens + self.head * target_tokens
-        return (1 + self.backward) * frozen + 3 * (self.attention + self.adapter) * tokens
+        learning = self.backward - 1
+        body = (1 + self.through + learning) * self.body + (1 + 2 * self.through) * self.attention
+        head = (1 + self.backward) * self.head
+        return (body + 3 * self.adapter) * tokens + head * target_tokens
+
+    def below(self, tokens: float) -> float:
+        """Count the operations of layers below the lowest that learns, in a forward pass."""
+        return (1 - self.through) * (self.body + self.attention) * tokens
 
     def coefficients(self) -> dict[str, float]:
         """Give what a token and what a target token adds to the operations of training."""
@@ -109,6 +120,7 @@ def count_cost(
         attention=2.0 * layers * heads * head_dim * context,
         adapter=2.0 * parameters.adapter,
         backward=1 + parameters.trainable / parameters.total if method == "full" else 1,
+        through=parameters.through,
     )
 
 
@@ -157,12 +169,12 @@ def times_due(horizon: Horizon, every: Every) -> int:
 def measured_speed(probe: Probe, cost: Cost) -> Speed:
     """Take the speed of the micro-batch that was tried on the device itself."""
     flops = cost.training(probe.tokens, probe.target_tokens) / probe.seconds
-    share = "a third" if cost.backward == 2 else "half"
+    share = cost.forward(1, 0) / cost.training(1, 0)
     return Speed(
         flops,
         f"measured here: the {probe.tokens:,} tokens of the longest micro-batch forward and "
         f"backward in {format_seconds(probe.seconds)}, taken as the rate of all, an evaluation as "
-        f"{share} of that; without optimizer updates and saving",
+        f"{share:.0%} of that; without optimizer updates and saving",
     )
 
 
@@ -194,7 +206,8 @@ def estimate_time(work: Work, cost: Cost, speed: Speed | None) -> Time:
         return Time(
             None, None, "not measured; the speed of this device in this precision is not known"
         )
-    training = cost.training(work.tokens, work.target_tokens) / speed.flops
+    spared = cost.below(work.read_tokens)
+    training = (cost.training(work.tokens, work.target_tokens) - spared) / speed.flops
     evaluation = cost.forward(work.evaluation_tokens, work.evaluation_target_tokens) / speed.flops
     canary = evaluation * work.canary_share
     return Time(training + evaluation, evaluation, speed.basis, canary)

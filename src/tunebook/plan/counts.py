@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from tunebook.models.layers import of_adapter
+from tunebook.models.layers import find_layers, of_adapter
 from tunebook.plan.result import Parameters
 
 GROUPS = ("embeddings", "attention", "mlp", "norms", "head", "other")
@@ -49,7 +49,20 @@ def count_parameters(network: Any, causal: Any, *, quantized: bool) -> Parameter
         packed=packed if quantized else None,
         adapted=sum(weight.numel() for weight in adapted),
         adapted_width=max((min(weight.shape[-2:]) for weight in adapted), default=0),
+        through=_share_from_lowest(network, causal),
     )
+
+
+def _share_from_lowest(network: Any, causal: Any) -> float:
+    """Give the share of layers that a gradient goes through to the lowest weight that learns."""
+    layers = find_layers(causal)[1]
+    of_layer = {id(p): n for n, layer in enumerate(layers) for p in layer.parameters()}
+    embeddings = {id(p) for p in causal.get_input_embeddings().parameters()}
+    learns = [id(p) for p in network.parameters() if p.requires_grad]
+    # Norms and the head stand above all layers; what is in no layer else may stand below.
+    head = {id(p) for module in _head(causal) for p in module.parameters()} - embeddings
+    lowest = [of_layer.get(p, len(layers) if p in head else 0) for p in learns]
+    return 1.0 if not layers or not lowest else 1 - min(lowest) / len(layers)
 
 
 def _adapted(module: Any) -> Tensor:

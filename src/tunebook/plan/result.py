@@ -18,7 +18,8 @@ class Parameters:
     embeddings, attention, mlp, norms, head, other. `packed` is what a count over packed 4-bit
     tensors would say, None without quantization. `adapted` are those of the base's weights that an
     adapter stands beside, and no update of them has a larger rank than `adapted_width`: of the
-    largest of them the smaller side.
+    largest of them the smaller side. `through` is the share of layers from the lowest one that
+    learns, or that stands on embeddings that do.
     """
 
     total: int
@@ -29,6 +30,7 @@ class Parameters:
     packed: int | None = None
     adapted: int = 0
     adapted_width: int = 0
+    through: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

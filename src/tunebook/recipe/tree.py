@@ -15,10 +15,10 @@ from tunebook.kinds import stopping_kind
 from tunebook.recipe.chess import Chess
 from tunebook.recipe.device_names import device_name
 from tunebook.recipe.finding_names import finding_name
+from tunebook.recipe.measuring import Checkpoint, Evaluate
 from tunebook.recipe.methods import Lora, Quantization, Relora, refuse_idle_cache
 from tunebook.recipe.section import Section
 
-Percent = Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")]
 FormatName = Literal[
     "auto",
     "alpaca",
@@ -36,16 +36,6 @@ SpeakerRole = Literal["user", "assistant", "knowledge", "system"]
 TemplateName = Literal["auto", "model", "alpaca", "lines", "qa", "chat", "persona", "pgn", "none"]
 DocumentUnit = Literal["auto", "row", "line", "file", "heading", "separator"]
 
-
-def _often_enough(every: int | str) -> int | str:
-    if isinstance(every, int) and every < 1:
-        raise ValueError("must be at least 1 step")
-    if isinstance(every, str) and every.endswith("%") and not 0 < float(every[:-1]) <= 100:
-        raise ValueError("must be a share above 0% and up to 100%")
-    return every
-
-
-Every = Annotated[int | Percent | Literal["epoch"], AfterValidator(_often_enough)]
 
 SLUG = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 
@@ -141,8 +131,10 @@ class Train(Section):
         "bitsandbytes on CUDA only: a quarter of the memory.",
     )
     learning_rate: float = Field(5e-5, gt=0, description="The peak learning rate.")
-    schedule: Literal["constant", "linear", "cosine"] = Field(
-        "cosine", description="Shape after the warm-up, down to min_lr."
+    schedule: Literal["constant", "linear", "cosine", "lr_range"] = Field(
+        "cosine",
+        description="Shape after the warm-up, down to min_lr; lr_range rises from min_lr to "
+        "learning_rate by the same factor at each step, to find a good one (Smith 2017).",
     )
     min_lr: float = Field(0.0, ge=0, description="Learning rate at the last step.")
     warmup_steps: int | None = Field(None, ge=0, description="Steps of linear warm-up.")
@@ -179,6 +171,8 @@ class Train(Section):
             raise ValueError(f"give exactly one of {' and '.join(stated)}")
         if self.warmup_steps is not None and self.warmup_fraction is not None:
             raise ValueError("give either `warmup_steps` or `warmup_fraction`, not both")
+        if self.schedule == "lr_range" and not 0 < self.min_lr < self.learning_rate:
+            raise ValueError("`schedule: lr_range` rises from a `min_lr` above 0")
         if self.min_lr > self.learning_rate:
             raise ValueError("`min_lr` must not be above `learning_rate`")
         if (
@@ -197,30 +191,6 @@ class Train(Section):
         if isinstance(size, int) and size < 1:
             raise ValueError("must be at least 1")
         return size
-
-
-class Evaluate(Section):
-    """What is measured while training."""
-
-    every: Every = Field("10%", description="Steps (25), a share of all steps (5%), or epoch.")
-    canary: int = Field(
-        4, ge=0, le=16, description="Fixed held-out examples scored at every step (small models)."
-    )
-    prompts: list[str] | None = Field(
-        None,
-        description="Prompts answered before and after; by default three of the held-out ones.",
-    )
-    max_new_tokens: int = Field(48, gt=0, le=4096, description="Length of those answers.")
-
-
-class Checkpoint(Section):
-    """When the run is saved; the best and the final weights are always kept."""
-
-    every: Every = Field("10%", description="Steps (100), a share of all steps (10%), or epoch.")
-    keep: int = Field(3, gt=0, description="How many of the newest checkpoints stay.")
-    asynchronous: bool | Literal["auto"] = Field(
-        "auto", description="Write while training goes on, one device, method full (auto: CUDA)."
-    )
 
 
 class Notebook(Section):

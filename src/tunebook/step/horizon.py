@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from tunebook.data.batches import MicroBatch, collate
 from tunebook.data.order import Rows, TrainSet
 from tunebook.errors import RunFileError
-from tunebook.recipe.tree import Every, Recipe
+from tunebook.recipe.measuring import Every
+from tunebook.recipe.tree import Recipe
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,12 @@ def learning_rate_at(train: Train, step: int, total_steps: int) -> float:
     """Give the learning rate of a step counted from 1.
 
     Warm-up rises linearly and reaches `learning_rate` at its last step; linear and cosine then
-    fall to `min_lr`, which the last step has exactly.
+    fall to `min_lr`, which the last step has exactly. lr_range has no warm-up and rises from
+    `min_lr` at step 1, even in the logarithm (Smith 2017, section 3.3).
     """
+    if train.schedule == "lr_range":
+        progress = min((step - 1) / max(total_steps - 1, 1), 1.0)
+        return train.min_lr * (train.learning_rate / train.min_lr) ** progress
     warmup = warmup_length(train, total_steps)
     if step <= warmup:
         return train.learning_rate * step / warmup

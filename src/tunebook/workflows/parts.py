@@ -15,7 +15,6 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from tunebook.book.events import read_events
 from tunebook.book.liveness import current_state
 from tunebook.book.places import RunFolder
 from tunebook.book.summary import summarize
@@ -26,6 +25,7 @@ from tunebook.records import RunSummary
 from tunebook.workflows.changes import changed_settings, refuse_changes, words
 from tunebook.workflows.launch import Watcher
 from tunebook.workflows.release_part import release_part
+from tunebook.workflows.run_folder import has_trained
 from tunebook.workflows.train import load_recipe, start_run, train_run
 
 _OWN = ("name", "extends", "model", "part", "add_tokens", "notebook.")
@@ -124,7 +124,7 @@ def _train_part(
             f"run {run.name} was stopped by a verdict, so {place} has no end to go on from; mend "
             f"the cause, move {run.path} aside and train again"
         )
-    if run.started() and _has_trained(run):
+    if run.started() and has_trained(run):
         refuse_changes(run, watch)
         watch("note", {"text": f"{place}: {run.name} goes on"})
         for text in words(changed_settings(_recipe_of(run), recipe, _OWN)):
@@ -175,11 +175,6 @@ def _start(
     for text in words(changed):
         watch("note", {"text": f"changed since {before.name if before else ''}: {text}"})
     start_run(run.book, loaded, {"changed": changed} if before else {})
-
-
-def _has_trained(run: RunFolder) -> bool:
-    events = read_events(run, superseded=True)
-    return bool(events.steps or events.checkpoints or run.final.exists())
 
 
 def _recipe_of(run: RunFolder) -> Recipe:

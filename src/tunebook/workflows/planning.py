@@ -168,6 +168,8 @@ def _time(
     if known.prepared is None or horizon is None or cost is None:
         return Time(None, None, "not measured: without rows there is nothing to count")
     work = count_work(known.recipe, horizon, known.prepared, canary_interval(parameters.total))
+    if kept := tokens_to_keep(known.recipe, known.prepared):
+        work = replace(work, read_tokens=max(0, work.tokens + work.evaluation_tokens - kept))
     if probe is not None:
         return estimate_time(work, cost, measured_speed(probe, cost))
     return estimate_time(work, cost, stated_speed(known.device, precision))

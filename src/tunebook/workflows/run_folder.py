@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 from tunebook.book.atomic import write_atomically
+from tunebook.book.events import read_events
 from tunebook.book.places import RunFolder
 from tunebook.errors import StorageError
 
@@ -28,3 +29,9 @@ def forget_failed_start(run: RunFolder) -> None:
     for path in (run.seal_json, run.data_json, run.plan_json):
         path.unlink(missing_ok=True)
     shutil.rmtree(run.events, ignore_errors=True)
+
+
+def has_trained(run: RunFolder) -> bool:
+    """Tell whether a start of the run took a step, so that it is resumed and not begun anew."""
+    events = read_events(run, superseded=True)
+    return bool(events.steps or events.checkpoints or run.final.exists())

@@ -22,7 +22,6 @@ from tunebook import __version__
 from tunebook.book.atomic import alone
 from tunebook.book.checkpoints import list_checkpoints, manifest_hash
 from tunebook.book.content import refuse_other_weights, verify_weights, weights_hash
-from tunebook.book.events import read_events
 from tunebook.book.liveness import current_state
 from tunebook.book.places import RunFolder, find_book, list_runs, open_run, page_lock
 from tunebook.book.predictions import parse_prediction
@@ -48,7 +47,7 @@ from tunebook.records import RunSummary
 from tunebook.workflows.hypothesis import refuse_changed
 from tunebook.workflows.launch import Watcher, train_in_child
 from tunebook.workflows.notebook import build_notebook
-from tunebook.workflows.run_folder import forget_failed_start, write_folder
+from tunebook.workflows.run_folder import forget_failed_start, has_trained, write_folder
 
 _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")
 
@@ -198,8 +197,7 @@ def refuse_taken(run: RunFolder, remarks: Mapping[str, object] | None = None) ->
     if state == "stopped":
         raise BookError(f"run {name} was stopped by a verdict; {anew}")
     _refuse_to_forget_fork(run, remarks or {})
-    events = read_events(run, superseded=True)
-    if events.steps or events.checkpoints or run.final.exists():
+    if has_trained(run):
         raise BookError(
             f"run {name} was started before; `tunebook resume {name}` goes on with it, {anew}"
         )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -72,6 +73,20 @@ def test_frozen_weights_need_no_gradient_of_their_own() -> None:
     assert lora.training(100, 0) == pytest.approx(
         full.training(100, 0) * 2 / 3 + 100 * (2 * 12 * 768 * 1024 * (3 - 2) + 3 * 2 * adapter)
     )
+
+
+def test_layers_below_the_lowest_that_learns_have_no_backward_pass_and_may_be_read() -> None:
+    quarter = replace(GPT2, trainable=1_000_000, adapter=1_000_000, through=0.25)
+    low = count_cost(quarter, GPT2_CONFIG, "lora", context=1024)
+    every = count_cost(replace(quarter, through=1.0), GPT2_CONFIG, "lora", context=1024)
+    layers = low.body + 2 * low.attention
+    assert every.training(10, 5) - low.training(10, 5) == pytest.approx(10 * 0.75 * layers)
+    assert low.below(10) == pytest.approx(10 * 0.75 * (low.body + low.attention))
+    assert every.below(10) == 0
+    whole = estimate_time(Work(100, 50), low, Speed(1.0, "said")).seconds
+    read = estimate_time(Work(100, 50, read_tokens=60), low, Speed(1.0, "said")).seconds
+    assert whole is not None
+    assert read == pytest.approx(whole - low.below(60))
 
 
 def test_evaluation_is_forward_only_and_part_of_the_whole() -> None:

@@ -133,3 +133,15 @@ def test_an_adapter_is_told_by_its_layers(targets: str | list[str], words: str) 
 
 def test_a_model_without_an_adapter_has_no_words_for_one() -> None:
     assert adapter_words(build_skeleton(GQA)) is None
+
+
+@pytest.mark.parametrize(
+    ("layers", "added", "share"), [("all", (), 1.0), ("last:1", (), 1 / 3), ("last:1", (5,), 1.0)]
+)
+def test_a_gradient_goes_down_to_the_lowest_weight_that_learns(
+    layers: str, added: tuple[int, ...], share: float
+) -> None:
+    causal = build_skeleton(GQA)
+    network = add_lora_to_skeleton(causal, Lora(layers=layers), added)
+    assert count_parameters(network, causal, quantized=False).through == pytest.approx(share)
+    assert count(GQA).through == 1.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,3 +73,15 @@ def test_relora_warms_up_after_each_merge_and_none_comes_after_the_last_step() -
     shares = [1.0] * 10 + [0.25, 0.5, 0.75, *[1.0] * 7] * 2
     expected = [rate * share for rate, share in zip(whole, shares, strict=True)]
     assert [rate_of_run(recipe, step, 30) for step in range(1, 31)] == pytest.approx(expected)
+
+
+def test_a_range_test_rises_by_the_same_factor_at_every_step() -> None:
+    train = Train(learning_rate=1.0, min_lr=1e-6, schedule="lr_range")
+    rates = [learning_rate_at(train, step, 100) for step in range(1, 101)]
+    assert rates[0] == pytest.approx(1e-6)
+    assert rates[-1] == pytest.approx(1.0)
+    factors = [later / earlier for earlier, later in itertools.pairwise(rates)]
+    assert max(factors) == pytest.approx(min(factors)) == pytest.approx(1e6 ** (1 / 99))
+    assert learning_rate_at(train, 1, 1) == pytest.approx(1e-6)
+    with pytest.raises(ValueError, match="rises from a `min_lr` above 0"):
+        Train(learning_rate=1.0, schedule="lr_range")

@@ -1,0 +1,107 @@
+"""Where a sweep lies in its book, and which trials it has begun.
+
+`sweeps/NAME/` holds the file as it was given, a line per trial before that trial's run is made, and
+what came of it. The runs themselves are ordinary ones.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tunebook.book.atomic import storage_errors
+from tunebook.book.places import RunFolder
+from tunebook.errors import BookError
+
+
+class SweepFolder:
+    """The paths of one sweep; making one touches nothing on disk."""
+
+    __slots__ = ("book", "name", "path")
+
+    def __init__(self, book: Path, name: str) -> None:
+        self.book, self.name = book, name
+        self.path = book / "sweeps" / name
+
+    @property
+    def sweep_yaml(self) -> Path:
+        """The sweep file as its author wrote it."""
+        return self.path / "sweep.yaml"
+
+    @property
+    def trials_jsonl(self) -> Path:
+        """A line per trial, written before its run is made."""
+        return self.path / "trials.jsonl"
+
+    @property
+    def study(self) -> Path:
+        """What optuna keeps of its proposals."""
+        return self.path / "study.log"
+
+    @property
+    def result_md(self) -> Path:
+        """The table of what came of it."""
+        return self.path / "result.md"
+
+    @property
+    def best_yaml(self) -> Path:
+        """A run file with the best settings."""
+        return self.path / "best.yaml"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one process that begins trials."""
+        return self.path / ".lock"
+
+
+@dataclass(frozen=True, slots=True)
+class SweepTrial:
+    """One run of a sweep. `point` counts combinations from 1, `settings` is one, with a seed.
+
+    `proposal` is the number under which the combination was proposed, None for a grid.
+    """
+
+    name: str
+    point: int
+    seed: int | None
+    settings: Mapping[str, Any]
+    proposal: int | None = None
+
+    def run(self, book: Path) -> RunFolder:
+        """Give the folder of its run."""
+        return RunFolder(book, self.name)
+
+
+def read_trials(folder: SweepFolder) -> list[SweepTrial]:
+    """Read the trials that were begun, in their order; BookError for a line that is none."""
+    try:
+        lines = folder.trials_jsonl.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    found = []
+    # What stands behind the last line end was cut off while it was written: its run was not made.
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            found.append(SweepTrial(**orjson.loads(line)))
+        except (orjson.JSONDecodeError, TypeError):
+            raise BookError(
+                f"{folder.trials_jsonl}:{number}: this line is no trial; put back what stood there"
+            ) from None
+    return found
+
+
+def add_trial(folder: SweepFolder, trial: SweepTrial) -> None:
+    """Write a trial down before its run is made, so that it is made once."""
+    with storage_errors(f"write {folder.trials_jsonl}", folder.path):
+        whole = folder.trials_jsonl.read_bytes() if folder.trials_jsonl.exists() else b""
+        with folder.trials_jsonl.open("r+b" if whole else "wb") as file:
+            file.truncate(whole.rfind(b"\n") + 1)
+            file.seek(0, os.SEEK_END)
+            file.write(orjson.dumps(asdict(trial)) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
