@@ -198,7 +198,11 @@ def _keys() -> str:
 
 
 def _complaint(error: ValidationError, text: YamlText) -> str:
-    found = error.errors(include_url=False)
+    every = error.errors(include_url=False)
+    # Of values that are a list or a range, what is wrong with the one that was not meant says
+    # nothing.
+    told = [one for one in every if one["type"] not in ("list_type", "model_type")]
+    found = told or every
     # An unknown key explains a missing one more often than the other way round.
     wrong = min(found, key=lambda one: one["type"] != "extra_forbidden")
     parts = [str(p) for p in wrong["loc"] if p not in ("Range", "list[any]", "float", "int")]

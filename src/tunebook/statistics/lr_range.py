@@ -11,6 +11,7 @@ import numpy as np
 # Share of the average that a step's loss replaces.
 _SMOOTHING = 0.1
 _FEWEST_STEPS = 20
+_TOLD = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,9 @@ class LrRange:
 def read_lr_range(rates: Sequence[float], losses: Sequence[float]) -> LrRange:
     """Read the rates and losses of the steps of a range test.
 
-    The loss is averaged exponentially, and its fall from the first step must be twice its own noise
-    to be called one. The slope is that over the logarithm of the rate.
+    The loss is averaged exponentially, and its fall from the first steps must be four times its own
+    noise to be called one: the lowest of many averages is looked at. The slope is that over the
+    logarithm of the rate.
     """
     n = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))
     if n < _FEWEST_STEPS:
@@ -40,12 +42,14 @@ def read_lr_range(rates: Sequence[float], losses: Sequence[float]) -> LrRange:
     for i, loss in enumerate(own):
         mean += _SMOOTHING * (loss - mean)
         smooth[i] = mean / (1 - (1 - _SMOOTHING) ** (i + 1))
-    # Steps between which the average has hardly anything in common tell its noise.
-    noise = float(np.std(np.diff(own))) / math.sqrt(2) * math.sqrt(_SMOOTHING / (2 - _SMOOTHING))
-    lowest = int(smooth.argmin())
     # The first averages are of a few steps only.
-    start = float(np.mean(own[: max(3, n // 20)]))
-    if lowest < 2 or start - smooth[lowest] < 2 * noise:
+    first = max(5, n // 20)
+    start = float(np.mean(own[:first]))
+    lowest = first + int(smooth[first:].argmin())
+    # Of the difference of the two averages, from that of neighbouring steps.
+    step_noise = float(np.std(np.diff(own))) / math.sqrt(2)
+    noise = step_noise * math.sqrt(1 / first + _SMOOTHING / (2 - _SMOOTHING))
+    if start - smooth[lowest] < _TOLD * noise:
         return LrRange(
             None,
             None,
@@ -53,8 +57,7 @@ def read_lr_range(rates: Sequence[float], losses: Sequence[float]) -> LrRange:
             "begin lower, or take more steps",
         )
     slope = np.gradient(smooth[: lowest + 1], np.log(np.asarray(rates[: lowest + 1])))
-    skipped = min(max(3, n // 20), lowest)
-    fastest = skipped + int(slope[skipped:].argmin())
+    fastest = first + int(slope[first:].argmin())
     advice = float(f"{rates[fastest]:.2g}")
     beyond = "rose" if lowest < n - 1 else "was still falling"
     return LrRange(

@@ -23,7 +23,7 @@ def learning_rate_at(train: Train, step: int, total_steps: int) -> float:
     """
     if train.schedule == "lr_range":
         progress = min((step - 1) / max(total_steps - 1, 1), 1.0)
-        return train.min_lr * (train.learning_rate / train.min_lr) ** progress
+        return train.min_lr * math.pow(train.learning_rate / train.min_lr, progress)
     warmup = warmup_length(train, total_steps)
     if step <= warmup:
         return train.learning_rate * step / warmup

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -53,15 +54,14 @@ class _Study:
     def __init__(self, sweep: Sweep, folder: SweepFolder, begun: Sequence[SweepTrial]) -> None:
         try:
             import optuna
+            from optuna.storages.journal import JournalFileBackend
         except ImportError:
             raise UsageError(
                 f"`search: {sweep.search}` needs optuna; pip install 'tunebook[sweep]', or say "
                 "search: grid"
             ) from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        storage = optuna.storages.JournalStorage(
-            optuna.storages.journal.JournalFileBackend(str(folder.study))
-        )
+        storage = optuna.storages.JournalStorage(JournalFileBackend(str(folder.study)))
         self._optuna, self._sweep = optuna, sweep
         self._study = optuna.create_study(
             storage=storage, study_name=sweep.name, direction="minimize", load_if_exists=True
@@ -86,7 +86,10 @@ class _Study:
         seed = int.from_bytes(digest, "big")
         samplers = self._optuna.samplers
         if self._sweep.search == "tpe":
-            self._study.sampler = samplers.TPESampler(seed=seed, constant_liar=True)
+            with warnings.catch_warnings():
+                # That it may change one day is no news for whoever waits for a run.
+                warnings.simplefilter("ignore", self._optuna.exceptions.ExperimentalWarning)
+                self._study.sampler = samplers.TPESampler(seed=seed, constant_liar=True)
         else:
             self._study.sampler = samplers.RandomSampler(seed=seed)
         trial = self._study.ask(self._space)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -138,7 +138,7 @@ class LocalWorkers:
         self._processes[trial.name] = (trial, process, said)
         return True
 
-    def _environment(self, places: Sequence[Place]) -> Mapping[str, str]:
+    def _environment(self, places: Sequence[Place]) -> dict[str, str]:
         numbers = [place.number for place in places if place.number is not None]
         if numbers:
             visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")

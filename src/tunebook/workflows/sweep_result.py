@@ -87,7 +87,8 @@ def _of_range(
 ) -> SweepResult:
     """Read a learning-rate range test; its best settings are the rate that it advises."""
     steps = read_events(made[0].run(book)).steps if made else []
-    found = read_lr_range([s.learning_rate for s in steps], [s.loss for s in steps])
+    told = [(s.learning_rate, s.loss) for s in steps if s.learning_rate is not None]
+    found = read_lr_range([rate for rate, _ in told], [loss for _, loss in told])
     best = None
     if points and found.advice is not None:
         points = [replace(points[0], settings={LEARNING_RATE: found.advice})]
