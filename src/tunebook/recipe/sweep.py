@@ -161,7 +161,10 @@ class Sweep(Section):
         if self.search == "lr-range" and isinstance(given, Range):
             # Together, as an override of a section: each alone might not fit what is there.
             own = {"schedule": "lr_range", "max_steps": self.steps, "warmup_steps": 0}
-            return [{"train": {**own, "min_lr": given.low, "learning_rate": given.high}}]
+            rates = {"min_lr": given.low, "learning_rate": given.high}
+            # Nothing but the losses of its steps is looked at.
+            seldom = {"evaluate": {"every": "100%", "canary": 0}, "checkpoint": {"every": "100%"}}
+            return [{"train": {**own, **rates}, **seldom}]
         columns = [values for values in self.over.values() if isinstance(values, list)]
         return [dict(zip(self.over, row, strict=True)) for row in itertools.product(*columns)]
 

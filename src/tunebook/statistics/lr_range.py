@@ -11,7 +11,7 @@ import numpy as np
 # Share of the average that a step's loss replaces.
 _SMOOTHING = 0.1
 _FEWEST_STEPS = 20
-_TOLD = 4.0
+_TOLD = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class LrRange:
 def read_lr_range(rates: Sequence[float], losses: Sequence[float]) -> LrRange:
     """Read the rates and losses of the steps of a range test.
 
-    The loss is averaged exponentially, and its fall from the first steps must be four times its own
+    The loss is averaged exponentially, and its fall from the first steps must be three times its own
     noise to be called one: the lowest of many averages is looked at. The slope is that over the
     logarithm of the rate.
     """
@@ -43,7 +43,7 @@ def read_lr_range(rates: Sequence[float], losses: Sequence[float]) -> LrRange:
         mean += _SMOOTHING * (loss - mean)
         smooth[i] = mean / (1 - (1 - _SMOOTHING) ** (i + 1))
     # The first averages are of a few steps only.
-    first = max(5, n // 20)
+    first = max(5, n // 10)
     start = float(np.mean(own[:first]))
     lowest = first + int(smooth[first:].argmin())
     # Of the difference of the two averages, from that of neighbouring steps.
