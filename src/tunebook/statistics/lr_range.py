@@ -29,9 +29,9 @@ class LrRange:
 def read_lr_range(rates: Sequence[float], losses: Sequence[float]) -> LrRange:
     """Read the rates and losses of the steps of a range test.
 
-    The loss is averaged exponentially, and its fall from the first steps must be three times its own
-    noise to be called one: the lowest of many averages is looked at. The slope is that over the
-    logarithm of the rate.
+    The loss is averaged exponentially, and its fall from the first steps must be three times its
+    own noise to be called one: the lowest of many averages is looked at. The slope is that over
+    the logarithm of the rate.
     """
     n = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))
     if n < _FEWEST_STEPS:
