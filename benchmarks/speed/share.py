@@ -79,7 +79,8 @@ def main() -> None:
     found["goals"] = [*known, *map(asdict, goals)]
     notes = [one for one in found["notes"] if not one.startswith("A matrix product alone")]
     found["notes"] = [*notes, note]
-    asked.result.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+    asked.result.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -72,9 +72,8 @@ class SweepPlan:
         runs, sweep = self.sweep.n_runs, self.sweep
         per_point = f", {sweep.seeds} seeds each" if sweep.seeds > 1 else ""
         bounded = " at most" if sweep.budget.tokens or sweep.budget.hours else ""
-        lines = [
-            f"{runs:,} trial{'s'[: runs != 1]}{bounded} ({sweep.search}{per_point}) on {self.device}"
-        ]
+        trials = f"{runs:,} trial{'s'[: runs != 1]}{bounded}"
+        lines = [f"{trials} ({sweep.search}{per_point}) on {self.device}"]
         largest = max(one.memory.resident_bytes for _, one in self.plans)
         at_once = "" if workers is None else f", {workers} at once"
         lines.append(f"memory of a trial: {format_bytes(largest)}{at_once}")
