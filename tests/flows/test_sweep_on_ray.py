@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_sweep import check_whole, write_sweep
+from test_sweep_command import check_whole, write_sweep
 from test_train_flow import start, tunebook
 
 from tunebook.book.events import read_events
