@@ -92,7 +92,7 @@ def _case(one: Found) -> list[str]:
     settings = "; ".join(f"{name}: {value}" for name, value in one["settings"].items())
     cells = [["" if cell is None else escape(_shown(cell)) for cell in row] for row in one["rows"]]
     return [
-        f"## {one['title']}\n",
+        f"## {one['title']} (`{one['case']}`)\n",
         table(one["columns"], cells) + "\n",
         *(f"- {note}" for note in one["notes"]),
         *([""] if one["notes"] else []),
