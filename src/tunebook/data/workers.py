@@ -11,6 +11,7 @@ import importlib
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -25,6 +26,7 @@ from tunebook.data.segment import Job, facts_path, make_segment
 from tunebook.errors import StorageError, TunebookError, UsageError, first_line
 
 _IN_FLIGHT = 2
+_ANSWER_SECONDS = 10.0
 _WORTH_PROCESSES = 1.5  # pieces: below, a process takes longer to start than to work
 
 
@@ -182,6 +184,7 @@ def _on_ray(job: Job, pieces: Iterator[Piece], folder: Path, address: str, done:
 
 def connect(ray: Any, address: str, **settings: Any) -> None:
     """Join a Ray cluster; UsageError where none answers."""
+    look_for_cluster(address)
     try:
         ray.init(
             address=address,
@@ -191,11 +194,25 @@ def connect(ray: Any, address: str, **settings: Any) -> None:
             **settings,
         )
     except Exception as error:  # Ray raises its own, builtin and gRPC errors here
-        first = first_line(error)
-        raise UsageError(
-            f"--on {address}: no Ray cluster answers there ({first}); start one with `ray start "
-            "--head`, or say `--on local`"
-        ) from None
+        raise _no_cluster(address, first_line(error)) from None
+
+
+def look_for_cluster(address: str) -> None:
+    """Raise UsageError where nothing listens at an address; Ray itself would wait for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return  # auto and local are found, or not, by Ray
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, first_line(error)) from None
+
+
+def _no_cluster(address: str, reason: str) -> UsageError:
+    return UsageError(
+        f"--on {address}: no Ray cluster answers there ({reason}); start one with `ray start "
+        "--head`, or say `--on local`"
+    )
 
 
 def _segment_on_ray(job: Job, piece: Piece, folder: str) -> None:

@@ -37,6 +37,7 @@ from tunebook.workflows.train import load_recipe
 from tunebook.workflows.trial import ENDED
 
 _POLL_SECONDS = 0.5
+_HERE = (None, "local")
 # When so many fail before any succeeds the sweep itself is wrong, and not its settings.
 _FAILED_AT_FIRST = 3
 
@@ -109,6 +110,10 @@ def sweep(
         proposals = proposals_of(found, folder, begun)
         going = _Going(found, folder, run, seed, _NO_PLAN, proposals, begun, say)
         if _left(going):
+            if on not in _HERE:
+                from tunebook.workflows.sweep_ray import find_ray
+
+                find_ray(on)
             going.planned = plan_sweep(found, run, book, say)
             for line in going.planned.words(workers):
                 say(line)
@@ -201,7 +206,7 @@ def _alone(folder: SweepFolder) -> Iterator[None]:
 
 
 def _workers(going: _Going, workers: int | None, on: str | None) -> Workers:
-    if on not in (None, "local"):
+    if on not in _HERE:
         from tunebook.workflows.sweep_ray import RayWorkers
 
         return RayWorkers(going.book, on, workers, going.planned.card_bytes)

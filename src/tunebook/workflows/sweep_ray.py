@@ -20,7 +20,7 @@ from typing import Any
 import tunebook
 from tunebook.book.liveness import current_state
 from tunebook.book.sweeps import SweepTrial
-from tunebook.data.workers import connect
+from tunebook.data.workers import connect, look_for_cluster
 from tunebook.errors import UsageError, first_line
 from tunebook.workflows.launch import child_environment
 from tunebook.workflows.sweep_queue import SHARED_BY, Ended, Need, last_words
@@ -30,6 +30,18 @@ RETRIES = 3
 
 SILENT_SECONDS = 300.0
 """A trial that was seen alive, and has had no heartbeat for so long, is begun elsewhere."""
+
+
+def find_ray(address: str) -> Any:
+    """Give the module; UsageError without it, or where nothing listens at the address."""
+    try:
+        ray = importlib.import_module("ray")
+    except ImportError:
+        raise UsageError(
+            "a sweep on Ray needs ray; pip install 'tunebook[ray]', or leave --on out"
+        ) from None
+    look_for_cluster(address)
+    return ray
 
 
 class RayWorkers:
@@ -42,12 +54,7 @@ class RayWorkers:
 
         `card_bytes` is the memory of one card of it, None where trials run on processors.
         """
-        try:
-            self._ray: Any = importlib.import_module("ray")
-        except ImportError:
-            raise UsageError(
-                "a sweep on Ray needs ray; pip install 'tunebook[ray]', or leave --on out"
-            ) from None
+        self._ray = find_ray(address)
         self._book, self._card_bytes = book, card_bytes
         self._started = not self._ray.is_initialized()
         if self._started:
