@@ -113,6 +113,10 @@ class RunFolder:
         """What the trainer said."""
         return self.path / "train.log"
 
+    def train_log_of(self, host: int) -> Path:
+        """What the trainer said on one of several hosts, counted from 0."""
+        return self.train_log if host == 0 else self.path / f"train-host-{host}.log"
+
     @property
     def stop_requested(self) -> Path:
         """The file that asks the trainer to save and pause at its next step."""

@@ -112,15 +112,16 @@ def join_team(device: str) -> Team:
     Raises ModelError when the machine has too few devices.
     """
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    local = int(os.environ["LOCAL_RANK"])
+    local, here = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
     if device == "mps" and size > 1:
         raise ModelError(f"devices: {size}: there is one mps device; say devices: 1")
     backend = "gloo"
     if device == "cuda":
         there = torch.cuda.device_count()
-        if there < size:
+        if there < here:
             raise ModelError(
-                f"devices: {size}: this machine has {there} CUDA devices; say devices: {there}"
+                f"{here} devices of this machine: it has {there} CUDA devices; say devices: "
+                f"{there * size // here}"
             )
         torch.cuda.set_device(local)
         backend = "cpu:gloo,cuda:nccl"

@@ -18,6 +18,7 @@ from tunebook.book.events import EventTail, next_attempt, read_events
 from tunebook.book.places import RunFolder
 from tunebook.errors import RunEnded
 from tunebook.recipe.load import read_resolved
+from tunebook.workflows.hosts import HOSTS, Hosts
 
 Watcher = Callable[[str, Mapping[str, Any]], None]
 """Called with the kind and content of every event, and with ("tick", {}) while waiting."""
@@ -29,8 +30,10 @@ _POLL_SECONDS = 0.25
 _NO_ROOM_BYTES = 2**20
 
 
-def train_in_child(run: RunFolder, watch: Watcher) -> None:
+def train_in_child(run: RunFolder, watch: Watcher, hosts: Hosts | None = None) -> None:
     """Run the training process of a run until it ends, or one for each of several devices.
+
+    Of several hosts it runs those of this one.
 
     The process dies with this one. The first Ctrl-C, or a SIGTERM, lets it save and pause; a
     second Ctrl-C stops it at once. Raises RunEnded with the exit code when the run did not finish.
@@ -39,14 +42,15 @@ def train_in_child(run: RunFolder, watch: Watcher) -> None:
     tail = EventTail(run)
     tail.poll()  # what earlier attempts wrote is not news
     attempt = next_attempt(run)
-    with storage_errors(f"write {run.train_log}", run.path), run.train_log.open("ab") as log:
+    own_log = run.train_log if hosts is None else run.train_log_of(hosts.number)
+    with storage_errors(f"write {own_log}", run.path), own_log.open("ab") as log:
         said_before = log.tell()
         process = subprocess.Popen(
-            _command(run),
+            _command(run, hosts),
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
-            env=child_environment(),
+            env=child_environment() | ({HOSTS: hosts.words()} if hosts else {}),
             start_new_session=True,  # a terminal's Ctrl-C reaches this process only
         )
     with _passing_signals_to(process, watch) as interrupted:
@@ -58,13 +62,14 @@ def train_in_child(run: RunFolder, watch: Watcher) -> None:
     _show(tail, watch)
     if process.returncode == 0:
         return
-    said = run.train_log.read_bytes()[said_before:].decode(errors="replace")
+    said = own_log.read_bytes()[said_before:].decode(errors="replace")
     raise RunEnded(*_how_it_ended(run, process.returncode, interrupted(), attempt, said))
 
 
-def _command(run: RunFolder) -> list[str]:
+def _command(run: RunFolder, hosts: Hosts | None) -> list[str]:
     devices = read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))[0].devices
-    module, more = ("trainer", []) if devices == 1 else ("ranks", [str(devices)])
+    here = devices if hosts is None else devices // hosts.count
+    module, more = ("trainer", []) if devices == 1 else ("ranks", [str(here)])
     return [sys.executable, "-m", f"tunebook.workflows.{module}", str(run.path), *more]
 
 

@@ -1,9 +1,10 @@
-"""Supervise the processes that train one run on several devices of this machine.
+"""Supervise the processes that train one run on several devices, of this machine or of several.
 
-Started by `workflows.launch` as `python -m tunebook.workflows.ranks RUN_FOLDER N`. The ranks are
-trainers, started by `torch.distributed.run`; rank 0 is the one that has the run's lock and writes.
-When one of them dies or stands still the others would wait for it: all are ended, and the run is
-left paused with a word that names it.
+Started by `workflows.launch` as `python -m tunebook.workflows.ranks RUN_FOLDER N`, on each host.
+The ranks are trainers, started by `torch.distributed.run`; rank 0, on the first host, is the one
+that has the run's lock and writes. When one of them dies or stands still, or a host is not heard of
+any more, the others would wait for it: all are ended, and the run is left paused with a word that
+names it. HOSTS in the environment has who the hosts are.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from typing import Any
 import psutil
 
 from tunebook.book.events import EventWriter, cut_torn_lines, next_attempt, read_events
-from tunebook.book.liveness import acquire_run, trainer_here
+from tunebook.book.liveness import acquire_run, current_state, trainer_here
 from tunebook.book.places import RunFolder
 from tunebook.errors import RankOutOfMemory, TunebookError
+from tunebook.workflows.hosts import HOSTS, Hosts, HostWatch, interface_to, read_hosts
 
 STOPPED_SECONDS = 30.0
 """A rank that is stopped for so long, while others are not, is given up."""
@@ -36,9 +38,15 @@ class _Ranks:
     """The processes of a run, as far as they have started, and what is known of their end."""
 
     size: int
+    hosts: Hosts | None = None
     failed: Mapping[int, Any] | None = None
     bug: BaseException | None = None
     stopped_since: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def follows(self) -> bool:
+        """Tell whether another host has rank 0, which writes."""
+        return self.hosts is not None and self.hosts.number > 0
 
     def living(self) -> dict[int, psutil.Process]:
         """Find the ranks that run now."""
@@ -83,7 +91,9 @@ def main(folder: str, size: int, stopped_seconds: float = STOPPED_SECONDS) -> in
     """Train the run in a folder on so many devices; gives the exit code that the run ended with."""
     path = Path(folder)
     run = RunFolder(path.parent.parent, path.name)
-    ranks = _Ranks(size)
+    hosts = read_hosts(os.environ[HOSTS]) if HOSTS in os.environ else None
+    ranks = _Ranks(size, hosts)
+    watch = None if hosts is None else HostWatch(hosts)
     _die_with_launcher(ranks)
     send = _noting_signals(run, ranks)
     starting = threading.Thread(target=_run_ranks, args=(folder, ranks), daemon=True)
@@ -96,8 +106,12 @@ def main(folder: str, size: int, stopped_seconds: float = STOPPED_SECONDS) -> in
         if still is not None and word is None:
             word = f"stood still for {stopped_seconds:g} s (stopped by a signal) and was ended"
             word = f"rank {still} of {size} {word}"
+        if watch is not None and word is None and (gone := watch.silent()) is not None:
+            word = f"host {gone} of {watch.count} was not heard of for {watch.limit:g} s"
         if word is not None:
             ranks.kill()
+    if watch is not None:
+        watch.close()
     if ranks.bug is not None:
         raise ranks.bug
     if ranks.failed is None:
@@ -106,27 +120,42 @@ def main(folder: str, size: int, stopped_seconds: float = STOPPED_SECONDS) -> in
 
 
 def _run_ranks(folder: str, ranks: _Ranks) -> None:
-    _set_environment(ranks.size)
+    _set_environment(ranks)
     # Seconds of import that the launcher shall not wait for.
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
-    count = ["--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", str(ranks.size)]
+    where = ["--standalone", "--local-addr", "127.0.0.1"]
+    if (hosts := ranks.hosts) is not None:
+        where = ["--nnodes", str(hosts.count), "--node-rank", str(hosts.number)]
+        where += ["--master-addr", hosts.host, "--master-port", str(hosts.port)]
     try:
-        torchrun([*count, "-m", "tunebook.workflows.trainer", folder, "--many"])
+        torchrun(
+            [
+                *where,
+                "--nproc-per-node",
+                str(ranks.size),
+                "-m",
+                "tunebook.workflows.trainer",
+                folder,
+                "--many",
+            ]
+        )
     except ChildFailedError as error:
         ranks.failed = error.failures
     except BaseException as error:  # raised again where it ends the process
         ranks.bug = error
 
 
-def _set_environment(size: int) -> None:
+def _set_environment(ranks: _Ranks) -> None:
     """Set what the ranks begin with; what the user has set stays."""
-    loopback = "lo0" if sys.platform == "darwin" else "lo"
+    # One host: nothing is offered to others, and no host name needs to be known.
+    interface: str | None = "lo0" if sys.platform == "darwin" else "lo"
+    if ranks.hosts is not None:
+        interface = interface_to(ranks.hosts.host)
     for name, value in {
-        "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // size)),
-        # One host: nothing is offered to others, and no host name needs to be known.
-        "GLOO_SOCKET_IFNAME": loopback,
+        "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // ranks.size)),
+        **({} if interface is None else {"GLOO_SOCKET_IFNAME": interface}),
         # A store of torchrun's own, that dies with the ranks: with a shared one a run that was
         # killed could not be started again.
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
@@ -159,8 +188,15 @@ def _noting_signals(run: RunFolder, ranks: _Ranks) -> Callable[[], None]:
         signal.signal(number, note)
 
     def send() -> None:
-        first = ranks.living().get(0)
-        if pending and first is not None and trainer_here(run) == first.pid:
+        living = ranks.living()
+        first = living[min(living)] if living else None
+        if not pending or first is None:
+            return
+        # Before that nobody would take it: rank 0 says by its heartbeat that it does.
+        listens = (
+            current_state(run) == "running" if ranks.follows else first.pid == trainer_here(run)
+        )
+        if listens:
             first.send_signal(pending.pop(0))
 
     return send
@@ -171,6 +207,9 @@ def _end(run: RunFolder, ranks: _Ranks, word: str | None) -> int:
     # In the order in which they ended; those after the first were ended on its account.
     rank, failure = next(iter((ranks.failed or {}).items()))
     code = int(failure.exitcode)
+    if ranks.follows:  # the first host writes down how the run ended
+        print(f"the ranks of this host have ended: {word or _how(code)}", file=sys.stderr)
+        return 1
     if word is None and rank == 0 and code > 0:
         return code  # the trainer has said why
     no_memory = code == RankOutOfMemory.exit_code

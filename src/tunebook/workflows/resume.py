@@ -8,9 +8,12 @@ from pathlib import Path
 from tunebook.book.places import find_book, open_run
 from tunebook.book.summary import summarize
 from tunebook.errors import BookError, UsageError
+from tunebook.recipe.load import read_resolved
 from tunebook.records import RunSummary
 from tunebook.workflows.changes import TAKEN_OVER, refuse_changes, words
 from tunebook.workflows.fork import fork_run
+from tunebook.workflows.hosts import Hosts
+from tunebook.workflows.join import join_run, refuse_on_hosts
 from tunebook.workflows.launch import Watcher
 from tunebook.workflows.train import train_run
 from tunebook.workflows.weights import refuse_imported
@@ -23,16 +26,21 @@ def resume(
     fork: str | None = None,
     book: Path | None = None,
     watch: Watcher = lambda _kind, _payload: None,
+    hosts: Hosts | None = None,
 ) -> RunSummary:
     """Train a paused or failed run from its newest good checkpoint, or from step 0 without one.
 
-    With `fork`, a new run of that name goes on instead, with what changed since and `overrides`.
+    With `hosts` this is one of several that go on with it. With `fork`, a new run of that name goes on instead, with what changed since and `overrides`.
     Raises BookError when there is no such run, nothing is left of it to train, or something changed
     since it began.
     """
     book = find_book() if book is None else book
     run = open_run(book, name)
     refuse_imported(run)
+    if hosts is not None:
+        refuse_on_hosts(read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))[0], hosts)
+        if hosts.number:
+            return join_run(run, watch, hosts)
     summary = summarize(run)
     other = [text for text in overrides if text.partition("=")[0].strip() not in TAKEN_OVER]
     if other and fork is None:
@@ -63,4 +71,4 @@ def resume(
             "makes a run that mends the cause"
         )
     refuse_changes(run, watch, overrides)
-    return train_run(run, watch)
+    return train_run(run, watch, hosts)

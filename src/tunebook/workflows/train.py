@@ -44,7 +44,9 @@ from tunebook.recipe.load import (
 )
 from tunebook.recipe.tree import Recipe
 from tunebook.records import RunSummary
+from tunebook.workflows.hosts import Hosts
 from tunebook.workflows.hypothesis import refuse_changed
+from tunebook.workflows.join import join_run, refuse_on_hosts
 from tunebook.workflows.launch import Watcher, train_in_child
 from tunebook.workflows.notebook import build_notebook
 from tunebook.workflows.run_folder import forget_failed_start, has_trained, write_folder
@@ -59,23 +61,29 @@ def train(
     accept: Sequence[str] = (),
     book: Path | None = None,
     watch: Watcher = lambda _kind, _payload: None,
+    hosts: Hosts | None = None,
 ) -> RunSummary:
     """Train what a run file, a new run's name, or a mapping of the same keys describes.
 
-    `accept` names checks that are accepted beside those of the run file.
+    `accept` names checks that are accepted beside those of the run file; with `hosts` this is one
+    of several that train it, of which the first makes the run.
     Raises RunFileError or BookError before anything is written; RunEnded, with the exit code that
     a command should have, when training did not reach its last step.
     """
     book = find_book() if book is None else book
     overrides = accepting(run_file, overrides, accept, book)
     loaded = load_recipe(run_file, overrides, book)
+    if hosts is not None:
+        refuse_on_hosts(loaded.recipe, hosts)
+        if hosts.number:
+            return join_run(RunFolder(book, loaded.recipe.name), watch, hosts)
     if loaded.recipe.parts is not None and loaded.recipe.part is None:
         # Parts are trained one by one with the functions below.
         from tunebook.workflows.parts import train_parts
 
         return train_parts(run_file, overrides, book, watch)
     run = start_run(book, loaded)
-    return train_run(run, watch)
+    return train_run(run, watch, hosts)
 
 
 def accepting(
@@ -91,10 +99,10 @@ def accepting(
     return (*overrides, f"accept={json.dumps(list(dict.fromkeys((*stated, *accept))))}")
 
 
-def train_run(run: RunFolder, watch: Watcher) -> RunSummary:
+def train_run(run: RunFolder, watch: Watcher, hosts: Hosts | None = None) -> RunSummary:
     """Train a run whose folder is ready, and write the notebook however it ends."""
     try:
-        train_in_child(run, watch)
+        train_in_child(run, watch, hosts)
     except BaseException:
         # How the run ended matters more than a page that a full disk cannot take.
         with contextlib.suppress(TunebookError, OSError):
