@@ -23,7 +23,7 @@ def host_options(command: T) -> T:
             "--nnodes",
             type=click.IntRange(min=1),
             metavar="N",
-            help="Hosts that train it together.",
+            help="Hosts that share it.",
         ),
     ):
         command = option(command)
