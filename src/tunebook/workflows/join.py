@@ -17,8 +17,8 @@ def refuse_on_hosts(recipe: Recipe, hosts: Hosts) -> None:
     """Raise RunFileError for devices that hosts cannot share, and for what trains in parts."""
     if recipe.devices % hosts.count or recipe.devices < hosts.count:
         raise RunFileError(
-            f"`devices: {recipe.devices}` cannot be shared by {hosts.count} hosts; `devices` counts "
-            f"those of all of them, as in devices: {hosts.count}"
+            f"`devices: {recipe.devices}` cannot be shared by {hosts.count} hosts; `devices` "
+            f"counts those of all of them, as in devices: {hosts.count}"
         )
     if recipe.parts is not None and recipe.part is None:
         raise RunFileError("`parts` trains on one host; leave --nnodes out")

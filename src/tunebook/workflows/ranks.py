@@ -130,17 +130,8 @@ def _run_ranks(folder: str, ranks: _Ranks) -> None:
         where = ["--nnodes", str(hosts.count), "--node-rank", str(hosts.number)]
         where += ["--master-addr", hosts.host, "--master-port", str(hosts.port)]
     try:
-        torchrun(
-            [
-                *where,
-                "--nproc-per-node",
-                str(ranks.size),
-                "-m",
-                "tunebook.workflows.trainer",
-                folder,
-                "--many",
-            ]
-        )
+        where += ["--nproc-per-node", str(ranks.size)]
+        torchrun([*where, "-m", "tunebook.workflows.trainer", folder, "--many"])
     except ChildFailedError as error:
         ranks.failed = error.failures
     except BaseException as error:  # raised again where it ends the process
@@ -193,10 +184,8 @@ def _noting_signals(run: RunFolder, ranks: _Ranks) -> Callable[[], None]:
         if not pending or first is None:
             return
         # Before that nobody would take it: rank 0 says by its heartbeat that it does.
-        listens = (
-            current_state(run) == "running" if ranks.follows else first.pid == trainer_here(run)
-        )
-        if listens:
+        trainer = trainer_here(run)
+        if first.pid == trainer or (ranks.follows and current_state(run) == "running"):
             first.send_signal(pending.pop(0))
 
     return send

@@ -30,7 +30,8 @@ def resume(
 ) -> RunSummary:
     """Train a paused or failed run from its newest good checkpoint, or from step 0 without one.
 
-    With `hosts` this is one of several that go on with it. With `fork`, a new run of that name goes on instead, with what changed since and `overrides`.
+    With `hosts` this is one of several that go on with it. With `fork`, a new run of that name goes
+    on instead, with what changed since and `overrides`.
     Raises BookError when there is no such run, nothing is left of it to train, or something changed
     since it began.
     """
