@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 from test_train_flow import STEPS, tunebook, write_run
 
-from tunebook.book.events import read_events
+from tunebook.book.events import EventWriter, read_events
 from tunebook.book.liveness import current_state
 from tunebook.book.places import RunFolder
-from tunebook.errors import UsageError
+from tunebook.errors import BookError, UsageError
 from tunebook.workflows.hosts import SILENT_SECONDS, Hosts, HostWatch, make_hosts, read_hosts
+from tunebook.workflows.join import join_run
 
 ADDRESS = "10.77.0.1"
 
@@ -57,7 +58,7 @@ def test_a_host_that_falls_silent_is_named_by_the_other(unused_port: int) -> Non
     until = time.monotonic() + 12
     while first.silent() is None and time.monotonic() < until:
         time.sleep(0.1)
-    assert first.silent() == 1
+    assert first.silent() == "host 1 of 2 was not heard of for 3 s"
     first.close()
 
 
@@ -169,3 +170,18 @@ def test_two_hosts_train_what_one_process_does_and_a_cut_cable_pauses_the_run(
     theirs = [record.loss for record in read_events(RunFolder(book, "alone")).steps]
     assert len(ours) == STEPS
     assert ours == pytest.approx(theirs, rel=1e-5)
+
+
+def test_a_host_does_not_wait_for_a_run_that_the_first_will_refuse(
+    book: Path, tiny_model: Path
+) -> None:
+    write_run(book, "both", tiny_model, devices=2)
+    run = RunFolder(book, "both")
+    run.events.mkdir(parents=True)
+    run.resolved_yaml.write_text("name: both\n", encoding="utf-8")
+    hosts = Hosts(2, 1, "127.0.0.1", 29500)
+    for state, said in (("paused", "say `tunebook resume both`"), ("finished", "nothing is left")):
+        with EventWriter(run, 1) as events:
+            events.write("state", {"state": state})
+        with pytest.raises(BookError, match=said):
+            join_run(run, lambda _kind, _payload: None, hosts, resumes=False)

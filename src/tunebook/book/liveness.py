@@ -19,6 +19,9 @@ from tunebook.book.places import RunFolder
 from tunebook.errors import BookError
 from tunebook.records import State
 
+ENDED = ("finished", "stopped")
+"""States of a run that came to its end: nothing is left of it to train."""
+
 BEAT_SECONDS = 5.0
 SILENT_SECONDS = 60.0
 """A trainer on another host counts as dead when its heartbeat is older than this."""

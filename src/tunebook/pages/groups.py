@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tunebook.book.liveness import ENDED
 from tunebook.book.predictions import not_comparable
 from tunebook.pages.table import (
-    ENDED,
     HIGHER_IS_BETTER,
     NUMBERS,
     CellText,

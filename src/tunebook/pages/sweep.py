@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from tunebook.pages.table import ENDED, HIGHER_IS_BETTER, cell_text, column_value, number_of
+from tunebook.book.liveness import ENDED
+from tunebook.pages.table import HIGHER_IS_BETTER, cell_text, column_value, number_of
 from tunebook.records import RunSummary
 from tunebook.statistics.importance import (
     FEWEST_RUNS,

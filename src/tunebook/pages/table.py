@@ -70,9 +70,6 @@ NUMBERS = (
     "step",
     "steps",
 )
-ENDED = ("finished", "stopped")
-"""States of a run that came to its end: of others no number is the last."""
-
 HIGHER_IS_BETTER = ("judge",)
 """Of these the higher value is the better one, of all other numbers the lower."""
 

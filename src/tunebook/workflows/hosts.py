@@ -87,19 +87,29 @@ class HostWatch:
 
     def __init__(self, hosts: Hosts, silent_seconds: float = SILENT_SECONDS) -> None:
         self._hosts, self.limit = hosts, silent_seconds
-        self.count = hosts.count
         others = range(1, hosts.count) if hosts.number == 0 else (0,)
         now = time.monotonic()
         # Until it has spoken once a host has as long as it takes to start.
         self._heard = dict.fromkeys(others, now + ARRIVAL_SECONDS - silent_seconds)
+        self._came: set[int] = set()
         self._closed = threading.Event()
         work = self._listen if hosts.number == 0 else self._speak
         threading.Thread(target=work, daemon=True).start()
 
-    def silent(self) -> int | None:
-        """Give the number of a host that has been silent for too long."""
+    def silent(self) -> str | None:
+        """Say which host has been silent for too long; None while none has."""
         now = time.monotonic()
-        return next((n for n, t in self._heard.items() if now - t > self.limit), None)
+        gone = next((n for n, t in self._heard.items() if now - t > self.limit), None)
+        if gone is None:
+            return None
+        if gone in self._came:
+            return f"host {gone} of {self._hosts.count} was not heard of for {self.limit:g} s"
+        return f"host {gone} of {self._hosts.count} did not come within {ARRIVAL_SECONDS:g} s"
+
+    def _hear(self, number: int) -> None:
+        if number in self._heard:
+            self._heard[number] = time.monotonic()
+            self._came.add(number)
 
     def close(self) -> None:
         """Say nothing any more."""
@@ -122,8 +132,7 @@ class HostWatch:
         with other, suppress(OSError):
             other.settimeout(self.limit)
             while not self._closed.is_set() and (said := other.recv(1)):
-                if said[0] in self._heard:
-                    self._heard[said[0]] = time.monotonic()
+                self._hear(said[0])
                 other.sendall(said)
 
     def _speak(self) -> None:
@@ -135,6 +144,6 @@ class HostWatch:
                     first.sendall(bytes([self._hosts.number]))
                     if not first.recv(1):
                         break
-                    self._heard[0] = time.monotonic()
+                    self._hear(0)
                     self._closed.wait(_BEAT_SECONDS)
             self._closed.wait(_BEAT_SECONDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from tunebook.book.liveness import ENDED, current_state
 from tunebook.book.places import RunFolder
 from tunebook.book.summary import summarize
 from tunebook.errors import BookError, RunFileError
@@ -24,12 +25,24 @@ def refuse_on_hosts(recipe: Recipe, hosts: Hosts) -> None:
         raise RunFileError("`parts` trains on one host; leave --nnodes out")
 
 
-def join_run(run: RunFolder, watch: Watcher, hosts: Hosts) -> RunSummary:
+def _refuse_ended(run: RunFolder, resumes: bool) -> None:
+    state = current_state(run) if run.exists() and run.started() else "new"
+    if state in ENDED:
+        raise BookError(f"run {run.name} is {state}: nothing is left of it to train")
+    if not resumes and state in ("paused", "failed"):
+        raise BookError(
+            f"run {run.name} is {state}; say `tunebook resume {run.name}`, on all of its hosts"
+        )
+
+
+def join_run(run: RunFolder, watch: Watcher, hosts: Hosts, *, resumes: bool) -> RunSummary:
     """Train the share of this host in a run that the first host makes, in a book that both see.
 
-    Raises BookError when the run is not there after ten minutes.
+    Raises BookError when the run is not there after ten minutes, and for one that the first host
+    will refuse too: nothing would come of waiting for it.
     """
     until = time.monotonic() + ARRIVAL_SECONDS
+    _refuse_ended(run, resumes)
     if not run.resolved_yaml.exists():
         watch("note", {"text": f"waiting for the first host to make run {run.name}"})
     while not run.resolved_yaml.exists():

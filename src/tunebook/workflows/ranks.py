@@ -106,8 +106,8 @@ def main(folder: str, size: int, stopped_seconds: float = STOPPED_SECONDS) -> in
         if still is not None and word is None:
             word = f"stood still for {stopped_seconds:g} s (stopped by a signal) and was ended"
             word = f"rank {still} of {size} {word}"
-        if watch is not None and word is None and (gone := watch.silent()) is not None:
-            word = f"host {gone} of {watch.count} was not heard of for {watch.limit:g} s"
+        if watch is not None and word is None:
+            word = watch.silent()
         if word is not None:
             ranks.kill()
     if watch is not None:

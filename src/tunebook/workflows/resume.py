@@ -41,7 +41,7 @@ def resume(
     if hosts is not None:
         refuse_on_hosts(read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))[0], hosts)
         if hosts.number:
-            return join_run(run, watch, hosts)
+            return join_run(run, watch, hosts, resumes=True)
     summary = summarize(run)
     other = [text for text in overrides if text.partition("=")[0].strip() not in TAKEN_OVER]
     if other and fork is None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tunebook.book.atomic import storage_errors, write_text
-from tunebook.book.liveness import current_state
+from tunebook.book.liveness import ENDED, current_state
 from tunebook.book.places import find_book
 from tunebook.book.summary import summarize
 from tunebook.book.sweeps import SweepFolder, SweepTrial, add_trial, read_trials
@@ -34,7 +34,6 @@ from tunebook.workflows.sweep_proposals import Proposals, proposals_of
 from tunebook.workflows.sweep_queue import Ended, LocalWorkers, Need, Workers, places_here
 from tunebook.workflows.sweep_result import keep_result, result_of, sum_up
 from tunebook.workflows.train import load_recipe
-from tunebook.workflows.trial import ENDED
 
 _POLL_SECONDS = 0.5
 _HERE = (None, "local")

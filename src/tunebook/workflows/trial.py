@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from tunebook.book.liveness import SILENT_SECONDS, current_state
+from tunebook.book.liveness import ENDED, SILENT_SECONDS, current_state
 from tunebook.book.places import open_run
 from tunebook.book.summary import summarize
 from tunebook.errors import BookError, TunebookError
@@ -20,9 +20,6 @@ from tunebook.workflows.changes import refuse_changes
 from tunebook.workflows.launch import Watcher
 from tunebook.workflows.run_folder import has_trained
 from tunebook.workflows.train import load_recipe, start_run, train_run
-
-ENDED = ("finished", "stopped")
-"""States of a run that nothing is left to train of."""
 
 # A trainer on a host that died is known to be dead when its heartbeat is so old.
 _WAIT_SECONDS = 1.5 * SILENT_SECONDS
