@@ -98,6 +98,7 @@ def test_a_job_whose_time_is_over_is_requeued_and_goes_on(
     _, err = job.communicate(timeout=120)
     assert job.returncode == 143, err
     assert current_state(run) == "paused"
+    assert "run both paused on all of its hosts" in err  # the second node
     assert (folder / "requeued").read_text(encoding="utf-8") == "requeue 17\n"
     before = len(read_events(run).steps)
     assert before < STEPS

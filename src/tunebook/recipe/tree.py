@@ -230,8 +230,8 @@ class Recipe(Section):
     devices: int = Field(
         1,
         gt=0,
-        description="How many of them, of one machine; a process for each. Method full spreads the "
-        "weights over them, lora has all on each.",
+        description="How many of them, on all hosts together; a process for each. Method full "
+        "spreads the weights over them, lora has all on each.",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="bf16 keeps fp32 master weights; auto is bf16 on CUDA, else fp32."

@@ -15,6 +15,7 @@ from typing import Any
 from tunebook.allocator import allocator_settings
 from tunebook.book.atomic import free_bytes, storage_errors
 from tunebook.book.events import EventTail, next_attempt, read_events
+from tunebook.book.liveness import ENDED, current_state
 from tunebook.book.places import RunFolder
 from tunebook.errors import RunEnded
 from tunebook.recipe.load import read_resolved
@@ -61,6 +62,11 @@ def train_in_child(run: RunFolder, watch: Watcher, hosts: Hosts | None = None) -
                 process.wait(_POLL_SECONDS)
     _show(tail, watch)
     if process.returncode == 0:
+        if hosts is not None and (state := current_state(run)) not in ENDED:
+            # The first host's trainer says so itself; beside it nobody has.
+            code = 130 if interrupted() == signal.SIGINT else 143
+            again = f"`tunebook resume {run.name}` on each of them goes on"
+            raise RunEnded(f"run {run.name} {state} on all of its hosts; {again}", code)
         return
     said = own_log.read_bytes()[said_before:].decode(errors="replace")
     raise RunEnded(*_how_it_ended(run, process.returncode, interrupted(), attempt, said))
