@@ -124,8 +124,9 @@ def choose_precision(wanted: str, device: str) -> str:
 
 
 def quieten_transformers() -> None:
-    """Keep transformers from writing bars and remarks beside our own words."""
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    """Keep transformers, and what it imports, from writing bars and remarks beside our own words."""
+    for library in ("transformers", "bitsandbytes"):
+        logging.getLogger(library).setLevel(logging.ERROR)
     disable_progress_bar()
 
 
