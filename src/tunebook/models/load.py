@@ -124,7 +124,7 @@ def choose_precision(wanted: str, device: str) -> str:
 
 
 def quieten_transformers() -> None:
-    """Keep transformers, and what it imports, from writing bars and remarks beside our own words."""
+    """Keep transformers, and what it imports, from writing bars and remarks of their own."""
     for library in ("transformers", "bitsandbytes"):
         logging.getLogger(library).setLevel(logging.ERROR)
     disable_progress_bar()
