@@ -369,6 +369,7 @@ class RunSummary:
     train_loss: float | None = None
     val_loss: float | None = None
     perplexity: float | None = None
+    bits_per_byte: float | None = None
     base_val_loss: float | None = None
     best_val_loss: float | None = None
     best_step: int | None = None

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Read = Callable[[RunFolder], tuple[Events, StepTotals]]
 
-INDEX_VERSION = 8
+INDEX_VERSION = 9
 """Raised when a summary gains or changes a field; an index of another version is made anew."""
 
 _TAIL_BYTES = 4096
@@ -212,7 +212,8 @@ def _decode(text: str) -> Measured:
 
 
 _LISTS = ("parents", "verdicts", "amber", "effects", "looked_for", "tags")
-_NUMBERS = ("train_loss", "val_loss", "perplexity", "base_val_loss", "best_val_loss", "judge")
+_NUMBERS = ("train_loss", "val_loss", "perplexity", "bits_per_byte", "base_val_loss",
+            "best_val_loss", "judge")  # fmt: skip
 
 
 # --- the database -------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from tunebook.book.run_file import flatten, read_config, read_yaml, weight_paren
 from tunebook.book.seal import read_seal
 from tunebook.book.step_totals import StepTotals, totals_of_records
 from tunebook.errors import RunFileError, TunebookError
-from tunebook.records import Diagnosis, Outcome, RunSummary, State
+from tunebook.records import Diagnosis, Outcome, RunSummary, State, ValidationRecord
 
 OVER: tuple[State, ...] = ("finished", "stopped", "failed")
 """States in which predictions are scored for good."""
@@ -188,6 +188,7 @@ def _with_numbers(summary: RunSummary, events: Events, totals: StepTotals) -> Ru
         train_loss=totals.late_loss,
         val_loss=last.loss if last else None,
         perplexity=perplexity(last.loss) if last else None,
+        bits_per_byte=bits_per_byte(last) if last else None,
         base_val_loss=base.loss if base else None,
         best_val_loss=best.loss if best else None,
         best_step=best.step if best else None,
@@ -210,6 +211,13 @@ def _with_reported(summary: RunSummary, reported: Mapping[str, Any]) -> RunSumma
         if getattr(summary, name) is None
     }  # fmt: skip
     return replace(summary, **unknown, started=None)
+
+
+def bits_per_byte(validation: ValidationRecord) -> float | None:
+    """Give the loss in bits per byte of the scored text, which no tokenizer changes."""
+    if not validation.scored_bytes or validation.target_tokens is None:
+        return None
+    return validation.loss * validation.target_tokens / math.log(2) / validation.scored_bytes
 
 
 def perplexity(loss: float) -> float:

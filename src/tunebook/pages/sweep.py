@@ -19,7 +19,7 @@ from tunebook.statistics.importance import (
 from tunebook.units import format_number
 
 RESULTS = (
-    "val_loss", "best_val_loss", "perplexity", "train_loss", "judge", "seconds",
+    "val_loss", "best_val_loss", "perplexity", "bits_per_byte", "train_loss", "judge", "seconds",
     "peak_memory_bytes",
 )  # fmt: skip
 """What runs may be drawn by; a judge's score is better when it is higher."""

@@ -81,8 +81,10 @@ class Sweep(Section):
         description="Runs of each combination, with the seed of the run file and those after it.",
     )
     steps: int = Field(100, gt=2, description="Of the one run of search lr-range.")
-    by: Literal["val_loss", "best_val_loss", "perplexity", "train_loss"] = Field(
-        "val_loss", description="The result that the best is chosen by, the lowest."
+    by: Literal["val_loss", "best_val_loss", "perplexity", "bits_per_byte", "train_loss"] = Field(
+        "val_loss",
+        description="The result that the best is chosen by, the lowest; bits_per_byte for models "
+        "with different tokenizers, whose losses per token do not compare.",
     )
     budget: Budget = Field(Budget(), description="In trials, tokens or hours.")
     stop_on: list[Annotated[str, AfterValidator(stopping_kind)]] = Field(

@@ -11,25 +11,19 @@ from typing import Any
 from tunebook.book.atomic import write_text
 from tunebook.book.events import read_events
 from tunebook.book.places import RunFolder
+from tunebook.book.plans import read_plan
 from tunebook.book.summary import summarize
 from tunebook.book.sweeps import SweepFolder, SweepTrial
-from tunebook.evaluate.loss import MARGIN_NATS
 from tunebook.pages.sweep import draw_sweep, importance_words
 from tunebook.pages.sweep_table import sweep_markdown
 from tunebook.pages.table import number_of
 from tunebook.recipe.sweep import LEARNING_RATE, Sweep, overrides_of
 from tunebook.records import RunSummary
-from tunebook.statistics.compare import compare_many
 from tunebook.statistics.lr_range import read_lr_range
 from tunebook.statistics.seeds import Seeded, compare_seeds
 from tunebook.trials import SweepPoint, SweepResult
 from tunebook.workflows.new import state_overrides, write_values
-from tunebook.workflows.versus_runs import document_rows
-
-_ONE_SEED = (
-    "one run of each combination: another seed may order them otherwise; `seeds: 3` measures that"
-)
-_OF_DOCUMENTS = "intervals are of the held-out documents"
+from tunebook.workflows.sweep_documents import unlike_words, with_documents
 
 
 def result_of(summary: RunSummary, by: str) -> float | None:
@@ -62,10 +56,14 @@ def sum_up(
             "lora.alpha stayed while lora.rank varied, so each rank has another scale (alpha / "
             "rank): what differs is rank and scale together"
         )
-    if sweep.seeds > 1:
+    unlike = unlike_words(points, book, sweep.by)
+    if unlike is not None:
+        told = [unlike]
+    elif sweep.seeds > 1:
         points, told = _with_seeds(points)
     else:
-        points, told = _with_documents(points, book, sweep.by)
+        points, told = with_documents(points, book, sweep.by)
+    notes += _warnings(made, book)
     return SweepResult(
         name=sweep.name,
         by=sweep.by,
@@ -73,9 +71,25 @@ def sum_up(
         points=tuple(points),
         importance=_importance(sweep, summaries),
         notes=(*told, *notes, *([f"ended before its last trial: {full}"] if _early(full) else [])),
-        best=points[0].point if points and points[0].mean is not None else None,
+        best=None if unlike or not points or points[0].mean is None else points[0].point,
         failed=dict(failed),
     )
+
+
+def _warnings(trials: Sequence[SweepTrial], book: Path) -> list[str]:
+    """Say what the plans of some trials warned of, and those of others did not."""
+    found: dict[str, dict[str, str]] = {}
+    for trial in trials:
+        for check in read_plan(trial.run(book)).get("checks", []):
+            if check["level"] == "warn":
+                found.setdefault(check["name"], {})[trial.name] = check["message"]
+    told = []
+    for name, by_trial in found.items():
+        if len(by_trial) < len(trials):
+            first, message = next(iter(by_trial.items()))
+            more = f" and of {len(by_trial) - 1} more" if len(by_trial) > 1 else ""
+            told.append(f"the plan of {first}{more} warned of {name}: {message}")
+    return told
 
 
 def _of_range(
@@ -152,41 +166,6 @@ def _with_seeds(points: Sequence[SweepPoint]) -> tuple[list[SweepPoint], list[st
         "degrees of freedom, taken to be the same everywhere; verdicts are Tukey's, over all "
         "combinations"
     ]
-
-
-def _with_documents(
-    points: Sequence[SweepPoint], book: Path, by: str
-) -> tuple[list[SweepPoint], list[str]]:
-    """Add intervals over held-out documents, and the verdict of each run against the best."""
-    if by != "val_loss" or len(points) < 2 or points[0].mean is None:
-        return list(points), [
-            _ONE_SEED.replace("intervals are of its held-out documents, and ", "")
-        ]
-    lasts = {}
-    for one in points:
-        validations = read_events(RunFolder(book, one.runs[0])).validations
-        if one.mean is not None and validations:
-            lasts[one.point] = validations[-1]
-    rows = {str(p): document_rows(str(p), last) for p, last in lasts.items()}
-    best = str(points[0].point)
-    items = {name: frozenset(row.item_id for row in own) for name, own in rows.items()}
-    pairs = [
-        (name, best) for name in rows if name != best and rows[name] and items[name] == items[best]
-    ]
-    told = compare_many(rows, pairs, margin=MARGIN_NATS) if pairs else {}
-    made = []
-    for one in points:
-        found = told.get((str(one.point), best))
-        last = lasts.get(one.point)
-        made.append(
-            replace(
-                one,
-                interval=None if last is None else last.interval,
-                verdict="" if found is None else found.verdict,
-                difference=None if found is None else found.interval,
-            )
-        )
-    return made, [_ONE_SEED, _OF_DOCUMENTS]
 
 
 def _importance(sweep: Sweep, summaries: Mapping[str, RunSummary]) -> dict[str, str]:
