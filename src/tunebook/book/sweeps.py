@@ -39,6 +39,11 @@ class SweepFolder:
         return self.path / "trials.jsonl"
 
     @property
+    def base_json(self) -> Path:
+        """Every value of the run file that is varied, as it was when the sweep began."""
+        return self.path / "base.json"
+
+    @property
     def study(self) -> Path:
         """What optuna keeps of its proposals."""
         return self.path / "study.log"

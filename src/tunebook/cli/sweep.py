@@ -7,7 +7,9 @@ import click
 
 @click.command("sweep")
 @click.argument("sweep_file", metavar="SWEEP.yaml")
-@click.option("--trials", type=click.IntRange(min=1), metavar="N", help="At most so many runs.")
+@click.option(
+    "--trials", type=click.IntRange(min=1), metavar="N", help="Until there are so many runs of it."
+)
 @click.option(
     "--workers",
     type=click.IntRange(min=1),

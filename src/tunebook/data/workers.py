@@ -63,7 +63,7 @@ def make_segments(
             else:
                 yield piece
 
-    n = workers.n or _cores()
+    n = workers.n or cores()
     if workers.on is not None:
         _on_ray(job, missing(), folder, workers.on, done)
     elif n == 1 or n_bytes < _WORTH_PROCESSES * piece_bytes(job.detected.format, job.source):
@@ -75,7 +75,8 @@ def make_segments(
     return numbers
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Count the cores that this process may use: a scheduler may give fewer than there are."""
     try:
         return max(1, len(os.sched_getaffinity(0)))
     except AttributeError:  # not on macOS

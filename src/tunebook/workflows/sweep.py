@@ -11,6 +11,7 @@ sweep that was broken off goes on where it was.
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -20,15 +21,26 @@ from pathlib import Path
 from typing import Any
 
 from tunebook.book.atomic import storage_errors, write_text
+from tunebook.book.events import read_events
 from tunebook.book.liveness import ENDED, current_state
 from tunebook.book.places import find_book
 from tunebook.book.summary import summarize
 from tunebook.book.sweeps import SweepFolder, SweepTrial, add_trial, read_trials
 from tunebook.data.build import Say
-from tunebook.errors import BookError, RunEnded, RunFileError
-from tunebook.recipe.sweep import LISTED, Sweep, load_sweep, overrides_of
+from tunebook.errors import BookError, RunEnded
+from tunebook.recipe.sweep import Sweep, load_sweep, overrides_of
 from tunebook.trials import SweepResult
+from tunebook.units import format_bytes
 from tunebook.workflows.new import new_run
+from tunebook.workflows.sweep_budget import WAIT, spent
+from tunebook.workflows.sweep_checks import (
+    check_points,
+    keep_base,
+    refuse_other,
+    refuse_taken,
+    run_of,
+    with_paths,
+)
 from tunebook.workflows.sweep_plan import SweepPlan, plan_sweep
 from tunebook.workflows.sweep_proposals import Proposals, proposals_of
 from tunebook.workflows.sweep_queue import Ended, LocalWorkers, Need, Workers, places_here
@@ -75,9 +87,9 @@ def plan_only(
     """Plan the trials of a sweep file and write nothing; raises what `sweep` would."""
     book = find_book() if book is None else book
     found, _ = load_sweep(Path(file), {"trials": trials} if trials else None)
-    run = _run_of(found, Path(file))
-    found = _with_paths(found, Path(file).parent)
-    _check_points(found, run, book)
+    run = run_of(found, Path(file))
+    found = with_paths(found, Path(file).parent)
+    check_points(found, run, book)
     return plan_sweep(found, run, book, say)
 
 
@@ -94,20 +106,22 @@ def sweep(
 
     `trials` stands above the file's budget; `workers` trials run at once, None: as many as there is
     room for; `on` is the address of a Ray cluster. Raises RunFileError, BookError or PlanRefused
-    before anything is trained, RunEnded when it was stopped before its end.
+    for what is wrong with the sweep, RunEnded when it was stopped before its end.
     """
+    say = _surviving(say)
     book = find_book() if book is None else book
     path = Path(file)
     found, written = load_sweep(path, {"trials": trials} if trials else None)
-    run = _run_of(found, path)
-    seed = _check_points(_with_paths(found, path.parent), run, book)
+    run = run_of(found, path)
+    base = check_points(with_paths(found, path.parent), run, book)
     folder = SweepFolder(book, found.name)
-    _refuse_other(folder, found)
-    found = _with_paths(found, path.parent)
+    refuse_other(folder, found, base)
+    found = with_paths(found, path.parent)
     with _alone(folder):
         begun = read_trials(folder)
+        refuse_taken(found, begun, book)
         proposals = proposals_of(found, folder, begun)
-        going = _Going(found, folder, run, seed, _NO_PLAN, proposals, begun, say)
+        going = _Going(found, folder, run, base.seed, _NO_PLAN, proposals, begun, say)
         if _left(going):
             if on not in _HERE:
                 from tunebook.workflows.sweep_ray import find_ray
@@ -117,6 +131,7 @@ def sweep(
             for line in going.planned.words(workers):
                 say(line)
             write_text(folder.sweep_yaml, written)
+            keep_base(folder, base)
             _train(going, _workers(going, workers, on), str(file))
         result = sum_up(found, run, read_trials(folder), book, going.failed, going.full)
         keep_result(result, folder, run)
@@ -126,61 +141,19 @@ def sweep(
 _NO_PLAN: Any = None
 
 
-def _run_of(found: Sweep, path: Path) -> str:
-    """Give the run file that is varied, relative to the sweep file, or the name of a run."""
-    beside = path.parent / found.run
-    return str(beside) if beside.is_file() else found.run
+def _surviving(say: Say) -> Say:
+    """Go on in silence when the screen is gone: a closed pipe or terminal ends no training."""
+    gone = False
 
+    def surviving(text: str) -> None:
+        nonlocal gone
+        if not gone:
+            try:
+                say(text)
+            except OSError:
+                gone = True
 
-def _with_paths(found: Sweep, folder: Path) -> Sweep:
-    """Take relative paths among the values from the sweep file's folder, as a run file does."""
-
-    def whole(value: Any) -> Any:
-        beside = folder / value if isinstance(value, str) else None
-        return str(beside.resolve()) if beside is not None and beside.exists() else value
-
-    over = {
-        key: [whole(value) for value in values]
-        if isinstance(values, list) and (key == "model" or key.endswith(".path"))
-        else values
-        for key, values in found.over.items()
-    }
-    return found.model_copy(update={"over": over})
-
-
-def _check_points(found: Sweep, run: str, book: Path) -> int:
-    """Resolve the run file, and each combination that is known; gives the run file's seed."""
-    base = load_recipe(run, (), book).recipe
-    if base.parts is not None:
-        raise RunFileError(f"{run} trains in {base.parts} parts, which a sweep cannot vary")
-    if found.search in LISTED:
-        for point in found.grid()[: found.n_points]:
-            load_recipe(run, overrides_of(point), book)
-    else:
-        for key, values in found.over.items():
-            stated = values if isinstance(values, list) else [values.low, values.high]
-            for value in stated:
-                load_recipe(run, overrides_of({key: value}), book)
-    return base.seed
-
-
-def _refuse_other(folder: SweepFolder, found: Sweep) -> None:
-    """Raise BookError where a sweep of that name was of something else."""
-    if not folder.sweep_yaml.exists():
-        return
-    before, _ = load_sweep(folder.sweep_yaml)
-    # What may change while it goes on.
-    free = {"budget", "retries", "price_per_hour", "by", "stop_on"}
-    changed = [
-        key
-        for key in Sweep.model_fields
-        if key not in free and getattr(before, key) != getattr(found, key)
-    ]
-    if changed:
-        raise BookError(
-            f"sweep {found.name} was begun with another `{changed[0]}`; give this one another "
-            f"name, or put back what {folder.sweep_yaml} says"
-        )
+    return surviving
 
 
 @contextmanager
@@ -221,16 +194,19 @@ def _train(going: _Going, workers: Workers, file: str) -> None:
     for point in sorted({trial.point for trial in going.trials}):
         _tell(going, point)  # what ended before
     interrupted: list[int] = []
+    paused = False
     with closing(workers), _noting_signals(interrupted):
         while True:
             if not interrupted:
                 _fill(going, workers, waiting)
             if not workers.running():
+                if waiting and not interrupted:
+                    raise _no_room(going, waiting[0])
                 break
-            paused = bool(interrupted)
             for ended in workers.poll(_POLL_SECONDS):
                 _take_in(going, ended, waiting, interrupted=bool(interrupted))
             if interrupted and not paused:
+                paused = True
                 going.say("saving and pausing the trials that run; once more stops them at once")
                 workers.pause()
             if len(interrupted) > 1:
@@ -242,12 +218,27 @@ def _train(going: _Going, workers: Workers, file: str) -> None:
         )
 
 
+def _no_room(going: _Going, trial: SweepTrial) -> RunEnded:
+    need = going.needs[trial.name]
+    devices = f" on each of {need.devices} devices" if need.devices > 1 else ""
+    return RunEnded(
+        f"{trial.name} fits nowhere here: it takes {format_bytes(need.n_bytes)}{devices}; sweep "
+        "smaller settings, or where there is more",
+        1,
+    )
+
+
 @contextmanager
 def _noting_signals(seen: list[int]) -> Iterator[None]:
     def note(number: int, _frame: object) -> None:
         seen.append(number)
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    # What is ignored stays ignored: nohup means that a closed terminal must not pause the sweep.
+    numbers = [
+        number
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    ]
     try:
         before = {number: signal.signal(number, note) for number in numbers}
     except ValueError:  # not the main thread: whoever owns it decides
@@ -289,12 +280,15 @@ def _next_point(going: _Going, workers: Workers) -> list[SweepTrial]:
     if begun >= sweep.n_runs:
         going.full = "all"
         return []
-    if going.full or (spent := _spent(going, workers)):
-        going.full = going.full or spent
-        going.say(f"no further trial begins: {going.full}")
-        return []
     last = going.trials[-1].point if going.trials else 0
     there = [trial for trial in going.trials if trial.point == last]
+    words = going.full or _spent(going, workers, sweep.seeds - len(there) % sweep.seeds)
+    if words == WAIT:
+        return []
+    if words:
+        going.full = words
+        going.say(f"no further trial begins: {going.full}")
+        return []
     if 0 < len(there) < sweep.seeds:  # a smaller budget cut its seeds off
         point, settings, proposal = last, dict(there[0].settings), there[0].proposal
     else:
@@ -306,11 +300,6 @@ def _next_point(going: _Going, workers: Workers) -> list[SweepTrial]:
         own = "" if sweep.seeds == 1 else f"-s{seed}"
         stated = None if sweep.seeds == 1 else seed
         trial = SweepTrial(f"{sweep.name}-{point:03d}{own}", point, stated, settings, proposal)
-        if trial.run(going.book).exists():
-            raise BookError(
-                f"the name {trial.name} is taken by a run that is none of this sweep; give the "
-                "sweep another name"
-            )
         add_trial(going.folder, trial)
         going.trials.append(trial)
         made.append(trial)
@@ -319,8 +308,11 @@ def _next_point(going: _Going, workers: Workers) -> list[SweepTrial]:
 
 def make_run(book: Path, sweep: Sweep, run: str, trial: SweepTrial) -> None:
     """Write the run file of a trial, where it is not there yet."""
-    if trial.run(book).run_yaml.exists():
+    there = trial.run(book)
+    if there.run_yaml.exists():
         return
+    if there.exists() and not there.started():  # killed between the folder and the file in it
+        shutil.rmtree(there.path)
     settings = dict(trial.settings)
     if trial.seed is not None:
         settings["seed"] = trial.seed
@@ -328,23 +320,17 @@ def make_run(book: Path, sweep: Sweep, run: str, trial: SweepTrial) -> None:
     new_run(book, trial.name, overrides_of({**settings, **own}), run)
 
 
-def _spent(going: _Going, workers: Workers) -> str:
-    """Say which budget would not hold another trial, with those that run taken as planned."""
-    budget, planned = going.sweep.budget, going.planned
-    running = {trial.name for trial in workers.running()}
-    done = [summarize(t.run(going.book)) for t in going.trials if t.name not in running]
-    n_planned = len(running) + 1
-    if budget.hours is not None and planned.seconds is not None:
-        seconds = sum(one.seconds or 0 for one in done)
-        seconds += planned.seconds / going.sweep.n_runs * n_planned
-        if seconds > budget.hours * 3600:
-            return f"{budget.hours:g} hours would be passed"
-    if budget.tokens is not None and planned.tokens is not None:
-        tokens = planned.tokens / going.sweep.n_runs
-        share = sum((one.step or 0) / max(one.steps or 1, 1) for one in done)
-        if tokens * (share + n_planned) > budget.tokens:
-            return f"{budget.tokens:,} tokens would be passed"
-    return ""
+def _spent(going: _Going, workers: Workers, n_next: int) -> str:
+    planned, n = going.planned, going.sweep.n_runs
+    return spent(
+        going.sweep.budget,
+        going.trials,
+        [trial.name for trial in workers.running()],
+        going.book,
+        n_next=n_next,
+        seconds=None if planned.seconds is None else planned.seconds / n,
+        tokens=None if planned.tokens is None else planned.tokens / n,
+    )
 
 
 def _take_in(going: _Going, ended: Ended, waiting: list[SweepTrial], *, interrupted: bool) -> None:
@@ -354,8 +340,7 @@ def _take_in(going: _Going, ended: Ended, waiting: list[SweepTrial], *, interrup
         if interrupted:
             return
         # Killed, or its machine is gone: it goes on from its checkpoint.
-        lost = ended.code < 0 or ended.code in (137, 143) or "was killed" in ended.words
-        if lost and going.killed[trial.name] < going.sweep.retries:
+        if _was_lost(going, ended) and going.killed[trial.name] < going.sweep.retries:
             going.killed[trial.name] += 1
             going.say(f"{trial.name} was killed and goes on: {ended.words or ended.code}")
             waiting.insert(0, trial)
@@ -373,10 +358,18 @@ def _take_in(going: _Going, ended: Ended, waiting: list[SweepTrial], *, interrup
     _tell(going, trial.point)
 
 
+def _was_lost(going: _Going, ended: Ended) -> bool:
+    """Tell whether a trial was killed; a trainer that wrote down that it pauses was asked to."""
+    if ended.code in (130, 143):
+        return read_events(ended.trial.run(going.book)).last_state != "paused"
+    return ended.code < 0 or ended.code == 137 or "was killed" in ended.words
+
+
 def _tell(going: _Going, point: int) -> None:
     """Tell what proposes about a combination once all of its seeds have ended."""
     own = [trial for trial in going.trials if trial.point == point]
-    over = [t.name in going.failed or current_state(t.run(going.book)) in ENDED for t in own]
+    # Of a trial that failed nothing is told: it may still be brought to its end.
+    over = [current_state(t.run(going.book)) in ENDED for t in own]
     if point in going.told or not all(over):
         return
     going.told.add(point)

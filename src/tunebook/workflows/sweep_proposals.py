@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from tunebook.book.sweeps import SweepFolder, SweepTrial
-from tunebook.errors import UsageError
+from tunebook.errors import BookError, UsageError, first_line
 from tunebook.recipe.sweep import LISTED, Range, Sweep
 
 # What optuna is told of a trial without a finite result, so that it looks elsewhere: it ranks
@@ -24,7 +24,7 @@ class Proposals(Protocol):
         """Give combination `point`, counted from 1, with the number it is told about by."""
 
     def tell(self, proposal: int | None, result: float | None) -> None:
-        """Take in the mean result of a combination; None where it has none."""
+        """Take in the mean result of a combination that has ended; None where it has none."""
 
 
 def proposals_of(sweep: Sweep, folder: SweepFolder, begun: Sequence[SweepTrial]) -> Proposals:
@@ -61,11 +61,24 @@ class _Study:
                 "search: grid"
             ) from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        storage = optuna.storages.JournalStorage(JournalFileBackend(str(folder.study)))
         self._optuna, self._sweep = optuna, sweep
-        self._study = optuna.create_study(
-            storage=storage, study_name=sweep.name, direction="minimize", load_if_exists=True
-        )
+        try:
+            storage = optuna.storages.JournalStorage(JournalFileBackend(str(folder.study)))
+            self._study = optuna.create_study(
+                storage=storage, study_name=sweep.name, direction="minimize", load_if_exists=True
+            )
+            n_proposed = len(self._study.trials)
+        except Exception as error:  # whatever optuna makes of a file that was damaged
+            raise BookError(
+                f"{folder.study} cannot be read ({first_line(error)}); put back what stood there, "
+                "or give the sweep another name"
+            ) from None
+        lost = [t.name for t in begun if t.proposal is not None and t.proposal >= n_proposed]
+        if lost:
+            raise BookError(
+                f"{folder.study} does not know of {lost[0]}, which it proposed; put back what "
+                "stood there, or give the sweep another name"
+            )
         self._space = {key: self._distribution(values) for key, values in sweep.over.items()}
         known = {trial.proposal for trial in begun}
         for trial in self._study.get_trials(states=[optuna.trial.TrialState.RUNNING]):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from tunebook.book.sweeps import SweepTrial
+from tunebook.data.workers import cores
 from tunebook.plan.devices import memory_here
 from tunebook.workflows.launch import child_environment
 
@@ -91,7 +92,7 @@ def places_here(kind: str, workers: int | None) -> list[Place]:
         cards = _cards()
         share = SHARED_BY if workers is None else max(1, -(-workers // max(len(cards), 1)))
         return [Place(n, int(free * _KEPT_FREE), share) for n, free in enumerate(cards)]
-    most = workers or max(1, (os.cpu_count() or 1) // 2)
+    most = workers or max(1, cores() // 2)
     free = memory_here()[1]
     return [Place(None, None if free is None else int(free * _KEPT_FREE), most)]
 
@@ -146,7 +147,7 @@ class LocalWorkers:
             return {"CUDA_VISIBLE_DEVICES": ",".join(known[n] for n in numbers)}
         if "OMP_NUM_THREADS" in os.environ:
             return {}
-        return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // places[0].most))}
+        return {"OMP_NUM_THREADS": str(max(1, cores() // places[0].most))}
 
     def poll(self, seconds: float) -> list[Ended]:
         """Wait so long for trials to end, and give those that have."""

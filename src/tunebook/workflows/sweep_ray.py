@@ -93,6 +93,7 @@ class RayWorkers:
         ended = [self._take(by_task[task]) for task in ready]
         for name in [name for name in self._tasks if self._is_silent(name)]:
             trial, task = self._tasks.pop(name)
+            del self._alive[name]
             with suppress(Exception):  # whatever Ray makes of it: the trial begins elsewhere
                 self._ray.cancel(task, force=True)
             ended.append(Ended(trial, -9, f"no heartbeat for {SILENT_SECONDS:g} s"))

@@ -27,8 +27,11 @@ from tunebook.workflows.sweep_documents import unlike_words, with_documents
 
 
 def result_of(summary: RunSummary, by: str) -> float | None:
-    """Give a run's result, None where it has none that is finite."""
-    value = number_of(summary, by)
+    """Give a run's result, None where it has none that is finite, or did not reach its last step.
+
+    What a run had when a verdict ended it is no result of the same work.
+    """
+    value = number_of(summary, by) if summary.state == "finished" else None
     return float(value) if value is not None and math.isfinite(value) else None
 
 
@@ -69,7 +72,7 @@ def sum_up(
         by=sweep.by,
         settings=tuple(sweep.over),
         points=tuple(points),
-        importance=_importance(sweep, summaries),
+        importance={} if unlike else _importance(sweep, points, summaries),
         notes=(*told, *notes, *([f"ended before its last trial: {full}"] if _early(full) else [])),
         best=None if unlike or not points or points[0].mean is None else points[0].point,
         failed=dict(failed),
@@ -146,8 +149,7 @@ def _with_seeds(points: Sequence[SweepPoint]) -> tuple[list[SweepPoint], list[st
     groups = {
         str(one.point): [value for value in one.values if value is not None]
         for one in points
-        # A run that a verdict ended has no result of the same work.
-        if set(one.states) == {"finished"}
+        if one.mean is not None
     }
     found: Seeded | None = compare_seeds(groups)
     if found is None:
@@ -168,8 +170,17 @@ def _with_seeds(points: Sequence[SweepPoint]) -> tuple[list[SweepPoint], list[st
     ]
 
 
-def _importance(sweep: Sweep, summaries: Mapping[str, RunSummary]) -> dict[str, str]:
-    drawn = draw_sweep(list(summaries.values()), sweep.by, most=50)
+def _importance(
+    sweep: Sweep, points: Sequence[SweepPoint], summaries: Mapping[str, RunSummary]
+) -> dict[str, str]:
+    """Say how far each setting goes with the result, of combinations: seeds tell nothing of it."""
+    means: list[RunSummary] = []
+    for one in points:
+        first = next((name for name in one.runs if name in summaries), None)
+        if one.mean is not None and first is not None:
+            result: dict[str, Any] = {sweep.by: one.mean, "state": "finished"}
+            means.append(replace(summaries[first], **result))
+    drawn = draw_sweep(means, sweep.by, most=50)
     return {key: importance_words(drawn, key) for key in sweep.over if key in drawn.importance}
 
 
@@ -177,6 +188,7 @@ def keep_result(result: SweepResult, folder: SweepFolder, run: str) -> None:
     """Write the table, and the run file with the best settings, into the sweep's folder."""
     write_text(folder.result_md, sweep_markdown(result))
     if result.best is None:
+        folder.best_yaml.unlink(missing_ok=True)
         return
     best = next(one for one in result.points if one.point == result.best)
     write_text(folder.best_yaml, _best_file(result, best, folder, run))

@@ -74,3 +74,18 @@ def test_results_on_other_texts_name_no_best(book: Path) -> None:
     result = sum_up(sweep, "base.yaml", trials, book, {}, "all")
     assert result.best is None
     assert "held-out documents are not the same" in result.notes[0]
+
+
+def test_seeds_of_a_combination_are_no_runs_of_their_own_for_what_mattered(book: Path) -> None:
+    trials = []
+    for point in range(1, 5):
+        for seed in range(3):
+            name = f"rates-{point:03d}-s{seed}"
+            make_run(book, name, loss=point + 0.01 * seed, learning_rate=point * 1e-4)
+            settings = {"train.learning_rate": point * 1e-4}
+            trials.append(SweepTrial(name, point, seed, settings, None))
+    over = {"train.learning_rate": [1e-4, 2e-4, 3e-4, 4e-4]}
+    sweep = Sweep(name="rates", run="base.yaml", over=over, seeds=3)
+    result = sum_up(sweep, "base.yaml", trials, book, {}, "all")
+    assert result.best == 1
+    assert result.importance["train.learning_rate"] == "cannot tell: 4 runs, and it takes 8"

@@ -97,3 +97,19 @@ def test_a_torn_last_line_of_the_trials_is_written_over(tmp_path: Path) -> None:
     where.trials_jsonl.write_bytes(b"nonsense\n")
     with pytest.raises(BookError, match="this line is no trial"):
         read_trials(where)
+
+
+def test_a_damaged_study_is_one_sentence_that_names_it(tmp_path: Path) -> None:
+    where = folder(tmp_path)
+    proposals = proposals_of(sweep("tpe"), where, [])
+    settings, number = proposals.ask(1)
+    begun = [SweepTrial("s-001", 1, None, settings, number)]
+    whole = where.study.read_bytes()
+    where.study.write_bytes(b"garbage\n" * 40)
+    with pytest.raises(BookError, match=r"study\.log"):
+        proposals_of(sweep("tpe"), where, begun)
+    where.study.unlink()
+    with pytest.raises(BookError, match="does not know of s-001"):
+        proposals_of(sweep("tpe"), where, begun)
+    where.study.write_bytes(whole)
+    proposals_of(sweep("tpe"), where, begun).tell(number, 1.0)
