@@ -26,6 +26,7 @@ LISTED = ("grid", "lr-range")
 
 _LONGEST_NAME = 80
 _TRIALS = 12
+_MOST_POINTS = 10_000
 
 
 class Range(Section):
@@ -135,6 +136,11 @@ class Sweep(Section):
                     f"`over.{key}` is a range, of which a grid has no values; list them, or say "
                     "search: random"
                 )
+        if self.search == "grid" and self.n_points > _MOST_POINTS:
+            raise ValueError(
+                f"`over` has {self.n_points:,} combinations, more than the {_MOST_POINTS:,} that a "
+                "grid may have; say budget: {trials: N}, or search: random"
+            )
         return self
 
     @property
@@ -149,7 +155,7 @@ class Sweep(Section):
         if runs is not None:
             return -(-runs // self.seeds)
         bounded = self.budget.tokens is not None or self.budget.hours is not None
-        return 10_000 if bounded else _TRIALS
+        return _MOST_POINTS if bounded else _TRIALS
 
     @property
     def n_runs(self) -> int:
@@ -157,8 +163,11 @@ class Sweep(Section):
         every = self.n_points * self.seeds
         return every if self.budget.trials is None else min(every, self.budget.trials)
 
-    def grid(self) -> list[dict[str, Any]]:
-        """List every combination, the last setting varying fastest; of a range test its run."""
+    def grid(self, limit: int | None = None) -> list[dict[str, Any]]:
+        """List every combination, the last setting varying fastest; of a range test its run.
+
+        With `limit` the first so many: no others are made, of which there may be millions.
+        """
         given = self.over.get(LEARNING_RATE)
         if self.search == "lr-range" and isinstance(given, Range):
             # Together, as an override of a section: each alone might not fit what is there.
@@ -168,7 +177,8 @@ class Sweep(Section):
             seldom = {"evaluate": {"every": "100%", "canary": 0}, "checkpoint": {"every": "100%"}}
             return [{"train": {**own, **rates}, **seldom}]
         columns = [values for values in self.over.values() if isinstance(values, list)]
-        return [dict(zip(self.over, row, strict=True)) for row in itertools.product(*columns)]
+        rows = itertools.islice(itertools.product(*columns), limit)
+        return [dict(zip(self.over, row, strict=True)) for row in rows]
 
 
 def overrides_of(point: Mapping[str, Any]) -> list[str]:
@@ -210,12 +220,18 @@ def _complaint(error: ValidationError, text: YamlText) -> str:
     found = told or every
     # An unknown key explains a missing one more often than the other way round.
     wrong = min(found, key=lambda one: one["type"] != "extra_forbidden")
-    parts = [str(p) for p in wrong["loc"] if p not in ("Range", "list[any]", "float", "int")]
+    # Of a union pydantic names the member that it tried, which the file does not say.
+    tried = ("Range", "list[any]", "float", "int")
+    parts = [str(p) for p in wrong["loc"] if p not in tried and not str(p).startswith("function-")]
     key = ".".join(parts)
+    of_range = len(parts) > 2 and parts[0] == "over"
     if wrong["type"] == "extra_forbidden":
-        return f"{text.at(key)}: unknown key `{key}`; a sweep file takes name, run, over, {_keys()}"
+        takes = "range takes low, high and log"
+        own = takes if of_range else f"sweep file takes name, run, over, {_keys()}"
+        return f"{text.at(key)}: unknown key `{key}`; a {own}"
     if wrong["type"] == "missing":
-        return f"{text.at(key)}: `{key}` is missing; a sweep file needs name, run and over"
+        own = "range needs low and high" if of_range else "sweep file needs name, run and over"
+        return f"{text.at(key)}: `{key}` is missing; a {own}"
     what = str(wrong["msg"]).removeprefix("Value error, ")
     # What is wrong with several keys together names them itself.
     return f"{text.at(key)}: {f'`{key}`: ' if key else ''}{what[:1].lower()}{what[1:]}"

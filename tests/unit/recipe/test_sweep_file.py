@@ -103,6 +103,33 @@ def test_a_mistake_is_one_sentence_that_names_the_key(
     assert "\n" not in sentence
 
 
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        ({"low": 1, "high": "x"}, "`over.train.learning_rate.high`: input should be a valid"),
+        ({"low": 1}, "`over.train.learning_rate.high` is missing; a range needs low and high"),
+        ({"low": 1, "high": 2, "lg": 1}, "`over.train.learning_rate.lg`; a range takes low"),
+        ("x", "`over.train.learning_rate`"),
+    ],
+)
+def test_a_mistake_in_a_range_is_named_as_the_file_writes_it(
+    tmp_path: Path, stated: Any, said: str
+) -> None:
+    with pytest.raises(RunFileError) as caught:
+        load(tmp_path, search="random", over={"train.learning_rate": stated})
+    assert said in str(caught.value)
+    assert "function" not in str(caught.value)
+
+
+def test_the_first_of_a_hundred_million_combinations_cost_nothing_more(tmp_path: Path) -> None:
+    over = {f"lora.{key}": list(range(40)) for key in "abcde"}
+    sweep = load(tmp_path, over=over, budget={"trials": 4})
+    first = sweep.grid(sweep.n_points)
+    assert [point["lora.e"] for point in first] == [0, 1, 2, 3]
+    with pytest.raises(RunFileError, match="102,400,000 combinations, more than the 10,000"):
+        load(tmp_path, over=over)
+
+
 @pytest.mark.parametrize("text", ["", "- a\n", "over: [1\n", "name: s\nname: t\n"])
 def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "sweep.yaml"
