@@ -44,6 +44,23 @@ def book(tmp_path: Path) -> Path:
     return create_book(tmp_path / "mybook")
 
 
+@pytest.fixture
+def unused_port() -> int:
+    """A port on which nobody listens, like the one behind it: hosts meet on two."""
+    import socket
+
+    for _ in range(100):
+        with socket.socket() as one, socket.socket() as two:
+            one.bind(("127.0.0.1", 0))
+            port = int(one.getsockname()[1])
+            try:
+                two.bind(("127.0.0.1", port + 1))
+            except (OSError, OverflowError):
+                continue
+            return port
+    raise RuntimeError("no two ports in a row are free")
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a random two-layer Llama, 32 wide, and a byte-level tokenizer."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -39,20 +38,17 @@ if [ "$1" = show ]; then echo 127.0.0.1; else echo "$@" >> "$FAKE_SLURM/requeued
 
 
 @pytest.fixture
-def slurm(tmp_path: Path) -> dict[str, str]:
+def slurm(tmp_path: Path, unused_port: int) -> dict[str, str]:
     """The environment of a job on two nodes."""
     if shutil.which("bash") is None:
         pytest.skip("there is no bash here")
     folder = tmp_path / "slurm"
     folder.mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
     texts = {
         "srun": SRUN,
         "scontrol": SCONTROL,
         "tunebook": f'#!/bin/bash\nexec {sys.executable} -m tunebook "$@"\n',
-        "train.sbatch": SCRIPT.read_text(encoding="utf-8").replace("29500", str(port)),
+        "train.sbatch": SCRIPT.read_text(encoding="utf-8").replace("29500", str(unused_port)),
     }
     for name, text in texts.items():
         path = folder / name

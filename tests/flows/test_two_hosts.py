@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 from test_train_flow import STEPS, tunebook, write_run
 
@@ -18,7 +21,15 @@ from tunebook.book.events import EventWriter, read_events
 from tunebook.book.liveness import current_state
 from tunebook.book.places import RunFolder
 from tunebook.errors import BookError, UsageError
-from tunebook.workflows.hosts import SILENT_SECONDS, Hosts, HostWatch, make_hosts, read_hosts
+from tunebook.workflows.hosts import (
+    HOSTS,
+    SILENT_SECONDS,
+    Hosts,
+    HostWatch,
+    interface_to,
+    make_hosts,
+    read_hosts,
+)
 from tunebook.workflows.join import join_run
 
 ADDRESS = "10.77.0.1"
@@ -30,7 +41,10 @@ ADDRESS = "10.77.0.1"
         ((2, 0, None), "--nnodes needs --rdzv-endpoint"),
         ((2, 2, "a:1"), "with --nnodes 2 there is 0 to 1"),
         ((2, 0, "a"), "is not HOST:PORT"),
-        ((2, 0, "a:0"), "is not HOST:PORT"),
+        *[
+            ((2, 0, bad), "is not HOST:PORT")
+            for bad in ("a:0", "a:\u00b2", "a b:29500", "[]:29500", "a..b:29500", "a:" + "9" * 5000)
+        ],
         ((None, 1, None), "go with --nnodes"),
     ],
 )
@@ -48,29 +62,179 @@ def test_hosts_travel_as_words() -> None:
     assert make_hosts(1, 0, None) is None
 
 
+def watch(hosts: Hosts) -> HostWatch:
+    return HostWatch(hosts, silent_seconds=1.0, beat_seconds=0.1)
+
+
 def test_a_host_that_falls_silent_is_named_by_the_other(unused_port: int) -> None:
-    first = HostWatch(Hosts(2, 0, "127.0.0.1", unused_port), silent_seconds=3.0)
-    second = HostWatch(Hosts(2, 1, "127.0.0.1", unused_port), silent_seconds=3.0)
-    time.sleep(5.0)
+    first = watch(Hosts(2, 0, "127.0.0.1", unused_port))
+    second = watch(Hosts(2, 1, "127.0.0.1", unused_port))
+    time.sleep(1.5)
     assert first.silent() is None
     assert second.silent() is None
     second.close()
     until = time.monotonic() + 12
     while first.silent() is None and time.monotonic() < until:
-        time.sleep(0.1)
-    assert first.silent() == "host 1 of 2 was not heard of for 3 s"
+        time.sleep(0.05)
+    assert first.silent() == "host 1 of 2 was not heard of for 1 s"
     first.close()
 
 
-@pytest.fixture
-def unused_port() -> int:
-    import socket
+@pytest.mark.parametrize(
+    ("count", "number", "address"),
+    [
+        (300, 299, "127.0.0.1"),
+        (2, 1, "::1"),
+        (2, 1, "localhost"),
+    ],
+)
+def test_hosts_of_any_number_and_address_are_heard(
+    count: int, number: int, address: str, unused_port: int
+) -> None:
+    if address == "::1" and not socket.has_dualstack_ipv6():
+        pytest.skip("there is no IPv6 here")
+    # An address that is none of the first host: what is before it passes the words on.
+    first = watch(Hosts(count, 0, "192.0.2.77", unused_port))
+    other = watch(Hosts(count, number, address, unused_port))
+    until = time.monotonic() + 10
+    while not (number in first.came and 0 in other.came) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert first.came == {number}
+    assert other.came == {0}
+    other.close()
+    first.close()
 
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("127.0.0.1", 0))
-        port = int(one.getsockname()[1])
-        two.bind(("127.0.0.1", port + 1))
-        return port
+
+def test_a_port_that_is_taken_is_named_before_anything_is_trained(unused_port: int) -> None:
+    said = f"^port {unused_port + 1} of this host is taken"
+    taken = socket.create_server(("127.0.0.1", unused_port + 1))
+    with taken, pytest.raises(UsageError, match=said):
+        HostWatch(Hosts(2, 0, "127.0.0.1", unused_port))
+
+
+def test_a_name_that_is_loopback_here_leads_to_the_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def resolve(host: str, port: int, **_: object) -> list[object]:
+        address = {"node1": "127.0.1.1"}.get(host, host)
+        if ":" in address:
+            raise socket.gaierror
+        return [(socket.AF_INET, socket.SOCK_DGRAM, 17, "", (address, port))]
+
+    class Probe:
+        """A machine with a loopback, and a network that leads everywhere else."""
+
+        def __init__(self, *_: object) -> None:
+            self.own = ""
+
+        def __enter__(self) -> Probe:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def connect(self, place: tuple[str, int]) -> None:
+            self.own = "127.0.0.1" if place[0].startswith("127.") else "10.9.9.9"
+
+        def getsockname(self) -> tuple[str, int]:
+            return self.own, 1
+
+    cards = {"lo": [SimpleNamespace(address="127.0.0.1")]}
+    cards["eth7"] = [SimpleNamespace(address="10.9.9.9")]
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(socket, "socket", Probe)
+    monkeypatch.setattr(psutil, "net_if_addrs", lambda: cards)
+    assert interface_to("node1") == "eth7"
+    assert interface_to("10.0.0.1") == "eth7"
+    assert interface_to("127.0.0.1") == "lo"
+
+
+def supervise(run: RunFolder, hosts: Hosts, arrival: float) -> subprocess.Popen[str]:
+    """Start the supervisor of one host; the others have so many seconds to come."""
+    code = (
+        "import sys; from tunebook.workflows import hosts, ranks; "
+        f"hosts.ARRIVAL_SECONDS = {arrival}; sys.exit(ranks.main({str(run.path)!r}, 1))"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, HOSTS: hosts.words()},
+    )
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_host_that_never_comes_is_named_and_nobody_waits_longer(
+    number: int, book: Path, unused_port: int
+) -> None:
+    run = RunFolder(book, "both")
+    run.path.mkdir(parents=True)
+    waiting = supervise(run, Hosts(2, number, "127.0.0.1", unused_port), 2.0)
+    try:
+        _, err = waiting.communicate(timeout=60)
+    finally:
+        end_one(waiting)
+    said = f"host {1 - number} of 2 did not come within 2 s"
+    assert said in err
+    assert waiting.returncode == 1
+    states = read_events(run).states if number == 0 else []
+    assert [(s["state"], s["attempt"], said in s["reason"]) for s in states] == (
+        [("paused", 1, True)] if number == 0 else []
+    )
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_host_that_waits_for_the_others_can_be_stopped(
+    number: signal.Signals, code: int, book: Path, unused_port: int
+) -> None:
+    run = RunFolder(book, "both")
+    with EventWriter(run, 1) as events:  # of an attempt that was killed
+        events.write("state", {"state": "running"})
+    waiting = supervise(run, Hosts(2, 0, "127.0.0.1", unused_port), 600.0)
+    try:
+        until = time.monotonic() + 60
+        while not _listens(unused_port + 1) and time.monotonic() < until:
+            time.sleep(0.05)
+        waiting.send_signal(number)
+        _, err = waiting.communicate(timeout=60)
+    finally:
+        end_one(waiting)
+    assert waiting.returncode == code, err
+    last = read_events(run).states[-1]
+    assert (last["state"], last["attempt"]) == ("paused", 2)
+    assert f"stopped by {number.name} while it waited for the other hosts" in last["reason"]
+    assert "tunebook resume both" in err
+
+
+def end_one(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        process.kill()
+        process.communicate()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_supervisor_says_in_a_sentence_that_its_port_is_taken(
+    book: Path, unused_port: int
+) -> None:
+    words = Hosts(2, 0, "127.0.0.1", unused_port).words()
+    with socket.create_server(("127.0.0.1", unused_port + 1)):
+        done = subprocess.run(
+            [sys.executable, "-m", "tunebook.workflows.ranks", str(book / "runs" / "both"), "1"],
+            env={**os.environ, HOSTS: words},
+            stdin=subprocess.PIPE,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"port {unused_port + 1} of this host is taken")
+    assert done.stderr.count("\n") == 1
 
 
 def ip(*words: str) -> None:
