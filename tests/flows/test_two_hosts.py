@@ -172,9 +172,9 @@ def test_a_host_that_never_comes_is_named_and_nobody_waits_longer(
     run.path.mkdir(parents=True)
     waiting = supervise(run, Hosts(2, number, "127.0.0.1", unused_port), 2.0)
     try:
-        _, err = waiting.communicate(timeout=60)
+        waiting.wait(60)  # its standard input stays open: it dies with that
     finally:
-        end_one(waiting)
+        err = end_one(waiting)
     said = f"host {1 - number} of 2 did not come within 2 s"
     assert said in err
     assert waiting.returncode == 1
@@ -197,9 +197,9 @@ def test_a_host_that_waits_for_the_others_can_be_stopped(
         while not _listens(unused_port + 1) and time.monotonic() < until:
             time.sleep(0.05)
         waiting.send_signal(number)
-        _, err = waiting.communicate(timeout=60)
+        waiting.wait(60)  # its standard input stays open: it dies with that
     finally:
-        end_one(waiting)
+        err = end_one(waiting)
     assert waiting.returncode == code, err
     last = read_events(run).states[-1]
     assert (last["state"], last["attempt"]) == ("paused", 2)
@@ -207,10 +207,10 @@ def test_a_host_that_waits_for_the_others_can_be_stopped(
     assert "tunebook resume both" in err
 
 
-def end_one(process: subprocess.Popen[str]) -> None:
-    if process.poll() is None:
-        process.kill()
-        process.communicate()
+def end_one(process: subprocess.Popen[str]) -> str:
+    """End it if it is there, and give what it said."""
+    process.kill()
+    return process.communicate()[1]
 
 
 def _listens(port: int) -> bool:
@@ -348,4 +348,4 @@ def test_a_host_does_not_wait_for_a_run_that_the_first_will_refuse(
         with EventWriter(run, 1) as events:
             events.write("state", {"state": state})
         with pytest.raises(BookError, match=said):
-            join_run(run, lambda _kind, _payload: None, hosts, resumes=False)
+            join_run(run, lambda _kind, _payload: None, hosts, devices=2, resumes=False)

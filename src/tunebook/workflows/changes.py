@@ -213,11 +213,7 @@ def refuse_changes(run: RunFolder, watch: Watcher, overrides: Sequence[str] = ()
             f"or {_way_out(run)}"
         )
     resolved, environment = read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))
-    stated = [f"{key}={now}" for key, (_, now) in changes.items()]
-    layer = apply_overrides(
-        Layer(resolved.model_dump(mode="json")), [*stated, *overrides], Path.cwd()
-    )
-    recipe = recipe_from_values(layer.values, "resolved.yaml")
+    recipe, layer = _taking_over(resolved, changes, overrides)
     taken = changed_settings(resolved, recipe)
     if taken:
         refuse_on_several(recipe, recipe.devices)
@@ -226,6 +222,27 @@ def refuse_changes(run: RunFolder, watch: Watcher, overrides: Sequence[str] = ()
         write_atomically(run.resolved_yaml, dump_resolved(recipe, environment))
     for text in words(taken):
         watch("note", {"text": f"taken over: {text}"})
+
+
+def _taking_over(
+    resolved: Recipe, changes: Changes, overrides: Sequence[str]
+) -> tuple[Recipe, Layer]:
+    stated = [f"{key}={now}" for key, (_, now) in changes.items()]
+    layer = apply_overrides(
+        Layer(resolved.model_dump(mode="json")), [*stated, *overrides], Path.cwd()
+    )
+    return recipe_from_values(layer.values, "resolved.yaml"), layer
+
+
+def resumed_recipe(run: RunFolder, overrides: Sequence[str]) -> Recipe:
+    """Give a run's recipe with what a resume takes over; RunFileError for an `override` of it.
+
+    It is the same before and after `refuse_changes` wrote it down, so that every host knows it.
+    """
+    resolved, environment = read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))
+    edited = edited_settings(resolved, environment, run_file_now(run, resolved, environment))
+    changes = {key: change for key, change in edited.items() if key in TAKEN_OVER}
+    return _taking_over(resolved, changes, overrides)[0]
 
 
 def _way_out(run: RunFolder) -> str:

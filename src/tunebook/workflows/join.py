@@ -35,9 +35,13 @@ def _refuse_ended(run: RunFolder, resumes: bool) -> None:
         )
 
 
-def join_run(run: RunFolder, watch: Watcher, hosts: Hosts, *, resumes: bool) -> RunSummary:
+def join_run(
+    run: RunFolder, watch: Watcher, hosts: Hosts, *, devices: int, resumes: bool
+) -> RunSummary:
     """Train the share of this host in a run that the first host makes, in a book that both see.
 
+    `devices` are those of all hosts, by the command that all were given: the first host may not
+    have written them down yet.
     Raises BookError when the run is not there after ten minutes, and for one that the first host
     will refuse too: nothing would come of waiting for it.
     """
@@ -52,5 +56,5 @@ def join_run(run: RunFolder, watch: Watcher, hosts: Hosts, *, resumes: bool) -> 
                 "it on the first host (--node-rank 0), and keep the book where all hosts see it"
             )
         time.sleep(0.5)
-    train_in_child(run, watch, hosts)
+    train_in_child(run, watch, hosts, devices)
     return summarize(run)

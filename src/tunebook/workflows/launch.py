@@ -31,10 +31,13 @@ _POLL_SECONDS = 0.25
 _NO_ROOM_BYTES = 2**20
 
 
-def train_in_child(run: RunFolder, watch: Watcher, hosts: Hosts | None = None) -> None:
+def train_in_child(
+    run: RunFolder, watch: Watcher, hosts: Hosts | None = None, devices: int | None = None
+) -> None:
     """Run the training process of a run until it ends, or one for each of several devices.
 
-    Of several hosts it runs those of this one.
+    Of several hosts it runs those of this one. `devices` of all hosts are those of the resolved run
+    file, where they are not given.
 
     The process dies with this one. The first Ctrl-C, or a SIGTERM, lets it save and pause; a
     second Ctrl-C stops it at once. Raises RunEnded with the exit code when the run did not finish.
@@ -47,7 +50,7 @@ def train_in_child(run: RunFolder, watch: Watcher, hosts: Hosts | None = None) -
     with storage_errors(f"write {own_log}", run.path), own_log.open("ab") as log:
         said_before = log.tell()
         process = subprocess.Popen(
-            _command(run, hosts),
+            _command(run, hosts, devices),
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
@@ -72,8 +75,9 @@ def train_in_child(run: RunFolder, watch: Watcher, hosts: Hosts | None = None) -
     raise RunEnded(*_how_it_ended(run, process.returncode, interrupted(), attempt, said))
 
 
-def _command(run: RunFolder, hosts: Hosts | None) -> list[str]:
-    devices = read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))[0].devices
+def _command(run: RunFolder, hosts: Hosts | None, devices: int | None) -> list[str]:
+    if devices is None:
+        devices = read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))[0].devices
     here = devices if hosts is None else devices // hosts.count
     module, more = ("trainer", []) if devices == 1 else ("ranks", [str(here)])
     return [sys.executable, "-m", f"tunebook.workflows.{module}", str(run.path), *more]

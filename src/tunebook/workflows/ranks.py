@@ -18,12 +18,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
 
 from tunebook.book.events import EventWriter, cut_torn_lines, next_attempt, read_events
-from tunebook.book.liveness import acquire_run, current_state, trainer_here
+from tunebook.book.liveness import ENDED, acquire_run, current_state, trainer_here
 from tunebook.book.places import RunFolder
 from tunebook.errors import RankOutOfMemory, TunebookError
 from tunebook.workflows.hosts import HOSTS, Hosts, HostWatch, interface_to, read_hosts
@@ -31,6 +31,8 @@ from tunebook.workflows.hosts import HOSTS, Hosts, HostWatch, interface_to, read
 STOPPED_SECONDS = 30.0
 """A rank that is stopped for so long, while others are not, is given up."""
 _POLL_SECONDS = 0.25
+# torchrun ends this long after its ranks at the most; else it waits for another host.
+_END_SECONDS = 15.0
 
 
 @dataclass
@@ -42,6 +44,12 @@ class _Ranks:
     failed: Mapping[int, Any] | None = None
     bug: BaseException | None = None
     stopped_since: dict[int, float] = field(default_factory=dict)
+    signals: list[int] = field(default_factory=list)
+    """Those that came and were not passed on to a rank yet."""
+    lived: bool = False
+    """Whether a rank of this host was ever seen: before that torchrun waits for all hosts."""
+    killed: float | None = None
+    """When they were first ended from here."""
 
     @property
     def follows(self) -> bool:
@@ -58,10 +66,12 @@ class _Ranks:
                     found[int(rank)] = process
             except psutil.Error:
                 continue
+        self.lived = self.lived or bool(found)
         return found
 
     def kill(self) -> None:
         """End them at once, stopped ones too."""
+        self.killed = self.killed or time.monotonic()
         for process in self.living().values():
             try:
                 process.kill()
@@ -93,9 +103,9 @@ def main(folder: str, size: int, stopped_seconds: float = STOPPED_SECONDS) -> in
     run = RunFolder(path.parent.parent, path.name)
     hosts = read_hosts(os.environ[HOSTS]) if HOSTS in os.environ else None
     ranks = _Ranks(size, hosts)
-    watch = None if hosts is None else HostWatch(hosts)
     _die_with_launcher(ranks)
     send = _noting_signals(run, ranks)
+    watch = None if hosts is None else HostWatch(hosts)
     starting = threading.Thread(target=_run_ranks, args=(folder, ranks), daemon=True)
     starting.start()
     word = None
@@ -110,9 +120,13 @@ def main(folder: str, size: int, stopped_seconds: float = STOPPED_SECONDS) -> in
             word = watch.silent()
         if word is not None:
             ranks.kill()
+        if hosts is not None and starting.is_alive():
+            _leave_without_ranks(run, ranks, word)
     if watch is not None:
         watch.close()
     if ranks.bug is not None:
+        if hosts is not None and word is not None:
+            _leave(run, ranks, word, 1)
         raise ranks.bug
     if ranks.failed is None:
         return 0
@@ -170,7 +184,7 @@ def _die_with_launcher(ranks: _Ranks) -> None:
 
 def _noting_signals(run: RunFolder, ranks: _Ranks) -> Callable[[], None]:
     """Take signals; gives a function that passes them on to rank 0 once it trains the run."""
-    pending: list[int] = []
+    pending = ranks.signals
 
     def note(number: int, _frame: FrameType | None) -> None:
         pending.append(number)
@@ -191,6 +205,30 @@ def _noting_signals(run: RunFolder, ranks: _Ranks) -> Callable[[], None]:
     return send
 
 
+def _leave_without_ranks(run: RunFolder, ranks: _Ranks, word: str | None) -> None:
+    """End this process where it has no ranks and torchrun, in its thread, waits for other hosts."""
+    if ranks.living() or not (word or ranks.signals):
+        return
+    if ranks.lived:
+        if ranks.killed is None or time.monotonic() - ranks.killed < _END_SECONDS:
+            return
+    elif word is None:
+        number = ranks.signals[0]
+        word = f"stopped by {signal.Signals(number).name} while it waited for the other hosts"
+        _leave(run, ranks, word, 130 if number == signal.SIGINT else 143)
+    _leave(run, ranks, word or "", 1)
+
+
+def _leave(run: RunFolder, ranks: _Ranks, word: str, code: int) -> NoReturn:
+    """Say and write down why the run is paused, and end this process with torchrun in it."""
+    if ranks.follows:
+        print(f"this host has ended: {word}", file=sys.stderr)
+    else:
+        _write_down(run, ranks, "paused", f"{word}; {_again(run)}")
+    sys.stderr.flush()
+    os._exit(code)
+
+
 def _end(run: RunFolder, ranks: _Ranks, word: str | None) -> int:
     """Say how the ranks ended, and write it down where rank 0 could not."""
     # In the order in which they ended; those after the first were ended on its account.
@@ -204,20 +242,33 @@ def _end(run: RunFolder, ranks: _Ranks, word: str | None) -> int:
     no_memory = code == RankOutOfMemory.exit_code
     state = "paused" if word or code < 0 or no_memory else "failed"
     reason = word or f"rank {rank} of {ranks.size} {_how(code)}"
-    reason += f"; `tunebook resume {run.name}` goes on from the newest checkpoint"
+    reason += f"; {_again(run)}"
     if isinstance(failure.message, dict) and word is None:  # what the rank has said itself
         said = str(failure.message["message"]).partition(": ")[2]
         reason = said if no_memory else f"rank {rank} of {ranks.size}: {said}"
+    _write_down(run, ranks, state, reason)
+    return 1
+
+
+def _again(run: RunFolder) -> str:
+    return f"`tunebook resume {run.name}` goes on from the newest checkpoint"
+
+
+def _write_down(run: RunFolder, ranks: _Ranks, state: str, reason: str) -> None:
+    """Print how the run ended, and write it into its events where rank 0 has not."""
     print(f"{state}: {reason}", file=sys.stderr)
     try:
         with acquire_run(run):
             cut_torn_lines(run)
-            if read_events(run).last_state == "running":
-                with EventWriter(run, max(next_attempt(run) - 1, 1)) as events:
+            last = read_events(run).last_state
+            # Without ranks this attempt has no events yet: what is there is of an earlier one.
+            began = ranks.lived or ranks.failed is not None
+            if last == "running" or not (began or last in ENDED):
+                attempt = max(next_attempt(run) - int(began), 1)
+                with EventWriter(run, attempt) as events:
                     events.write("state", {"state": state, "reason": reason})
     except (TunebookError, OSError) as error:
         print(f"the last state could not be written: {error}", file=sys.stderr)
-    return 1
 
 
 def _how(code: int) -> str:
@@ -229,4 +280,9 @@ def _how(code: int) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], int(sys.argv[2]), *map(float, sys.argv[3:])))
+    try:
+        code = main(sys.argv[1], int(sys.argv[2]), *map(float, sys.argv[3:]))
+    except TunebookError as error:
+        print(error, file=sys.stderr)
+        code = error.exit_code
+    sys.exit(code)

@@ -8,9 +8,8 @@ from pathlib import Path
 from tunebook.book.places import find_book, open_run
 from tunebook.book.summary import summarize
 from tunebook.errors import BookError, UsageError
-from tunebook.recipe.load import read_resolved
 from tunebook.records import RunSummary
-from tunebook.workflows.changes import TAKEN_OVER, refuse_changes, words
+from tunebook.workflows.changes import TAKEN_OVER, refuse_changes, resumed_recipe, words
 from tunebook.workflows.fork import fork_run
 from tunebook.workflows.hosts import Hosts
 from tunebook.workflows.join import join_run, refuse_on_hosts
@@ -38,17 +37,20 @@ def resume(
     book = find_book() if book is None else book
     run = open_run(book, name)
     refuse_imported(run)
-    if hosts is not None:
-        refuse_on_hosts(read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))[0], hosts)
-        if hosts.number:
-            return join_run(run, watch, hosts, resumes=True)
-    summary = summarize(run)
     other = [text for text in overrides if text.partition("=")[0].strip() not in TAKEN_OVER]
     if other and fork is None:
         raise UsageError(
             f"{other[0]} would change run {name}; `tunebook resume {name} --fork NEW "
             f"{' '.join(overrides)}` goes on with it as a new run"
         )
+    if hosts is not None:
+        if fork is not None:
+            raise UsageError(f"--fork {fork} begins on one host; leave --nnodes out")
+        recipe = resumed_recipe(run, overrides)
+        refuse_on_hosts(recipe, hosts)
+        if hosts.number:
+            return join_run(run, watch, hosts, devices=recipe.devices, resumes=True)
+    summary = summarize(run)
     if fork is not None and summary.state not in ("new", "running"):
         child, changes = fork_run(run, fork, overrides)
         for text in words(changes):

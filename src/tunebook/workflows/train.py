@@ -76,7 +76,8 @@ def train(
     if hosts is not None:
         refuse_on_hosts(loaded.recipe, hosts)
         if hosts.number:
-            return join_run(RunFolder(book, loaded.recipe.name), watch, hosts, resumes=False)
+            run, devices = RunFolder(book, loaded.recipe.name), loaded.recipe.devices
+            return join_run(run, watch, hosts, devices=devices, resumes=False)
     if loaded.recipe.parts is not None and loaded.recipe.part is None:
         # Parts are trained one by one with the functions below.
         from tunebook.workflows.parts import train_parts
