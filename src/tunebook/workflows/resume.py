@@ -43,7 +43,7 @@ def resume(
             f"{other[0]} would change run {name}; `tunebook resume {name} --fork NEW "
             f"{' '.join(overrides)}` goes on with it as a new run"
         )
-    if hosts is not None:
+    if hosts is not None and run.resolved_yaml.exists():
         if fork is not None:
             raise UsageError(f"--fork {fork} begins on one host; leave --nnodes out")
         recipe = resumed_recipe(run, overrides)
