@@ -133,8 +133,8 @@ def _listen_at(port: int) -> socket.socket:
             else f"cannot be used ({os.strerror(error.errno or 0)})"
         )
         raise UsageError(
-            f"port {port} of this host {why}; hosts need it, which is the one behind that of "
-            f"--rdzv-endpoint: say another one than {port - 1} on all of them"
+            f"port {port} of this host {why}, and the hosts need it beside {port - 1}; give "
+            "--rdzv-endpoint another port, on all of them"
         ) from None
 
 
