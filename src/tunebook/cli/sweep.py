@@ -20,7 +20,7 @@ import click
     "--on", metavar="ADDRESS", help="A Ray cluster, as ray://HOST:10001 or auto (extra ray)."
 )
 @click.option("--plan", "plan_alone", is_flag=True, help="Say what it would take, and stop there.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result, or the plan, as JSON.")
 def command(
     sweep_file: str,
     trials: int | None,
@@ -41,7 +41,13 @@ def command(
     if plan_alone:
         from tunebook.workflows.sweep import plan_only
 
-        click.echo("\n".join(plan_only(sweep_file, trials=trials, say=say).words(workers)))
+        planned = plan_only(sweep_file, trials=trials, say=say)
+        if as_json:
+            from tunebook.book.codec import dump_json
+
+            click.echo(dump_json(planned.as_json(workers), indent=True).decode(), nl=False)
+        else:
+            click.echo("\n".join(planned.words(workers)))
         return 0
     from tunebook.workflows.sweep import sweep
 

@@ -57,7 +57,7 @@ def check_points(found: Sweep, run: str, book: Path) -> Recipe:
         raise RunFileError(f"{run}: `seed: {base.seed}` leaves no {found.seeds} seeds after it")
     if found.search in LISTED:
         seen: dict[str, int] = {}
-        for number, point in enumerate(found.grid()[: found.n_points], 1):
+        for number, point in enumerate(found.grid(found.n_points), 1):
             recipe = load_recipe(run, overrides_of(point), book).recipe
             same = seen.setdefault(json.dumps(_work(recipe), sort_keys=True), number)
             if same != number:

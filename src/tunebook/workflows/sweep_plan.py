@@ -81,6 +81,18 @@ class SweepPlan:
             fits.append(int(budget.tokens / (self.tokens / n)))
         return min(fits)
 
+    def as_json(self, workers: int | None) -> dict[str, Any]:
+        """Give the same as keys, with the lines of `words`."""
+        return {
+            "trials": self.runs,
+            "device": self.device,
+            "memory_bytes": max(one.memory.resident_bytes for _, one in self.plans),
+            "seconds": self.seconds,
+            "tokens": self.tokens,
+            "skipped": self.skipped,
+            "words": self.words(workers),
+        }
+
     def words(self, workers: int | None) -> list[str]:
         """Say what the sweep will take, a line each."""
         runs, sweep = self.runs, self.sweep

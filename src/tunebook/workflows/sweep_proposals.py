@@ -39,7 +39,7 @@ class _Grid:
     """Every combination, in the order of the file."""
 
     def __init__(self, sweep: Sweep) -> None:
-        self._points = sweep.grid()
+        self._points = sweep.grid(sweep.n_points)
 
     def ask(self, point: int) -> tuple[dict[str, Any], int | None]:
         return self._points[point - 1], None

@@ -163,11 +163,7 @@ def _with_seeds(points: Sequence[SweepPoint]) -> tuple[list[SweepPoint], list[st
         )
         for one in points
     ]
-    return made, [
-        f"noise between seeds: standard deviation {found.deviation:.3g}, of {found.degrees} "
-        "degrees of freedom, taken to be the same everywhere; verdicts are Tukey's, over all "
-        "combinations"
-    ]
+    return made, [found.words]
 
 
 def _importance(
