@@ -166,7 +166,8 @@ class Sweep(Section):
     def grid(self, limit: int | None = None) -> list[dict[str, Any]]:
         """List every combination, the last setting varying fastest; of a range test its run.
 
-        With `limit` the first so many: no others are made, of which there may be millions.
+        Those that the budget has runs for, or the first `limit`: no others are made, of which there
+        may be millions.
         """
         given = self.over.get(LEARNING_RATE)
         if self.search == "lr-range" and isinstance(given, Range):
@@ -177,7 +178,8 @@ class Sweep(Section):
             seldom = {"evaluate": {"every": "100%", "canary": 0}, "checkpoint": {"every": "100%"}}
             return [{"train": {**own, **rates}, **seldom}]
         columns = [values for values in self.over.values() if isinstance(values, list)]
-        rows = itertools.islice(itertools.product(*columns), limit)
+        most = self.n_points if limit is None else limit
+        rows = itertools.islice(itertools.product(*columns), most)
         return [dict(zip(self.over, row, strict=True)) for row in rows]
 
 
