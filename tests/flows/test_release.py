@@ -131,7 +131,14 @@ def test_released_weights_load_anywhere_and_carry_their_account(
         text = "".join(p.read_text("utf-8") for p in out.iterdir() if p.suffix != ".safetensors")
         for private in (str(book), str(tiny_gpt2), str(tiny_gpt2.parent)):
             assert private not in text
-        assert len(AutoTokenizer.from_pretrained(out)) == 300
+        tokenizer = AutoTokenizer.from_pretrained(out)
+        assert len(tokenizer) == 300
+        asked = [{"role": "user", "content": "Say red."}, {"role": "input", "content": "sun"}]
+        assert tokenizer.apply_chat_template(asked, add_generation_prompt=True, tokenize=False) == (
+            "Below is an instruction that describes a task, paired with an input that provides "
+            "further context. Write a response that appropriately completes the request.\n\n"
+            "### Instruction:\nSay red.\n\n### Input:\nsun\n\n### Response:\n"
+        )
     assert not torch.allclose(logits(book / "merged"), logits(tiny_gpt2), atol=1e-2)
     # The adapter names its base by a bare name: whoever has it says where it is.
     config = json.loads((book / "adapter" / "adapter_config.json").read_text("utf-8"))
@@ -140,6 +147,8 @@ def test_released_weights_load_anywhere_and_carry_their_account(
     assert "\nlicense: unknown\n" in card
     assert "language:" not in card
     assert "rows.json" in card
+    assert "ids = tokenizer.apply_chat_template(" in card
+    assert "Template `alpaca` asks like this; the tokenizer's chat template writes the same" in card
     # Nothing was validated at step 3.
     assert re.search(r"\| these weights +\| +not measured \|", card)
     assert [r.to for r in read_releases(run)] == ["merged", "adapter"]

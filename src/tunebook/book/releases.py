@@ -45,6 +45,8 @@ class Release:
     """One release: which weights, in which form, where to, and the sha256 of every file.
 
     `base` is how others know the base (None for a whole model), `base_weights` its content hash.
+    `chat_template` is the template in whose words the exported tokenizer asks, None where it has
+    no such template; older releases do not say.
     """
 
     run: str
@@ -59,6 +61,7 @@ class Release:
     verification: Verification
     tunebook: str
     released: str
+    chat_template: str | None = None
 
 
 def read_releases(run: RunFolder) -> list[Release]:

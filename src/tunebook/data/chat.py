@@ -31,6 +31,7 @@ class ChatRenderer:
     """Writes examples through the tokenizer's chat template."""
 
     name = "model"
+    many_turns = True
 
     def __init__(self, codec: TextCodec) -> None:
         self.codec = codec

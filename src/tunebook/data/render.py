@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tunebook.data.chat import KNOWLEDGE, ChatRenderer
+from tunebook.data.chat_template import write_chat_template
 from tunebook.data.codec import TextCodec
 from tunebook.data.tokenize import Rendered, Segment
 from tunebook.errors import DataError, DefectError
@@ -18,11 +19,15 @@ from tunebook.records import Example, Message
 
 
 class Renderer(Protocol):
-    """Writes examples in one template; `identity` changes whenever what it writes may change."""
+    """Writes examples in one template; `identity` changes whenever what it writes may change.
+
+    `many_turns`: an example may have several answers, and what was said before stays in front.
+    """
 
     name: str
     identity: str
     codec: TextCodec
+    many_turns: bool
 
     def render(self, example: Example) -> Rendered:
         """Write a whole example, answers marked."""
@@ -153,6 +158,7 @@ class TextRenderer:
     """Writes text as it is, with the end token after each document."""
 
     name = "text"
+    many_turns = False
 
     def __init__(self, codec: TextCodec) -> None:
         _require_end_token(codec, self.name)
@@ -183,6 +189,7 @@ class PlainRenderer:
         self.name = name
         self.codec = codec
         self._wording = _WORDINGS[name]
+        self.many_turns = self._wording.many_turns
         self.identity = f"{name} 2 {self._wording!r}"
 
     def render(self, example: Example) -> Rendered:
@@ -223,6 +230,11 @@ class PlainRenderer:
             if not last and self.codec.eos_id is not None:
                 ids.append(self.codec.eos_id)
         return ids
+
+    def chat_template(self) -> str:
+        """Write the template in Jinja, as a tokenizer's chat template."""
+        begin = self.codec.bos_id is not None
+        return write_chat_template(self.name, self._wording, KNOWLEDGE, begin=begin)
 
     def _exchanges(self, example: Example) -> list[tuple[tuple[Message, ...], Message]]:
         """Pair each answer with the turns before it; turns after the last answer say nothing."""

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ _FRESH = Path(__file__).with_name("fresh.py")
 _WHOLE = ("model*.safetensors", "model.safetensors.index.json", "config.json")
 _ADAPTER = ("adapter_model.safetensors",)
 _GENERATION = "generation_config.json"
+_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,11 @@ class Under:
 
 @dataclass(frozen=True, slots=True)
 class FreshScores:
-    """What a fresh load of a folder gave: log-probabilities per row, token ids per text."""
+    """What a fresh load of a folder gave: log-probabilities per row, ids per text and per chat."""
 
     log_probs: list[list[float]]
     encoded: list[list[int]]
+    asked: list[list[int]]
 
 
 def stored_precision(folder: Path) -> str:
@@ -123,14 +125,56 @@ def merge(network: Any) -> Any:
     return network.merge_and_unload(safe_merge=True)
 
 
+def write_chat_template(folder: Path, text: str) -> None:
+    """Give the tokenizer in a folder this chat template in place of any other; none for "".
+
+    Files that are links to others are replaced, never written into.
+    """
+    for name in ("chat_template.jinja", "chat_template.json"):
+        (folder / name).unlink(missing_ok=True)
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if config.pop("chat_template", None) is not None:
+        path.unlink()
+        path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    if text:
+        (folder / "chat_template.jinja").write_text(text, encoding="utf-8")
+
+
+def set_generation(folder: Path, ends: Sequence[int], **more: object) -> None:
+    """Let a whole model in a folder stop at each of these tokens, whatever else ends its answers.
+
+    `more` are other keys of its generation config. What says so already stays as it is.
+    """
+    path = folder / _GENERATION
+    config: dict[str, Any] = {}
+    for source in (folder / "config.json", path):
+        if source.is_file():
+            found = json.loads(source.read_text(encoding="utf-8"))
+            # Without a file of its own, generation goes by what the model's config says.
+            config = found if source == path else {k: found[k] for k in _TOKENS if k in found}
+    stated = config.get("eos_token_id")
+    own = stated if isinstance(stated, list) else [] if stated is None else [stated]
+    missing = [token for token in ends if token not in own]
+    changed = {**config, **more} | ({"eos_token_id": [*missing, *own]} if missing else {})
+    if changed != config:
+        path.unlink(missing_ok=True)
+        path.write_text(json.dumps(changed, indent=2) + "\n", encoding="utf-8")
+
+
 def score_fresh(
-    folder: Path, base: Under | None, rows: Sequence[Sequence[int]], texts: Sequence[str]
+    folder: Path,
+    base: Under | None,
+    rows: Sequence[Sequence[int]],
+    texts: Sequence[str],
+    chats: Sequence[Sequence[Mapping[str, str]]] = (),
 ) -> FreshScores:
     """Load an exported folder in a new process with transformers and peft alone, and ask it.
 
-    Its model scores `rows` of token ids, its tokenizer encodes `texts` as it does by itself.
-    `base` is what is under an adapter, None for a whole model. Raises ModelError when it cannot be
-    loaded, TunebookError when the process breaks off for another reason.
+    Its model scores `rows` of token ids, its tokenizer encodes `texts` as it does by itself, and
+    `chats` up to their next answer by its chat template. `base` is what is under an adapter, None
+    for a whole model. Raises ModelError when it cannot be loaded, TunebookError when the process
+    breaks off for another reason.
     """
     asked = {
         "folder": str(folder),
@@ -140,6 +184,7 @@ def score_fresh(
         "embeddings": None if base is None else base.embeddings,
         "rows": rows,
         "texts": texts,
+        "chats": chats,
     }
     done = subprocess.run(
         [sys.executable, "-P", str(_FRESH)],
@@ -164,7 +209,7 @@ def score_fresh(
             "the exported weights cannot be loaded in a fresh process: "
             f"{' '.join(answer['not_loaded'].split())[:300]}; nothing was released"
         )
-    return FreshScores(answer["log_probs"], answer["encoded"])
+    return FreshScores(answer["log_probs"], answer["encoded"], answer["asked"])
 
 
 def quantization_options(quantization: Quantization | None) -> dict[str, object] | None:

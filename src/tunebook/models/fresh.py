@@ -55,6 +55,11 @@ def log_probs(model: Any, ids: list[int]) -> list[float]:
     return found
 
 
+def ask_ids(tokenizer: Any, chat: list[dict[str, str]]) -> list[int]:
+    """Give the tokens of a talk up to its next answer, by the tokenizer's own chat template."""
+    return list(tokenizer.apply_chat_template(chat, add_generation_prompt=True)["input_ids"])
+
+
 def main() -> None:
     """Read what is asked as JSON and write the answer, as JSON too, as the last line."""
     asked = json.load(sys.stdin)
@@ -69,6 +74,7 @@ def main() -> None:
     answer = {
         "log_probs": [log_probs(model, row) for row in asked["rows"]],
         "encoded": [tokenizer(text)["input_ids"] for text in asked["texts"]],
+        "asked": [ask_ids(tokenizer, chat) for chat in asked["chats"]],
     }
     print("\n" + json.dumps(answer))
 

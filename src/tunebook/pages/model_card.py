@@ -155,7 +155,8 @@ def _use(release: Release, config: Mapping[str, Any], data: Mapping[str, Any]) -
         lines.append(f'model = AutoModelForCausalLM.from_pretrained("{folder}")')
     lines.insert(lines.index("") + 1, f'tokenizer = AutoTokenizer.from_pretrained("{folder}")')
     templates = _templates(data)
-    if templates[:1] == [ChatRenderer.name]:
+    # Releases of old do not say whether their tokenizer asks.
+    if release.chat_template or templates[:1] == [ChatRenderer.name]:
         asked = (
             'ids = tokenizer.apply_chat_template([{"role": "user", "content": "..."}], '
             'add_generation_prompt=True, return_dict=True, return_tensors="pt")'
@@ -192,7 +193,7 @@ def _training(release: Release, source: PageSource) -> str:
         if isinstance(value, float):
             shown = format_seconds(value)
         rows.append([name, escape(shown)])
-    note = _prompts(source.data)
+    note = _prompts(source.data, release.chat_template)
     if fork := resumed_from(source.environment):
         note = (
             f"\nSteps 1 to {fork[1]} were those of run {code(fork[0])}; tokens and time are of the "
@@ -205,13 +206,17 @@ def _templates(data: Mapping[str, Any]) -> list[str]:
     return [name for name in str(data.get("template") or "").split(", ") if name]
 
 
-def _prompts(data: Mapping[str, Any]) -> str:
-    """Show how prompts were written: a model answers well in the form it was trained in."""
+def _prompts(data: Mapping[str, Any], of_tokenizer: str | None) -> str:
+    """Show how prompts were written: a model answers well in the form it was trained in.
+
+    `of_tokenizer` names the template that the exported tokenizer's chat template writes.
+    """
     parts = []
     for name in _templates(data):
         form = prompt_form(name)
         if form is not None:
-            parts.append(f"Template {code(name)} asks like this:\n\n{fence(form, 'text')}")
+            same = "; the tokenizer's chat template writes the same" if name == of_tokenizer else ""
+            parts.append(f"Template {code(name)} asks like this{same}:\n\n{fence(form, 'text')}")
         elif name == ChatRenderer.name:
             parts.append("Prompts were written in the chat template of the tokenizer.\n")
         else:

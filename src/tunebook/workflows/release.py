@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
@@ -37,7 +38,9 @@ from tunebook.models.export import (
     copy_adapter,
     copy_whole,
     score_fresh,
+    set_generation,
     stored_precision,
+    write_chat_template,
     write_merged,
 )
 from tunebook.models.find import EMBEDDED, find_model
@@ -60,6 +63,11 @@ from tunebook.workflows.release_check import (
     probe_texts,
     refuse_other_loss,
     refuse_other_tokens,
+)
+from tunebook.workflows.release_template import (
+    ChatTemplate,
+    choose_chat_template,
+    refuse_other_chats,
 )
 from tunebook.workflows.weights import base_hash, find_weights
 
@@ -108,8 +116,33 @@ def release(
     is written, ParentMismatch when the base is not the one trained on, ReleaseRefused when the
     exported weights differ from the trained ones; nothing is left at `out` then.
     """
+    done = write_release(
+        name, out, book, form=form, weights=weights, say=say, put=put, over=replace
+    )
+    add_release(open_run(book, name), done)
+    build_notebook(book)
+    return done
+
+
+def write_release(
+    name: str,
+    out: Path,
+    book: Path,
+    *,
+    form: str | None = None,
+    weights: str = "final",
+    say: Say = lambda _text: None,
+    put: Put = shutil.copyfile,
+    over: bool = False,
+    generation: Mapping[str, object] = MappingProxyType({}),
+) -> Release:
+    """Write and verify a release as `release` does, without a word of it in the run.
+
+    `over` allows for a folder that is there already; `generation` are keys that its generation
+    config is to have. Raises as `release` does.
+    """
     run = open_run(book, name)
-    _refuse_taken(out, replace)
+    _refuse_taken(out, over)
     subject = _subject(run, weights, form)
     say(f"reading {weights} of run {run.name} as it was trained")
     verify_checkpoint(subject.folder)
@@ -119,14 +152,11 @@ def release(
     source = read_page_source(run, book)
     clear_asides(out.parent, out.name)
     with writing_folder(out) as folder:
-        found = _write_verified(subject, folder, source.events, say, put)
-        draft = _release(subject, out, found, {})
+        found, template = _write_verified(subject, folder, source.events, say, put, generation)
+        draft = _release(subject, out, found, template)
         write_text(folder / "README.md", write_card(draft, source))
     files = {path: str(facts["sha256"]) for path, facts in read_manifest(out).items()}
-    done = _release(subject, out, found, files)
-    add_release(run, done)
-    build_notebook(book)
-    return done
+    return replace(draft, files=files)
 
 
 # --- what is asked for --------------------------------------------------------------------------
@@ -209,25 +239,37 @@ def _refuse_without_memory(subject: _Subject) -> None:
 
 
 def _write_verified(
-    subject: _Subject, folder: Path, events: Events, say: Say, put: Put
-) -> Verification:
+    subject: _Subject,
+    folder: Path,
+    events: Events,
+    say: Say,
+    put: Put,
+    generation: Mapping[str, object],
+) -> tuple[Verification, ChatTemplate]:
     recipe = subject.recipe
     codec = load_tokenizer(recipe.model, recipe.add_tokens, subject.run.cache_dir)
+    template = choose_chat_template(subject.run, recipe, codec, say)
     probes = choose_probes(subject.run, subject.recipe, codec, events, say)
     trained, under = _ask_trained(subject, codec, probes, events)
     refuse_other_loss(subject.run, trained, subject.precision)
     say(f"writing {subject.form} weights")
     rounded = _write(subject, under, folder, put)
+    if template.text is not None:
+        write_chat_template(folder, template.text)
+    if subject.form != "adapter":
+        ends = [] if codec.eos_id is None else [codec.eos_id]
+        set_generation(folder, ends, **generation)
     say("loading them in a fresh process")
     texts = probe_texts(codec, probes)
     base = under if subject.form == "adapter" else None
-    fresh = score_fresh(folder, base, probes.rows, texts)
+    fresh = score_fresh(folder, base, probes.rows, texts, template.chats)
     refuse_other_tokens(codec, texts, fresh.encoded)
+    refuse_other_chats(template, fresh.asked)
     found = compare(trained, fresh.log_probs, probes, rounded=rounded)
     if subject.form == "adapter" and under and under.rounded:
         words = f"{found.reason}, on the base rounded to bf16 as in training"
         found = replace(found, reason=words)
-    return found
+    return found, template
 
 
 def _ask_trained(
@@ -270,9 +312,7 @@ def _write(subject: _Subject, under: Under | None, folder: Path, put: Put) -> st
     return None if kept == "fp32" and _trained_in(subject) == "fp32" else f"rounded once to {kept}"
 
 
-def _release(
-    subject: _Subject, out: Path, found: Verification, files: Mapping[str, str]
-) -> Release:
+def _release(subject: _Subject, out: Path, found: Verification, template: ChatTemplate) -> Release:
     stored = stored_precision(subject.base) if subject.base and subject.form == "merged" else None
     inside = out.resolve().is_relative_to(subject.run.book.resolve())
     return Release(
@@ -284,9 +324,10 @@ def _release(
         precision=stored or subject.precision,
         base=subject.base_name,
         base_weights=_text(subject.environment.get("base_weights")),
-        files=files,
+        files={},
         verification=found,
         tunebook=__version__,
+        chat_template=template.name,
         released=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
     )
 
