@@ -32,6 +32,8 @@ VERBS: dict[str, str] = {
     "stop": "Ask a running run to save and pause.",
     "watch": "Show a run live in the terminal.",
     "replay": "Take the steps around a spike again with one change at a time: its cause.",
+    "chat": "Talk to a run's weights, beside its base or another run.",
+    "serve": "Offer a run's weights over the OpenAI protocol, by a server of others.",
     "judge": "Let a language model score answers from 0 to 100.",
     "ui": "Show the book on pages in the browser, live.",
     "runs": "List the runs as a table, Markdown, CSV or JSON.",

@@ -34,6 +34,7 @@ from tunebook.data.render import Renderer, choose_renderer
 from tunebook.data.sources import Located
 from tunebook.data.store import ROW_FIELDS, ids_name, target_name
 from tunebook.data.tokenize import Rendered, tokenize
+from tunebook.data.window import count_to_leave_out, without_oldest
 from tunebook.recipe.tree import Source
 from tunebook.records import Example
 
@@ -265,29 +266,13 @@ def _take(job: Job, chunk: list[tuple[Read, int]], made: _Made) -> None:
 
 def _leave_out(job: Job, example: Example, whole: Rendered) -> tuple[Rendered, int]:
     """Leave out as few of the oldest turns as make an example fit, or none when none helps."""
-    assert example.window_from is not None
-    first = example.window_from
-    best: tuple[Rendered, int] = (whole, 0)
-    low, high = 1, _last_question(example) - first
-    while low <= high:
-        n_out = (low + high) // 2
-        kept = (*example.messages[:first], *example.messages[first + n_out :])
-        shorter = job.renderer.render(replace(example, messages=kept))
-        n_tokens = len(tokenize([shorter], job.codec, train_all=False).ids)
-        if n_tokens <= job.settings.max_seq_len:
-            best, high = (shorter, n_out), n_out - 1
-        else:
-            low = n_out + 1
-    return best
 
+    def fits(shorter: Example) -> bool:
+        block = tokenize([job.renderer.render(shorter)], job.codec, train_all=False)
+        return len(block.ids) <= job.settings.max_seq_len
 
-def _last_question(example: Example) -> int:
-    """Give the place of what the last answer answers, with the knowledge that stands before it."""
-    last = len(example.messages) - 1
-    asked = next((i for i in range(last - 1, -1, -1) if example.messages[i].role == "user"), last)
-    while asked and example.messages[asked - 1].role in ("knowledge", "input"):
-        asked -= 1
-    return asked
+    n_out = count_to_leave_out(example, fits)
+    return (job.renderer.render(without_oldest(example, n_out)), n_out) if n_out else (whole, 0)
 
 
 def _rows_of(

@@ -15,6 +15,7 @@ import torch
 from transformers import (
     LogitsProcessorList,
     RepetitionPenaltyLogitsProcessor,
+    StoppingCriteriaList,
     TemperatureLogitsWarper,
     TopPLogitsWarper,
 )
@@ -26,6 +27,8 @@ from tunebook.models.memory import unless_too_large
 
 Allowed = Callable[[list[int]], Sequence[int]]
 """Gives the tokens that may follow those of an answer so far, at least one."""
+Told = Callable[[int, list[int]], None]
+"""Called after every token with the number of a prompt and its answer so far, its end included."""
 
 _TOKENS_PER_BATCH = {"cpu": 8192, "mps": 16384, "cuda": 131072}
 
@@ -72,11 +75,13 @@ def generate(
     ends: Sequence[int],
     seeds: Sequence[int] | None = None,
     allowed: Sequence[Allowed] | None = None,
+    told: Told | None = None,
 ) -> Iterator[tuple[int, Continuation]]:
     """Yield the number of each prompt with its continuation, as batches are done, longest first.
 
     `seeds` has one for each prompt (None: their numbers), and so has `allowed`, which says what may
-    be answered at all (None: anything). The model's own attention is used,
+    be answered at all (None: anything). `told` hears of every token; a batch that is halved begins
+    anew. The model's own attention is used,
     because flat attention keeps no key/value cache; its mode is put back. A batch that memory does
     not suffice for is halved; ModelError where a single prompt is too much.
     """
@@ -92,7 +97,8 @@ def generate(
             chosen = [prompts[number] for number in batch]
             drawn = [number if seeds is None else seeds[number] for number in batch]
             held = None if allowed is None else [allowed[number] for number in batch]
-            job = functools.partial(_continue, loaded, chosen, sampling, ends, drawn, held)
+            heard = None if told is None else functools.partial(_Listener, numbers=batch, told=told)
+            job = functools.partial(_continue, loaded, chosen, sampling, ends, drawn, held, heard)
             done = unless_too_large(job)
             if done is not None:
                 yield from zip(batch, done, strict=True)
@@ -132,6 +138,7 @@ def _continue(
     ends: Sequence[int],
     seeds: Sequence[int],
     allowed: Sequence[Allowed] | None,
+    heard: Callable[[int], _Listener] | None,
 ) -> list[Continuation]:
     context = loaded.context_length or 1 << 30
     max_new_tokens = min(sampling.max_new_tokens, context - 1)
@@ -149,6 +156,7 @@ def _continue(
         attention_mask=mask_BT,
         logits_processor=_processors(sampling, mask_BT, seeds),
         prefix_allowed_tokens_fn=may_follow,
+        stopping_criteria=heard and StoppingCriteriaList([heard(width)]),
         do_sample=False,
         num_beams=1,
         repetition_penalty=1.0,
@@ -179,6 +187,18 @@ def _processors(
             found.append(TopPLogitsWarper(sampling.top_p))
         found.append(_Draw(seeds, mask_BT.device))
     return found
+
+
+class _Listener:
+    """Hears of every token that is written, and stops nothing."""
+
+    def __init__(self, width: int, numbers: Sequence[int], told: Told) -> None:
+        self._width, self._numbers, self._told = width, numbers, told
+
+    def __call__(self, input_ids: torch.Tensor, scores: object, **_: object) -> torch.Tensor:
+        for number, ids in zip(self._numbers, input_ids[:, self._width :].tolist(), strict=True):
+            self._told(number, ids)
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
 class _Penalty:

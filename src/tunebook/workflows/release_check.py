@@ -71,7 +71,7 @@ def choose_probes(
 
     BookError when there is none of the three.
     """
-    if _cleaned_away(run):
+    if cleaned_away(run):
         say("the run's tokens were cleaned away; its sampled answers are used")
         return _sampled(run, codec, events)
     try:
@@ -93,7 +93,7 @@ def choose_probes(
     return Probes(tuple(batches), words, min(n_canary, len(batches)) if same else 0)
 
 
-def _cleaned_away(run: RunFolder) -> bool:
+def cleaned_away(run: RunFolder) -> bool:
     """Tell whether the run's tokens would have to be made anew, and that would take long."""
     return any(
         source["tokens"] > _QUICK_TOKENS and not (run.cache_dir / source["cache_key"]).is_dir()

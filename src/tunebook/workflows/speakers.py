@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -162,10 +162,9 @@ def speakers(trained: Trained, subjects: Sequence[Subject]) -> Iterator[Speaker]
     What was yielded before is not to be used once the next one is asked for.
     """
     waiting = list(subjects)
-    tuned = next((one for one in waiting if _is_adapter(one)), None)
-    base = next((one for one in waiting if one.folder is None), None)
-    if tuned is not None and base is not None and not trained.environment.get("adapter"):
-        waiting = [one for one in waiting if one not in (tuned, base)]
+    if (pair := _sharing(trained, waiting)) is not None:
+        base, tuned = pair
+        waiting = [one for one in waiting if one not in pair]
         speaker = _load(trained, tuned)
         with speaker.loaded.network.disable_adapter():
             yield replace(speaker, subject=base)
@@ -173,6 +172,42 @@ def speakers(trained: Trained, subjects: Sequence[Subject]) -> Iterator[Speaker]
         del speaker
     for subject in waiting:
         yield _load(trained, subject)
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """Weights that stay loaded beside others; `bare`: the base of an adapter that is loaded too."""
+
+    speaker: Speaker
+    bare: bool = False
+
+    def speaking(self) -> AbstractContextManager[object]:
+        """Give the context in which the speaker is who it is said to be."""
+        network = self.speaker.loaded.network
+        return network.disable_adapter() if self.bare else nullcontext()
+
+
+def voices(trained: Trained, subjects: Sequence[Subject]) -> list[Voice]:
+    """Load weights to be asked in turns, in their order; base and adapter share one load."""
+    pair = _sharing(trained, subjects)
+    shared = None if pair is None else _load(trained, pair[1])
+    found = []
+    for subject in subjects:
+        if pair is None or shared is None or subject not in pair:
+            found.append(Voice(_load(trained, subject)))
+        else:
+            found.append(Voice(replace(shared, subject=subject), bare=subject is pair[0]))
+    return found
+
+
+def _sharing(trained: Trained, subjects: Sequence[Subject]) -> tuple[Subject, Subject] | None:
+    """Name the base and the adapter on it where one load has both; None where none does."""
+    tuned = next((one for one in subjects if _is_adapter(one)), None)
+    base = next((one for one in subjects if one.folder is None), None)
+    # What a child of an adapter starts from is no bare base.
+    if tuned is None or base is None or trained.environment.get("adapter"):
+        return None
+    return base, tuned
 
 
 def _is_adapter(subject: Subject) -> bool:
