@@ -11,7 +11,12 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # long. Before torch is imported, and for the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import contextlib
+import io
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -59,6 +64,21 @@ def unused_port() -> int:
                 continue
             return port
     raise RuntimeError("no two ports in a row are free")
+
+
+@pytest.fixture
+def fresh_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do in this process what a fresh one is asked: importing torch takes longer than the work."""
+    from tunebook.models import export, fresh
+
+    def run(_command: object, **given: Any) -> SimpleNamespace:
+        said = io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+            patch.setattr(sys, "stdin", io.StringIO(given["input"]))
+            fresh.main()
+        return SimpleNamespace(returncode=0, stdout=said.getvalue(), stderr="")
+
+    monkeypatch.setattr(export, "subprocess", SimpleNamespace(run=run))
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +22,6 @@ from tunebook.book.places import RunFolder, create_book
 from tunebook.book.releases import read_releases
 from tunebook.cli.main import main
 from tunebook.errors import ModelError, TunebookError
-from tunebook.models import fresh
 from tunebook.models.export import copy_adapter, score_fresh
 from tunebook.pages.model_card import write_card
 from tunebook.pages.run_page import read_page_source
@@ -79,20 +75,6 @@ def bf16_run(tmp_path_factory: pytest.TempPathFactory, tiny_gpt2: Path) -> RunFo
     with pytest.MonkeyPatch.context() as patch:  # scored as seldom as a large model
         patch.setattr("tunebook.train.loop._SMALL_MODEL_PARAMETERS", 0)
         return train_in(book, "run_1", tiny_gpt2, method="lora", precision="bf16", **few)
-
-
-@pytest.fixture
-def fresh_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do in this process what a fresh one is asked: importing torch takes longer than the work."""
-
-    def run(_command: Any, **given: Any) -> SimpleNamespace:
-        said = io.StringIO()
-        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
-            patch.setattr(sys, "stdin", io.StringIO(given["input"]))
-            fresh.main()
-        return SimpleNamespace(returncode=0, stdout=said.getvalue(), stderr="")
-
-    monkeypatch.setattr("tunebook.models.export.subprocess", SimpleNamespace(run=run))
 
 
 def logits(folder: Path) -> torch.Tensor:

@@ -193,6 +193,11 @@ def page_lock(book: Path) -> Path:
     return book / ".tunebook" / "pages.lock"
 
 
+def served_dir(book: Path) -> Path:
+    """Give the folder of released weights that are served, by what they were made of."""
+    return book / ".tunebook" / "served"
+
+
 def kept_steps(book: Path, name: str) -> Path:
     """Name the throw-away copy of what was read of a long run."""
     return book / ".tunebook" / "steps" / f"{name}.npz"

@@ -93,10 +93,10 @@ class JsonScreen(PlainScreen):
 class TerminalScreen:
     """One model's words as they come; those of several side by side when all have spoken."""
 
-    def __init__(self) -> None:
+    def __init__(self, console: Console | None = None) -> None:
         from rich.console import Console
 
-        self._console: Console = Console(highlight=False, markup=False, emoji=False)
+        self.console = console or Console(highlight=False, markup=False, emoji=False)
         self._waiting: Status | None = None
         self._several = False
         self._shown = ""
@@ -113,7 +113,7 @@ class TerminalScreen:
         if self._named:
             click.echo()
             self._shown, self._named = "", False
-        self._console.print(visible(text), style="dim")
+        self.console.print(visible(text), style="dim")
 
     def begin(self, talk: Talk) -> None:
         """Say who talks and how answers are drawn, and show the opening."""
@@ -133,7 +133,7 @@ class TerminalScreen:
         """Show the opening."""
         if talk.opening is not None:
             self._name(" and ".join(side.name for side in talk.sides))
-            self._console.print(visible(talk.opening))
+            self.console.print(visible(talk.opening))
 
     def answered(self, number: int, turn: Turn) -> None:
         """Show the answers; of a single one what was not shown as it came."""
@@ -151,12 +151,12 @@ class TerminalScreen:
             self._shown, self._named = "", False
             for words in remarks(one):
                 self.note(f"({words})")
-        elif self._console.width < _NARROW:
+        elif self.console.width < _NARROW:
             for one in turn.answers:
                 self._name(one.name)
-                self._console.print(_with_remarks(one))
+                self.console.print(_with_remarks(one))
         else:
-            self._console.print(_columns(turn))
+            self.console.print(_columns(turn))
 
     def _hear(self, name: str, text: str) -> None:
         if self._several:
@@ -175,7 +175,7 @@ class TerminalScreen:
 
     def _wait_for(self, name: str) -> None:
         if self._waiting is None:
-            self._waiting = self._console.status("")
+            self._waiting = self.console.status("")
             self._waiting.start()
         self._waiting.update(f"{name} answers")
 
@@ -185,7 +185,7 @@ class TerminalScreen:
             self._waiting = None
 
     def _name(self, name: str) -> None:
-        self._console.print(f"{name}: ", style="bold", end="")
+        self.console.print(f"{name}: ", style="bold", end="")
 
 
 def visible(text: str) -> str:
@@ -197,10 +197,10 @@ def visible(text: str) -> str:
 
 def remarks(answer: Answer) -> Iterator[str]:
     """Say what an answer alone does not tell."""
-    if answer.turns_left_out:
-        n = answer.turns_left_out
-        turns = "turn was" if n == 1 else f"{n} turns were"
-        yield f"the talk is too long: the oldest {turns} left out"
+    if answer.messages_left_out:
+        n = answer.messages_left_out
+        oldest = "message was" if n == 1 else f"{n} messages were"
+        yield f"the talk is too long: the oldest {oldest} left out"
     if answer.tokens_left_out:
         yield f"too long: the first {answer.tokens_left_out:,} tokens of it were not read"
     if answer.stopped:

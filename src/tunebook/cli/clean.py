@@ -9,7 +9,7 @@ import click
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 def command(dry_run: bool, as_json: bool) -> None:
-    """Delete superseded checkpoints, half-written folders and unused token caches.
+    """Delete superseded checkpoints, half-written folders, unused token caches and served copies.
 
     Never best, final, or weights that another run started from.
     """

@@ -21,7 +21,7 @@ from tunebook.book.checkpoints import (
 )
 from tunebook.book.index import run_summaries
 from tunebook.book.lineage import steps_started_from
-from tunebook.book.places import RunFolder
+from tunebook.book.places import RunFolder, served_dir
 from tunebook.records import RunSummary
 
 
@@ -35,10 +35,10 @@ class Removal:
 
 
 def clean_book(book: Path, *, dry_run: bool = False) -> list[Removal]:
-    """Delete superseded checkpoints, half-written folders and unused token caches.
+    """Delete superseded checkpoints, half-written folders, unused token caches and served copies.
 
     Never touched: a running run, `best`, `final`, a checkpoint that another run started from, and
-    the newest good checkpoint of a run that can still go on.
+    the newest good checkpoint of a run that can still go on. Nor what is being served.
     """
     summaries = {summary.name: summary for summary in run_summaries(book)}
     removals = [
@@ -48,6 +48,7 @@ def clean_book(book: Path, *, dry_run: bool = False) -> list[Removal]:
         for removal in _of_run(RunFolder(book, name), summary)
     ]
     removals += _caches(book, summaries)
+    removals += _served(book)
     if not dry_run:
         for removal in removals:
             _remove(removal)
@@ -94,15 +95,23 @@ def _caches(book: Path, summaries: Mapping[str, RunSummary]) -> Iterator[Removal
             yield Removal(path, "unused token cache", size)
 
 
+def _served(book: Path) -> Iterator[Removal]:
+    """List released copies of weights; serving them again makes them again."""
+    folder = served_dir(book)
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.is_dir() and not _in_use(path):
+            yield Removal(path, "served copy", folder_bytes(path))
+
+
 def _in_use(path: Path) -> bool:
-    """Tell whether somebody is tokenizing into a folder right now."""
-    lock = path / "lock"
-    if not lock.is_file():
-        return False
-    try:
-        FileLock(lock).acquire(timeout=0).lock.release()
-    except Timeout:
-        return True
+    """Tell whether somebody is tokenizing into a folder right now, or serves what is in it."""
+    for lock in (path / "lock", *path.glob("*.lock")):
+        if not lock.is_file():
+            continue
+        try:
+            FileLock(lock).acquire(timeout=0).lock.release()
+        except Timeout:
+            return True
     return False
 
 

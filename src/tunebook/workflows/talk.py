@@ -25,8 +25,8 @@ Told = Callable[[str, str], None]
 class Answer:
     """What one model said; `ended` is False where it was cut, `stopped` where Ctrl-C did that.
 
-    `turns_left_out` counts the oldest turns there was no room for, `tokens_left_out` the oldest
-    tokens of a question that alone was too long.
+    `messages_left_out` counts the oldest messages there was no room for, `tokens_left_out` the
+    oldest tokens of a question that alone was too long.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Answer:
     tokens: int
     ended: bool
     stopped: bool
-    turns_left_out: int
+    messages_left_out: int
     tokens_left_out: int
 
 
@@ -162,7 +162,7 @@ class Talk:
                     tokens=len(found.ids),
                     ended=found.ended,
                     stopped=stopped,
-                    turns_left_out=n_out,
+                    messages_left_out=n_out,
                     tokens_left_out=found.left_out,
                 )
             )
@@ -212,10 +212,10 @@ def _asked(text: str, knowledge: Sequence[str]) -> list[Message]:
 
 
 def _prompt(side: Side, talk: Sequence[Message], max_new_tokens: int) -> tuple[list[int], int]:
-    """Tokenize a talk up to the next answer, the oldest turns left out where it is too long.
+    """Tokenize a talk up to the next answer, the oldest messages left out where it is too long.
 
-    Half of the room is the talk's at the least, however long answers may be. Gives how many turns
-    were left out.
+    Half of the room is the talk's at the least, however long answers may be. Gives how many
+    messages were left out.
     """
     if not side.renderer.many_turns:
         return side.renderer.prompt_ids(talk[-1].content), 0
