@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
+import os
+import pty
 import re
+import select
+import shutil
+import signal
+import struct
+import subprocess
 import sys
+import termios
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -271,6 +281,88 @@ def test_a_frame_that_was_never_trained_is_said(say: Say) -> None:
         patch.setattr("tunebook.data.render.KNOWLEDGE", "Known: ")
         _, err = say("a\n", "talker", "--knowledge", "Rain falls.", *GREEDY)
     assert "probe-template-mismatch: 'Known:' before the knowledge" in err
+
+
+OWN_TEMPLATE = (
+    "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}"
+    "{% endif %}[{{ m.role }}] {{ m.content }}{{ eos_token if m.role == 'assistant' else '' }}"
+    "{% endfor %}{% if add_generation_prompt %}[assistant] {% endif %}"
+)
+
+
+def test_a_models_own_chat_template_is_asked_with_and_may_refuse_a_persona(
+    book: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: list[list[int]],
+    say: Say,
+) -> None:
+    model = tmp_path / "talking"
+    shutil.copytree(tiny_model, model)
+    (model / "chat_template.jinja").write_text(OWN_TEMPLATE)
+    monkeypatch.chdir(book)
+    few = {"train": {"max_steps": 2}, "evaluate": {"prompts": []}}
+    train_in(book, "own", model, template="auto", **few)
+    _, err = say("Say 1.\n", "own", "--persona", "x", *GREEDY, code=2)
+    assert "--persona: the chat template of own takes no such message first" in err
+    out, _ = say("Say 1.\n/knowledge It rains.\nSay <|endoftext|>\n", "own", "--json", *GREEDY)
+    answer = turns(out)[0]["answers"][0]["text"]
+    ids = asked[-1]
+    assert load_tokenizer(str(model)).decode(ids) == (
+        f"[user] Say 1.[assistant] {answer}<|endoftext|>"
+        "[user] Relevant Knowledge: It rains.\n\nSay <|endoftext|>[assistant] "
+    )
+    assert ids.count(0) == 1  # what was typed is text, and ends nothing
+
+
+@pytest.mark.slow
+def test_at_a_real_terminal_an_answer_is_stopped_and_the_talk_ends(talkers: Path) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+
+    def take_terminal() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a suite in the background ignores it
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    words = ["chat", "talker", "--weights", "base", "--max-new-tokens", "240"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tunebook", *words, "--temperature", "0"],
+        cwd=talkers,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=take_terminal,
+    )
+    os.close(theirs)
+    seen = ""
+
+    def until(text: str) -> None:
+        nonlocal seen
+        deadline = time.monotonic() + 60
+        while text not in seen:
+            ready, _, _ = select.select([ours], [], [], deadline - time.monotonic())
+            assert ready, f"{text!r} did not come: {seen}"
+            seen += os.read(ours, 4096).decode(errors="replace")
+        seen = seen.partition(text)[2]
+
+    try:
+        until("you: ")
+        os.write(ours, b"Say 1.\n")
+        until("talker/base: ")
+        os.write(ours, b"\x03")
+        until("(stopped)")
+        until("you: ")
+        os.write(ours, b"/undo\n")
+        until("taken back: Say 1.")
+        until("you: ")
+        os.write(ours, b"\x04")
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
 
 
 def test_ctrl_c_ends_an_answer_and_the_talk_goes_on_with_what_was_said(

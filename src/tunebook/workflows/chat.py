@@ -13,7 +13,7 @@ from tunebook.book.evaluations import open_log, settings_hash
 from tunebook.book.places import open_run
 from tunebook.data.formats.persona import describe
 from tunebook.data.render import Renderer
-from tunebook.errors import UsageError
+from tunebook.errors import DataError, UsageError
 from tunebook.evaluate.questions import Question
 from tunebook.models.generate import Sampling
 from tunebook.records import Message
@@ -72,8 +72,7 @@ def open_talk(
     for one, renderer in zip(asked, renderers, strict=True):
         say(f"loading {' and '.join(subject.label for subject in one.subjects)}")
         head = _head(one, frame)
-        # A chat template that takes no persona says so here, before the first question.
-        _first_question(head, frame).prompt_ids(renderer)
+        _refuse_unknown_turns(one, renderer, frame)
         for voice in voices(one, one.subjects):
             sides.append(Side(voice.speaker.subject.label, one, renderer, head, voice))
     talk = Talk(tuple(sides), sampling, seed, frame.opening, by_hand)
@@ -154,6 +153,19 @@ def _first_question(head: Sequence[Message], frame: Frame) -> Question:
     opening = [Message("assistant", frame.opening)] if frame.opening else []
     facts = [Message("knowledge", frame.knowledge)] if frame.knowledge else []
     return Question("first", (*head, *opening, Message("user", "Hello."), *facts))
+
+
+def _refuse_unknown_turns(one: Trained, renderer: Renderer, frame: Frame) -> None:
+    """Raise UsageError where a model's own chat template refuses what stands around the talk."""
+    try:
+        _first_question(_head(one, frame), frame).prompt_ids(renderer)
+    except DataError:
+        if not frame.given:
+            raise
+        raise UsageError(
+            f"{' and '.join(frame.given)}: the chat template of {one.run.name} takes no such "
+            "message first; leave it out"
+        ) from None
 
 
 def _warn_of_words(one: Trained, renderer: Renderer, frame: Frame, say: Say) -> None:
