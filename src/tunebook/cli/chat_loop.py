@@ -130,9 +130,10 @@ class _Loop:
         return True
 
     def _reset(self, _rest: str) -> bool:
+        lost = "" if self.saved else "; what was said until now was not saved"
         self._talk.reset()
         self.saved = True
-        self._screen.note("the talk begins anew")
+        self._screen.note(f"the talk begins anew{lost}")
         self._screen.open(self._talk)
         return True
 

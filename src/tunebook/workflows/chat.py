@@ -67,12 +67,12 @@ def open_talk(
     renderers = [renderer_of(one.run, one.recipe, one.codec) for one in asked]
     refuse_roles(dict(zip([one.run.name for one in asked], renderers, strict=True)), frame.given)
     for one, renderer in zip(asked, renderers, strict=True):
+        _refuse_unknown_turns(one, renderer, frame)
         _warn_of_words(one, renderer, frame, say)
     sides = []
     for one, renderer in zip(asked, renderers, strict=True):
         say(f"loading {' and '.join(subject.label for subject in one.subjects)}")
         head = _head(one, frame)
-        _refuse_unknown_turns(one, renderer, frame)
         for voice in voices(one, one.subjects):
             sides.append(Side(voice.speaker.subject.label, one, renderer, head, voice))
     talk = Talk(tuple(sides), sampling, seed, frame.opening, by_hand)
