@@ -223,8 +223,10 @@ def serving(book: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], di
     assert process.stderr is not None
     try:
         # The last word is on standard error, when all else was said.
-        while "Ctrl-C ends it" not in (line := process.stderr.readline()):
-            assert line, "the server did not come up"
+        heard = [process.stderr.readline()]
+        while "Ctrl-C ends it" not in heard[-1]:
+            assert heard[-1], "".join(heard)
+            heard.append(process.stderr.readline())
         said = dict[str, str]()
         while "judge" not in said:
             name, _, text = process.stdout.readline().partition(" ")
@@ -299,10 +301,12 @@ def test_a_served_run_says_what_it_says_in_a_talk_and_judges_others(served_book:
         # It was asked, and a model that learned nothing gives no score: counted, never a 0.
         assert done.returncode == 1
         assert "no answer of base got a score (3 x reply cut off at max_tokens)" in done.stderr
-        for log in RunFolder(served_book, "run_1").evaluations.glob("judge-*.jsonl"):
-            for row in read_log(log):
-                assert (row["value"], row["fault"]) == (None, "reply cut off at max_tokens")
-                assert row["completion_tokens"] > 0
+        logs = RunFolder(served_book, "run_1").evaluations.glob("judge-*.jsonl")
+        rows = [row for log in logs for row in read_log(log)]
+        assert len(rows) == 6
+        for row in rows:
+            assert (row["value"], row["fault"]) == (None, "reply cut off at max_tokens")
+            assert row["completion_tokens"] > 0
 
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
@@ -311,8 +315,8 @@ def test_a_served_run_says_what_it_says_in_a_talk_and_judges_others(served_book:
 
 @pytest.mark.slow
 def test_a_server_dies_with_a_launcher_that_is_killed(served_book: Path) -> None:
-    with serving(served_book, "run_1", "--weights", "step-3") as (process, said):
-        assert said["model"] == "run_1-step-3"
+    with serving(served_book, "run_1", "--weights", "best") as (process, said):
+        assert said["model"] == "run_1-best"
         process.kill()
         process.wait()
         assert is_gone(said["address"])
