@@ -128,7 +128,7 @@ def test_a_history_that_is_dropped_whole_is_named(write_data, write_run, caught)
     run = write_run(write_data("talks.json", talks), template="chat")
 
     def all_or_nothing(job, example, _whole):
-        n_out = segment._last_question(example) - example.window_from
+        n_out = most_to_leave_out(example)
         kept = (*example.messages[: example.window_from], *example.messages[n_out:])
         return job.renderer.render(replace(example, messages=kept)), n_out
 
