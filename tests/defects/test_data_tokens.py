@@ -9,6 +9,7 @@ import pytest
 
 import tunebook.data.segment as segment
 import tunebook.step.horizon as horizon
+from tunebook.data.window import most_to_leave_out
 
 WORDS = "red green blue yellow white black brown grey river mountain garden".split()
 
