@@ -90,6 +90,7 @@ def test_trials_share_the_machine_and_a_killed_one_goes_on(book: Path, tiny_mode
     assert {run["name"] for run in runs} == {"rates-001", "rates-002"}
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_stopped_saves_its_trials_and_goes_on(book: Path, tiny_model: Path) -> None:
     path = write_sweep(book, tiny_model, over={"train.learning_rate": [1e-3]}, seeds=2)
     process = start(book, "sweep", path, "--workers", "1")
