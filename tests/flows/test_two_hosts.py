@@ -221,17 +221,21 @@ def _listens(port: int) -> bool:
 def test_a_supervisor_says_in_a_sentence_that_its_port_is_taken(
     book: Path, unused_port: int
 ) -> None:
+    # Held open: a supervisor ends when its launcher is gone.
+    launcher, held = os.pipe()
     words = Hosts(2, 0, "127.0.0.1", unused_port).words()
     with socket.create_server(("127.0.0.1", unused_port + 1)):
         done = subprocess.run(
             [sys.executable, "-m", "tunebook.workflows.ranks", str(book / "runs" / "both"), "1"],
             env={**os.environ, HOSTS: words},
-            stdin=subprocess.PIPE,
+            stdin=launcher,
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
+    os.close(launcher)
+    os.close(held)
     assert done.returncode == 2
     assert done.stderr.startswith(f"port {unused_port + 1} of this host is taken")
     assert done.stderr.count("\n") == 1
