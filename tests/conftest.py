@@ -11,12 +11,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # long. Before torch is imported, and for the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import contextlib
-import io
-import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -69,16 +64,9 @@ def unused_port() -> int:
 @pytest.fixture
 def fresh_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do in this process what a fresh one is asked: importing torch takes longer than the work."""
-    from tunebook.models import export, fresh
+    from fresh_here import answer_here
 
-    def run(_command: object, **given: Any) -> SimpleNamespace:
-        said = io.StringIO()
-        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
-            patch.setattr(sys, "stdin", io.StringIO(given["input"]))
-            fresh.main()
-        return SimpleNamespace(returncode=0, stdout=said.getvalue(), stderr="")
-
-    monkeypatch.setattr(export, "subprocess", SimpleNamespace(run=run))
+    answer_here(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -80,6 +80,18 @@ class ReleaseRefused(TunebookError):
     """Exported weights do not say what the trained model says."""
 
 
+class ReleaseTampered(TunebookError):
+    """A released folder is not what was released."""
+
+
+class GgufFailed(TunebookError):
+    """The converter made no GGUF file; the release is there without it."""
+
+
+class PushFailed(TunebookError):
+    """A release could not be uploaded; its folder is kept."""
+
+
 class StorageError(TunebookError):
     """A file could not be written: the disk is full or the folder is not writable."""
 

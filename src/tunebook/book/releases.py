@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import orjson
@@ -41,12 +41,22 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True)
+class Gguf:
+    """A GGUF file beside the weights: its name, its type (f16), and the script that made it."""
+
+    file: str
+    type: str
+    converter: str
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """One release: which weights, in which form, where to, and the sha256 of every file.
 
-    `base` is how others know the base (None for a whole model), `base_weights` its content hash.
+    `base` is how others know what was trained from, `base_weights` its content hash.
     `chat_template` is the template in whose words the exported tokenizer asks, None where it has
-    no such template; older releases do not say.
+    no such template; older releases do not say. `versions` are those of the libraries that the
+    files were verified with.
     """
 
     run: str
@@ -62,6 +72,8 @@ class Release:
     tunebook: str
     released: str
     chat_template: str | None = None
+    gguf: Gguf | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_releases(run: RunFolder) -> list[Release]:

@@ -21,7 +21,8 @@ from tunebook.recipe.home import expand_home
 EMBEDDED = "tunebook/tiny"
 EMBEDDED_FOLDER = Path(__file__).parent.parent / "embedded" / "tiny"
 
-_WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+# The card and the licence are for the card of what is trained from it.
+_WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "README.md", "LICEN[SC]E*"]
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
 

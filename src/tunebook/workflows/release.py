@@ -9,9 +9,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import importlib.metadata
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -31,7 +33,7 @@ from tunebook.book.events import Events, read_events
 from tunebook.book.liveness import current_state
 from tunebook.book.places import RunFolder, open_run
 from tunebook.book.releases import Form, Release, Verification, add_release
-from tunebook.errors import BookError, StorageError, TunebookError, UsageError
+from tunebook.errors import BookError, GgufFailed, StorageError, TunebookError, UsageError
 from tunebook.models.export import (
     ADAPTER_CONFIG,
     Under,
@@ -64,11 +66,13 @@ from tunebook.workflows.release_check import (
     refuse_other_loss,
     refuse_other_tokens,
 )
+from tunebook.workflows.release_licences import find_licences
 from tunebook.workflows.release_template import (
     ChatTemplate,
     choose_chat_template,
     refuse_other_chats,
 )
+from tunebook.workflows.to_gguf import Converter, convert
 from tunebook.workflows.weights import base_hash, find_weights
 
 Say = Callable[[str], None]
@@ -107,20 +111,37 @@ def release(
     say: Say = lambda _text: None,
     put: Put = shutil.copyfile,
     replace: bool = False,
+    converter: Converter | None = None,
 ) -> Release:
     """Release the weights of a run into a new folder, verified against the trained model.
 
     `form` is adapter or merged (None: an adapter stays one), `weights` final, best or step-N, and
     `put` copies or links a file that stays as it is; `replace` allows for a folder that is there
-    already. Raises UsageError or BookError before anything
-    is written, ParentMismatch when the base is not the one trained on, ReleaseRefused when the
-    exported weights differ from the trained ones; nothing is left at `out` then.
+    already; a `converter` makes a GGUF file of the verified weights. Raises UsageError or BookError
+    before anything is written, ParentMismatch when the base is not the one trained on,
+    ReleaseRefused when the exported weights differ from the trained ones; nothing is left at `out`
+    then. Raises GgufFailed, and the release is there, when the converter fails.
     """
+    failed: list[GgufFailed] = []
+
+    def finish(folder: Path, draft: Release) -> Release:
+        if converter is None:
+            return draft
+        say(f"making a GGUF file with {converter.command[-1]}")
+        try:
+            made = convert(converter, folder, draft.run, draft.precision)
+        except GgufFailed as error:
+            failed.append(error)
+            return draft
+        return dataclasses.replace(draft, gguf=made)
+
     done = write_release(
-        name, out, book, form=form, weights=weights, say=say, put=put, over=replace
+        name, out, book, form=form, weights=weights, say=say, put=put, over=replace, finish=finish
     )
     add_release(open_run(book, name), done)
     build_notebook(book)
+    if failed:
+        raise GgufFailed(f"{failed[0]}; {out} is kept without it, and is verified")
     return done
 
 
@@ -135,11 +156,13 @@ def write_release(
     put: Put = shutil.copyfile,
     over: bool = False,
     generation: Mapping[str, object] = MappingProxyType({}),
+    finish: Callable[[Path, Release], Release] = lambda _folder, draft: draft,
 ) -> Release:
     """Write and verify a release as `release` does, without a word of it in the run.
 
     `over` allows for a folder that is there already; `generation` are keys that its generation
-    config is to have. Raises as `release` does.
+    config is to have; `finish` adds to the verified folder before its card is written. Raises as
+    `release` does.
     """
     run = open_run(book, name)
     _refuse_taken(out, over)
@@ -153,10 +176,11 @@ def write_release(
     clear_asides(out.parent, out.name)
     with writing_folder(out) as folder:
         found, template = _write_verified(subject, folder, source.events, say, put, generation)
-        draft = _release(subject, out, found, template)
-        write_text(folder / "README.md", write_card(draft, source))
+        draft = finish(folder, _release(subject, out, found, template))
+        card = write_card(draft, source, find_licences(source, weights))
+        write_text(folder / "README.md", card)
     files = {path: str(facts["sha256"]) for path, facts in read_manifest(out).items()}
-    return replace(draft, files=files)
+    return dataclasses.replace(draft, files=files)
 
 
 # --- what is asked for --------------------------------------------------------------------------
@@ -268,7 +292,7 @@ def _write_verified(
     found = compare(trained, fresh.log_probs, probes, rounded=rounded)
     if subject.form == "adapter" and under and under.rounded:
         words = f"{found.reason}, on the base rounded to bf16 as in training"
-        found = replace(found, reason=words)
+        found = dataclasses.replace(found, reason=words)
     return found, template
 
 
@@ -328,8 +352,13 @@ def _release(subject: _Subject, out: Path, found: Verification, template: ChatTe
         verification=found,
         tunebook=__version__,
         chat_template=template.name,
+        versions=_versions(),
         released=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
     )
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft")}
 
 
 def _text(value: object) -> str | None:
