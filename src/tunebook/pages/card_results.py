@@ -19,7 +19,7 @@ from tunebook.pages.card_data import count
 from tunebook.pages.card_lineage import hub_data, source_name, sources_of
 from tunebook.pages.elo import elo_lines
 from tunebook.pages.evaluations import HEADER, evaluation_row, interval_text
-from tunebook.pages.markdown import escape, table
+from tunebook.pages.markdown import code, escape, table
 from tunebook.pages.probes import HEADER as PROBE_HEADER
 from tunebook.pages.probes import probe_rows, probe_verdicts
 from tunebook.pages.run_page import PageSource
@@ -143,18 +143,17 @@ def _probes(found: Sequence[Evaluation]) -> Iterator[str]:
 def write_verdicts(source: PageSource) -> str:
     """Write what detectors and evaluations found in the run, and how the predictions fared."""
     diagnosis = whole_diagnosis(source.run, source.events.diagnosis)
-    lines = [
-        f"- **{escape(head_text(one))}**: {escape(one.cause)}.\n" for one in diagnosis.verdicts
-    ]
-    if not lines:
-        return ""
-    looked = len(quiet_kinds(diagnosis))
-    text = f"## Verdicts\n\nFound in the run:\n\n{''.join(lines)}"
-    if looked:
-        text += f"\nLooked for and not found: {looked} other kinds of faults.\n"
+    parts = []
+    if diagnosis.verdicts:
+        lines = [
+            f"- **{escape(head_text(one))}**: {escape(one.cause)}.\n" for one in diagnosis.verdicts
+        ]
+        parts.append(f"Found in the run:\n\n{''.join(lines)}")
+    if quiet := quiet_kinds(diagnosis):
+        parts.append(f"Looked for and not found: {', '.join(map(code, quiet))}.\n")
     if source.sealed and source.sealed.predictions and source.summary.outcome:
-        text += f"\nPredictions sealed before step 1: {escape(source.summary.outcome)}.\n"
-    return text
+        parts.append(f"Predictions sealed before step 1: {escape(source.summary.outcome)}.\n")
+    return "## Verdicts\n\n" + "\n".join(parts) if parts else ""
 
 
 # --- for the hub --------------------------------------------------------------------------------
