@@ -118,6 +118,20 @@ class RunFolder:
         return self.train_log if host == 0 else self.path / f"train-host-{host}.log"
 
     @property
+    def tensorboard(self) -> Path:
+        """The folder of event files for TensorBoard (`report_to`)."""
+        return self.path / "tensorboard"
+
+    @property
+    def wandb_json(self) -> Path:
+        """The id of the run at W&B, and up to which step it was told (`report_to`)."""
+        return self.path / "wandb.json"
+
+    def report_log(self, logger: str) -> Path:
+        """Name the file for what a logger's process said."""
+        return self.path / f"report-{logger}.log"
+
+    @property
     def stop_requested(self) -> Path:
         """The file that asks the trainer to save and pause at its next step."""
         return self.path / "stop-requested"

@@ -11,7 +11,7 @@ from tunebook.pages.table import cell_text, changed_columns, column_value
 from tunebook.records import RunSummary
 from tunebook.units import format_number
 
-_OWN = ("notebook.", "name", "extends", "model", "accept")
+_OWN = ("notebook.", "name", "extends", "model", "accept", "report_to")
 _BY_STAGE = ("packing", "overlong", "train_on")
 _ARROWS = {"weights": "-->", "config": "-.->", "resume": "==>"}
 RANK = {"resume": 0, "config": 1, "weights": 2}

@@ -298,6 +298,11 @@ class Recipe(Section):
         description="Verdicts that end the run once they are confirmed: any fault of "
         "docs/verdicts.md that the log shows, such as overfitting; see train.non_finite_limit.",
     )
+    report_to: list[Literal["wandb", "tensorboard"]] = Field(
+        [],
+        description="Also tell W&B or TensorBoard (extras wandb, tensorboard) what the book is "
+        "told; the book stays the truth, and a logger that fails or hangs slows nothing.",
+    )
     notebook: Notebook = Field(Notebook(), description="Hypothesis and predictions.")
 
     @field_validator("name")

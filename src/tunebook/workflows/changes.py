@@ -40,8 +40,8 @@ Changes = dict[str, list[object]]
 
 _OWN = ("name", "extends", "notebook.", "accept")
 """Keys that say nothing about what is computed."""
-TAKEN_OVER = ("devices",)
-"""Keys that a resume takes over: the same steps are taken on another number of devices."""
+TAKEN_OVER = ("devices", "report_to")
+"""Keys that a resume takes over: the same steps are taken, on other devices or told to others."""
 _PARENT = "parent-mismatch: "
 # These two keep their results from one small release to the next; every other one is compared
 # to the last digit. safetensors only stores bytes, and Python computes none of the numbers.

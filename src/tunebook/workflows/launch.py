@@ -19,7 +19,9 @@ from tunebook.book.liveness import ENDED, current_state
 from tunebook.book.places import RunFolder
 from tunebook.errors import RunEnded
 from tunebook.recipe.load import read_resolved
+from tunebook.recipe.tree import Recipe
 from tunebook.workflows.hosts import HOSTS, Hosts
+from tunebook.workflows.reporters import reporting
 
 Watcher = Callable[[str, Mapping[str, Any]], None]
 """Called with the kind and content of every event, and with ("tick", {}) while waiting."""
@@ -57,13 +59,17 @@ def train_in_child(
             env=child_environment() | ({HOSTS: hosts.words()} if hosts else {}),
             start_new_session=True,  # a terminal's Ctrl-C reaches this process only
         )
-    with _passing_signals_to(process, watch) as interrupted:
-        while process.poll() is None:
-            _show(tail, watch)
-            watch("tick", {})
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(_POLL_SECONDS)
-    _show(tail, watch)
+    # The events of a run on several hosts are the first one's.
+    told = _recipe(run).report_to if hosts is None or hosts.number == 0 else []
+    with reporting(run, told, attempt, child_environment(), watch) as look:
+        with _passing_signals_to(process, watch) as interrupted:
+            while process.poll() is None:
+                _show(tail, watch)
+                watch("tick", {})
+                look()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_POLL_SECONDS)
+        _show(tail, watch)
     if process.returncode == 0:
         if hosts is not None and (state := current_state(run)) not in ENDED:
             # The first host's trainer says so itself; beside it nobody has.
@@ -77,10 +83,14 @@ def train_in_child(
 
 def _command(run: RunFolder, hosts: Hosts | None, devices: int | None) -> list[str]:
     if devices is None:
-        devices = read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))[0].devices
+        devices = _recipe(run).devices
     here = devices if hosts is None else devices // hosts.count
     module, more = ("trainer", []) if devices == 1 else ("ranks", [str(here)])
     return [sys.executable, "-m", f"tunebook.workflows.{module}", str(run.path), *more]
+
+
+def _recipe(run: RunFolder) -> Recipe:
+    return read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))[0]
 
 
 def child_environment() -> dict[str, str]:

@@ -26,9 +26,10 @@ def write_folder(run: RunFolder, resolved: str, written: str) -> None:
 
 def forget_failed_start(run: RunFolder) -> None:
     """Clear what a start that trained nothing left behind, keeping the author's page."""
-    for path in (run.seal_json, run.data_json, run.plan_json):
+    for path in (run.seal_json, run.data_json, run.plan_json, run.wandb_json):
         path.unlink(missing_ok=True)
-    shutil.rmtree(run.events, ignore_errors=True)
+    for folder in (run.events, run.tensorboard):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def has_trained(run: RunFolder) -> bool:

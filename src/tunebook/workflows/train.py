@@ -49,6 +49,7 @@ from tunebook.workflows.hypothesis import refuse_changed
 from tunebook.workflows.join import join_run, refuse_on_hosts
 from tunebook.workflows.launch import Watcher, train_in_child
 from tunebook.workflows.notebook import build_notebook
+from tunebook.workflows.reporters import refuse_without_library
 from tunebook.workflows.run_folder import forget_failed_start, has_trained, write_folder
 
 _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")
@@ -102,6 +103,8 @@ def accepting(
 
 def train_run(run: RunFolder, watch: Watcher, hosts: Hosts | None = None) -> RunSummary:
     """Train a run whose folder is ready, and write the notebook however it ends."""
+    resolved = run.resolved_yaml.read_text(encoding="utf-8")
+    refuse_without_library(read_resolved(resolved)[0].report_to)
     try:
         train_in_child(run, watch, hosts)
     except BaseException:
@@ -264,6 +267,7 @@ def _unusable(named: str, parent: RunFolder, error: CheckpointError) -> RunFileE
 def _refuse_planned_only(recipe: Recipe) -> None:
     """Raise RunFileError for what can be planned here and not be trained."""
     refuse_on_several(recipe, recipe.devices)
+    refuse_without_library(recipe.report_to)
     if recipe.method == "qlora" and find_spec("bitsandbytes") is None:
         raise RunFileError(
             "`method: qlora` needs bitsandbytes, which is not installed: "

@@ -113,8 +113,8 @@ def test_what_was_asked_after_training_is_told_of_these_weights_alone(
     card: Write, book: Path
 ) -> None:
     run = RunFolder(book, "run_2")
-    make_evaluation(run, [40, 60], "judge", "final", unit="points of 100", questions="/home/q.json")
-    make_evaluation(run, [10, 10], "judge", "base", unit="points of 100", questions="/home/q.json")
+    make_evaluation(run, [40, 60], "judge", "final", unit="points of 100", questions="/data/q.json")
+    make_evaluation(run, [10, 10], "judge", "base", unit="points of 100", questions="/data/q.json")
     make_evaluation(run, [99, 99], "judge", "step-4", unit="points of 100", questions="q.json")
     make_evaluation(run, [1, 1], "grid", "final", unit="points of the reference cell")
     make_chess(run, 0.9, 812.0)
@@ -124,7 +124,7 @@ def test_what_was_asked_after_training_is_told_of_these_weights_alone(
     assert "| judge on q.json (points of 100) | base | 10.000 |" in flat
     assert "99.000" not in flat
     assert "reference cell" not in flat
-    assert "/home" not in text
+    assert "/data" not in text
     assert "Elo of games, by policy" in text
     assert "Not measured: other tasks and languages, safety, bias." in text
     kinds = {one.metric_type for one in ModelCard(text).data.eval_results or []}
