@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from test_train_flow import tunebook, write_run
+
 from hub_server import serve_hub
 from judge_server import Act, judge_server, says
-from test_train_flow import tunebook, write_run
 
 CANARIES = {
     "HF_TOKEN": "hf_canaryHubToken0123456789",
