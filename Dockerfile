@@ -32,7 +32,7 @@ RUN wheel="$(echo /wheels/*.whl)" \
     && chown author /book /cache
 # Models of the hub are kept here; a volume keeps them from one container to the next.
 ENV HF_HOME=/cache
-USER author
+USER 1000
 WORKDIR /book
 VOLUME ["/book", "/cache"]
 EXPOSE 7878

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,14 +19,19 @@ from test_train_flow import write_run
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tunebook.book.checkpoints import verify_checkpoint
-from tunebook.book.events import EventWriter
+from tunebook.book.events import EventWriter, read_events
 from tunebook.book.places import RunFolder, create_book
 from tunebook.book.releases import read_releases
 from tunebook.cli.main import main
+from tunebook.data.batches import collate
+from tunebook.data.order import SourcedExample
+from tunebook.data.prepare import prepare
 from tunebook.errors import ModelError, TunebookError
 from tunebook.models.export import copy_adapter, score_fresh
+from tunebook.models.tokenizer import load_tokenizer
 from tunebook.pages.model_card import write_card
 from tunebook.pages.run_page import read_page_source
+from tunebook.recipe.load import read_resolved
 from tunebook.units import format_count
 from tunebook.workflows.release_part import release_part
 from tunebook.workflows.train import load_recipe, start_run
@@ -300,3 +307,63 @@ def test_what_cannot_be_released_is_said_before_anything_is_read(
     assert main(["release", *words]) == 2
     assert said in capsys.readouterr().err
     assert not (book / "out").exists()
+
+
+PLAIN = """
+import json, sys
+import torch
+from transformers import AutoModelForCausalLM
+asked = json.load(sys.stdin)
+model = AutoModelForCausalLM.from_pretrained(asked["base"] or asked["folder"], dtype=torch.float32)
+if asked["base"]:
+    from peft import PeftModel
+    model = PeftModel.from_pretrained(model, asked["folder"])
+model.eval()
+total = count = 0
+with torch.no_grad():
+    for ids, target in asked["rows"]:
+        labels = [i if t else -100 for i, t in zip(ids, target)]
+        n = sum(target[1:])
+        loss = model(input_ids=torch.tensor([ids]), labels=torch.tensor([labels])).loss
+        total, count = total + loss.item() * n, count + n
+assert not any(name.split(".")[0] == "tunebook" for name in sys.modules)
+print(json.dumps([total / count, count]))
+"""
+"""What anybody would write: the library's own loss of the rows that were held out."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["adapter", "merged", "whole"])
+def test_a_plain_program_gets_the_loss_that_training_recorded(
+    train: Train, book: Path, tiny_gpt2: Path, tmp_path: Path, form: str
+) -> None:
+    run = train("run_1", method="full" if form == "whole" else "lora")
+    merged = ["--merged"] if form == "merged" else []
+    assert main(["release", "run_1", "out", *merged]) == 0
+    recipe, _ = read_resolved(run.resolved_yaml.read_text("utf-8"))
+    codec = load_tokenizer(recipe.model, recipe.add_tokens, run.cache_dir)
+    held_out = prepare(recipe, codec, run.cache_dir, lambda _text: None).validation
+    assert held_out is not None
+    batches = [
+        collate([SourcedExample(held_out.example(n), held_out.source_of(n))])
+        for n in range(len(held_out))
+    ]
+    asked = {
+        "folder": str(book / "out"),
+        "base": str(tiny_gpt2) if form == "adapter" else None,
+        "rows": [[batch.ids.tolist(), batch.target.tolist()] for batch in batches],
+    }
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", PLAIN],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    loss, tokens = json.loads(done.stdout.splitlines()[-1])
+    last = read_events(run).validations[-1]
+    assert tokens == last.target_tokens
+    assert loss == pytest.approx(last.loss, abs=1e-4)
+    assert abs(loss - read_events(run).validations[0].loss) > 0.01
