@@ -129,6 +129,8 @@ def test_released_weights_load_anywhere_and_carry_their_account(
             "### Instruction:\nSay red.\n\n### Input:\nsun\n\n### Response:\n"
         )
     assert not torch.allclose(logits(book / "merged"), logits(tiny_gpt2), atol=1e-2)
+    modes = {path.stat().st_mode for path in (book / "merged").iterdir()}
+    assert len(modes) == 1  # who may read one file may read all
     # The adapter names its base by a bare name: whoever has it says where it is.
     config = json.loads((book / "adapter" / "adapter_config.json").read_text("utf-8"))
     assert config["base_model_name_or_path"] == tiny_gpt2.name

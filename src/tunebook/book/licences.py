@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 CARD = "README.md"
+_CONFIG = "config.json"
 _TEXTS = ("LICENSE", "LICENCE", "LICENSE.txt", "LICENCE.txt", "LICENSE.md", "LICENCE.md", "COPYING")
 _SPDX = re.compile(r"SPDX-License-Identifier:\s*([A-Za-z0-9.+-]+)")
 _ID = re.compile(r"[a-z0-9][a-z0-9.+-]*")
@@ -40,20 +41,23 @@ def read_licence(folder: Path) -> Licence | None:
     return (
         _of_card(folder / CARD)
         or next(filter(None, (_of_text(folder / name) for name in _TEXTS)), None)
-        or _of_config(folder / "config.json")
+        or _of_config(folder / _CONFIG)
     )
 
 
 def read_cached_licence(repo: str, kind: str, revision: str | None) -> Licence | None:
-    """Read the licence in the card of a hub model or dataset, where the local cache has it."""
+    """Read the licence that the local cache has of a hub model or dataset; nothing is fetched."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
-    try:
-        found = try_to_load_from_cache(repo, CARD, revision=revision or "main", repo_type=kind)
-    except (HFValidationError, ValueError):
-        return None
-    return _of_card(Path(found)) if isinstance(found, str) else None
+    for name in (CARD, *_TEXTS, _CONFIG):
+        try:
+            found = try_to_load_from_cache(repo, name, revision=revision or "main", repo_type=kind)
+        except (HFValidationError, ValueError):
+            return None
+        if isinstance(found, str):
+            return read_licence(Path(found).parent)
+    return None
 
 
 def _of_card(path: Path) -> Licence | None:

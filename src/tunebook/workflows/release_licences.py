@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tunebook.book.licences import Licence, read_cached_licence, read_licence
-from tunebook.errors import TunebookError
-from tunebook.models.find import EMBEDDED, find_model
+from tunebook.models.find import EMBEDDED, EMBEDDED_FOLDER
 from tunebook.pages.card_lineage import (
     find_ancestors,
     hub_data,
@@ -34,18 +33,15 @@ def find_licences(source: PageSource, weights: str) -> Licences:
 
 
 def _of_base(model: str) -> Licence | None:
+    if model == EMBEDDED:
+        return read_licence(EMBEDDED_FOLDER)
     folder = expand_home(model)
-    if model != EMBEDDED and not folder.is_dir():
-        if not on_hub(model):
-            return None
-        repo, _, revision = model.partition("@")
-        cached = read_cached_licence(repo, "model", revision or None)
-        if cached is not None:
-            return cached
-    try:
-        return read_licence(find_model(model))
-    except TunebookError:  # the base of a whole model may be gone: all is in the weights
+    if folder.is_dir():
+        return read_licence(folder)
+    if not on_hub(model):  # a folder that is gone: all of a whole model is in the weights
         return None
+    repo, _, revision = model.partition("@")
+    return read_cached_licence(repo, "model", revision or None)
 
 
 def _of_source(path: str) -> Licence | None:

@@ -28,7 +28,9 @@ _POLL_SECONDS = 0.1
 def refuse_without_library(report_to: Sequence[str]) -> None:
     """Raise RunFileError for a tracker whose library is not installed."""
     for name in report_to:
-        if find_spec(name) is None:
+        found = find_spec(name)
+        # Without an origin it is a folder of that name here, such as W&B makes.
+        if found is None or found.origin is None:
             raise RunFileError(
                 f"`report_to: [{name}]` needs {name}, which is not installed: "
                 f"`pip install 'tunebook[{name}]'`, or say report_to: []"

@@ -80,3 +80,8 @@ def test_a_card_in_the_cache_of_the_hub_is_read_and_nothing_is_fetched(
     assert read_cached_licence("org/rows", "dataset", "v2") is None
     assert read_cached_licence("org/rows", "model", None) is None
     assert read_cached_licence("no such", "model", None) is None
+    # Of a model without a card, its LICENSE or config is asked.
+    (snapshot / "README.md").unlink()
+    write(snapshot, config__json='{"license": "mit"}')
+    found = read_cached_licence("org/rows", "dataset", "main")
+    assert found == Licence("mit", "mit", "config.json")
