@@ -23,6 +23,7 @@ from tunebook.errors import TunebookError
 
 VERBS: dict[str, str] = {
     "demo": "Train, compare and write a notebook page on the embedded model.",
+    "recipes": "Run one of five notebooks from nothing to its report.",
     "init": "Make a book: the folder that holds runs and their notebook.",
     "new": "Write a run file for a new run.",
     "plan": "Show what a run will need and what is wrong with it, before step 1.",
@@ -52,6 +53,7 @@ VERBS: dict[str, str] = {
     "data": "Look at data as the model will see it.",
     "clean": "Delete what no run needs any more.",
     "import": "Read somebody else's runs into the book: logs, event files, tables.",
+    "convert": "Make a run file of one of axolotl's or TRL's.",
     "reindex": "Rebuild the index from the run folders.",
     "schema": "Print the JSON Schema of the run file, for editors.",
     "doctor": "Print versions, devices, memory and disk, to paste into a report.",

@@ -1,0 +1,43 @@
+"""The report of a recipe: a template, filled with what its steps have answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import StrictUndefined
+from jinja2.sandbox import SandboxedEnvironment
+
+from tunebook.units import format_bytes, format_count, format_number, format_percent, format_seconds
+
+
+def write_report(template: Path, answers: Mapping[str, Any], left: Sequence[str]) -> str:
+    """Fill a template; every answer is there by its name, `left` are the steps left out.
+
+    A name that no step answered is an error: a report never has a gap that looks like a value.
+    """
+    environment = SandboxedEnvironment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters.update(
+        number=format_number,
+        bytes=format_bytes,
+        count=format_count,
+        percent=format_percent,
+        seconds=format_seconds,
+        interval=_interval,
+        by_name=_by_name,
+    )
+    text = template.read_text(encoding="utf-8")
+    return environment.from_string(text).render(**answers, left=list(left))
+
+
+def _interval(values: Sequence[float] | None, digits: int = 4) -> str:
+    if values is None:
+        return "not measured"
+    return f"[{format_number(values[0], digits)}, {format_number(values[1], digits)}]"
+
+
+def _by_name(runs: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    return {str(run["name"]): run for run in runs}

@@ -1,0 +1,209 @@
+"""The five recipes: what each notebook did, as commands of tunebook that end in a report.
+
+A recipe is a folder of plain files: `recipe.yaml` with its steps, run files, data, and `report.md`,
+a template. Its steps are commands that anyone can type; what a step prints as JSON is kept and is
+all that the report knows. A recipe is run in a book of its own, into which its files are copied.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tunebook.book.atomic import storage_errors, write_text
+from tunebook.book.liveness import current_state
+from tunebook.book.places import RunFolder, create_book
+from tunebook.errors import BookError, RunEnded, RunFileError, UsageError
+from tunebook.recipe.yaml_text import parse_yaml, read_text
+from tunebook.workflows.launch import child_environment
+from tunebook.workflows.recipe_report import write_report
+from tunebook.workflows.trial import ENDED
+
+FOLDER = Path(__file__).parent.parent / "embedded" / "recipes"
+TWIN = "twin"
+REPORT = "report.md"
+_ANSWERS = "answers"
+_DONE = "done.json"
+_INTERRUPTED = (130, 143)
+
+Say = Callable[[str], None]
+
+
+class Step(BaseModel):
+    """One command of a recipe."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    run: str = Field(min_length=1, description="What follows `tunebook` on the command line.")
+    keep: str | None = Field(
+        None, pattern=r"^[a-z][a-z0-9_]*$", description="Keep what it prints as JSON by this name."
+    )
+    exit_code: int = Field(0, description="What it ends with, where that is the point of it.")
+    needs: str | None = Field(None, description="A program without which the step is left out.")
+
+
+class RecipeFile(BaseModel):
+    """What `recipe.yaml` says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    notebook: str = Field(description="What was trained in the notebook, in a sentence.")
+    minutes: float = Field(gt=0, description="How long the twin takes on two cores.")
+    steps: list[Step] = Field(min_length=1)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRecipe:
+    """A recipe with its name and the folder of its files."""
+
+    name: str
+    folder: Path
+    file: RecipeFile
+
+    @property
+    def full(self) -> list[Path]:
+        """The run files of the notebook's own model and hardware."""
+        return sorted((self.folder / "full").glob("*.yaml"))
+
+
+def list_recipes() -> list[FoundRecipe]:
+    """List the recipes that the package carries, by name."""
+    return [find_recipe(path.parent.name) for path in sorted(FOLDER.glob("*/recipe.yaml"))]
+
+
+def find_recipe(name: str) -> FoundRecipe:
+    """Read one of them; UsageError names those there are."""
+    path = FOLDER / name / "recipe.yaml"
+    if not path.is_file():
+        names = ", ".join(one.parent.name for one in sorted(FOLDER.glob("*/recipe.yaml")))
+        raise UsageError(f"there is no recipe {name}; there are {names}")
+    text = parse_yaml(read_text(path), str(path))
+    try:
+        return FoundRecipe(name, path.parent, RecipeFile.model_validate(text.values))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        raise RunFileError(f"{text.at(key)}: `{key}`: {first['msg']}") from None
+
+
+def run_recipe(
+    name: str, book: Path | None = None, *, say: Say = lambda _: None, fresh: bool = False
+) -> Path:
+    """Run the twin of a recipe in a book of its own and write its report; gives the report's path.
+
+    A recipe that was broken off goes on where it was; `fresh` begins a new book, beside the one
+    that is there. Raises RunEnded when a step did not end as it should.
+    """
+    found = find_recipe(name)
+    folder = _book_for(found, book, fresh)
+    left = []
+    done = _read_done(folder)
+    for number, step in enumerate(found.file.steps, 1):
+        key = _key(step)
+        if key in done:
+            continue
+        say(f"[{number}/{len(found.file.steps)}] tunebook {step.run}")
+        if step.needs and not shutil.which(step.needs) and not _stockfish(step.needs):
+            say(f"left out: there is no {step.needs} here")
+            left.append(step.run)
+            continue
+        _take(folder, step)
+        done[key] = step.run
+        write_text(_place(folder, _DONE), json.dumps(done, indent=1))
+    text = write_report(found.folder / REPORT, answers_of(folder), left)
+    with storage_errors(f"write the report of {name}", folder):
+        write_text(folder / REPORT, text)
+    return folder / REPORT
+
+
+def answers_of(book: Path) -> dict[str, Any]:
+    """Give what the steps of a recipe have answered, by name."""
+    return {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(_place(book, _ANSWERS).glob("*.json"))
+    }
+
+
+def _place(book: Path, name: str) -> Path:
+    return book / ".tunebook" / "recipe" / name
+
+
+def _book_for(found: FoundRecipe, book: Path | None, fresh: bool) -> Path:
+    """Make the book of a recipe with its files, or take the one that is there."""
+    folder = book or Path(f"{found.name}-book")
+    number = 2
+    while fresh and folder.exists():
+        folder, number = folder.with_name(f"{found.name}-book-{number}"), number + 1
+    marker = _place(folder, "name")
+    if not folder.exists():
+        create_book(folder)
+        with storage_errors(f"copy the recipe {found.name}", folder):
+            shutil.copytree(found.folder / TWIN, folder, dirs_exist_ok=True)
+            marker.parent.mkdir(parents=True)
+            write_text(marker, found.name)
+    elif not marker.is_file() or marker.read_text(encoding="utf-8") != found.name:
+        raise BookError(
+            f"{folder} is there and is no book of the recipe {found.name}; say --book FOLDER for "
+            "another place"
+        )
+    _place(folder, _ANSWERS).mkdir(exist_ok=True)
+    return folder
+
+
+def _read_done(book: Path) -> dict[str, str]:
+    path = _place(book, _DONE)
+    found: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found
+
+
+def _key(step: Step) -> str:
+    return hashlib.sha256(step.model_dump_json().encode()).hexdigest()[:16]
+
+
+def _stockfish(program: str) -> bool:
+    return program == "stockfish" and Path("/usr/games/stockfish").exists()
+
+
+def _take(book: Path, step: Step) -> None:
+    """Run one step; raises RunEnded when it ends otherwise than it should."""
+    words = _going_on(book, shlex.split(step.run))
+    done = subprocess.run(
+        [sys.executable, "-m", "tunebook", *words],
+        cwd=book,
+        stdout=subprocess.PIPE if step.keep else sys.stderr,
+        env=child_environment(),
+        check=False,
+    )
+    if done.returncode in _INTERRUPTED:
+        raise RunEnded("the recipe was stopped; the same command goes on with it", done.returncode)
+    if done.returncode != step.exit_code:
+        raise RunEnded(
+            f"`tunebook {step.run}` ended with {done.returncode}, not {step.exit_code}; the same "
+            f"command goes on from there, in {book}",
+            1,
+        )
+    if step.keep:
+        json.loads(done.stdout)  # a step that answers in something else is a bug of the recipe
+        write_text(_place(book, _ANSWERS) / f"{step.keep}.json", done.stdout.decode())
+
+
+def _going_on(book: Path, words: list[str]) -> list[str]:
+    """Turn `train FILE` into `resume RUN` where the run was broken off."""
+    if words[0] != "train" or not (book / words[1]).is_file():
+        return words
+    values: Mapping[str, Any] = parse_yaml(read_text(book / words[1]), words[1]).values
+    run = RunFolder(book, str(values.get("name")))
+    if run.exists() and run.started() and current_state(run) not in ENDED:
+        return ["resume", run.name, *[word for word in words[2:] if word == "--json"]]
+    return words
