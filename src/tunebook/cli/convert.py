@@ -15,9 +15,7 @@ import click
 @click.option(
     "--devices", type=click.IntRange(min=1), default=1, metavar="N", help="How many it ran on."
 )
-@click.option(
-    "--without", multiple=True, metavar="KEY", help="Give a key up; may be repeated."
-)
+@click.option("--without", multiple=True, metavar="KEY", help="Give a key up; may be repeated.")
 def command(
     file: Path,
     out: Path | None,

@@ -6,8 +6,8 @@ Names and defaults are those of axolotl's own schema (axolotl/utils/schemas).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from tunebook.imports.run_files.axolotl_data import NotOurs, read_data, sources_of
 from tunebook.imports.run_files.foreign import Foreign, share_of_steps
 from tunebook.imports.run_files.shared import (
     FAST,
@@ -25,27 +25,28 @@ from tunebook.imports.run_files.shared import (
     read_schedule,
 )
 
-_TYPES = {
-    "alpaca": ("alpaca", "alpaca"),
-    "alpaca_chat.load_qa": ("qa", "qa"),
-    "chat_template": ("chat", "model"),
-    "sharegpt": ("sharegpt", "model"),
-    "completion": ("text", None),
-    "pretrain": ("text", None),
-}
-"""Their type of a data set: our format and template; None is text, for stage cpt."""
-
 _IDLE = {
     TRACKERS: (
         *("wandb_project", "wandb_entity", "wandb_watch", "wandb_name", "wandb_log_model"),
         *("wandb_run_id", "wandb_mode", "mlflow_experiment_name", "mlflow_tracking_uri"),
         *("comet_project_name", "use_wandb", "use_mlflow", "use_comet", "use_tensorboard"),
-        *("logging_steps", "include_tokens_per_second", "eval_table_size", "debug", "profiler_steps"),
+        *(
+            "logging_steps",
+            "include_tokens_per_second",
+            "eval_table_size",
+            "debug",
+            "profiler_steps",
+        ),
         *("trackio_project_name", "use_trackio"),
     ),
     PLACES: (
         *("output_dir", "dataset_prepared_path", "hub_model_id", "hub_strategy", "run_name"),
-        *("push_dataset_to_hub", "last_run_prepared", "hf_use_auth_token", "auto_resume_from_checkpoints"),
+        *(
+            "push_dataset_to_hub",
+            "last_run_prepared",
+            "hf_use_auth_token",
+            "auto_resume_from_checkpoints",
+        ),
         *("hub_private_repo", "save_safetensors"),
     ),
     LOADING: (
@@ -82,7 +83,7 @@ def read_axolotl(file: Foreign, devices: int) -> None:
     file.refuse("training on preferences is not what tunebook does", *_PREFERENCES)
     read_model(file, "base_model", "revision_of_model")
     _read_method(file)
-    _read_data(file)
+    read_data(file)
     epochs = read_length(file, 1.0)
     read_batch(file, "micro_batch_size", 1, devices)
     read_optimizer(file, "optimizer", "adamw_torch_fused")
@@ -128,7 +129,9 @@ def _read_method(file: Foreign) -> None:
             if key in file:
                 file.put("relora.warmup_steps", file.number(key), key)
         if "relora_prune_ratio" in file:
-            file.put("relora.reset_optimizer", file.number("relora_prune_ratio"), "relora_prune_ratio")
+            file.put(
+                "relora.reset_optimizer", file.number("relora_prune_ratio"), "relora_prune_ratio"
+            )
         if file.get("relora_prune_method", "magnitude") == "magnitude":
             file.leave("the smallest averages are set to 0", "relora_prune_method")
     file.refuse("start from the run instead: model: run:NAME", "lora_model_dir")
@@ -136,115 +139,10 @@ def _read_method(file: Foreign) -> None:
     file.refuse(why, "unfrozen_parameters")
 
 
-def _read_data(file: Foreign) -> None:
-    stated = file.get("datasets", file.get("pretraining_dataset"))
-    key = "datasets" if "datasets" in file else "pretraining_dataset"
-    sets = [stated] if isinstance(stated, (dict, str)) else stated
-    if not isinstance(sets, list):
-        return
-    sources: list[dict[str, Any]] = []
-    kinds: set[str | None] = set()
-    for number, one in enumerate(sets):
-        whole = {"path": one} if isinstance(one, str) else one
-        if not isinstance(whole, Mapping):
-            file.refuse(f"entry {number} is no data set", key)
-            return
-        if key == "pretraining_dataset":
-            whole = {"type": "pretrain", **whole}
-        found, kind, wrong = _sources(whole)
-        if wrong:
-            file.refuse(f"entry {number}: {wrong}", key)
-            return
-        sources += found
-        kinds.add(kind)
-    if len(kinds) > 1:
-        text = "text and answers" if None in kinds else " and ".join(sorted(map(str, kinds)))
-        file.refuse(f"one run has one template, and these data sets are {text}", key)
-        return
-    kind = kinds.pop()
-    file.put("data", sources, key)
-    if kind is None:
-        file.put("stage", "cpt", key)
-        file.leave("all of a text is trained", "train_on_inputs")
-        return
-    template = file.get("chat_template")
-    if kind == "model" and template not in (None, "tokenizer_default"):
-        file.refuse("the model's own chat template is used; there are no others", "chat_template")
-    file.put("template", kind, "chat_template")
-    file.put("train_on", "all" if file.get("train_on_inputs") else "response", "train_on_inputs")
-
-
-def _sources(one: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str | None, str]:
-    """Give our sources for one data set, its template, and what is wrong with it."""
-    stated = {key: value for key, value in one.items() if value not in (None, "", [], {}, False)}
-    kind, columns = stated.pop("type", None), {}
-    if isinstance(kind, Mapping):
-        fields = {key: value for key, value in kind.items() if value not in (None, "")}
-        for theirs, ours in (("instruction", "instruction"), ("input", "input"), ("output", "output")):
-            if f"field_{theirs}" in fields:
-                columns[ours] = fields.pop(f"field_{theirs}")
-        if fields:
-            return [], None, f"type.{next(iter(fields))} makes a template of its own; there is none here"
-        kind = "alpaca"
-    if kind not in _TYPES:
-        return [], None, f"type {kind} is none of {', '.join(_TYPES)}"
-    found_format, template = _TYPES[kind]
-    path, files = stated.pop("path", None), stated.pop("data_files", None)
-    stated.pop("ds_type", None)
-    for ignored in ("trust_remote_code", "preprocess_shards", "num_proc"):
-        stated.pop(ignored, None)
-    if "field" in stated or "text_column" in stated:
-        text = stated.pop("field", None) or stated.pop("text_column", None)
-        columns = {} if text == "text" else {"text": text}
-    if "field_messages" in stated:
-        name = stated.pop("field_messages")
-        if name != found_format.replace("chat", "messages").replace("sharegpt", "conversations"):
-            columns["messages" if found_format == "chat" else "conversations"] = name
-    mappings = stated.pop("message_property_mappings", {})
-    mappings |= {
-        ours: stated.pop(f"message_field_{ours}")
-        for ours in ("role", "content")
-        if f"message_field_{ours}" in stated
-    }
-    if mappings == {"role": "from", "content": "value"}:
-        found_format = "sharegpt"
-        columns = {"conversations": v for k, v in columns.items() if k == "messages"}
-    elif mappings not in ({}, {"role": "role", "content": "content"}):
-        return [], None, "messages have role and content, or from and value"
-    if stated.pop("roles_to_train", ["assistant"]) not in (["assistant"], ["gpt"], ["gpt", "assistant"]):
-        return [], None, "only answers carry loss; say train_on: all in the run file for every token"
-    if stated.pop("train_on_eos", "turn") != "turn":
-        return [], None, "the end of each answer is trained"
-    if stated.pop("chat_template", "tokenizer_default") != "tokenizer_default":
-        return [], None, "the model's own chat template is used; there are no others"
-    split, revision = stated.pop("split", "train"), stated.pop("revision", None)
-    if "[" in str(split):
-        return [], None, f"split {split}: say data.sample in the run file"
-    if stated:
-        key = next(iter(stated))
-        return [], None, f"{key}: {stated[key]!r} has nothing that does it here"
-    paths = [files] if isinstance(files, str) else files or [path]
-    if not all(isinstance(one, str) for one in paths):
-        return [], None, "names no path"
-    sources = []
-    for one_path in paths:
-        where = f"{one_path}@{revision}" if revision and not files else one_path
-        where += f":{split}" if split != "train" and not files else ""
-        source: dict[str, Any] = {"path": where, "format": found_format}
-        sources.append(source | ({"columns": columns} if columns else {}))
-    return sources, template, ""
-
-
 def _read_validation(file: Foreign, epochs: float) -> None:
     size = file.number("val_set_size", 0)
     if "test_datasets" in file:
-        tests = file.get("test_datasets")
-        found, _, wrong = _sources(tests[0]) if len(tests) == 1 else ([], None, "more than one")
-        if wrong or len(found) != 1:
-            file.refuse(wrong or "more than one file", "test_datasets")
-        else:
-            for name, value in found[0].items():
-                file.put(f"validation.{name}", value, "test_datasets")
+        _read_tests(file)
         file.leave("test_datasets decide", "val_set_size")
     elif size < 1:
         file.put("validation.fraction", size, "val_set_size")
@@ -254,7 +152,9 @@ def _read_validation(file: Foreign, epochs: float) -> None:
                 "say validation: {fraction: 0.05}"
             )
     else:
-        file.refuse("is a number of rows; here a share of the documents is held out", "val_set_size")
+        file.refuse(
+            "is a number of rows; here a share of the documents is held out", "val_set_size"
+        )
     if (evaluations := file.number("evals_per_epoch")) is not None:
         file.put("evaluate.every", share_of_steps(evaluations, epochs), "evals_per_epoch")
     elif (steps := file.number("eval_steps")) is not None:
@@ -264,7 +164,25 @@ def _read_validation(file: Foreign, epochs: float) -> None:
         file.put("evaluate.every", "epoch", "eval_strategy", "evaluation_strategy")
     file.leave("as often as evaluate.every says", "eval_strategy", "evaluation_strategy")
     file.refuse("say stop_on: [overfitting] in the run file", "early_stopping_patience")
-    file.refuse("measure the run afterwards, as with tunebook judge", "do_bench_eval", "eval_causal_lm_metrics")
+    file.refuse(
+        "measure the run afterwards, as with tunebook judge",
+        "do_bench_eval",
+        "eval_causal_lm_metrics",
+    )
+
+
+def _read_tests(file: Foreign) -> None:
+    sets = file.get("test_datasets")
+    try:
+        found = [source for one in sets for source in sources_of(one)[0]]
+    except NotOurs as error:
+        file.refuse(str(error), "test_datasets")
+        return
+    if len(found) != 1:
+        file.refuse("of held-out sets of their own there is one", "test_datasets")
+        return
+    for name, value in found[0].items():
+        file.put(f"validation.{name}", value, "test_datasets")
 
 
 def _read_sequences(file: Foreign) -> None:

@@ -23,7 +23,9 @@ class Foreign:
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = {k: v for k, v in values.items() if not any(v is e or v == e for e in _EMPTY)}
+        self._values = {
+            k: v for k, v in values.items() if not any(v is e or v == e for e in _EMPTY)
+        }
         self.blank = [key for key in values if key not in self._values]
         self.ours: dict[str, Any] = {}
         self.understood: dict[str, str] = {}

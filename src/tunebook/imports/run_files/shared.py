@@ -1,4 +1,4 @@
-"""What run files of several tools say with the same words, because transformers' Trainer reads them.
+"""What run files of several tools say in the same words: those of transformers' Trainer.
 
 Each function reads one matter: optimizer, schedule, adapter, precision. Defaults are arguments,
 because the tools differ in them.
