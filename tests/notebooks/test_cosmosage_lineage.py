@@ -17,7 +17,7 @@ from tunebook.workflows.lineage import book_lineage
 from tunebook.workflows.train import load_recipe, start_run
 from tunebook.workflows.training import run_to_end
 
-TWIN = Path(__file__).resolve().parents[2] / "recipes" / "cosmosage" / "twin"
+TWIN = Path(__file__).resolve().parents[2] / "src/tunebook/embedded/recipes/cosmosage/twin"
 FILES = ("v1", "v2", "v3", "v3.1", "v3.2")
 SHORT = ("train.max_steps=2", "evaluate.canary=0", "evaluate.prompts=[]", "validation.sample=8")
 

@@ -11,7 +11,7 @@ import pytest
 from tunebook.book.sweeps import SweepFolder, read_trials
 from tunebook.recipe.sweep import load_sweep
 
-TWIN = Path(__file__).parents[2] / "recipes/alpaca/twin"
+TWIN = Path(__file__).parents[2] / "src/tunebook/embedded/recipes/alpaca/twin"
 FILE = TWIN / "rank-alpha-rate.yaml"
 
 

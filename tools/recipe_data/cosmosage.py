@@ -10,9 +10,11 @@ import random
 from pathlib import Path
 from typing import Any
 
-SYLLABLES = "vel tor min ash kel dra lor nis bar eth ul fen gor hal ix jun kas mer pol quo".split()
+EMBEDDED = Path(__file__).parents[2] / "src/tunebook/embedded/data"
+SYLLABLES = ("vel", "tor", "min", "ash", "kel", "dra", "lor", "nis", "bar", "eth", "ul", "fen")
+SYLLABLES += ("gor", "hal", "ix", "jun", "kas", "mer", "pol", "quo")
 COLOURS = ("red", "orange", "yellow", "white", "blue")
-HEAT = {"red": "cool", "orange": "mild", "yellow": "warm", "white": "hot", "blue": "very hot"}
+HEAT = dict(zip(COLOURS, ("cool", "mild", "warm", "hot", "very hot"), strict=True))
 REGIONS = ("the Anvil", "the Ladder", "the Heron", "the Well", "the Lantern", "the Plough")
 OPENINGS = (
     "We present observations of the star {name} in {region}.",
@@ -34,8 +36,8 @@ ENDINGS = (
     "A larger telescope would settle the question.",
 )
 LESSONS = (
-    "A {colour} star has a {heat} surface, because the colour of a glowing body follows its "
-    "temperature.",
+    "A star that is {colour} has a {heat} surface, because the colour of a glowing body follows "
+    "its temperature.",
     "To find the distance of a star, its place among the others is measured twice, half a year "
     "apart. The shift is called the parallax.",
     "A star of {region} that shows no parallax is too far away for this method.",
@@ -77,15 +79,16 @@ def paper(draw: random.Random, star: dict[str, Any]) -> str:
 def rubbish(draw: random.Random, kind: int) -> str:
     """Write what a converter leaves in place of a page: tables, formulas, capitals, characters."""
     if kind == 0:
-        return "\n".join(
-            " ".join(f"{draw.uniform(0, 90):.3f}" for _ in range(8)) for _ in range(6)
-        )
+        return "\n".join(" ".join(f"{draw.uniform(0, 90):.3f}" for _ in range(8)) for _ in range(6))
     if kind == 1:
-        return " ".join(r"\frac{a_%d}{b_%d}\sum\nolimits" % (i, i) for i in range(24))
+        return " ".join(rf"\frac{{a_{i}}}{{b_{i}}}\sum\nolimits" for i in range(24))
     if kind == 2:
         return "ACKNOWLEDGEMENTS AND FUNDING OF THE OBSERVATORY " * 6
-    letters = "qxzjvkwpbf"
-    return " ".join("".join(draw.choices(letters, k=draw.randrange(3, 9))) for _ in range(50))
+    if kind == 3:
+        return " ".join(["This page was left blank on purpose."] * 12)
+    # Looks like prose, and is none: only a language model notices.
+    words = ["".join(draw.choices("eaiourtnslqxzjkw", k=draw.randrange(2, 8))) for _ in range(60)]
+    return ". ".join(" ".join(words[i : i + 8]).capitalize() for i in range(0, 60, 8)) + "."
 
 
 def make(folder: Path) -> None:
@@ -93,9 +96,11 @@ def make(folder: Path) -> None:
     draw = random.Random(2023)
     stars = make_stars(draw, 260)
     papers = [paper(draw, star) for star in stars[:220]]
-    rows = papers + [rubbish(draw, i % 4) for i in range(28)]
+    rows = papers + [rubbish(draw, i % 5) for i in range(40)]
     rows += papers[:12]
-    rows += [text.replace("Its distance", "The distance") + " See also below." for text in papers[20:32]]
+    rows += [
+        text.replace("Its distance", "The distance") + " See also below." for text in papers[20:32]
+    ]
     draw.shuffle(rows)
     write_rows(folder / "papers.jsonl", [{"text": text} for text in rows])
     lessons = []
@@ -105,13 +110,22 @@ def make(folder: Path) -> None:
         lessons.append({"text": f"Chapter {chapter + 1}. " + " ".join(said)})
     write_rows(folder / "textbooks.jsonl", lessons)
     write_rows(folder / "qa.jsonl", [row for star in stars[:120] for row in questions(draw, star)])
-    ladder = [
-        {"prompt": "What is a star?", "group": "near", "reference": "A star is a glowing body."},
-    ]
+    write_rows(folder / "general.jsonl", general_questions())
+    ladder = []
     for star in stars[120:168]:
         asked = questions(draw, star)[0]
-        ladder.append({"prompt": asked["question"], "group": "ladder", "reference": asked["answer"]})
-    write_rows(folder / "ladder.jsonl", ladder[1:])
+        row = {"prompt": asked["question"], "group": "ladder", "reference": asked["answer"]}
+        ladder.append(row)
+    write_rows(folder / "ladder.jsonl", ladder)
+
+
+def general_questions() -> list[dict[str, str]]:
+    """Give the instructions that the package carries as questions and answers."""
+    rows = json.loads((EMBEDDED / "instructions.json").read_text(encoding="utf-8"))
+    return [
+        {"question": f"{row['instruction']}\n{row['input']}".strip(), "answer": row["output"]}
+        for row in rows
+    ]
 
 
 def questions(draw: random.Random, star: dict[str, Any]) -> list[dict[str, str]]:

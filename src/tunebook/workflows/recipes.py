@@ -21,13 +21,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tunebook.book.atomic import storage_errors, write_text
-from tunebook.book.liveness import current_state
+from tunebook.book.liveness import ENDED, current_state
 from tunebook.book.places import RunFolder, create_book
 from tunebook.errors import BookError, RunEnded, RunFileError, UsageError
 from tunebook.recipe.yaml_text import parse_yaml, read_text
 from tunebook.workflows.launch import child_environment
 from tunebook.workflows.recipe_report import write_report
-from tunebook.workflows.trial import ENDED
 
 FOLDER = Path(__file__).parent.parent / "embedded" / "recipes"
 TWIN = "twin"

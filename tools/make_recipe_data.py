@@ -1,0 +1,20 @@
+"""Write the data of the recipes' twins again: `python tools/make_recipe_data.py`.
+
+Every file is made from rules and a fixed seed, so the same command writes the same bytes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from recipe_data import cosmosage
+
+RECIPES = Path(__file__).parents[1] / "src/tunebook/embedded/recipes"
+
+
+def main() -> None:
+    cosmosage.make(RECIPES / "cosmosage/twin/data")
+
+
+if __name__ == "__main__":
+    main()
