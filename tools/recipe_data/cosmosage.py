@@ -104,7 +104,7 @@ def make(folder: Path) -> None:
     draw.shuffle(rows)
     write_rows(folder / "papers.jsonl", [{"text": text} for text in rows])
     lessons = []
-    for chapter in range(60):
+    for chapter in range(160):
         picked = [draw.choice(stars) for _ in range(5)]
         said = [draw.choice(LESSONS).format(**star) for star in picked]
         lessons.append({"text": f"Chapter {chapter + 1}. " + " ".join(said)})
