@@ -30,6 +30,7 @@ from tunebook.workflows.recipe_report import write_report
 
 FOLDER = Path(__file__).parent.parent / "embedded" / "recipes"
 TWIN = "twin"
+FULL = "full"
 REPORT = "report.md"
 _ANSWERS = "answers"
 _DONE = "done.json"
@@ -73,7 +74,7 @@ class FoundRecipe:
     @property
     def full(self) -> list[Path]:
         """The run files of the notebook's own model and hardware."""
-        return sorted((self.folder / "full").glob("*.yaml"))
+        return sorted((self.folder / FULL).glob("*.yaml"))
 
 
 def list_recipes() -> list[FoundRecipe]:
@@ -149,6 +150,8 @@ def _book_for(found: FoundRecipe, book: Path | None, fresh: bool) -> Path:
         create_book(folder)
         with storage_errors(f"copy the recipe {found.name}", folder):
             shutil.copytree(found.folder / TWIN, folder, dirs_exist_ok=True)
+            if (found.folder / FULL).is_dir():
+                shutil.copytree(found.folder / FULL, folder / FULL)
             marker.parent.mkdir(parents=True)
             write_text(marker, found.name)
     elif not marker.is_file() or marker.read_text(encoding="utf-8") != found.name:
