@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
 
 @click.group("recipes", invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 @click.pass_context
-def command(context: click.Context) -> None:
+def command(context: click.Context, as_json: bool) -> None:
     """List the recipes: five notebooks of other people, as they would have gone with tunebook.
 
     Each has a twin, which runs offline in minutes on data that the package carries, and full run
@@ -20,6 +22,9 @@ def command(context: click.Context) -> None:
     from tunebook.workflows.recipes import list_recipes
 
     found = list_recipes()
+    if as_json:
+        click.echo(json.dumps([{"name": one.name, **one.file.model_dump()} for one in found]))
+        return
     width = max(len(one.name) for one in found)
     for one in found:
         click.echo(f"{one.name:{width}}  {one.file.title} (twin: {one.file.minutes:g} min)")

@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import StrictUndefined
+from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
+from tunebook.errors import RunFileError
 from tunebook.units import format_bytes, format_count, format_number, format_percent, format_seconds
 
 
 def write_report(template: Path, answers: Mapping[str, Any], left: Sequence[str]) -> str:
     """Fill a template; every answer is there by its name, `left` are the steps left out.
 
-    A name that no step answered is an error: a report never has a gap that looks like a value.
+    Raises RunFileError for a name that no step answered: a report has no gaps.
     """
     environment = SandboxedEnvironment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
@@ -30,7 +31,12 @@ def write_report(template: Path, answers: Mapping[str, Any], left: Sequence[str]
         by_name=_by_name,
     )
     text = template.read_text(encoding="utf-8")
-    return environment.from_string(text).render(**answers, left=list(left))
+    try:
+        return environment.from_string(text).render(**answers, left=list(left))
+    except TemplateError as error:
+        raise RunFileError(
+            f"{template}: {error}; no step of the recipe has answered that"
+        ) from None
 
 
 def _interval(values: Sequence[float] | None, digits: int = 4) -> str:

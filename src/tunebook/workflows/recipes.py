@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tunebook.book.atomic import storage_errors, write_text
 from tunebook.book.liveness import ENDED, current_state
@@ -50,6 +50,15 @@ class Step(BaseModel):
     )
     exit_code: int = Field(0, description="What it ends with, where that is the point of it.")
     needs: str | None = Field(None, description="A program without which the step is left out.")
+
+    @model_validator(mode="after")
+    def _training_is_asked_of_the_book(self) -> Step:
+        # A training that ended as the recipe was killed is not trained again to hear its answer.
+        if self.keep and self.run.startswith("train "):
+            raise ValueError(
+                "`keep` is for what can be asked again; ask `runs --json` of trainings"
+            )
+        return self
 
 
 class RecipeFile(BaseModel):
@@ -84,10 +93,10 @@ def list_recipes() -> list[FoundRecipe]:
 
 def find_recipe(name: str) -> FoundRecipe:
     """Read one of them; UsageError names those there are."""
+    known = sorted(one.parent.name for one in FOLDER.glob("*/recipe.yaml"))
+    if name not in known:
+        raise UsageError(f"there is no recipe {name!r}; there are {', '.join(known)}")
     path = FOLDER / name / "recipe.yaml"
-    if not path.is_file():
-        names = ", ".join(one.parent.name for one in sorted(FOLDER.glob("*/recipe.yaml")))
-        raise UsageError(f"there is no recipe {name}; there are {names}")
     text = parse_yaml(read_text(path), str(path))
     try:
         return FoundRecipe(name, path.parent, RecipeFile.model_validate(text.values))
@@ -145,13 +154,10 @@ def _book_for(found: FoundRecipe, book: Path | None, fresh: bool) -> Path:
     number = 2
     while fresh and folder.exists():
         folder, number = folder.with_name(f"{found.name}-book-{number}"), number + 1
-    marker = _place(folder, "name")
+    marker, answers = _place(folder, "name"), _place(folder, _ANSWERS)
     if not folder.exists():
         create_book(folder)
-        with storage_errors(f"copy the recipe {found.name}", folder):
-            shutil.copytree(found.folder / TWIN, folder, dirs_exist_ok=True)
-            if (found.folder / FULL).is_dir():
-                shutil.copytree(found.folder / FULL, folder / FULL)
+        with storage_errors(f"begin the recipe {found.name}", folder):
             marker.parent.mkdir(parents=True)
             write_text(marker, found.name)
     elif not marker.is_file() or marker.read_text(encoding="utf-8") != found.name:
@@ -159,7 +165,12 @@ def _book_for(found: FoundRecipe, book: Path | None, fresh: bool) -> Path:
             f"{folder} is there and is no book of the recipe {found.name}; say --book FOLDER for "
             "another place"
         )
-    _place(folder, _ANSWERS).mkdir(exist_ok=True)
+    if not answers.is_dir():  # last of all, so that a copy that was broken off is made again
+        with storage_errors(f"copy the recipe {found.name}", folder):
+            shutil.copytree(found.folder / TWIN, folder, dirs_exist_ok=True)
+            if (found.folder / FULL).is_dir():
+                shutil.copytree(found.folder / FULL, folder / FULL, dirs_exist_ok=True)
+            answers.mkdir()
     return folder
 
 
@@ -180,6 +191,8 @@ def _stockfish(program: str) -> bool:
 def _take(book: Path, step: Step) -> None:
     """Run one step; raises RunEnded when it ends otherwise than it should."""
     words = _going_on(book, shlex.split(step.run))
+    if not words:
+        return
     done = subprocess.run(
         [sys.executable, "-m", "tunebook", *words],
         cwd=book,
@@ -201,11 +214,13 @@ def _take(book: Path, step: Step) -> None:
 
 
 def _going_on(book: Path, words: list[str]) -> list[str]:
-    """Turn `train FILE` into `resume RUN` where the run was broken off."""
+    """Turn `train FILE` into `resume RUN` where it was broken off, into nothing where it ended."""
     if words[0] != "train" or not (book / words[1]).is_file():
         return words
     values: Mapping[str, Any] = parse_yaml(read_text(book / words[1]), words[1]).values
     run = RunFolder(book, str(values.get("name")))
-    if run.exists() and run.started() and current_state(run) not in ENDED:
-        return ["resume", run.name, *[word for word in words[2:] if word == "--json"]]
-    return words
+    if not run.exists() or not run.started():
+        return words
+    if current_state(run) in ENDED:
+        return []
+    return ["resume", run.name, *[word for word in words[2:] if word == "--json"]]

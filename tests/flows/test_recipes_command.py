@@ -1,0 +1,151 @@
+"""`tunebook recipes`: steps that are commands, kept answers, a report that has no gaps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from test_train_flow import tunebook
+
+from tunebook.book.places import RunFolder
+from tunebook.cli.main import main
+from tunebook.errors import BookError, RunEnded, RunFileError, UsageError
+from tunebook.workflows import recipes
+
+STEPS = """\
+title: a recipe
+notebook: Nobody's.
+minutes: 1
+steps:
+  - run: data stats rows.jsonl --json
+    keep: rows
+  - run: plan r.yaml --json
+    exit_code: 2
+  - run: runs --json
+    needs: a-program-that-nobody-has
+    keep: never
+  - run: runs --json
+    keep: runs
+"""
+REPORT = "{{ runs | length }} runs{% if left %}; left out: {{ left | join(', ') }}{% endif %}.\n"
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "shelf" / "small"
+    (folder / "twin").mkdir(parents=True)
+    (folder / "recipe.yaml").write_text(STEPS)
+    (folder / "report.md").write_text(REPORT)
+    (folder / "twin" / "rows.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+    (folder / "twin" / "r.yaml").write_text("name: r\n")
+    (folder / "full").mkdir()
+    (folder / "full" / "large.yaml").write_text("name: large\n")
+    monkeypatch.setattr(recipes, "FOLDER", tmp_path / "shelf")
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def test_a_recipe_runs_to_its_report_and_says_what_was_left_out(recipe: Path) -> None:
+    said: list[str] = []
+    report = recipes.run_recipe("small", say=said.append)
+    assert report == Path("small-book/report.md")
+    assert report.read_text() == "0 runs; left out: runs --json.\n"
+    assert "left out: there is no a-program-that-nobody-has here" in said
+    assert Path("small-book/full/large.yaml").is_file()
+    assert recipes.answers_of(Path("small-book"))["runs"] == []
+
+
+def test_steps_that_are_done_are_not_done_again(recipe: Path) -> None:
+    recipes.run_recipe("small")
+    said: list[str] = []
+    recipes.run_recipe("small", say=said.append)
+    assert [line for line in said if line.startswith("[")] == [
+        "[3/4] tunebook runs --json"  # which may be there by now
+    ]
+    recipes.run_recipe("small", fresh=True)
+    assert Path("small-book-2/report.md").is_file()
+
+
+def test_a_step_that_ends_otherwise_stops_the_recipe_and_says_where(recipe: Path) -> None:
+    (recipe / "recipe.yaml").write_text(STEPS.replace("exit_code: 2", "exit_code: 0"))
+    with pytest.raises(RunEnded, match=r"`tunebook plan r.yaml --json` ended with 2, not 0"):
+        recipes.run_recipe("small")
+    assert not Path("small-book/report.md").exists()
+    (recipe / "recipe.yaml").write_text(STEPS)
+    said: list[str] = []
+    recipes.run_recipe("small", say=said.append)
+    assert not any("data stats" in line for line in said)
+
+
+def test_a_copy_that_was_broken_off_is_made_again(recipe: Path) -> None:
+    recipes.run_recipe("small")
+    Path("small-book/rows.jsonl").unlink()
+    answers = Path("small-book/.tunebook/recipe/answers")
+    for path in answers.iterdir():
+        path.unlink()
+    answers.rmdir()
+    Path("small-book/.tunebook/recipe/done.json").unlink()
+    recipes.run_recipe("small")
+    assert Path("small-book/report.md").is_file()
+
+
+def test_a_folder_that_is_no_book_of_the_recipe_is_left_alone(recipe: Path) -> None:
+    other = Path("mine")
+    other.mkdir()
+    (other / "kept").write_text("x")
+    with pytest.raises(BookError, match="is no book of the recipe small"):
+        recipes.run_recipe("small", other)
+    assert [path.name for path in other.iterdir()] == ["kept"]
+
+
+def test_a_training_that_was_broken_off_is_resumed_and_one_that_ended_is_not_trained_again(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipes.run_recipe("small")
+    words = ["train", "r.yaml"]
+    book = Path("small-book")
+    assert recipes._going_on(book, words) == words
+    RunFolder(book, "r").path.mkdir(parents=True)
+    monkeypatch.setattr(RunFolder, "started", lambda self: True)
+    monkeypatch.setattr(recipes, "current_state", lambda run: "paused")
+    assert recipes._going_on(book, words) == ["resume", "r"]
+    monkeypatch.setattr(recipes, "current_state", lambda run: "finished")
+    assert recipes._going_on(book, words) == []
+
+
+def test_an_answer_that_the_report_misses_is_an_error_and_not_a_gap(recipe: Path) -> None:
+    (recipe / "report.md").write_text("{{ judged.score }}")
+    with pytest.raises(RunFileError, match=r"report\.md.*judged"):
+        recipes.run_recipe("small")
+
+
+def test_a_recipe_nobody_wrote_is_named_with_those_there_are(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UsageError, match=r"there is no recipe 'larg'; there are small"):
+        recipes.find_recipe("larg")
+    for name in ("../small", "small/../small", "", "."):
+        with pytest.raises(UsageError):
+            recipes.find_recipe(name)
+    (recipe / "recipe.yaml").write_text(STEPS.replace("minutes: 1", "minutes: soon"))
+    with pytest.raises(RunFileError, match=r"recipe\.yaml:3: `minutes`"):
+        recipes.find_recipe("small")
+    (recipe / "recipe.yaml").write_text(
+        STEPS.replace("data stats rows.jsonl --json", "train r.yaml")
+    )
+    with pytest.raises(RunFileError, match="ask `runs --json` of trainings"):
+        recipes.find_recipe("small")
+
+
+def test_the_recipes_of_the_package_are_listed_and_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = tunebook(tmp_path, "recipes")
+    assert listed.returncode == 0
+    assert "cosmosage" in listed.stdout
+    assert main(["recipes", "--json"]) == 0
+    for one in json.loads(capsys.readouterr().out):
+        assert main(["recipes", "show", one["name"]]) == 0
+        shown = capsys.readouterr().out
+        assert all(f"tunebook {step['run']}" in shown for step in one["steps"])
