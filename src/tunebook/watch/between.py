@@ -185,7 +185,8 @@ def _shrinkage(side: Side) -> float | None:
 
 def total_shrinkage(learning_rates: Sequence[float] | np.ndarray, weight_decay: float) -> float:
     """Give 1 - prod(1 - lr_t decay): what decoupled decay takes off a weight that never learns."""
-    return float(-np.expm1(np.log1p(-np.asarray(learning_rates) * weight_decay).sum()))
+    kept = np.log1p(-np.asarray(learning_rates) * weight_decay).sum()
+    return abs(float(np.expm1(kept)))  # of no decay 0, and not -0
 
 
 def _may_clip(side: Side, sides: Sequence[Side]) -> bool:

@@ -47,6 +47,7 @@ def test_decay_of_a_short_run_at_a_small_rate_cannot_explain_a_difference() -> N
 def test_shrinkage_follows_the_rates_that_were_logged() -> None:
     rates = np.linspace(1e-3, 0, 500)
     assert total_shrinkage(rates, 0.1) == pytest.approx(1 - np.prod(1 - rates * 0.1))
+    assert str(total_shrinkage(rates, 0.0)) == "0.0"  # which is said, and -0 % reads like a mistake
 
 
 def test_clipping_that_was_never_active_cannot_explain_a_difference() -> None:
