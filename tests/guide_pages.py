@@ -1,0 +1,141 @@
+"""Read what pages of docs/ ask to be executed, and do it as their reader would.
+
+A comment right above a fenced block says what the block is. It is seen neither on a forge nor in
+the built guide:
+
+    <!-- file: rows.jsonl -->   the block is the content of that file
+    <!-- run -->                the block is typed into a shell, in the folder where the last one ended
+    <!-- run, slow -->          the same, in `make slow` alone
+    <!-- run, exit 3 -->        its last command ends with 3
+    <!-- shows -->              what the block before printed: these lines in this order, whatever
+                                numbers are in them; `…` stands for anything
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+_BLOCK = re.compile(
+    r"^<!-- (?P<asked>(?:file|run|shows)[^\n]*?) -->\n+^(?P<mark>`{3,})(?P<kind>\S*)\n"
+    r"(?P<text>.*?)^(?P=mark)$",
+    re.MULTILINE | re.DOTALL,
+)
+_NUMBER = re.compile(r"[\d.,:%+\-]*\d[\d.,:%e+\-]*(?: (?:[KMGT]i?B|%|s|min|h)(?!\w))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block that a page wants to be taken at its word; `line` is where its comment stands."""
+
+    asked: str
+    kind: str
+    text: str
+    line: int
+
+    @property
+    def slow(self) -> bool:
+        """Tell whether it is left to `make slow`."""
+        return "slow" in self.asked
+
+    @property
+    def exit_code(self) -> int:
+        """Give what its last command ends with."""
+        found = re.search(r"exit (\d+)", self.asked)
+        return int(found[1]) if found else 0
+
+
+def read_blocks(page: Path) -> list[Block]:
+    """Give the blocks of a page that a comment speaks of, in their order."""
+    text = page.read_text(encoding="utf-8")
+    return [
+        Block(m["asked"], m["kind"], m["text"], text.count("\n", 0, m.start()) + 1)
+        for m in _BLOCK.finditer(text)
+    ]
+
+
+def run_page(page: Path, folder: Path, *, slow: bool) -> list[str]:
+    """Do in an empty folder what a page says, and give the commands that were run.
+
+    Without `slow` blocks that are slow are left out, and what they are said to show.
+    """
+    environment, here, printed, done = _shell(folder), folder, "", list[str]()
+    left_out = False
+    for block in read_blocks(page):
+        where = f"{page.name}:{block.line}"
+        if block.asked.startswith("file: "):
+            path = here / block.asked.removeprefix("file: ")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text, encoding="utf-8")
+        elif block.asked.startswith("run"):
+            left_out = block.slow and not slow
+            if left_out:
+                continue
+            printed, code, here = _run(block.text, here, environment)
+            assert code == block.exit_code, f"{where} ended with {code}:\n{printed}"
+            done += [line for line in block.text.splitlines() if line.startswith("tunebook ")]
+        elif not left_out:
+            missing = missing_line(block.text, printed)
+            assert missing is None, f"{where}: {missing!r} was not printed:\n{printed}"
+    return done
+
+
+def missing_line(shown: str, printed: str) -> str | None:
+    """Give the first line of a block that was not printed behind those before it."""
+    lines = iter([_plain(line) for line in printed.splitlines()])
+    for line in shown.splitlines():
+        parts = [_plain(part) for part in line.split("…")]
+        if not any(parts):
+            continue
+        if not any(_stands_in(parts, candidate) for candidate in lines):
+            return line
+    return None
+
+
+def _stands_in(parts: list[str], line: str) -> bool:
+    place = 0
+    for part in parts:
+        found = line.find(part, place)
+        if found < 0 or (len(parts) == 1 and line != part):
+            return False
+        place = found + len(part)
+    return True
+
+
+def _plain(line: str) -> str:
+    return " ".join(_NUMBER.sub(" # ", line).split())
+
+
+def _shell(folder: Path) -> dict[str, str]:
+    """Give an environment in which `tunebook` is this one, whether or not it is installed."""
+    programs = folder.parent / f"{folder.name}-bin"
+    programs.mkdir()
+    for name, words in (("tunebook", "-m tunebook "), ("python", "")):
+        program = programs / name
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" {words}"$@"\n', encoding="utf-8")
+        program.chmod(0o755)
+    path = os.pathsep.join([str(programs), os.environ["PATH"]])
+    return {**os.environ, "PATH": path, "COLUMNS": "200", "LC_ALL": "C.UTF-8"}
+
+
+def _run(text: str, here: Path, environment: dict[str, str]) -> tuple[str, int, Path]:
+    ended = here / ".where-it-ended"
+    shell = ["bash", "-euc", f'trap \'pwd > "{ended}"\' EXIT\n{text}']
+    done = subprocess.run(
+        shell,
+        cwd=here,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        timeout=600,
+        check=False,
+    )
+    after = Path(ended.read_text(encoding="utf-8").rstrip("\n"))
+    ended.unlink()
+    return done.stdout, done.returncode, after
