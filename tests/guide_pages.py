@@ -9,22 +9,29 @@ the built guide:
     <!-- run, exit 3 -->        its last command ends with 3
     <!-- shows -->              what the block before printed: these lines in this order, whatever
                                 numbers are in them; `…` stands for anything
+    <!-- change -->             a diff of one file: each hunk's old lines become its new ones
+
+A page with `<!-- in a copy of the project -->` begins in one, any other in an empty folder.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 _BLOCK = re.compile(
-    r"^<!-- (?P<asked>(?:file|run|shows)[^\n]*?) -->\n+^(?P<mark>`{3,})(?P<kind>\S*)\n"
+    r"^<!-- (?P<asked>(?:file|run|shows|change)[^\n]*?) -->\n+^(?P<mark>`{3,})(?P<kind>\S*)\n"
     r"(?P<text>.*?)^(?P=mark)$",
     re.MULTILINE | re.DOTALL,
 )
+_COPY = "<!-- in a copy of the project -->"
+_ROOT = Path(__file__).resolve().parents[1]
+_COPIED = ("src", "tests/conftest.py", "tests/made_runs.py", "tests/made_curves.py", "pyproject.toml")
 _NUMBER = re.compile(r"[\d.,:%+\-]*\d[\d.,:%e+\-]*(?: (?:[KMGT]i?B|%|s|min|h)(?!\w))?")
 
 
@@ -65,12 +72,17 @@ def run_page(page: Path, folder: Path, *, slow: bool) -> list[str]:
     """
     environment, here, printed, done = _shell(folder), folder, "", list[str]()
     left_out = False
+    if _COPY in page.read_text(encoding="utf-8"):
+        copy_project(folder)
+        environment["PYTHONPATH"] = str(folder / "src")
     for block in read_blocks(page):
         where = f"{page.name}:{block.line}"
         if block.asked.startswith("file: "):
             path = here / block.asked.removeprefix("file: ")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text, encoding="utf-8")
+        elif block.asked == "change":
+            change_file(block.text, here)
         elif block.asked.startswith("run"):
             left_out = block.slow and not slow
             if left_out:
@@ -82,6 +94,33 @@ def run_page(page: Path, folder: Path, *, slow: bool) -> list[str]:
             missing = missing_line(block.text, printed)
             assert missing is None, f"{where}: {missing!r} was not printed:\n{printed}"
     return done
+
+
+def copy_project(folder: Path) -> None:
+    """Copy what is needed to change the code and test it."""
+    for name in _COPIED:
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (_ROOT / name).is_dir():
+            ignore = shutil.ignore_patterns("__pycache__", "recipes")
+            shutil.copytree(_ROOT / name, target, ignore=ignore)
+        else:
+            shutil.copyfile(_ROOT / name, target)
+
+
+def change_file(diff: str, folder: Path) -> None:
+    """Change one file as a diff says; its old lines have to stand there exactly once."""
+    head, *hunks = re.split(r"^@@.*\n", diff, flags=re.MULTILINE)
+    path = folder / re.findall(r"^\+\+\+ (\S+)", head, re.MULTILINE)[0]
+    text = path.read_text(encoding="utf-8")
+    for hunk in hunks:
+        lines = [line if line else " " for line in hunk.splitlines()]
+        old, new = (
+            "".join(f"{line[1:]}\n" for line in lines if line[0] in signs) for signs in (" -", " +")
+        )
+        assert text.count(old) == 1, f"{path.name} has these lines {text.count(old)} times:\n{old}"
+        text = text.replace(old, new)
+    path.write_text(text, encoding="utf-8")
 
 
 def missing_line(shown: str, printed: str) -> str | None:
