@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import importlib
 import inspect
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import click
 
+import make_reports
 from speed_page import speed_markdown
 from tunebook.cli.main import VERBS, cli
 from tunebook.data.filters.explain import filters_markdown
@@ -148,6 +150,7 @@ PAGES = {
     "defects.md": defects_markdown,
     "speed.md": speed_markdown,
     "verdicts.md": verdicts_markdown,
+    **{f"notebooks/{n}.md": functools.partial(make_reports.page, n) for n in make_reports.NAMES},
 }
 
 

@@ -5,7 +5,7 @@
     python tools/make_reports.py cosmosage --book F take the report of a book where it was run
 
 `docs/notebooks/intro/NAME.md` is written by hand; `docs/notebooks/reports/NAME.md` is what the twin
-gave last. A page is both, one after the other; `--check` says which are not.
+gave last. A page is both, one after the other; `make docs` puts them together, too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "docs" / "notebooks"
 NAMES = ("cosmosage", "quotes", "alpaca", "chess", "pygmalion")
 _MADE = "<!-- Made by tools/make_reports.py from intro/{name}.md and the twin's report: edit those. -->"
-_NO_REPORT = "The twin of this notebook has no report here.\n"
+_PRINTED = (
+    "Written by `tunebook recipes run {name}`, the notebook's steps on the embedded model and data; "
+    "`tools/make_reports.py` put it here."
+)
+_NO_REPORT = "This notebook has no twin that was run."
 _PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
 
 
@@ -31,8 +35,11 @@ def page(name: str, folder: Path = NOTEBOOKS) -> str:
     """Put a page together: the words of its introduction, then the report that was kept."""
     title, _, told = (folder / "intro" / f"{name}.md").read_text(encoding="utf-8").partition("\n")
     kept = folder / "reports" / f"{name}.md"
-    report = _below(kept.read_text(encoding="utf-8")) if kept.exists() else _NO_REPORT
-    parts = (title, _MADE.format(name=name), told.strip(), "## The twin's report", report.strip())
+    report = _NO_REPORT
+    if kept.exists():
+        below = _below(kept.read_text(encoding="utf-8")).strip()
+        report = f"{_PRINTED.format(name=name)}\n\n{below}"
+    parts = (title, _MADE.format(name=name), told.strip(), "## The twin's report", report)
     return "\n\n".join(parts) + "\n"
 
 
@@ -66,28 +73,12 @@ def keep_report(name: str, report: Path, folder: Path = NOTEBOOKS) -> None:
     (folder / "reports" / f"{name}.md").write_text(text, encoding="utf-8")
 
 
-def stale_pages(folder: Path = NOTEBOOKS) -> list[str]:
-    """Name the pages that are not what their introduction and report say."""
-    paths = {name: folder / f"{name}.md" for name in NAMES}
-    return [
-        name
-        for name, path in paths.items()
-        if not path.exists() or path.read_text(encoding="utf-8") != page(name, folder)
-    ]
-
-
 def main() -> int:
-    """Run the twins that are named, and write every page; with --check exit 1 when one is stale."""
+    """Run the twins that are named, keep their reports, and write every page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--book", type=Path, help="the book of one recipe, here or to be made")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when stale")
     asked = parser.parse_args()
-    if asked.check:
-        stale = stale_pages()
-        for name in stale:
-            print(f"docs/notebooks/{name}.md is stale; run `make docs`", file=sys.stderr)
-        return 1 if stale else 0
     if asked.book and len(asked.names) != 1:
         parser.error("--book is for one recipe; name it")
     for name in asked.names:

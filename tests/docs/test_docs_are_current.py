@@ -23,6 +23,7 @@ def make_docs() -> ModuleType:
 
 
 PAGES = ["fields.md", "commands.md", "filters.md", "defects.md", "verdicts.md", "speed.md"]
+PAGES += [f"notebooks/{name}.md" for name in "cosmosage quotes alpaca chess pygmalion".split()]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -33,6 +34,8 @@ def test_generated_page_is_what_the_code_says(make_docs: ModuleType, page: str) 
 def test_a_changed_page_is_noticed(
     make_docs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert set(PAGES) == set(make_docs.PAGES)
+    (tmp_path / "notebooks").mkdir()
     for name, write in make_docs.PAGES.items():
         (tmp_path / name).write_text(write(), encoding="utf-8")
     monkeypatch.setattr(make_docs, "DOCS", tmp_path)

@@ -73,3 +73,12 @@ def test_the_fields_verdicts_filters_and_findings_of_the_table_are_there() -> No
                     assert key in fields, f"there is no field {key}"
                     found["field"] += 1
     assert all(found[word] > 2 for word in named), found
+
+
+def test_ratios_of_speed_in_prose_are_those_that_were_measured() -> None:
+    measured = (DOCS / "speed.md").read_text(encoding="utf-8")
+    said = re.findall(r"([\d.]+)(?: to ([\d.]+))? times as fast", (DOCS / "why.md").read_text())
+    numbers = [number for pair in said for number in pair if number]
+    assert len(numbers) > 6
+    for number in numbers:
+        assert re.search(rf"\| {re.escape(number)} [\[(]", measured), f"nothing was {number} times"
