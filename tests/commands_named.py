@@ -50,6 +50,4 @@ def commands_in(text: str) -> Iterator[str]:
                 yield found.partition("     ")[0]
         else:
             # Every other piece between backquotes is code; a cell of a table keeps them whole.
-            yield from (
-                part for part in line.split("`")[1::2] if part.startswith("tunebook ")
-            )
+            yield from (part for part in line.split("`")[1::2] if part.startswith("tunebook "))

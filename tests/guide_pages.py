@@ -4,7 +4,7 @@ A comment right above a fenced block says what the block is. It is seen neither 
 the built guide:
 
     <!-- file: rows.jsonl -->   the block is the content of that file
-    <!-- run -->                the block is typed into a shell, in the folder where the last one ended
+    <!-- run -->                the block is typed into a shell, where the last one ended
     <!-- run, slow -->          the same, in `make slow` alone
     <!-- run, exit 3 -->        its last command ends with 3
     <!-- shows -->              what the block before printed: these lines in this order, whatever
@@ -31,7 +31,13 @@ _BLOCK = re.compile(
 )
 _COPY = "<!-- in a copy of the project -->"
 _ROOT = Path(__file__).resolve().parents[1]
-_COPIED = ("src", "tests/conftest.py", "tests/made_runs.py", "tests/made_curves.py", "pyproject.toml")
+_COPIED = (
+    "src",
+    "tests/conftest.py",
+    "tests/made_runs.py",
+    "tests/made_curves.py",
+    "pyproject.toml",
+)
 _NUMBER = re.compile(r"[\d.,:%+\-]*\d[\d.,:%e+\-]*(?: (?:[KMGT]i?B|%|s|min|h)(?!\w))?")
 
 
@@ -163,7 +169,7 @@ def _shell(folder: Path) -> dict[str, str]:
 
 def _run(text: str, here: Path, environment: dict[str, str]) -> tuple[str, int, Path]:
     ended = here / ".where-it-ended"
-    shell = ["bash", "-euc", f'trap \'pwd > "{ended}"\' EXIT\n{text}']
+    shell = ["bash", "-euc", f"trap 'pwd > \"{ended}\"' EXIT\n{text}"]
     done = subprocess.run(
         shell,
         cwd=here,

@@ -30,7 +30,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     docs = Path(config.docs_dir)
     nav: Any = config.nav
     notebooks = next(part["Notebooks"] for part in nav if "Notebooks" in part)
-    notebooks += [f"notebooks/{name}" for name in _names(docs / "notebooks") if name != "index.md"]
+    told = [name for name in _names(docs / "notebooks") if name != "index.md"]
+    notebooks += [{name.removesuffix(".md"): f"notebooks/{name}"} for name in told]
     nav.append({"Decisions": [f"decisions/{name}" for name in _names(docs / "decisions")]})
     return config
 

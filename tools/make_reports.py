@@ -22,9 +22,11 @@ from tunebook.workflows.recipes import find_recipe, run_recipe
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "docs" / "notebooks"
 NAMES = ("cosmosage", "quotes", "alpaca", "chess", "pygmalion")
-_MADE = "<!-- Made by tools/make_reports.py from intro/{name}.md and the twin's report: edit those. -->"
+_MADE = (
+    "<!-- Made by tools/make_reports.py from intro/{name}.md and a twin's report: edit those. -->"
+)
 _PRINTED = (
-    "Written by `tunebook recipes run {name}`, the notebook's steps on the embedded model and data; "
+    "Written by `tunebook recipes run {name}`, the notebook's steps on embedded model and data; "
     "`tools/make_reports.py` put it here."
 )
 _NO_REPORT = "This notebook has no twin that was run."

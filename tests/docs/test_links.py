@@ -54,9 +54,12 @@ def broken_links(page: Path, root: Path = ROOT) -> Iterator[str]:
             yield f"{address}: there is no such file"
         elif not target.is_relative_to(root):
             yield f"{address}: this leads out of the project"
-        elif anchor and target.suffix == ".md":
-            if anchor not in anchors_of(target.read_text(encoding="utf-8")):
-                yield f"{address}: {target.name} has no such heading"
+        elif (
+            anchor
+            and target.suffix == ".md"
+            and anchor not in anchors_of(target.read_text(encoding="utf-8"))
+        ):
+            yield f"{address}: {target.name} has no such heading"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -29,7 +29,9 @@ def test_every_command_of_a_page_is_one(page: Path) -> None:
 
 
 def test_a_command_that_is_none_is_told() -> None:
-    text = "`tunebook trian x`, `tunebook data show F --nothing`\n\n```\n$ tunebook runs --sort x\n```"
+    text = (
+        "`tunebook trian x`, `tunebook data show F --nothing`\n\n```\n$ tunebook runs --sort x\n```"
+    )
     assert [bool(wrong_with(line)) for line in commands_in(text)] == [True, True, False]
 
 
