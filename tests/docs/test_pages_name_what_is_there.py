@@ -77,6 +77,38 @@ def test_the_fields_verdicts_filters_and_findings_of_the_table_are_there() -> No
     assert all(found[word] > 2 for word in named), found
 
 
+def keys_of(values: object, prefix: str = "") -> list[str]:
+    """Give the dotted keys of a piece of a run file, as docs/fields.md writes them."""
+    found = []
+    for key, value in values.items() if isinstance(values, dict) else ():
+        found.append(f"{prefix}{key}")
+        if isinstance(value, dict):
+            found += keys_of(value, f"{prefix}{key}.")
+        for one in value if isinstance(value, list) else ():
+            found += keys_of(one, f"{prefix}{key}[].")
+    return found
+
+
+def test_the_run_files_that_pages_show_have_only_keys_that_there_are() -> None:
+    from tunebook.recipe.explain import list_fields
+    from tunebook.recipe.yaml_text import parse_yaml
+
+    known = {row.key for row in list_fields()}
+    top = {key for key in known if "." not in key}
+    free = ("data[].columns", "data[].roles", "data[].filters", "data[].chess.tasks")
+    seen = 0
+    for page in PAGES:
+        for block in re.findall(r"^```yaml\n(.*?)^```$", page.read_text(), re.M | re.S):
+            values = parse_yaml(block, page.name).values
+            if not set(values) <= top or "run" in values:
+                continue  # a judge, a sweep, a book
+            seen += 1
+            for key in keys_of(values):
+                if not key.startswith(free):
+                    assert key in known, f"{page.name}: there is no key {key}"
+    assert seen > 15
+
+
 def test_ratios_of_speed_in_prose_are_those_that_were_measured() -> None:
     measured = (DOCS / "speed.md").read_text(encoding="utf-8")
     said = re.findall(r"([\d.]+)(?: to ([\d.]+))? times as fast", (DOCS / "why.md").read_text())
