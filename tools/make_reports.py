@@ -57,7 +57,10 @@ def _below(report: str) -> str:
 
 
 def keep_report(name: str, report: Path, folder: Path = NOTEBOOKS) -> None:
-    """Keep a report and the pictures it shows, under names of the notebook's own."""
+    """Keep a report and the pictures it shows, under names of the notebook's own.
+
+    A report that names a place of this machine, or a picture that is not there, is not kept.
+    """
     pictures = folder / "images"
 
     def kept(match: re.Match[str]) -> str:
@@ -71,6 +74,8 @@ def keep_report(name: str, report: Path, folder: Path = NOTEBOOKS) -> None:
         return f"![{words}](images/{target.name})"
 
     text = _PICTURE.sub(kept, report.read_text(encoding="utf-8"))
+    if str(report.parent) in text:
+        raise SystemExit(f"{report}: the report names {report.parent}, a place of this machine")
     (folder / "reports").mkdir(exist_ok=True)
     (folder / "reports" / f"{name}.md").write_text(text, encoding="utf-8")
 
