@@ -59,14 +59,20 @@ name: lora8
 method: lora
 lora: {rank: 8, alpha: 16}
 """
+SHORT = """\
+extends: quick
+name: short
+train: {max_steps: 16, effective_batch_size: 4}
+evaluate: {every: 50%, canary: 0, max_new_tokens: 1}
+checkpoint: {every: 100%}
+"""
 SWEEP = """\
 name: rates
-run: quick.yaml
+run: short.yaml
 search: grid
 over:
-  train.learning_rate: [1e-4, 1e-3]
-  train.effective_batch_size: [4, 8]
-seeds: 2
+  train.learning_rate: [1e-4, 3e-4, 1e-3]
+  train.warmup_fraction: [0.1, 0.4]
 """
 PICTURES = {
     # Name, address, height of what is shown.
@@ -83,6 +89,7 @@ def make_book(book: Path) -> None:
     for name, text in (("quick", QUICK), ("half", HALF), ("hot", HOT), ("lora8", LORA)):
         (book / f"{name}.yaml").write_text(text, encoding="utf-8")
         tunebook(book, "train", f"{name}.yaml")
+    (book / "short.yaml").write_text(SHORT, encoding="utf-8")
     (book / "rates.yaml").write_text(SWEEP, encoding="utf-8")
     tunebook(book, "sweep", "rates.yaml")
     for name in ("quick", "half"):
