@@ -79,5 +79,5 @@ docs: $(DEV)
 # The builder's own notice of its successor is answered in docs/decisions/0040.
 guide: $(STAMP)
 	$(BIN)/pip install --quiet --editable '.[docs]'
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 	@echo "open site/index.html; for its search, $(BIN)/python -m http.server --directory site"

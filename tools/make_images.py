@@ -79,7 +79,7 @@ PICTURES = {
     "ui-runs": ("/", 620),
     "ui-run": ("/runs/hot", 1180),
     "ui-compare": ("/compare?run=quick&run=half", 1150),
-    "ui-sweep": ("/sweep?filter=tags%3Dsweep-rates", 900),
+    "ui-sweep": ("/sweep?filter=tags%3Dsweep-rates", 750),
 }
 
 
