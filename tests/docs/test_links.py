@@ -82,3 +82,11 @@ def test_a_file_or_heading_that_is_gone_is_told(tmp_path: Path) -> None:
         "other.md#gone",
         "a.png",
     ]
+
+
+def test_pictures_are_small_and_shown_somewhere() -> None:
+    shown = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    shown += "".join(p.read_text(encoding="utf-8") for p in (ROOT / "benchmarks").rglob("*.md"))
+    for picture in (ROOT / "docs").rglob("images/*"):
+        assert picture.stat().st_size < 150_000, picture.name
+        assert f"images/{picture.name}" in shown, f"{picture.name} is shown nowhere"
