@@ -38,7 +38,8 @@ def test_the_full_run_files_fit_an_a6000(
     file: str, method: str, memory: tuple[int, int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = find_recipe("cosmosage").folder / "full" / f"{file}.yaml"
-    assert main(["plan", str(path), "--device", "a6000", "--accept", "disk-too-small", "--json"]) == 0
+    words = ["plan", str(path), "--device", "a6000", "--accept", "disk-too-small", "--json"]
+    assert main(words) == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan["method"] == method
     assert plan["parameters"]["total"] == 7_241_732_096
