@@ -9,21 +9,28 @@ leave this machine: no header but the needed ones, no second host.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from tunebook.errors import TunebookError, UsageError
-from tunebook.evaluate.judge.settings import Judge
+from tunebook.evaluate.judge.settings import Judge, refuse_link_local
 
 try:
     import openai
 except ModuleNotFoundError:
     raise UsageError("judging needs openai; pip install 'tunebook[judge]'") from None
 
+# The HTTP library that openai sends with; its older releases have another.
+_HTTP = importlib.import_module(openai.DefaultAsyncHttpxClient.__mro__[1].__module__.split(".")[0])
+
 MAX_REPLY_BYTES = 1 << 20
+# Of what comes with a refusal the first sentence is shown; openai reads all of it.
+_MAX_REFUSAL_BYTES = 1 << 16
 # For one question, its repetitions and pauses included; more where one request may take longer.
 _MOST_SECONDS = 900.0
 # The last two the client reads back from its own request.
@@ -95,7 +102,10 @@ class Endpoint:
                 # The key is bound to its host, so a redirect is an answer like any other.
                 follow_redirects=False,
                 trust_env=not judge.is_local,
-                event_hooks={"request": [self._before_sending]},
+                event_hooks={
+                    "request": [self._before_sending],
+                    "response": [self._before_reading],
+                },
             ),
         )
 
@@ -186,8 +196,18 @@ class Endpoint:
         # OPENAI_ORG_ID and its kind, read from the environment, are not for another host to see.
         for name in set(request.headers) - _KEPT_HEADERS:
             del request.headers[name]
+        # A kilobyte that unpacks to gigabytes would pass any limit on what is received.
+        request.headers["accept-encoding"] = "identity"
+        # A name may lead elsewhere than when it was looked up first.
+        await asyncio.to_thread(refuse_link_local, request.url.host, str(request.url))
         if request.headers.get("x-stainless-retry-count", "0") != "0":
             await self._wait_for_slot()
+
+    async def _before_reading(self, response: Any) -> None:
+        # Packed all the same: read as it came, which is no JSON.
+        response.headers.pop("content-encoding", None)
+        if response.status_code >= 300:
+            response.stream = _Beginning(response.stream, self._judge.timeout_seconds)
 
     async def _wait_for_slot(self) -> None:
         if self._judge.rate_per_minute is None:
@@ -195,3 +215,22 @@ class Endpoint:
         slot = max(self._next_slot, time.monotonic())
         self._next_slot = slot + 60 / self._judge.rate_per_minute
         await asyncio.sleep(slot - time.monotonic())
+
+
+class _Beginning(_HTTP.AsyncByteStream):  # type: ignore[misc, name-defined]
+    """The first bytes and seconds of a refusal, whatever else would follow."""
+
+    def __init__(self, stream: Any, seconds: float) -> None:
+        self._stream = stream
+        self._ends = time.monotonic() + seconds
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for part in self._stream:
+            size += len(part)
+            yield part
+            if size > _MAX_REFUSAL_BYTES or time.monotonic() > self._ends:
+                return
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()

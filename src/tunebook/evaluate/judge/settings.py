@@ -19,6 +19,10 @@ from tunebook.errors import UsageError
 from tunebook.recipe.section import Section
 from tunebook.recipe.yaml_text import parse_yaml, read_text
 
+_IPV4_INSIDE = tuple(map(ipaddress.IPv6Network, ("::/96", "::ffff:0:0/96", "64:ff9b::/96")))
+# Of AWS over IPv6, Alibaba and Azure: not link-local, and just as open to whoever asks.
+_METADATA = {"fd00:ec2::254", "100.100.100.200", "168.63.129.16"}
+
 
 class Judge(Section):
     """An endpoint that speaks the chat protocol of OpenAI, and how to ask it."""
@@ -83,16 +87,33 @@ class Judge(Section):
 
     def refuse_link_local(self) -> None:
         """Raise UsageError for an address that only the machine's own cloud answers."""
-        host = urlsplit(self.base_url).hostname or ""
-        try:
-            found = {info[4][0] for info in socket.getaddrinfo(host, None)}
-        except OSError:  # the client will say that there is no such host
-            return
-        if any(ipaddress.ip_address(str(one).partition("%")[0]).is_link_local for one in found):
-            raise UsageError(
-                f"{self.base_url} is a link-local address, where clouds keep credentials; "
-                "name the judge by its own address"
-            )
+        refuse_link_local(urlsplit(self.base_url).hostname or "", self.base_url)
+
+
+def refuse_link_local(host: str, shown: str) -> None:
+    """Raise UsageError where a host is, or a name leads to, where clouds keep credentials.
+
+    Numbers of any base and addresses of IPv4 inside IPv6 are what they lead to.
+    """
+    try:
+        found = {str(info[4][0]) for info in socket.getaddrinfo(host.partition("%")[0], None)}
+    except (OSError, UnicodeError):  # the client will say that there is no such host
+        return
+    if any(_keeps_credentials(one) for one in found):
+        raise UsageError(
+            f"{shown} is a link-local address or one like it, where clouds keep credentials; "
+            "name the judge by its own address"
+        )
+
+
+def _keeps_credentials(text: str) -> bool:
+    address = ipaddress.ip_address(text)
+    if isinstance(address, ipaddress.IPv6Address):
+        low = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        inside = low if any(address in net for net in _IPV4_INSIDE) else address.sixtofour
+        if inside is not None and _keeps_credentials(str(inside)):
+            return True
+    return address.is_link_local or text in _METADATA
 
 
 def make_judge(file: Path | None, given: Mapping[str, Any]) -> Judge:
