@@ -154,6 +154,7 @@ class Command(_Child):
         inside: Callable[[], None] = lambda: None,
         output: Path | None = None,
         closed_output: bool = False,
+        stdin: Path = Path(os.devnull),
     ) -> None:
         self.book = book
         self.output = output or book / ".said"
@@ -163,7 +164,7 @@ class Command(_Child):
             os.close(reader)
         else:
             opened = os.open(self.output, os.O_WRONLY | os.O_APPEND)
-        nothing = os.open(os.devnull, os.O_RDONLY)
+        nothing = os.open(stdin, os.O_RDONLY)
         self.pid = os.fork()
         if self.pid == 0:
             _run(nothing, opened, opened, lambda: self._work(args, inside))

@@ -1,0 +1,294 @@
+"""Every verb that writes, on a disk that is full, read-only, or gone while it writes (R5, R6).
+
+    python benchmarks/faults_io/every_verb.py --count 12 --seed 0
+
+The book lies on a tmpfs. Each verb is called once with room, which says how many pages and how
+many names it takes. Then, each time on a fresh copy of the book:
+
+- full: with so many free pages, or so many free names, at up to `--count` points from none to what
+  it takes, so that each write in turn is the first that does not fit;
+- read-only: the disk is mounted so;
+- gone: book, run or `runs` is deleted or moved away at a random moment while the verb works.
+
+Each call has to end with one sentence and exit code 1 or 2, or 0 where it got done; never a
+traceback, never "this is a bug". On a full or read-only disk nothing that was in the book is lost:
+a file is as it was, or has become longer, or is a whole new one. Then, with room, the same command
+gets done and leaves what it leaves with room from the start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import forked
+from answering import answering
+from full_disk import PAGE, ROOM, resize, small_disk, used
+from report import arguments, reported, scratch
+from verbs import Verb, make_book, verbs
+
+SECONDS = 40.0
+"""A verb that goes on for so long got past what was refused, and is ended."""
+OURS = re.compile(r"\.(lock|db|db-wal|db-shm|log|html|svg|csv|sqlite)$|/(\.tunebook|seal)/")
+
+
+class Case:
+    """One verb in one book, again and again."""
+
+    def __init__(self, verb: Verb, whole: Path, disk: Path, counts: Counter[str]) -> None:
+        self.verb, self.whole, self.disk, self.counts = verb, whole, disk, counts
+        self.book = disk / "book"
+        self.wrong: list[str] = []
+
+    def fresh(self) -> None:
+        """Make the book what it was before the verb."""
+        shutil.rmtree(self.book, ignore_errors=True)
+        for left in self.disk.iterdir():
+            shutil.rmtree(left)
+        shutil.copytree(self.whole, self.book, symlinks=True)
+        self.verb.before(self.book)
+
+    def call(self, during: float | None = None, then: object = None) -> tuple[int, str]:
+        """Call the verb; gives exit code and what was said. -9: ended, it got past the fault."""
+        said = self.whole.parent / "said"
+        stdin = self.whole.parent / "stdin"
+        stdin.write_text(self.verb.stdin, encoding="utf-8")
+        command = forked.Command(self.book, self.verb.args, output=said, stdin=stdin)
+        ends = time.monotonic() + SECONDS
+        if during is not None:
+            time.sleep(during)
+            then()  # type: ignore[operator]
+        while command.poll() is None and time.monotonic() < ends:
+            time.sleep(0.005)
+        if command.poll() is None:
+            os.kill(command.pid, signal.SIGINT)
+            with contextlib.suppress(AssertionError):
+                command.wait(20)
+            return -9, command.said()
+        return command.returncode or 0, command.said()
+
+    def complain(self, how: str, what: str, said: str) -> None:
+        """Keep what went wrong; all of it is told at the end."""
+        self.wrong.append(f"{self.verb.name}, {how}: {what}\n    {said.strip()[-600:]}")
+
+    def check_said(self, how: str, code: int, said: str) -> bool:
+        """One sentence, and never a traceback."""
+        if "Traceback" in said or "this is a bug" in said:
+            self.complain(how, "a bug", said)
+            return False
+        if code not in (0, 1, 2, 3, -9) or (code > 0 and not said.strip()):
+            self.complain(how, f"ended with {code}", said)
+            return False
+        return True
+
+    def check_kept(self, how: str, said: str) -> None:
+        """What was in the book before is there: the same, longer, or whole and new."""
+        for path in self.whole.rglob("*"):
+            inside = str(path.relative_to(self.whole))
+            if path.is_symlink() or not path.is_file() or OURS.search(f"/{inside}"):
+                continue
+            now = self.book / inside
+            if self.verb.name == "clean" and ".tmp-" in inside:
+                continue
+            if not now.is_file():
+                if "/checkpoints/" not in inside:  # rotated by a run that goes on
+                    self.complain(how, f"{inside} is gone", said)
+                continue
+            before, after = path.read_bytes(), now.read_bytes()
+            if after.startswith(before):
+                continue
+            try:
+                if now.suffix == ".json":
+                    json.loads(after)
+                whole = len(after) > 0 and (b"Words of my own." in after or b"done" not in before)
+                assert whole or now.suffix != ".md" or "done" not in inside
+            except (ValueError, AssertionError):
+                self.complain(how, f"{inside} is broken", said)
+        asides = [p for p in self.book.rglob(".*") if re.search(r"\.\w+\.\d+$", p.name)]
+        if asides:
+            self.complain(how, f"left behind: {[p.name for p in asides]}", said)
+
+    def check_again(self, how: str, code_with_room: int) -> None:
+        """With room the same command gets done."""
+        if self.verb.name.startswith(("demo", "recipes", "serve")):
+            return
+        run = re.search(r"train|resume", self.verb.name) and self._begun()
+        if run:
+            again = forked.run(self.book, "resume", run)
+            code, said = again.returncode, again.said()
+        else:
+            code, said = self.call()
+        if code == 2 and "already" in said:
+            return
+        if code != code_with_room or "this is a bug" in said:
+            self.complain(how, f"then, with room, ended with {code}", said)
+        for made in self.verb.makes:
+            if not (self.book / made).exists():
+                self.complain(how, f"then, with room, left no {made}", said)
+
+    def _begun(self) -> str | None:
+        name = Path(self.verb.args[1]).stem
+        return name if (self.book / "runs" / name / "events").exists() else None
+
+
+def full(case: Case, most: int, rng: random.Random) -> None:
+    """Fill the disk at points from no page, and from no name, to what the verb takes."""
+    case.fresh()
+    before, names_before = used(case.disk), names(case.disk)
+    code_with_room, said = case.call()
+    if not case.check_said("with room", code_with_room, said) or code_with_room not in (0, -9):
+        case.complain("with room", f"ended with {code_with_room}", said)
+        return
+    pages = (used(case.disk) - before) // PAGE + 2
+    n_names = names(case.disk) - names_before + 2
+    points = [("pages", n) for n in spread(pages, most, rng)]
+    points += [("names", n) for n in spread(n_names, max(most // 2, 2), rng)]
+    for kind, n in points:
+        case.fresh()
+        before, names_before = used(case.disk), names(case.disk)
+        if kind == "pages":
+            resize(case.disk, before + n * PAGE)
+        else:
+            remount(case.disk, f"nr_inodes={names_before + n}")
+        how = f"{n} {kind} free"
+        try:
+            code, said = case.call()
+        finally:
+            remount(case.disk, f"size={ROOM},nr_inodes=100000")
+        case.counts["full: cases"] += 1
+        if not case.check_said(how, code, said):
+            continue
+        case.check_kept(how, said)
+        if code in (1, 2):
+            if not re.search(r"[Nn]o space|disk is full|is full|room|free", said):
+                case.complain(how, f"ended with {code} and not a word of space", said)
+            case.counts["full: refused in a sentence"] += 1
+            case.check_again(how, code_with_room)
+        elif code == 0:
+            case.counts["full: got done all the same"] += 1
+            if missing := [m for m in case.verb.makes if not (case.book / m).exists()]:
+                case.complain(how, f"said it was done and left no {missing}", said)
+
+
+def spread(most: int, count: int, rng: random.Random) -> list[int]:
+    """Give up to so many numbers below `most`: all small ones first, then some at random."""
+    small = list(range(min(most, count // 2)))
+    rest = list(range(len(small), most))
+    return small + sorted(rng.sample(rest, min(len(rest), count - len(small))))
+
+
+def names(disk: Path) -> int:
+    """Count the names that are in use on a volume."""
+    found = os.statvfs(disk)
+    return found.f_files - found.f_ffree
+
+
+def remount(disk: Path, options: str) -> None:
+    """Change a tmpfs."""
+    subprocess.run(["mount", "-o", f"remount,{options}", str(disk)], check=True)
+
+
+def read_only(case: Case) -> None:
+    """Call the verb on a disk that takes no write."""
+    case.fresh()
+    case.call() if False else None
+    remount(case.disk, "ro")
+    try:
+        code, said = case.call()
+    finally:
+        remount(case.disk, "rw")
+    case.counts["read-only: cases"] += 1
+    if case.check_said("read-only", code, said):
+        case.check_kept("read-only", said)
+        if code and not re.search(r"read-only|Read-only|not writable|cannot write", said):
+            case.complain("read-only", f"ended with {code} and not a word of it", said)
+
+
+def gone(case: Case, count: int, rng: random.Random) -> None:
+    """Take the book, the runs or one run away while the verb works."""
+    began = time.monotonic()
+    case.fresh()
+    case.call()
+    takes = min(time.monotonic() - began, 8.0)
+    for number in range(count):
+        case.fresh()
+        what = (case.book, case.book / "runs", case.book / "runs" / "done")[number % 3]
+        moved = number % 2 == 1
+
+        def take(what: Path = what, moved: bool = moved) -> None:
+            with contextlib.suppress(OSError):
+                if moved:
+                    what.rename(case.disk / f"moved-{what.name}")
+                else:
+                    shutil.rmtree(what, ignore_errors=True)
+
+        code, said = case.call(rng.uniform(0, takes), take)
+        how = f"{what.name} {'moved' if moved else 'deleted'}"
+        case.counts["gone: cases"] += 1
+        if code == -9:
+            case.complain(how, "did not end", said)
+        else:
+            case.check_said(how, code, said)
+
+
+def main() -> int:
+    """Call every verb so often as asked."""
+    parser = arguments(__doc__, 12)
+    parser.add_argument("--verb", help="only verbs whose name begins so")
+    parser.add_argument("--fault", choices=("full", "read-only", "gone"), help="only this one")
+    parser.add_argument("--gone", type=int, default=6, help="how often a folder is taken away")
+    options = parser.parse_args()
+    if sys.platform != "linux" or os.geteuid() != 0:
+        print("every_verb: left out, a tmpfs can only be mounted by root on Linux")
+        return 0
+    forked.prepare()
+    rng = random.Random(options.seed)
+    wrong: list[str] = []
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(scratch())
+        judge = stack.enter_context(answering())
+        try:
+            disk = stack.enter_context(small_disk(folder / "disk"))
+        except PermissionError as error:
+            print(f"every_verb: left out, no tmpfs can be mounted here ({error})")
+            return 0
+        counts = stack.enter_context(reported("every_verb", options))
+        # Where the copies will lie, so that what is written down in it holds.
+        made = make_book(disk)
+        shutil.move(made / "toy", folder / "toy")
+        os.symlink(folder / "toy", made / "toy")
+        whole = folder / "whole"
+        shutil.move(made, whole)
+        for verb in verbs(judge):
+            if options.verb and not verb.name.startswith(options.verb):
+                continue
+            counts["verbs"] += 1
+            case = Case(verb, whole, disk, counts)
+            began = time.monotonic()
+            if options.fault in (None, "full"):
+                full(case, max(options.count // (3 if verb.slow else 1), 2), rng)
+            if options.fault in (None, "read-only"):
+                read_only(case)
+            if options.fault in (None, "gone"):
+                gone(case, options.gone // (3 if verb.slow else 1), rng)
+            wrong += case.wrong
+            print(f"{verb.name}: {time.monotonic() - began:.0f} s, {len(case.wrong)} wrong",
+                  flush=True)  # fmt: skip
+            for line in case.wrong:
+                print(f"  {line}", flush=True)
+        counts["wrong"] = len(wrong)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
