@@ -15,8 +15,12 @@ from urllib.parse import urlsplit
 
 from fastapi import Request
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.exceptions import HTTPException
 
 COOKIE = "tunebook_token"
+MAX_BODY_BYTES = 1 << 20
+"""More than anybody writes into a form here."""
+_FORM = "application/x-www-form-urlencoded"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _HEADERS = {
     # Inline styles are allowed for what scripts set on elements only: 'self' has no inline part.
@@ -67,6 +71,8 @@ class Guard:
             )
         if self.token is not None and (answer := self._without_token(request, self.token)):
             return answer
+        if request.method not in ("GET", "HEAD") and (answer := _too_long(request)):
+            return answer
         if request.method not in ("GET", "HEAD") and not await self._is_ours(request):
             return _no(
                 403,
@@ -98,10 +104,24 @@ class Guard:
         if _header(request, "sec-fetch-site") not in ("", "same-origin", "none"):
             return False
         given = request.headers.get("x-csrf-token")
-        if given is None:
+        # No page here sends files, whose forms can be broken in more ways.
+        if given is None and _header(request, "content-type").startswith(_FORM):
             await request.body()  # kept by the request, so that the page can read the form again
-            given = (await request.form()).get("csrf")  # type: ignore[assignment]
+            try:
+                given = (await request.form()).get("csrf")  # type: ignore[assignment]
+            except HTTPException:  # more fields than any form has
+                return False
         return isinstance(given, str) and _same(given, self.csrf)
+
+
+def _too_long(request: Request) -> Response | None:
+    """Refuse what would have to be held in memory, before any of it is read."""
+    if "transfer-encoding" in request.headers:
+        return _no(411, "this server takes only what says its length")
+    length = _header(request, "content-length")
+    if length and not (length.isdecimal() and int(length[:20]) <= MAX_BODY_BYTES):
+        return _no(413, f"this is more than {MAX_BODY_BYTES:,} bytes; write something shorter")
+    return None
 
 
 def _host_of(request: Request) -> str:

@@ -51,7 +51,11 @@ def new_run(
     text = _child(book, run, parent, overrides) if parent else _start(book, run, overrides)
     with storage_errors(f"make the run {name}", book):
         run.path.mkdir(parents=True)
-        write_text(run.run_yaml, text)
+        try:
+            write_text(run.run_yaml, text)
+        except BaseException:  # a folder without a run file would keep the name
+            run.path.rmdir()
+            raise
     return run
 
 

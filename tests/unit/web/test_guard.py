@@ -146,3 +146,37 @@ def test_an_address_that_is_every_address_is_printed_as_one_that_opens(
     assert re.fullmatch(
         r"http://trainer:\d+/\?token=sesame \(on every address of this machine\)", said[0]
     )
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({"content-type": "multipart/form-data"}, b"zz"),
+        ({"content-type": "multipart/form-data; boundary=a"}, b"--a\r\nx: y\r\n\r\n" * 9),
+        ({"content-type": "multipart/form-data; boundary=a"}, b"a=b&" * 2000),
+        ({"content-type": "application/x-www-form-urlencoded"}, b"\xff=\xff&csrf=\xff;;==&" * 900),
+    ],
+)
+def test_a_form_that_is_none_is_refused_in_a_sentence(
+    book: Path, headers: dict[str, str], body: bytes
+) -> None:
+    client = client_of(book)
+    for method in ("POST", "PUT"):
+        answer = client.request(method, "/", headers=headers, content=body)
+        assert answer.status_code == 403
+        assert "reload the page" in answer.text
+
+
+def test_what_is_longer_than_any_form_is_refused_before_it_is_read(book: Path) -> None:
+    guard = Guard()
+    client = client_of(book, guard)
+    make_run(book, "run_1")
+    for headers in ({}, {"x-csrf-token": guard.csrf}):
+        long = {**headers, "content-length": str(1 << 30)}
+        answer = client.post("/runs/run_1/note", headers=long, content=b"")
+        assert (answer.status_code, "shorter" in answer.text) == (413, True)
+        chunked = {**headers, "transfer-encoding": "chunked"}
+        answer = client.post("/runs/run_1/note", headers=chunked, content=b"text=x")
+        assert (answer.status_code, "length" in answer.text) == (411, True)
+    form = {"text": "x" * 100_000, "csrf": guard.csrf}
+    assert client.post("/runs/run_1/note", data=form).status_code < 400
