@@ -18,6 +18,7 @@ PATIENCE_SECONDS = 30.0
 """How long `alone` waits; only a process that was halted keeps a lock for so long."""
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.ESTALE}
 _OS_ERROR = re.compile(r"os error (\d+)")
 
 
@@ -137,6 +138,29 @@ def describe_storage_error(
     if number in _NO_ACCESS:
         reason = "is read-only" if number == errno.EROFS else "is not writable"
         return f"the folder {folder} {reason}: cannot {doing}; make it writable"
+    return None
+
+
+def describe_any_disk(error: BaseException) -> str | None:
+    """Say in one sentence what a disk did where nobody expected it, or None for a bug.
+
+    The last net of a command: whoever knows what was being written says more.
+    """
+    number = storage_errno(error)
+    named = getattr(error, "filename", None)
+    what = os.fsdecode(named) if isinstance(named, (str, bytes, os.PathLike)) else "a file"
+    folder = Path(what).parent if named else Path(os.curdir)
+    if number is None and "database or disk is full" in str(error):  # sqlite's own words
+        return f"the disk is full: cannot write the index; {_free(folder)} free; free space"
+    if number in _NO_SPACE | _NO_ACCESS:
+        return describe_storage_error(error, f"write {what}", folder, None, "free space")
+    if number in _GONE:
+        gone = what if named else "the folder this was started in"
+        return f"{gone} is not there; was it moved or deleted meanwhile?"
+    if number in (errno.EMFILE, errno.ENFILE):
+        return f"cannot open {what}: {os.strerror(number)}; close programs, or raise `ulimit -n`"
+    if number == errno.EIO:
+        return f"cannot use {what}: {os.strerror(number)}; the disk itself may be broken"
     return None
 
 

@@ -185,7 +185,7 @@ def find_book(start: Path | None = None) -> Path:
 
 def create_book(folder: Path) -> Path:
     """Make a book in a new or existing folder; BookError if it already is one."""
-    from tunebook.book.atomic import storage_errors
+    from tunebook.book.atomic import storage_errors, write_text
 
     if (folder / MARK).exists():
         raise BookError(f"{folder} already is a book; `tunebook new NAME` starts a run in it")
@@ -198,7 +198,7 @@ def create_book(folder: Path) -> Path:
         if not (folder / "notebook.md").exists():
             (folder / "notebook.md").touch()
         # The mark comes last: a folder with a mark is a whole book.
-        (folder / MARK).write_text(_BOOK_YAML, encoding="utf-8")
+        write_text(folder / MARK, _BOOK_YAML)
     return folder.resolve()
 
 

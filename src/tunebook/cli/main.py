@@ -170,6 +170,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TunebookError as failure:
         return _report(" ".join(str(failure).split()), failure.exit_code, options)
     except Exception as bug:
+        from tunebook.book.atomic import describe_any_disk
+
+        if (sentence := describe_any_disk(bug)) is not None:
+            return _report(sentence, 1, options)
         hint = "" if options.debug else "; run again with --debug for the traceback"
         message = " ".join(f"{type(bug).__name__}: {bug}".split())
         return _report(f"this is a bug in tunebook: {message}{hint}", 1, options)

@@ -1,0 +1,107 @@
+"""A disk that is full or read-only, and a folder that is gone, under any verb: one sentence."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from made_runs import make_run
+from tunebook.cli.main import main
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks" / "faults_io"
+
+
+def refuse(number: int) -> Callable[..., Any]:
+    def call(*_args: object, **_options: object) -> None:
+        raise OSError(number, os.strerror(number), "/disk/file")
+
+    return call
+
+
+def test_a_name_is_free_again_when_its_run_file_did_not_fit(
+    book: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(book)
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", refuse(errno.ENOSPC))
+        assert main(["new", "run_1"]) == 1
+    assert "the disk is full" in capsys.readouterr().err
+    assert main(["new", "run_1"]) == 0
+
+
+def test_a_folder_is_no_book_when_its_mark_did_not_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", refuse(errno.ENOSPC))
+        assert main(["init", "mine"]) == 1
+    assert "the disk is full" in capsys.readouterr().err
+    assert main(["init", "mine"]) == 0
+    assert (tmp_path / "mine" / "tunebook.yaml").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("number", "sentence"),
+    [
+        (errno.ENOSPC, "the disk is full: cannot write /disk/file"),
+        (errno.EDQUOT, "the disk quota is used up: cannot write /disk/file"),
+        (errno.EROFS, "is read-only: cannot write /disk/file"),
+        (errno.ENOENT, "/disk/file is not there; was it moved or deleted meanwhile?"),
+        (errno.ESTALE, "/disk/file is not there; was it moved or deleted meanwhile?"),
+        (errno.EMFILE, "cannot open /disk/file: Too many open files"),
+        (errno.EIO, "cannot use /disk/file: Input/output error"),
+    ],
+)
+def test_what_a_disk_refuses_where_nobody_expects_it_is_no_bug(
+    book: Path,
+    number: int,
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make_run(book, "run_1")
+    monkeypatch.chdir(book)
+    monkeypatch.setattr("tunebook.workflows.runs.list_runs", refuse(number), raising=True)
+    monkeypatch.setattr("tunebook.book.places.list_runs", refuse(number), raising=True)
+    assert main(["show", "run_1"]) == 1
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert "bug" not in said
+
+
+def test_a_folder_deleted_under_a_command_is_said(tmp_path: Path) -> None:
+    program = (
+        "import os, shutil, sys; from tunebook.cli.main import main; os.mkdir('here');"
+        "os.chdir('here'); os.rmdir(os.getcwd()); sys.exit(main(sys.argv[1:]))"
+    )
+    for words in (["runs"], ["init", "mine"], ["train", "a.yaml"], ["data", "show", "x.json"]):
+        done = subprocess.run(
+            [sys.executable, "-c", program, *words],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode in (1, 2), words
+        assert "bug" not in done.stderr, words
+        assert "Traceback" not in done.stderr, words
+
+
+def run_script(*options: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(SCRIPTS / "every_verb.py"), *options],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_every_verb_ends_in_a_sentence_on_a_disk_that_is_full_read_only_or_gone() -> None:
+    said = run_script("--count", "4", "--gone", "3")
+    assert "left out" in said or " 0  wrong" in said
