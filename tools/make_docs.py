@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 import make_reports
+from safety_page import safety_markdown
 from speed_page import speed_markdown
 from tunebook.cli.main import VERBS, cli
 from tunebook.data.filters.explain import filters_markdown
@@ -148,6 +149,7 @@ PAGES = {
     "commands.md": commands_markdown,
     "filters.md": filters_markdown,
     "defects.md": defects_markdown,
+    "safety.md": safety_markdown,
     "speed.md": speed_markdown,
     "verdicts.md": verdicts_markdown,
     **{f"notebooks/{n}.md": functools.partial(make_reports.page, n) for n in make_reports.NAMES},

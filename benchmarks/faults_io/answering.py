@@ -45,7 +45,7 @@ class Handler(BaseHTTPRequestHandler):
         if bad in ("500", "429"):
             self._send(int(bad), b"{}", {"retry-after": "0.01"})
             return
-        text = "I cannot say." if bad == "no score" else '{"score": %d}' % (drawn[2] % 101)
+        text = "I cannot say." if bad == "no score" else json.dumps({"score": drawn[2] % 101})
         choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
         body = b"<html>" if bad == "no json" else json.dumps({"choices": [choice]}).encode()
         self._send(200, body, torn=bad == "torn")

@@ -66,7 +66,10 @@ def verbs(judge: str) -> list[Verb]:
         Verb("judge", _judged(("judge", "done", "--n", "2", *ASKED), judge)),
         Verb("show --figure", ("show", "done", "--figure", "a.svg"), ("a.svg",)),
         Verb("show --curves", ("show", "done", "--curves", "a.csv"), ("a.csv",)),
-        Verb("compare --blind", ("compare", "done", "lora", "--blind"), stdin="1\n2\n"),
+        Verb("compare --blind",
+             ("compare", "done", "lora", "--blind", "--ask", "questions.jsonl"), stdin="1
+2
+"),
         Verb("note", ("note", "done", "a note", "--tag", "seen")),
         Verb("notebook build", ("notebook", "build", "--html"), ("notebook.html",)),
         Verb("evaluate", ("evaluate", "done", "--device", "cpu")),
@@ -167,6 +170,8 @@ def make_book(folder: Path) -> Path:
     toy.write_run(book, "told", **SHORT, **NEW, report_to=["tensorboard"])
     values = {"name": "rates", "run": "new.yaml", "over": {"train.learning_rate": [1e-3, 2e-3]}}
     (book / "sweep.yaml").write_text(json.dumps(values), encoding="utf-8")
+    asked = [json.dumps({"prompt": f"Say {n}"}) + "\n" for n in range(2)]
+    (book / "questions.jsonl").write_text("".join(asked), encoding="utf-8")
     log = "step,loss,lr\n" + "".join(f"{n},{3 / n:.3f},0.001\n" for n in range(1, 30))
     (book / "log.csv").write_text(log, encoding="utf-8")
     trl = {

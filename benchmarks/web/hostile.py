@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import random
 import socket
@@ -31,7 +30,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "faults_io"))
+
 from made import make_book
+from safety import record
 from served import Client, machine, share
 
 KEY = "sk-canary-of-the-server-0123456789"
@@ -81,16 +84,20 @@ def draw(rng: random.Random, every: list[str], port: int) -> tuple[bytes, bool]:
     headers += rng.sample(
         (
             "origin: http://evil.example", "origin: null", f"origin: http://127.0.0.1:{port}",
-            "sec-fetch-site: cross-site", "referer: http://evil.example/", "cookie: tunebook_token=x",
+            "sec-fetch-site: cross-site", "referer: http://evil.example/",
+            "cookie: tunebook_token=x",
+            
             "authorization: Bearer x", "x-csrf-token: x", "x-forwarded-host: evil.example",
             "x-original-url: /../secret.txt", "upgrade: websocket", "expect: 100-continue",
             "content-type: application/x-www-form-urlencoded", "content-type: multipart/form-data",
             "content-type: multipart/form-data; boundary=a", "content-type: application/json",
             "range: bytes=0-", "range: bytes=9-1,-9", "accept-encoding: gzip", "hx-request: true",
-            "if-modified-since: x", f"host: {host}", "transfer-encoding: chunked", "a" * 2000 + ": b",
-            "content-length: 5", "content-length: -5", "x: " + "y" * 9000, "cookie: " + "a=b;" * 900,
+            "if-modified-since: x", f"host: {host}", "transfer-encoding: chunked",
+            "a" * 2000 + ": b",
+            "content-length: 5", "content-length: -5", "x: " + "y" * 9000,
+            "cookie: " + "a=b;" * 900,
         ),
-        rng.randint(0, 5),
+        rng.choice((0, 0, 1, 1, 2, 3, 5)),
     )  # fmt: skip
     body = rng.choice(
         (b"", b"csrf=x&text=fooled", b"--a\r\nx: y\r\n\r\n", b"{" * 900, b"a=b&" * 2000,
@@ -157,13 +164,15 @@ def slow(port: int, seconds: float, each: int, counts: Counter[str]) -> list[flo
 
     def drip(which: str) -> None:
         first, then = kinds[which]
-        with contextlib.suppress(OSError):
-            with socket.create_connection(("127.0.0.1", port), timeout=30) as one:
-                taken.append(one)
-                one.sendall(first)
-                counts[f"slow: {which}"] += 1
-                while not over.wait(0.3):
-                    one.sendall(then)
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", port), timeout=30) as one,
+        ):
+            taken.append(one)
+            one.sendall(first)
+            counts[f"slow: {which}"] += 1
+            while not over.wait(0.3):
+                one.sendall(then)
 
     threads = [threading.Thread(target=drip, args=(k,)) for k in kinds for _ in range(each)]
     for thread in threads:
@@ -248,7 +257,7 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--slow-seconds", type=float, default=20)
     options.add_argument("--slow-each", type=int, default=40)
-    options.add_argument("--json", type=Path)
+    options.add_argument("--write", action="store_true", help="into benchmarks/results/safety")
     chosen = options.parse_args()
     rng, counts, wrong = random.Random(chosen.seed), Counter[str](), []
     with tempfile.TemporaryDirectory() as scratch:
@@ -287,8 +296,9 @@ def main() -> int:
     print(f"{len(wrong):7,}  wrong")
     for line in wrong[:40]:
         print(line)
-    if chosen.json:
-        chosen.json.write_text(json.dumps({"cases": counts["requests"], "failed": len(wrong)}))
+    record("W2", "W2", "Hostile requests over a socket: no 5xx, no secret, nothing outside of the "
+           "book, no file changed, no body held in memory, and a page is answered beside slow and "
+           "half-open connections", chosen, counts["requests"], len(wrong))  # fmt: skip
     return 1 if wrong else 0
 
 

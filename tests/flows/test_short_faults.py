@@ -53,3 +53,9 @@ def test_kills_damage_and_a_full_disk_lose_nothing() -> None:
 )
 def test_faults_by_the_dozen_lose_nothing(name: str, options: tuple[str, ...]) -> None:
     assert "count" in run_script(name, "--seed", "12", *options)
+
+
+@pytest.mark.slow
+def test_a_long_run_takes_no_more_memory() -> None:
+    said = run_script("long_run.py", "--count", "2000")
+    assert "memory grew by" in said
