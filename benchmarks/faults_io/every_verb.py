@@ -35,13 +35,21 @@ import forked
 from answering import answering
 from full_disk import PAGE, ROOM, resize, small_disk, used
 from report import arguments, reported, scratch
+from safety import record
 from verbs import Verb, make_book, verbs
 
-SECONDS = 40.0
+SECONDS = 120.0
 """A verb that goes on for so long got past what was refused, and is ended."""
 OURS = re.compile(
     r"heartbeat\.json$|\.(lock|db|db-wal|db-shm|log|html|svg|csv|sqlite)$|/(\.tunebook|seal)/"
 )
+WRITTEN = (
+    ("R5-every-verb", "R5", "full", "on a full disk, at points from no page and no name to what "
+     "each takes: a sentence, nothing lost, done once there is room"),
+    ("R6-read-only", "R6", "read-only", "on a read-only disk: a sentence, or what needs no write"),
+    ("R6-gone", "R6", "gone", "whose book, runs or run is deleted or moved away meanwhile: a "
+     "sentence, and an end"),
+)  # fmt: skip
 
 
 class Case:
@@ -130,7 +138,7 @@ class Case:
             code, said = again.returncode, again.said()
         else:
             code, said = self.call()
-        if code != code_with_room or "this is a bug" in said:
+        if code not in (0, code_with_room) or "this is a bug" in said:
             self.complain(how, f"then, with room, ended with {code}", said)
         for made in self.verb.makes:
             if not (self.book / made).exists():
@@ -240,11 +248,16 @@ def gone(case: Case, count: int, rng: random.Random) -> None:
             case.check_said(how, code, said)
 
 
+def _is(line: str, words: tuple[str, ...]) -> bool:
+    return any(word in line.partition(":")[0] for word in words)
+
+
 def main() -> int:
     """Call every verb so often as asked."""
     parser = arguments(__doc__, 12)
     parser.add_argument("--verb", nargs="*", default=[""], help="verbs whose name begins so")
     parser.add_argument("--fault", choices=("full", "read-only", "gone"), help="only this one")
+    parser.add_argument("--write", action="store_true", help="into benchmarks/results/safety")
     parser.add_argument("--gone", type=int, default=6, help="how often a folder is taken away")
     options = parser.parse_args()
     if sys.platform != "linux" or os.geteuid() != 0:
@@ -286,6 +299,15 @@ def main() -> int:
             for line in case.wrong:
                 print(f"  {line}", flush=True)
         counts["wrong"] = len(wrong)
+    for file, number, kind, promise in WRITTEN:
+        n = counts[f"{kind}: cases"]
+        if n and kind == "full":
+            told = len(wrong) - sum(_is(line, ("read-only", "moved", "deleted")) for line in wrong)
+        elif n:
+            told = sum(_is(line, ("moved", "deleted") if kind == "gone" else (kind,))
+                       for line in wrong)  # fmt: skip
+        if n:
+            record(file, number, f"{counts['verbs']} verbs {promise}", options, n, told)
     return 1 if wrong else 0
 
 

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "safety"
+_SCRIPT = Path(sys.argv[0]).resolve()  # now: a script may go to another folder
 _PACKAGES = ("torch", "transformers", "fastapi", "openai")
 
 
@@ -34,8 +35,7 @@ def record(
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     versions = [f"tunebook {__version__}", f"Python {platform.python_version()}"]
     versions += [f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES]
-    script = Path(sys.argv[0]).resolve()
-    shown = script.relative_to(RESULTS.parents[2]).as_posix()
+    shown = _SCRIPT.relative_to(RESULTS.parents[2]).as_posix()
     said = [one for one in sys.argv[1:] if one != "--write"]
     found = {
         "promise": promise,

@@ -67,9 +67,7 @@ def verbs(judge: str) -> list[Verb]:
         Verb("show --figure", ("show", "done", "--figure", "a.svg"), ("a.svg",)),
         Verb("show --curves", ("show", "done", "--curves", "a.csv"), ("a.csv",)),
         Verb("compare --blind",
-             ("compare", "done", "lora", "--blind", "--ask", "questions.jsonl"), stdin="1
-2
-"),
+             ("compare", "done", "lora", "--blind", "--ask", "questions.jsonl"), stdin="1\n2\n"),
         Verb("note", ("note", "done", "a note", "--tag", "seen")),
         Verb("notebook build", ("notebook", "build", "--html"), ("notebook.html",)),
         Verb("evaluate", ("evaluate", "done", "--device", "cpu")),

@@ -25,11 +25,12 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "faults_io"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "browser"))
 
+from report import reported
+from safety import record
+
 import hostile_book
 from addresses import pages
 from conftest import serving
-from report import reported
-from safety import record
 
 RUN = "window.fooled=1;alert(1)"
 FAR = "http://evil.example/x"

@@ -24,7 +24,7 @@ def test_the_page_is_what_the_counts_say() -> None:
 
 
 def test_another_count_is_another_page(counts: Path) -> None:
-    path = counts / "W2.json"
+    path = counts / "R1.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"failed": 77}))
     assert "| 77 |" in safety_page.safety_markdown(counts)
     assert safety_page.safety_markdown(counts) != safety_page.safety_markdown()
@@ -35,9 +35,9 @@ def test_another_count_is_another_page(counts: Path) -> None:
     [("cases", "5000"), ("failed", None), ("mended", [1]), ("id", "R99"), ("seed", 0.5)],
 )
 def test_a_file_of_another_form_is_refused_by_name(counts: Path, key: str, value: object) -> None:
-    path = counts / "W2.json"
+    path = counts / "R1.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
-    with pytest.raises(ValueError, match=r"W2\.json"):
+    with pytest.raises(ValueError, match=r"R1\.json"):
         safety_page.read_results(counts)
 
 
