@@ -18,9 +18,10 @@ KEYS = {
     "mended": list,
     "seed": int,
     "how": str,
-    "measured": str,
+    "measured": dict,
 }
-"""What a file of counts holds; `note` may say why a goal was not reached."""
+"""What a file of counts holds: `id` names one row or several, `measured` has a date and versions;
+`note` may say why a goal was not reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +106,10 @@ def read_results(folder: Path = RESULTS) -> list[dict[str, Any]]:
                 raise ValueError(f"{path.name}: `{key}` is to be {kind.__name__}")
         if not all(isinstance(sentence, str) for sentence in one["mended"]):
             raise ValueError(f"{path.name}: `mended` is to be a list of sentences")
-        if one["id"] not in {row.number for row in (*GOALS, *MUSTS)}:
+        if not set(one["id"].split(", ")) <= {row.number for row in (*GOALS, *MUSTS)}:
             raise ValueError(f"{path.name}: nothing is promised as {one['id']!r}")
+        if not {"date", "versions"} <= one["measured"].keys():
+            raise ValueError(f"{path.name}: `measured` is to have a date and versions")
         found.append(one)
     return found
 
@@ -134,7 +137,7 @@ def _table(rows: tuple[Row, ...], results: list[dict[str, Any]]) -> list[str]:
         missing = [test for test in row.tests if not (ROOT / test).is_file()]
         if missing:
             raise ValueError(f"{row.number}: there is no {', '.join(missing)}")
-        mine = [one for one in results if one["id"] == row.number]
+        mine = [one for one in results if row.number in one["id"].split(", ")]
         goal = f" {row.goal} |" if row.goal else ""
         if not mine:
             lines.append(f"| {row.number} | {row.what} |{goal} not counted | | {tests} |")
@@ -154,5 +157,7 @@ def _mended(results: list[dict[str, Any]]) -> list[str]:
 def _how(results: list[dict[str, Any]]) -> list[str]:
     lines = ["| | command | seed | measured |", "|---|---|---:|---|"]
     for one in results:
-        lines.append(f"| {one['id']} | `{one['how']}` | {one['seed']} | {one['measured']} |")
+        versions = ", ".join(f"{k} {v}" for k, v in one["measured"]["versions"].items())
+        when = f"{one['measured']['date']}: {versions}"
+        lines.append(f"| {one['id']} | `{one['how']}` | {one['seed']} | {when} |")
     return lines

@@ -33,11 +33,11 @@ def record(
 
     path = RESULTS / f"{file}.json"
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    versions = [f"tunebook {__version__}", f"Python {platform.python_version()}"]
-    versions += [f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES]
+    versions = {"tunebook": __version__, "python": platform.python_version()}
+    versions |= {name: importlib.metadata.version(name) for name in _PACKAGES}
     shown = _SCRIPT.relative_to(RESULTS.parents[2]).as_posix()
     said = [one for one in sys.argv[1:] if one != "--write"]
-    found = {
+    found: dict[str, object] = {
         "promise": promise,
         "id": number,
         "cases": cases,
@@ -45,7 +45,7 @@ def record(
         "mended": before.get("mended", []),
         "seed": getattr(options, "seed", 0),
         "how": " ".join(["python", shown, *said]),
-        "measured": f"{datetime.date.today().isoformat()}, {', '.join(versions)}",
+        "measured": {"date": datetime.date.today().isoformat(), "versions": versions},
     }
     RESULTS.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

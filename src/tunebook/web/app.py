@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from tunebook.errors import BookError, Busy, TunebookError
 from tunebook.web import (
@@ -105,6 +106,8 @@ async def _whatever_happens(request: Request, go_on: GoOn, debug: bool) -> Respo
     """Answer a request even where there is a bug."""
     try:
         return await go_on(request)
+    except ClientDisconnect:  # whoever hung up reads no answer
+        return Response(status_code=400)
     except Exception as bug:
         if debug:
             traceback.print_exc()

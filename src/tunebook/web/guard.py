@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from fastapi import Request
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 COOKIE = "tunebook_token"
 MAX_BODY_BYTES = 1 << 20
@@ -106,10 +107,10 @@ class Guard:
         given = request.headers.get("x-csrf-token")
         # No page here sends files, whose forms can be broken in more ways.
         if given is None and _header(request, "content-type").startswith(_FORM):
-            await request.body()  # kept by the request, so that the page can read the form again
             try:
+                await request.body()  # kept by the request: the page can read the form again
                 given = (await request.form()).get("csrf")  # type: ignore[assignment]
-            except HTTPException:  # more fields than any form has
+            except (HTTPException, ClientDisconnect):  # too many fields, or nobody is there
                 return False
         return isinstance(given, str) and _same(given, self.csrf)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -180,3 +182,33 @@ def test_what_is_longer_than_any_form_is_refused_before_it_is_read(book: Path) -
         assert (answer.status_code, "length" in answer.text) == (411, True)
     form = {"text": "x" * 100_000, "csrf": guard.csrf}
     assert client.post("/runs/run_1/note", data=form).status_code < 400
+
+
+@pytest.mark.parametrize("knows", [False, True])
+def test_who_hangs_up_within_a_form_is_no_bug(
+    book: Path, knows: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(book, "run_1")
+    guard = Guard()
+    headers = {"host": "127.0.0.1", "content-type": "application/x-www-form-urlencoded"}
+    headers |= {"content-length": "99"} | ({"x-csrf-token": guard.csrf} if knows else {})
+    scope = {
+        "type": "http", "method": "POST", "path": "/runs/run_1/note", "raw_path": b"",
+        "scheme": "http", "query_string": b"", "headers": [(k.encode(), v.encode()) for k, v in headers.items()],
+        "server": ("127.0.0.1", 80), "client": ("127.0.0.1", 9), "http_version": "1.1",
+    }  # fmt: skip
+    left = [
+        {"type": "http.request", "body": b"text=a", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return left.pop(0) if left else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(make_app(book, guard)(scope, receive, send))
+    assert "bug" not in capsys.readouterr().err
+    assert not any(message.get("status", 0) >= 500 for message in sent)
