@@ -50,11 +50,19 @@ slow: $(DEV)
 FAULTS := $(BIN)/python benchmarks/faults_io
 soak: slow
 	$(FAULTS)/kills.py --count 1000
+	$(FAULTS)/life.py --count 1000 --write
 	$(FAULTS)/kill_points.py --by hook
 	if command -v strace > /dev/null; then $(FAULTS)/kill_points.py --by strace; fi
 	$(FAULTS)/damage.py --count 2400 --resumes 100
 	$(FAULTS)/full_disk.py --count 200
+	$(FAULTS)/every_verb.py --count 24 --gone 12 --write
+	$(FAULTS)/eight.py --count 200 --write
+	$(FAULTS)/judge_faults.py --count 1000 --write
+	$(FAULTS)/long_run.py --count 10000 --write
+	$(BIN)/python benchmarks/web/hostile.py --count 5000 --write
+	$(BIN)/python benchmarks/web/xss.py --count 100 --each 1 --write
 	$(BIN)/python benchmarks/web/soak.py --seconds 600
+	$(BIN)/python tools/make_safety.py
 
 # LitGPT asks for an older huggingface-hub than transformers does, and runs with this one.
 bench: $(DEV)

@@ -194,7 +194,8 @@ def test_who_hangs_up_within_a_form_is_no_bug(
     headers |= {"content-length": "99"} | ({"x-csrf-token": guard.csrf} if knows else {})
     scope = {
         "type": "http", "method": "POST", "path": "/runs/run_1/note", "raw_path": b"",
-        "scheme": "http", "query_string": b"", "headers": [(k.encode(), v.encode()) for k, v in headers.items()],
+        "scheme": "http", "query_string": b"",
+        "headers": [(k.encode(), v.encode()) for k, v in headers.items()],
         "server": ("127.0.0.1", 80), "client": ("127.0.0.1", 9), "http_version": "1.1",
     }  # fmt: skip
     left = [
