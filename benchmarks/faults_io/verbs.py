@@ -56,7 +56,6 @@ def verbs(judge: str) -> list[Verb]:
         ),
         Verb("resume", ("resume", "paused"), ("runs/paused/final/MANIFEST.json",)),
         Verb("sweep", ("sweep", "sweep.yaml", "--workers", "1"), ("sweeps/rates",), slow=True),
-        Verb("stop", ("stop", "paused")),
         Verb("replay", ("replay", "done", "--step", "3"), slow=True),
         Verb(
             "chat",
@@ -95,6 +94,7 @@ def verbs(judge: str) -> list[Verb]:
         Verb(
             "data score",
             ("data", "score", rows, "--model", "toy", "--template", "qa", "--out", "scores.jsonl",
+             "--max-tokens", "128",
              "--device", "cpu"),
             ("scores.jsonl",),
         ),
@@ -102,11 +102,11 @@ def verbs(judge: str) -> list[Verb]:
         Verb("data mix", ("data", "mix", "new.yaml"), before=_without_cache),
         Verb(
             "data chess",
-            ("data", "chess", "games.txt", "--task", "next_move", "--out", "moves.jsonl",
+            ("data", "chess", "games.jsonl", "--task", "next_move", "--out", "moves.jsonl",
              "--pgn", "games.pgn"),
             ("moves.jsonl", "games.pgn"),
         ),
-        Verb("chess", ("chess", "--games", "games.pgn.in"), before=_games),
+        Verb("chess", ("chess", "--games", "played.pgn"), before=_games),
         Verb("clean", ("clean",), before=_left_over),
         Verb("import", ("import", "log.csv", "--name", "theirs"), ("runs/theirs",)),
         Verb("convert", ("convert", "trl.yaml", "-o", "converted.yaml"), ("converted.yaml",)),
@@ -146,7 +146,7 @@ _PGN = '[White "a"]\n[Black "b"]\n[Result "1-0"]\n\n1. e4 e5 2. Qh5 Nc6 3. Bc4 N
 
 
 def _games(book: Path) -> None:
-    (book / "games.pgn.in").write_text(_PGN, encoding="utf-8")
+    (book / "played.pgn").write_text(_PGN, encoding="utf-8")
 
 
 def make_book(folder: Path) -> Path:
@@ -177,7 +177,7 @@ def make_book(folder: Path) -> Path:
         "learning_rate": 1e-3, "per_device_train_batch_size": 4, "output_dir": "out-of-trl",
     }  # fmt: skip
     (book / "trl.yaml").write_text(json.dumps(trl), encoding="utf-8")
-    moves = "e2e4 e7e5 d1h5 b8c6 f1c4 g8f6 h5f7\n"
-    (book / "games.txt").write_text(moves * 3, encoding="utf-8")
+    moves = json.dumps({"Moves": "e2e4 e7e5 d1h5 b8c6 f1c4 g8f6 h5f7"}) + "\n"
+    (book / "games.jsonl").write_text(moves * 3, encoding="utf-8")
     (book / "runs" / "done" / "notebook.md").open("a").write("\nWords of my own.\n")
     return book
