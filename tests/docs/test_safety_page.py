@@ -48,3 +48,9 @@ def test_every_promise_names_a_test_that_is_there() -> None:
         assert row.tests
         for test in row.tests:
             assert (ROOT / test).is_file(), (row.number, test)
+
+
+def test_every_promise_of_runs_and_pages_has_a_count() -> None:
+    counted = {one for found in safety_page.read_results() for one in found["id"].split(", ")}
+    runs = {f"R{n}" for n in range(1, 11)}
+    assert runs | {"G1", "G2", "G3", "W1", "W2", "W3", "J", "L", "6", "8", "10"} <= counted

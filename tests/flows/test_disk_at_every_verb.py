@@ -14,6 +14,7 @@ import pytest
 
 from made_runs import make_run
 from tunebook.cli.main import main
+from tunebook.errors import StorageError
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks" / "faults_io"
 
@@ -46,6 +47,22 @@ def test_a_folder_is_no_book_when_its_mark_did_not_fit(
     assert "the disk is full" in capsys.readouterr().err
     assert main(["init", "mine"]) == 0
     assert (tmp_path / "mine" / "tunebook.yaml").stat().st_size > 0
+
+
+def test_an_import_that_only_lacks_its_pages_says_so(
+    book: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(_book: Path) -> None:
+        raise StorageError("the disk is full: cannot write notebook.md; 0 B free; free space")
+
+    monkeypatch.chdir(book)
+    (book / "log.csv").write_text("step,loss\n" + "".join(f"{n},{3 / n}\n" for n in range(1, 9)))
+    with monkeypatch.context() as patch:
+        patch.setattr("tunebook.workflows.import_runs.build_notebook", full)
+        assert main(["import", "log.csv", "--name", "theirs"]) == 1
+    assert "in the book, and `tunebook notebook build` writes its pages" in capsys.readouterr().err
+    assert main(["notebook", "build"]) == 0
+    assert (book / "runs" / "theirs" / "notebook.md").exists()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from tunebook.book.atomic import storage_errors, write_text
 from tunebook.book.events import EventWriter, read_events
 from tunebook.book.index import run_summaries
 from tunebook.book.places import MARK, RunFolder, create_book
-from tunebook.errors import BookError
+from tunebook.errors import BookError, StorageError
 from tunebook.imports.found import Found, ImportedRun
 from tunebook.imports.read import read_file
 from tunebook.records import Diagnosis, RunSummary, Verdict
@@ -70,15 +70,21 @@ def import_runs(
             made.append(folder)
             _write_run(folder, run, source)
         verdicts = _judge(runs, found.runs)
+        if found.words:
+            index = book / "notebook.md"
+            own = (read_page(index) or "").rstrip("\n")
+            write_text(index, f"{own}\n\n## From {path.name}\n\n{found.words}\n".lstrip("\n"))
     except BaseException:
         for folder in made:  # another process may have made the others since
             shutil.rmtree(folder.path, ignore_errors=True)
         raise
-    if found.words:
-        index = book / "notebook.md"
-        own = (read_page(index) or "").rstrip("\n")
-        write_text(index, f"{own}\n\n## From {path.name}\n\n{found.words}\n".lstrip("\n"))
-    build_notebook(book)
+    try:
+        build_notebook(book)
+    except StorageError as error:
+        raise StorageError(
+            f"{error}; what was imported is in the book, and `tunebook notebook build` writes its "
+            "pages"
+        ) from error
     known = {summary.name: summary for summary in run_summaries(book)}
     return Imported(found, tuple(known[run.name] for run in runs), verdicts, digest)
 
