@@ -22,7 +22,15 @@ def make_docs() -> ModuleType:
     return module
 
 
-PAGES = ["fields.md", "commands.md", "filters.md", "defects.md", "verdicts.md", "speed.md"]
+PAGES = [
+    "fields.md",
+    "commands.md",
+    "filters.md",
+    "safety.md",
+    "defects.md",
+    "verdicts.md",
+    "speed.md",
+]
 PAGES += [f"notebooks/{name}.md" for name in "cosmosage quotes alpaca chess pygmalion".split()]
 
 
