@@ -48,6 +48,7 @@ class Step(BaseModel):
     keep: str | None = Field(
         None, pattern=r"^[a-z][a-z0-9_]*$", description="Keep what it prints as JSON by this name."
     )
+    text: bool = Field(False, description="What is kept is text, such as a table, and no JSON.")
     exit_code: int = Field(0, description="What it ends with, where that is the point of it.")
     needs: str | None = Field(None, description="A program without which the step is left out.")
 
@@ -209,8 +210,10 @@ def _take(book: Path, step: Step) -> None:
             1,
         )
     if step.keep:
-        json.loads(done.stdout)  # a step that answers in something else is a bug of the recipe
-        write_text(_place(book, _ANSWERS) / f"{step.keep}.json", done.stdout.decode())
+        said = done.stdout.decode()
+        # A step that answers in something else than it should is a bug of the recipe.
+        said = json.dumps(said) if step.text else json.dumps(json.loads(said), indent=1)
+        write_text(_place(book, _ANSWERS) / f"{step.keep}.json", said)
 
 
 def _going_on(book: Path, words: list[str]) -> list[str]:
