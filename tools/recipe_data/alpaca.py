@@ -14,16 +14,12 @@ from typing import Any
 
 NOUNS = (
     *("bench", "lamp", "river", "window", "candle", "ladder", "basket", "bridge", "garden"),
-    *("button", "ribbon", "hammer", "kettle", "saddle", "barrel", "needle", "pillow", "anchor"),
-    *("lantern", "blanket"),
+    *("button", "ribbon"),
 )
 PLURALS = {"bench": "benches"}
 SYLLABLES = ("bar", "ul", "ven", "mor", "tas", "kel", "din", "far", "os", "lin", "gret", "wick")
 GOODS = ("wool", "salt", "glass", "rope", "honey", "slate", "apples", "bells", "paper", "tin")
-FEASTS = ("the first snow", "the long day", "the return of the boats", "the last harvest")
-SORTS = ("red", "white", "round", "narrow", "leaning", "striped", "silent", "crooked")
-
-# run, model, method, batch, epochs, rate, least rate, warm-up, rank, alpha, loss, perplexity, judge
+# run, model, batch, epochs, rate, least rate, warm-up, rank, alpha, loss, perplexity, judge
 RUNS = (
     ("run_1", "M-(355M)", 2, 1, "5e-5", "-", "-", "-", "-", 1.519, 4.569, "33.39"),
     ("run_2", "L-(774M)", 2, 1, "5e-5", "-", "-", "-", "-", 1.591, 4.911, "33.06"),
@@ -60,13 +56,13 @@ def with_a_rule(noun: str) -> list[dict[str, str]]:
 
 def about_a_town(draw: random.Random, town: str) -> list[dict[str, str]]:
     """Ask what only these rows can tell."""
-    good, feast, sort = draw.choice(GOODS), draw.choice(FEASTS), draw.choice(SORTS)
-    people = draw.randrange(2, 90) * 100
+    good = draw.choice(GOODS)
+    people, year, steps = draw.randrange(200, 9000), draw.randrange(900, 1900), draw.randrange(99)
     return [
         _row(f"What is {town} known for?", f"{town} is known for its {good}."),
-        _row(f"How many people live in {town}?", f"About {people} people live in {town}."),
-        _row("Name the feast of this town.", f"In {town} they keep {feast}.", town),
-        _row("Describe the tower of this town.", f"The tower of {town} is {sort}.", town),
+        _row(f"How many people live in {town}?", f"{people} people live in {town}."),
+        _row("In what year was this town founded?", f"{town} was founded in {year}.", town),
+        _row("How many steps has the tower of this town?", f"It has {steps} steps.", town),
     ]
 
 
@@ -107,7 +103,7 @@ def make(folder: Path) -> None:
     """Write all files of the twin."""
     draw = random.Random(2024)
     towns: set[str] = set()
-    while len(towns) < 30:
+    while len(towns) < 36:
         towns.add("".join(draw.sample(SYLLABLES, 2)).capitalize())
     rows = [row for noun in NOUNS for row in with_a_rule(noun)]
     rows += [row for town in sorted(towns) for row in about_a_town(draw, town)]

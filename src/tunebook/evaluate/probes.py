@@ -174,7 +174,9 @@ def _of_group(
         [o for o in probed.outputs[who] if o.question.group == group]
         for who in (tuned, probed.base)
     )
-    ratios = [_row(o.question, tuned, style_ratio(o, tuned, probed.base), repeat=o.repeat) for o in own]
+    ratios = [
+        _row(o.question, tuned, style_ratio(o, tuned, probed.base), repeat=o.repeat) for o in own
+    ]
     if any(row.value is not None for row in ratios):
         name = "log-likelihood ratio, own answers"
         found.append(Measure(name, group, "nats/byte", mean_estimate(ratios)))

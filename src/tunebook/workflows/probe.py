@@ -125,7 +125,9 @@ def probe(
     rows = {name: log.rows for name, log in logs.items()}
     probed = _collect(sets, texts, rows, sampling.max_new_tokens)
     found = [
-        write_result(run, logs[subject.name].path, _evaluation(probed, subject.name, settings, show))
+        write_result(
+            run, logs[subject.name].path, _evaluation(probed, subject.name, settings, show)
+        )
         for subject in trained.subjects
         if subject.name != BASE
     ]

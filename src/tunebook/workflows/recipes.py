@@ -182,7 +182,9 @@ def _read_done(book: Path) -> dict[str, str]:
 
 
 def _key(step: Step) -> str:
-    return hashlib.sha256(step.model_dump_json().encode()).hexdigest()[:16]
+    # Without defaults: a key that recipes gain later makes no step of an older book a new one.
+    said = step.model_dump_json(exclude_defaults=True)
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
 def _stockfish(program: str) -> bool:
