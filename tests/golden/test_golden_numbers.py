@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 import torch
+
 from notebook_layouts import (
     A10_BYTES,
     CONTEXT_BYTES,
@@ -23,7 +24,6 @@ from notebook_layouts import (
     sharded_optimizer_bytes,
     training_bytes,
 )
-
 from tunebook.data.order import TrainSet
 from tunebook.models.skeleton import add_lora_to_skeleton, build_skeleton, load_config
 from tunebook.plan.counts import count_parameters

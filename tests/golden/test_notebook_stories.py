@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from notebook_layouts import GALACTICA_125M, GIB, fully_sharded_bytes, training_bytes
 from test_golden_numbers import config_folder, config_of, count
 
+from notebook_layouts import GALACTICA_125M, GIB, fully_sharded_bytes, training_bytes
 from tunebook.cli.main import main
 from tunebook.plan.batch_shapes import Sizes
 from tunebook.plan.devices import parse_device

@@ -1,7 +1,7 @@
 """Invented instructions in Alpaca's form, scores with a stated mean, and a table of sixteen runs.
 
-Two kinds of instructions: those with a rule (plurals, first letters), and questions about towns that
-do not exist, of which nothing can be known but what is said. The table holds the numbers of
+Two kinds of instructions: those with a rule (plurals, first letters), and questions about towns
+that do not exist, of which nothing can be known but what is said. The table holds the numbers of
 notebook 002, as facts; no word of it.
 """
 
@@ -12,6 +12,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+EMBEDDED = Path(__file__).parents[2] / "src/tunebook/embedded/data"
 NOUNS = (
     *("bench", "lamp", "river", "window", "candle", "ladder", "basket", "bridge", "garden"),
     *("button", "ribbon"),
@@ -109,6 +110,9 @@ def make(folder: Path) -> None:
     rows += [row for town in sorted(towns) for row in about_a_town(draw, town)]
     draw.shuffle(rows)
     _write(folder / "data/instructions.json", rows)
+    # The sweep over rank, alpha and rate has the rows that it was measured on.
+    demo = json.loads((EMBEDDED / "instructions.json").read_text(encoding="utf-8"))
+    _write(folder / "data/demo-instructions.json", demo)
     for run, mean in (("run_10", 28.65), ("run_14", 25.27)):
         _write(folder / f"data/scores-{run}.json", scores(mean, seed=int(run[-2:])))
     (folder / "notebook-002.md").write_text(table(), encoding="utf-8")

@@ -88,7 +88,8 @@ def probe(
     """Ask base and tuned weights the same prompts with the same seeds, and measure what changed.
 
     One evaluation for each of the weights but the base. What was asked before is used again. The
-    answers to prompts that say one of `show` stand in the details. Raises BookError or UsageError for weights that are not there, DataError for the prompts.
+    answers to prompts that say one of `show` stand in the details. Raises BookError or UsageError
+    for weights that are not there or a prompt that is not asked, DataError for the prompts.
     """
     weights = [BASE, *(one for one in weights if one != BASE)]
     if len(weights) < 2:

@@ -193,6 +193,8 @@ def _stockfish(program: str) -> bool:
 
 def _take(book: Path, step: Step) -> None:
     """Run one step; raises RunEnded when it ends otherwise than it should."""
+    if not step.keep and _is_trained(book, shlex.split(step.run)):
+        return  # broken off between the end of the run and the mark that it was done
     words = _going_on(book, shlex.split(step.run))
     if not words:
         return
@@ -216,6 +218,15 @@ def _take(book: Path, step: Step) -> None:
         # A step that answers in something else than it should is a bug of the recipe.
         said = json.dumps(said) if step.text else json.dumps(json.loads(said), indent=1)
         write_text(_place(book, _ANSWERS) / f"{step.keep}.json", said)
+
+
+def _is_trained(book: Path, words: list[str]) -> bool:
+    if words[0] != "train" or not (book / words[1]).is_file():
+        return False
+    values: Mapping[str, Any] = parse_yaml(read_text(book / words[1]), words[1]).values
+    named = [word.removeprefix("name=") for word in words[2:] if word.startswith("name=")]
+    run = RunFolder(book, named[-1] if named else str(values.get("name")))
+    return run.exists() and run.started() and current_state(run) == "finished"
 
 
 def _going_on(book: Path, words: list[str]) -> list[str]:
