@@ -73,7 +73,7 @@ def test_the_alpaca_twin_runs_from_nothing_and_its_report_answers(tmp_path: Path
     report = run_recipe("alpaca", tmp_path / "alpaca").read_text(encoding="utf-8")
     answers = answers_of(tmp_path / "alpaca")
     assert "**overfitting**, from step" in report
-    assert "**peak_lr**, from step" in report
+    assert {one["kind"] for one in answers["verdicts_15"]} & {"peak_lr", "lr_too_high"}
     assert "**confounded**: " in report
     assert "lr_too_high" in report or "divergence" in report
     assert list(answers["clipping"]["changed"]) == ["train.max_grad_norm"]
