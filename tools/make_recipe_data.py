@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recipe_data import cosmosage
+from recipe_data import alpaca, cosmosage, quotes
 
 RECIPES = Path(__file__).parents[1] / "src/tunebook/embedded/recipes"
 
 
 def main() -> None:
     cosmosage.make(RECIPES / "cosmosage/twin/data")
+    quotes.make(RECIPES / "quotes/twin/data")
+    alpaca.make(RECIPES / "alpaca/twin")
 
 
 if __name__ == "__main__":

@@ -93,7 +93,18 @@ def test_a_probe_lands_on_the_page_in_json_and_at_the_terminal(run: RunFolder) -
     page = run.notebook_md.read_text(encoding="utf-8")
     assert "## Probes" in page
     assert "3 prompts, a verdict takes 40" in page
-    shown = tunebook(run.book, "probe", "small", "--probes", "probes.json", *few)
+    show = ("--show", "out star", "--show", "ladder sea")
+    shown = tunebook(run.book, "probe", "small", "--probes", "probes.json", *few, *show)
+    said = shown.stdout.splitlines()
+    heads = [line for line in said if "% in the style of its domain" in line]
+    assert [head.split(":")[0] for head in heads] == [
+        *("out star, base", "out star, final", "ladder sea, base", "ladder sea, final"),
+    ]
+    [found] = [one for one in read_results(run, "probe") if one.details["shown"]]
+    first = found.details["shown"][0]
+    assert first["groups"] == ["out"]
+    assert [len(each) for each in first["answers"].values()] == [2, 2]
+    assert 0 <= first["in_style"]["final"] <= 1
     assert "kept: unknown, the base reads the general text no better" in shown.stdout  # random
     assert "spill-over (share): base" in shown.stdout
 
@@ -105,6 +116,8 @@ def test_prompts_of_no_group_and_a_probe_of_the_base_alone_are_refused(run: RunF
         probe("small", run.book, path=str(path), **FEW)
     with pytest.raises(UsageError, match="against the base"):
         probe("small", run.book, weights=["base"], **FEW)
+    with pytest.raises(UsageError, match="--show virus: no prompt of this probe says that"):
+        probe("small", run.book, show=["virus"], **FEW)
 
 
 def test_a_grid_compares_ways_of_sampling_and_asks_nothing_twice(

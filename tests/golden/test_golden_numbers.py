@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 import torch
+
 from notebook_layouts import (
     A10_BYTES,
     CONTEXT_BYTES,
@@ -23,15 +24,16 @@ from notebook_layouts import (
     sharded_optimizer_bytes,
     training_bytes,
 )
-
 from tunebook.data.order import TrainSet
 from tunebook.models.skeleton import add_lora_to_skeleton, build_skeleton, load_config
 from tunebook.plan.counts import count_parameters
 from tunebook.plan.result import Parameters
 from tunebook.recipe.tree import Lora, Recipe
 from tunebook.step.horizon import Horizon, plan_horizon
+from tunebook.workflows.recipes import FOLDER as RECIPES
 
 CONFIGS = Path(__file__).parent / "configs"
+"""Of the models that no recipe has; those of the recipes lie beside their full run files."""
 GPT2 = {
     "gpt2": (163037184, 124439808),
     "gpt2-medium": (406286336, 354823168),
@@ -43,8 +45,12 @@ EVERY_LINEAR_OF_MISTRAL = [
 ]
 
 
+def config_folder(name: str) -> Path:
+    return next(iter(sorted(RECIPES.glob(f"*/full/{name}"))), CONFIGS / name)
+
+
 def config_of(name: str, **changes: object) -> Any:
-    config = load_config(str(CONFIGS / name))
+    config = load_config(str(config_folder(name)))
     for key, value in changes.items():
         setattr(config, key, value)
     return config

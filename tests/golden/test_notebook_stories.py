@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from notebook_layouts import GALACTICA_125M, GIB, fully_sharded_bytes, training_bytes
-from test_golden_numbers import CONFIGS, config_of, count
+from test_golden_numbers import config_folder, config_of, count
 
+from notebook_layouts import GALACTICA_125M, GIB, fully_sharded_bytes, training_bytes
 from tunebook.cli.main import main
 from tunebook.plan.batch_shapes import Sizes
 from tunebook.plan.devices import parse_device
@@ -31,7 +31,7 @@ def here(book: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write_run(book: Path, model: str, **changes: Any) -> str:
-    values = {"name": "run_1", "model": str(CONFIGS / model), "data": [{"path": "rows.jsonl"}]}
+    values = {"name": "run_1", "model": str(config_folder(model)), "data": [{"path": "rows.jsonl"}]}
     (book / "run_1.yaml").write_text(json.dumps(values | changes), encoding="utf-8")
     return "run_1.yaml"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tunebook.book.sweeps import SweepFolder, read_trials
+from tunebook.recipe.load import load_run_file
 from tunebook.recipe.sweep import load_sweep
 
 TWIN = Path(__file__).parents[2] / "src/tunebook/embedded/recipes/alpaca/twin"
@@ -19,6 +22,15 @@ def test_the_grid_is_a_file_of_under_twenty_lines() -> None:
     sweep, written = load_sweep(FILE)
     assert len(written.splitlines()) < 20
     assert len(sweep.grid()) == 27
+
+
+def test_the_sweep_has_its_rows_wherever_the_twin_is_copied(tmp_path: Path) -> None:
+    copied = shutil.copytree(TWIN, tmp_path / "copied")
+    recipe = load_run_file(copied / "lora.yaml").recipe
+    assert Path(recipe.data[0].path) == copied / "data/demo-instructions.json"
+    rows = json.loads(Path(recipe.data[0].path).read_text(encoding="utf-8"))
+    demo = TWIN.parents[2] / "data/instructions.json"
+    assert rows == json.loads(demo.read_text(encoding="utf-8"))
 
 
 @pytest.mark.slow

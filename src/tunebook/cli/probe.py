@@ -20,6 +20,7 @@ import click
     metavar="NAMES",
     help="Which: final, best, step-N; each is held against the base.",
 )
+@click.option("--show", multiple=True, metavar="PROMPT", help="Show what was answered to it.")
 @click.option("--device", help="auto, cpu, cuda or mps in place of the run's own.")
 @click.option("--json", "as_json", is_flag=True, help="Print the evaluations as JSON.")
 def command(
@@ -32,6 +33,7 @@ def command(
     temperature: float,
     seed: int,
     weights: str,
+    show: tuple[str, ...],
     device: str | None,
     as_json: bool,
 ) -> None:
@@ -45,8 +47,8 @@ def command(
     from tunebook.book.places import find_book
     from tunebook.workflows.weights import refuse_missing
 
-    if facts is not None and probes is not None:
-        raise click.UsageError("--facts asks its own questions; leave --probes out")
+    if facts is not None and (probes is not None or show):
+        raise click.UsageError("--facts asks its own questions; leave --probes and --show out")
     names = [name.strip() for name in weights.split(",") if name.strip()]
     refuse_missing(find_book(), run, names)
     from tunebook.models.generate import Sampling
@@ -82,6 +84,7 @@ def command(
             repeats=repeats,
             prompts=prompts,
             seed=seed,
+            show=show,
             device=device,
             say=say,
         )

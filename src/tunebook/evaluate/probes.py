@@ -95,7 +95,7 @@ def measure(probed: Probed, tuned: str) -> dict[str, Any]:
     `measures` has a Measure for each; their differences are adjusted for their number (Holm).
     `spill_over`, `narrowed` and `retention` hold what these verdicts rest on.
     """
-    halves = _halves(probed)
+    halves = halves_of(probed)
     terms = _terms(probed, halves)
     found = [
         one
@@ -123,8 +123,8 @@ def _n_prompts(outputs: Iterable[Output], group: str) -> int:
     return len({o.question.id for o in outputs if o.question.group == group})
 
 
-def _halves(probed: Probed) -> dict[str, int]:
-    """Split the prompts of each group in two, by their hashes."""
+def halves_of(probed: Probed) -> dict[str, int]:
+    """Split the prompts of each group in two, by their hashes; gives the half by question."""
     questions = {o.question.id: o.question for o in probed.outputs[probed.base]}
     found = dict[str, int]()
     for group in GROUPS:
@@ -174,7 +174,9 @@ def _of_group(
         [o for o in probed.outputs[who] if o.question.group == group]
         for who in (tuned, probed.base)
     )
-    ratios = [_row(o.question, tuned, _style(o, tuned, probed.base), repeat=o.repeat) for o in own]
+    ratios = [
+        _row(o.question, tuned, style_ratio(o, tuned, probed.base), repeat=o.repeat) for o in own
+    ]
     if any(row.value is not None for row in ratios):
         name = "log-likelihood ratio, own answers"
         found.append(Measure(name, group, "nats/byte", mean_estimate(ratios)))
@@ -224,8 +226,8 @@ def _paired(
     return Measure(name, group, unit, estimate(tuned), against, estimate(other), difference)
 
 
-def _style(output: Output, tuned: str, base: str) -> float | None:
-    """Give (log p_tuned - log p_base) / bytes of an answer; None for an empty one."""
+def style_ratio(output: Output, tuned: str, base: str) -> float | None:
+    """Give (log p_tuned - log p_base) / bytes of an answer, in nats; None for an empty one."""
     if not output.n_bytes:
         return None
     return (output.nats[base] - output.nats[tuned]) / output.n_bytes
@@ -263,14 +265,15 @@ def _likeness_rows(outputs: Sequence[Output], run: str) -> list[ItemScore]:
 # --- spill-over -----------------------------------------------------------------------------------
 
 
-def _spill_over(
+def style_cuts(
     probed: Probed, tuned: str, halves: Mapping[str, int]
-) -> tuple[dict[str, Any] | None, list[Measure]]:
-    """Count answers on `out` that are in the style of the tuned domain, tuned - base.
+) -> list[tuple[float, float]] | None:
+    """Give the style ratio above which an answer is in the domain's style, for each half.
 
-    The cut is made of the references of `in` and `out`, which neither model wrote: who writes a
-    text finds it likely, so answers of the two would be told apart by their author. Each half of
-    the prompts is judged by the cut of the other half.
+    With it stands Youden's J, how well the two styles are told apart. The cut is made of the
+    references of `in` and `out`, which neither model wrote: who writes a text finds it likely, so
+    answers of the two would be told apart by their author. Each half of the prompts is judged by
+    the cut of the other half. None without such references.
     """
 
     def ratios(group: str, half: int) -> list[float]:
@@ -282,9 +285,17 @@ def _spill_over(
 
     sides = [(ratios("in", 1 - half), ratios("out", 1 - half)) for half in (0, 1)]
     if not all(styled and plain for styled, plain in sides):
+        return None
+    return [style_threshold(styled, plain) for styled, plain in sides]
+
+
+def _spill_over(
+    probed: Probed, tuned: str, halves: Mapping[str, int]
+) -> tuple[dict[str, Any] | None, list[Measure]]:
+    """Count answers on `out` that are in the style of the tuned domain, tuned - base."""
+    cuts = style_cuts(probed, tuned, halves)
+    if cuts is None:
         return None, []
-    # Cut h is made of half 1 - h and is for half h.
-    cuts = [style_threshold(styled, plain) for styled, plain in sides]
     rows = [
         [
             _row(
@@ -295,7 +306,7 @@ def _spill_over(
             )
             for o in probed.outputs[who]
             if o.question.group == "out"
-            for ratio in (_style(o, tuned, probed.base),)
+            for ratio in (style_ratio(o, tuned, probed.base),)
         ]
         for who in (tuned, probed.base)
     ]

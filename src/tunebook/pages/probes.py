@@ -10,7 +10,7 @@ from tunebook.pages.evaluations import comparison_text, interval_text, scored_te
 from tunebook.pages.markdown import escape, table
 from tunebook.records import Comparison, Evaluation
 from tunebook.statistics.words import verdict_text
-from tunebook.units import format_number
+from tunebook.units import format_number, format_percent
 
 _GROUPS = {
     "in": "held-out examples of its own data",
@@ -74,6 +74,15 @@ def probe_lines(one: Evaluation) -> Iterator[str]:
         yield f"{group}: {_GROUPS[group]}" + (f", {n} prompts" if n else "")
         for each in measures:
             yield f"  {_line(each)}"
+    for prompt in details.get("shown", ()):
+        for who, answers in prompt["answers"].items():
+            yield f"{prompt['prompt']}, {who}{_style_of(prompt, who)}"
+            yield from (f"  {answer}" for answer in answers)
+
+
+def _style_of(prompt: Mapping[str, Any], who: str) -> str:
+    styled = prompt["in_style"]
+    return "" if styled is None else f": {format_percent(styled[who])} in the style of its domain"
 
 
 def _line(each: Mapping[str, Any]) -> str:

@@ -30,6 +30,7 @@ from tunebook.evaluate.likelihood import (
 )
 from tunebook.evaluate.probes import Given, Measure, Output, Probed, measure
 from tunebook.evaluate.questions import Question
+from tunebook.evaluate.shown import refuse_unasked, shown_answers
 from tunebook.models.generate import Sampling
 from tunebook.records import Evaluation, Tokens
 from tunebook.statistics.items import hash_keys
@@ -80,13 +81,15 @@ def probe(
     repeats: int = 4,
     prompts: int = 64,
     seed: int = 0,
+    show: Sequence[str] = (),
     device: str | None = None,
     say: Callable[[str], None] = lambda _text: None,
 ) -> list[Evaluation]:
     """Ask base and tuned weights the same prompts with the same seeds, and measure what changed.
 
-    One evaluation for each of the weights but the base. What was asked before is used again.
-    Raises BookError or UsageError for weights that are not there, DataError for the prompts.
+    One evaluation for each of the weights but the base. What was asked before is used again. The
+    answers to prompts that say one of `show` stand in the details. Raises BookError or UsageError
+    for weights that are not there or a prompt that is not asked, DataError for the prompts.
     """
     weights = [BASE, *(one for one in weights if one != BASE)]
     if len(weights) < 2:
@@ -98,6 +101,7 @@ def probe(
     data_format = prepared.accounts[0].format
     renderer = choose_renderer(recipe.template, data_format, trained.codec, recipe.stage)
     sets = collect_probes(recipe, prepared, renderer, path, prompts)
+    refuse_unasked(show, [question.text for question in sets.questions])
     answers = answer(
         trained,
         sets.questions,
@@ -122,7 +126,9 @@ def probe(
     rows = {name: log.rows for name, log in logs.items()}
     probed = _collect(sets, texts, rows, sampling.max_new_tokens)
     found = [
-        write_result(run, logs[subject.name].path, _evaluation(probed, subject.name, settings))
+        write_result(
+            run, logs[subject.name].path, _evaluation(probed, subject.name, settings, show)
+        )
         for subject in trained.subjects
         if subject.name != BASE
     ]
@@ -296,8 +302,10 @@ def _collect(
     )
 
 
-def _evaluation(probed: Probed, tuned: str, settings: Mapping[str, object]) -> Evaluation:
-    details = measure(probed, tuned)
+def _evaluation(
+    probed: Probed, tuned: str, settings: Mapping[str, object], show: Sequence[str]
+) -> Evaluation:
+    details = measure(probed, tuned) | {"shown": shown_answers(probed, tuned, show)}
     first: Measure | None = next(
         (m for m in details["measures"] if m.group == "in" and m.name.endswith("references")), None
     )

@@ -48,6 +48,7 @@ class Step(BaseModel):
     keep: str | None = Field(
         None, pattern=r"^[a-z][a-z0-9_]*$", description="Keep what it prints as JSON by this name."
     )
+    text: bool = Field(False, description="What is kept is text, such as a table, and no JSON.")
     exit_code: int = Field(0, description="What it ends with, where that is the point of it.")
     needs: str | None = Field(None, description="A program without which the step is left out.")
 
@@ -181,7 +182,9 @@ def _read_done(book: Path) -> dict[str, str]:
 
 
 def _key(step: Step) -> str:
-    return hashlib.sha256(step.model_dump_json().encode()).hexdigest()[:16]
+    # Without defaults: a key that recipes gain later makes no step of an older book a new one.
+    said = step.model_dump_json(exclude_defaults=True)
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
 def _stockfish(program: str) -> bool:
@@ -190,6 +193,8 @@ def _stockfish(program: str) -> bool:
 
 def _take(book: Path, step: Step) -> None:
     """Run one step; raises RunEnded when it ends otherwise than it should."""
+    if not step.keep and _is_trained(book, shlex.split(step.run)):
+        return  # broken off between the end of the run and the mark that it was done
     words = _going_on(book, shlex.split(step.run))
     if not words:
         return
@@ -209,8 +214,19 @@ def _take(book: Path, step: Step) -> None:
             1,
         )
     if step.keep:
-        json.loads(done.stdout)  # a step that answers in something else is a bug of the recipe
-        write_text(_place(book, _ANSWERS) / f"{step.keep}.json", done.stdout.decode())
+        said = done.stdout.decode()
+        # A step that answers in something else than it should is a bug of the recipe.
+        said = json.dumps(said) if step.text else json.dumps(json.loads(said), indent=1)
+        write_text(_place(book, _ANSWERS) / f"{step.keep}.json", said)
+
+
+def _is_trained(book: Path, words: list[str]) -> bool:
+    if words[0] != "train" or not (book / words[1]).is_file():
+        return False
+    values: Mapping[str, Any] = parse_yaml(read_text(book / words[1]), words[1]).values
+    named = [word.removeprefix("name=") for word in words[2:] if word.startswith("name=")]
+    run = RunFolder(book, named[-1] if named else str(values.get("name")))
+    return run.exists() and run.started() and current_state(run) == "finished"
 
 
 def _going_on(book: Path, words: list[str]) -> list[str]:
