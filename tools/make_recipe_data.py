@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recipe_data import cosmosage
+from recipe_data import chess, cosmosage, pygmalion
 
 RECIPES = Path(__file__).parents[1] / "src/tunebook/embedded/recipes"
 
 
 def main() -> None:
     cosmosage.make(RECIPES / "cosmosage/twin/data")
+    chess.make(RECIPES / "chess/twin/data")
+    pygmalion.make(RECIPES / "pygmalion/twin/data")
 
 
 if __name__ == "__main__":
