@@ -24,11 +24,14 @@ def write_report(template: Path, answers: Mapping[str, Any], left: Sequence[str]
     environment.filters.update(
         number=format_number,
         bytes=format_bytes,
+        gigabytes=_gigabytes,
         count=format_count,
         percent=format_percent,
         seconds=format_seconds,
         interval=_interval,
         by_name=_by_name,
+        points_by=_points_by,
+        apart=_apart,
     )
     text = template.read_text(encoding="utf-8")
     try:
@@ -47,3 +50,21 @@ def _interval(values: Sequence[float] | None, digits: int = 4) -> str:
 
 def _by_name(runs: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     return {str(run["name"]): run for run in runs}
+
+
+def _gigabytes(n_bytes: float) -> str:
+    """Write a size in decimal units, as notebooks and sellers of disks do."""
+    return f"{n_bytes / 1e9:.3g} GB"
+
+
+def _points_by(points: Sequence[Mapping[str, Any]], key: str) -> list[Mapping[str, Any]]:
+    """Order the combinations of a sweep by a setting; `--json` has the best first."""
+    return sorted(points, key=lambda point: point["settings"][key])
+
+
+def _apart(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
+    """Say how `b` lies to `a`, `above` or `below`; None where their intervals meet."""
+    low, high = a["interval"], b["interval"]
+    if low is None or high is None:
+        return None
+    return "above" if high[0] > low[1] else "below" if high[1] < low[0] else None
