@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
 from tunebook.errors import RunFileError
+from tunebook.pages.elo import elo_lines
 from tunebook.units import format_bytes, format_count, format_number, format_percent, format_seconds
 
 
@@ -32,7 +34,9 @@ def write_report(template: Path, answers: Mapping[str, Any], left: Sequence[str]
         by_name=_by_name,
         points_by=_points_by,
         apart=_apart,
+        elo=_elo,
     )
+    environment.globals.update(mean_of=_mean_of)
     text = template.read_text(encoding="utf-8")
     try:
         return environment.from_string(text).render(**answers, left=list(left))
@@ -68,3 +72,13 @@ def _apart(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
     if low is None or high is None:
         return None
     return "above" if high[0] > low[1] else "below" if high[1] < low[0] else None
+
+
+def _elo(details: Mapping[str, Any]) -> str:
+    """Write an Elo with its interval and where the opponents' ratings are from."""
+    return "; ".join(line.strip() for line in elo_lines(details))
+
+
+def _mean_of(cells: Sequence[Mapping[str, Any]], name: str) -> float:
+    """Average a number over cells of a sampling grid."""
+    return fmean(cell["numbers"][name]["score"] for cell in cells)

@@ -223,3 +223,6 @@ def _going_on(book: Path, words: list[str]) -> list[str]:
     run = RunFolder(book, stated[-1] if stated else str(values.get("name")))
     if not run.exists() or not run.started():
         return words
+    if current_state(run) in ENDED:
+        return []
+    return ["resume", run.name, *[word for word in words[2:] if word == "--json"]]
