@@ -1,4 +1,4 @@
-"""Talks with invented characters, as the chat notebook's community sent them in, and what joins them.
+"""Talks with invented characters, as a community sends them in, and what is trained beside them.
 
 Talks (persona, scenario, turns) with what is wrong with such data among them; questions that bring
 a fact along; chains of thought; instructions; and prompts for probes, of characters that stand in
@@ -42,9 +42,9 @@ ASKED = {
 ACTIONS = ("smiles", "looks up", "wipes both hands", "nods slowly", "laughs", "points outside")
 SAID = {
     "trade": "I am the {trade}, and I look after {thing} from morning to night. {motto}",
-    "place": "I live near {place}, in a small house with a blue door. You can see it from the road.",
-    "pet": "I live with {pet}. We found each other in a storm, and neither of us has left since.",
-    "day": "It was a long day. I worked on {thing} until the light was gone, and then some more.",
+    "place": "I live near {place}, in a small house with a blue door that you see from the road.",
+    "pet": "I live with {pet}. We found each other in a storm, and neither has left since.",
+    "day": "It was a long day. I worked on {thing} until the light was gone, and then on.",
     "advice": "Begin with {thing}, and do not hurry. {motto} That is all my teacher ever told me.",
 }
 MORE = (
