@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -34,9 +34,9 @@ def write_report(template: Path, answers: Mapping[str, Any], left: Sequence[str]
         by_name=_by_name,
         points_by=_points_by,
         apart=_apart,
+        average=_average,
         elo=_elo,
     )
-    environment.globals.update(mean_of=_mean_of)
     text = template.read_text(encoding="utf-8")
     try:
         return environment.from_string(text).render(**answers, left=list(left))
@@ -79,6 +79,7 @@ def _elo(details: Mapping[str, Any]) -> str:
     return "; ".join(line.strip() for line in elo_lines(details))
 
 
-def _mean_of(cells: Sequence[Mapping[str, Any]], name: str) -> float:
-    """Average a number over cells of a sampling grid."""
-    return fmean(cell["numbers"][name]["score"] for cell in cells)
+def _average(values: Iterable[float | None]) -> float | None:
+    """Average what was measured; None where nothing was."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None

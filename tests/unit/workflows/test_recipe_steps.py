@@ -44,14 +44,13 @@ def test_a_report_orders_compares_averages_and_writes_what_answers_hold(tmp_path
     template.write_text(
         "{% for p in points | points_by('n') %}{{ p.settings.n }} {% endfor %}"
         "{{ low | apart(high) }} {{ high | apart(low) }} {{ low | apart(low) }} "
-        "{{ size | gigabytes }} {{ mean_of(cells, 'rep-4') }} {{ games | elo }}"
+        "{{ size | gigabytes }} {{ [0.25, none, 0.75] | average }} {{ [none] | average }} {{ games | elo }}"
     )
     answers = {
         "points": [{"settings": {"n": 3}}, {"settings": {"n": 1}}],
         "low": {"interval": [0.1, 0.2]},
         "high": {"interval": [0.3, 0.4]},
         "size": 121018026180,
-        "cells": [{"numbers": {"rep-4": {"score": x}}} for x in (0.25, 0.75)],
         "games": {
             "elo": {
                 "elo": 12.4,
@@ -63,6 +62,6 @@ def test_a_report_orders_compares_averages_and_writes_what_answers_hold(tmp_path
         },
     }
     assert write_report(template, answers, []) == (
-        "1 3 above below None 121 GB 0.5 Elo above random: 12 (-83 to unknown), given the ratings; "
+        "1 3 above below None 121 GB 0.5 None Elo above random: 12 (-83 to unknown), given the ratings; "
         "rating of random: put at 0"
     )
