@@ -44,7 +44,8 @@ def test_a_report_orders_compares_averages_and_writes_what_answers_hold(tmp_path
     template.write_text(
         "{% for p in points | points_by('n') %}{{ p.settings.n }} {% endfor %}"
         "{{ low | apart(high) }} {{ high | apart(low) }} {{ low | apart(low) }} "
-        "{{ size | gigabytes }} {{ [0.25, none, 0.75] | average }} {{ [none] | average }} {{ games | elo }}"
+        "{{ size | gigabytes }} {{ [0.25, none, 0.75] | average }} {{ [none] | average }} "
+        "{{ games | elo }}"
     )
     answers = {
         "points": [{"settings": {"n": 3}}, {"settings": {"n": 1}}],
@@ -62,6 +63,6 @@ def test_a_report_orders_compares_averages_and_writes_what_answers_hold(tmp_path
         },
     }
     assert write_report(template, answers, []) == (
-        "1 3 above below None 121 GB 0.5 None Elo above random: 12 (-83 to unknown), given the ratings; "
-        "rating of random: put at 0"
+        "1 3 above below None 121 GB 0.5 None "
+        "Elo above random: 12 (-83 to unknown), given the ratings; rating of random: put at 0"
     )
