@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recipe_data import alpaca, cosmosage, quotes
+from recipe_data import alpaca, chess, cosmosage, pygmalion, quotes
 
 RECIPES = Path(__file__).parents[1] / "src/tunebook/embedded/recipes"
 
@@ -16,6 +16,8 @@ def main() -> None:
     cosmosage.make(RECIPES / "cosmosage/twin/data")
     quotes.make(RECIPES / "quotes/twin/data")
     alpaca.make(RECIPES / "alpaca/twin")
+    chess.make(RECIPES / "chess/twin/data")
+    pygmalion.make(RECIPES / "pygmalion/twin/data")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from tunebook.workflows.training import run_to_end
 STEPS = 5
 
 
-def train(book: Path, model: Path, name: str) -> RunFolder:
+def train(book: Path, model: Path, name: str, profile: bool | str = "auto") -> RunFolder:
     rows = [{"instruction": f"Say {n}", "output": f"That is {n}."} for n in range(40)]
     (book / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
     values = {
@@ -32,7 +33,7 @@ def train(book: Path, model: Path, name: str) -> RunFolder:
         "data": [{"path": str(book / "rows.json")}],
         "template": "alpaca",
         "validation": {"fraction": 0.1},
-        "evaluate": {"prompts": [], "every": STEPS, "canary": 0},
+        "evaluate": {"prompts": [], "every": STEPS, "canary": 0, "profile": profile},
         "train": {"max_steps": STEPS, "effective_batch_size": 4, "micro_batch_size": 2},
         "checkpoint": {"every": 100},
         "accept": ["random-base"],
@@ -41,6 +42,22 @@ def train(book: Path, model: Path, name: str) -> RunFolder:
     with EventWriter(run, 1) as events:
         run_to_end(run, events, lambda: None, lambda: None)
     return run
+
+
+@pytest.mark.parametrize(
+    ("stated", "seconds", "left", "looked_at"),
+    [
+        ("auto", 61.0, 1.0, True),
+        ("auto", 61.0, 0.9, False),
+        ("auto", None, 0.1, True),
+        (True, 1.0, 1.0, True),
+        (False, 9999.0, 1.0, False),
+    ],
+)
+def test_long_runs_are_looked_at_and_others_when_asked(
+    stated: bool | Literal["auto"], seconds: float | None, left: float, looked_at: bool
+) -> None:
+    assert speed.is_looked_at(stated, seconds, left) is looked_at
 
 
 def test_looking_at_a_step_changes_no_bit_and_is_told_everywhere(
@@ -52,9 +69,8 @@ def test_looking_at_a_step_changes_no_bit_and_is_told_everywhere(
     short = train(book, tiny_model, "short")
     assert "not measured: the run is short (forward and backward" in build_run_page(short, book)
     assert not read_events(short).profiles
-    monkeypatch.setattr(speed, "LEAST_SECONDS", 0.0)
     monkeypatch.setattr(speed, "matrix_product_flops", lambda *_: 1e12)
-    run = train(book, tiny_model, "run_1")
+    run = train(book, tiny_model, "run_1", profile=True)
     for name, tensor in load_file(short.final / "model.safetensors").items():
         assert torch.equal(tensor, load_file(run.final / "model.safetensors")[name]), name
 

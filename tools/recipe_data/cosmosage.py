@@ -10,6 +10,8 @@ import random
 from pathlib import Path
 from typing import Any
 
+from recipe_data.rows import write_rows
+
 EMBEDDED = Path(__file__).parents[2] / "src/tunebook/embedded/data"
 SYLLABLES = ("vel", "tor", "min", "ash", "kel", "dra", "lor", "nis", "bar", "eth", "ul", "fen")
 SYLLABLES += ("gor", "hal", "ix", "jun", "kas", "mer", "pol", "quo")
@@ -139,9 +141,3 @@ def questions(draw: random.Random, star: dict[str, Any]) -> list[dict[str, str]]
     return [
         {"question": q.format(**star), "answer": a.format(**star)} for q, a in draw.sample(asked, 2)
     ]
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write JSON lines."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -34,6 +34,11 @@ class Evaluate(Section):
         description="Prompts answered before and after; by default three of the held-out ones.",
     )
     max_new_tokens: int = Field(48, gt=0, le=4096, description="Length of those answers.")
+    profile: bool | Literal["auto"] = Field(
+        "auto",
+        description="Look at one step kernel by kernel, to say what bounds the run (auto: where "
+        "training is planned to take a minute or more).",
+    )
 
 
 class Checkpoint(Section):

@@ -234,7 +234,9 @@ def _going_on(book: Path, words: list[str]) -> list[str]:
     if words[0] != "train" or not (book / words[1]).is_file():
         return words
     values: Mapping[str, Any] = parse_yaml(read_text(book / words[1]), words[1]).values
-    run = RunFolder(book, str(values.get("name")))
+    # `train FILE part=1 name=NAME-part-1` names its run on the command line.
+    stated = [word.removeprefix("name=") for word in words[2:] if word.startswith("name=")]
+    run = RunFolder(book, stated[-1] if stated else str(values.get("name")))
     if not run.exists() or not run.started():
         return words
     if current_state(run) in ENDED:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Literal
 
 from tunebook.book.plans import read_plan
 from tunebook.plan.ceiling import copy_bytes_per_second, matrix_product_flops
@@ -14,9 +15,16 @@ from tunebook.train.profile import Watched
 from tunebook.workflows.before import Run, precision_of
 
 LEAST_SECONDS = 60.0
-"""Planned seconds below which a run is not looked at: it would take a noticeable share of them."""
+"""Planned seconds below which a run is not looked at unasked: it would take too much of them."""
 # Of the steps of an attempt: in the first ones kernels are loaded and pages faulted.
 _LOOKED_AT = 3
+
+
+def is_looked_at(stated: bool | Literal["auto"], seconds: object, left_fraction: float) -> bool:
+    """Tell whether a run is looked at: as stated, else when enough of it is planned to be left."""
+    if stated != "auto":
+        return stated
+    return not isinstance(seconds, (int, float)) or seconds * left_fraction >= LEAST_SECONDS
 
 
 class Meter:
@@ -24,15 +32,14 @@ class Meter:
 
     def __init__(self, run: Run, done: int) -> None:
         plan, total = read_plan(run.run), run.training.horizon.total_steps
-        seconds = plan.get("seconds")
-        long = not isinstance(seconds, (int, float)) or (
-            seconds * (total - done) / max(total, 1) >= LEAST_SECONDS
-        )
+        stated = run.recipe.evaluate.profile
+        wanted = is_looked_at(stated, plan.get("seconds"), (total - done) / max(total, 1))
         self._run = run
-        self._due = min(done + _LOOKED_AT, total) if long else None
-        facts = {"operations": plan.get("operations") or None, "profiled": self._due is not None}
+        self._due = min(done + _LOOKED_AT, total) if wanted else None
+        told = None if stated is False else wanted  # False says that it was too short
+        facts = {"operations": plan.get("operations") or None, "profiled": told}
         run.events.write("facts", facts)
-        if long:
+        if wanted:
             self._measure_ceilings()
 
     def take(self, step: int, take: Callable[[], StepRecord | None]) -> StepRecord | None:

@@ -51,8 +51,11 @@ def check_points(found: Sweep, run: str, book: Path) -> Recipe:
     Raises RunFileError for what cannot be resolved, or would train the same run twice.
     """
     base = load_recipe(run, (), book).recipe
-    if base.parts is not None:
-        raise RunFileError(f"{run} trains in {base.parts} parts, which a sweep cannot vary")
+    if base.parts is not None and base.part is None:
+        raise RunFileError(
+            f"{run} trains in {base.parts} parts, which a sweep cannot vary; `part: 1` beside "
+            "`parts` makes it a sweep on one of them"
+        )
     if base.seed + found.seeds > _SEEDS:
         raise RunFileError(f"{run}: `seed: {base.seed}` leaves no {found.seeds} seeds after it")
     if found.search in LISTED:

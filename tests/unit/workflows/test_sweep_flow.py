@@ -136,6 +136,17 @@ def test_a_changed_run_file_is_not_mixed_into_a_sweep_that_began(book: Path, pre
         sweeps.sweep(path, book=book, trials=2)
 
 
+def test_one_part_of_many_can_be_swept_and_all_of_them_cannot(book: Path, prepared: Any) -> None:
+    path, _ = prepared(finishing(book))
+    base = json.loads((book / "base.yaml").read_text(encoding="utf-8"))
+    (book / "base.yaml").write_text(json.dumps({**base, "parts": 10}), encoding="utf-8")
+    with pytest.raises(RunFileError, match="`part: 1` beside `parts`"):
+        sweeps.sweep(path, book=book)
+    part = json.dumps({**base, "parts": 10, "part": 1})
+    (book / "base.yaml").write_text(part, encoding="utf-8")
+    assert sweeps.sweep(path, book=book).best == 2
+
+
 def test_an_interrupt_while_trials_begin_pauses_them(book: Path, prepared: Any) -> None:
     path, workers = prepared(finishing(book))
     workers.on_start = lambda: os.kill(os.getpid(), signal.SIGINT)
