@@ -118,6 +118,9 @@ def test_an_answer_that_the_report_misses_is_an_error_and_not_a_gap(recipe: Path
     (recipe / "report.md").write_text("{{ judged.score }}")
     with pytest.raises(RunFileError, match=r"report\.md.*judged"):
         recipes.run_recipe("small")
+    (recipe / "report.md").write_text("{{ none | bytes }}")
+    with pytest.raises(RunFileError, match=r"report\.md: an answer is not of the kind"):
+        recipes.run_recipe("small")
 
 
 def test_a_recipe_nobody_wrote_is_named_with_those_there_are(

@@ -44,6 +44,10 @@ def write_report(template: Path, answers: Mapping[str, Any], left: Sequence[str]
         raise RunFileError(
             f"{template}: {error}; no step of the recipe has answered that"
         ) from None
+    except (TypeError, ValueError, LookupError, ArithmeticError) as error:
+        raise RunFileError(
+            f"{template}: an answer is not of the kind that the report expects: {error}"
+        ) from None
 
 
 def _interval(values: Sequence[float] | None, digits: int = 4) -> str:
