@@ -18,10 +18,10 @@ from transformers import AutoModelForCausalLM
 from tunebook.errors import ModelError, TunebookError
 from tunebook.models.load import load_model, peft_as_it_is, quieten_transformers
 from tunebook.models.quantize import take_quantized_values
+from tunebook.models.screen import ADAPTER_CONFIG, screen_adapter
 from tunebook.models.tokenizer import copy_tokenizer
 from tunebook.recipe.methods import Quantization
 
-ADAPTER_CONFIG = "adapter_config.json"
 _FRESH = Path(__file__).with_name("fresh.py")
 _WHOLE = ("model*.safetensors", "model.safetensors.index.json", "config.json")
 _ADAPTER = ("adapter_model.safetensors",)
@@ -94,8 +94,9 @@ def write_merged(source: Path, target: Path, base: Under) -> str:
     from peft import PeftModel
 
     quieten_transformers()
+    screen_adapter(source)
     causal = AutoModelForCausalLM.from_pretrained(
-        base.folder, dtype="auto", trust_remote_code=False
+        base.folder, dtype="auto", trust_remote_code=False, use_safetensors=True
     )
     stored = {name: parameter.dtype for name, parameter in causal.named_parameters()}
     causal.float()
