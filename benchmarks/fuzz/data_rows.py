@@ -111,8 +111,8 @@ def bombs() -> list[tuple[str, bytes]]:
 
 def draw(pool: list[Any], rng: random.Random) -> dict[str, Any]:
     """Make a data file."""
-    if rng.random() < 0.01:
-        name, raw = rng.choice(bombs())
+    if rng.random() < 0.005:
+        name, raw = rng.choice(bombs()[5:])
         return {"name": name, "raw": raw, "format": "auto"}
     kind = rng.choice(KINDS)
     found = rng.choice(list(ROWS))

@@ -35,7 +35,7 @@ from typing import Any
 
 BATCH = 200
 MEMORY_BYTES = 6 << 30  # of addresses, most of which are the libraries' own
-SECONDS = 20.0
+SECONDS = 60.0
 MAX_SENTENCE = 4000
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 _PACKAGES = ("hypothesis", "torch", "transformers", "safetensors", "tokenizers", "pyarrow")
@@ -68,13 +68,15 @@ class Target:
     mended: Sequence[str] = field(default_factory=tuple)
 
 
-def arguments(about: str, count: int) -> argparse.Namespace:
-    """Read `--count`, `--seed`, `--write` and `--keep`."""
+def arguments(about: str, count: int, *flags: tuple[str, str]) -> argparse.Namespace:
+    """Read `--count`, `--seed`, `--write` and `--keep`, and flags with what they mean."""
     parser = argparse.ArgumentParser(description=about.splitlines()[0])
     parser.add_argument("--count", type=int, default=count)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--write", action="store_true", help="keep the counts in benchmarks/results")
     parser.add_argument("--keep", type=Path, help="a folder for what crashed")
+    for flag, meaning in flags:
+        parser.add_argument(flag, action="store_true", help=meaning)
     return parser.parse_args()
 
 
@@ -93,6 +95,7 @@ def fuzz(target: Target, options: argparse.Namespace) -> int:
             peak = max(peak, found["peak_bytes"])
             counts.update(found["counts"])
             for crash in found["crashes"]:
+                print(f"  {crash['words'][:200]}", file=sys.stderr, flush=True)
                 crashes.append(crash["words"])
                 _keep(options.keep, target, crash, len(crashes))
     seconds = time.monotonic() - started
@@ -157,6 +160,7 @@ def _one_batch(target: Target, seed: int, wanted: int, folder: Path) -> dict[str
     found: dict[str, Any] = {"done": 0, "counts": Counter(), "crashes": [], "peak_bytes": 0}
     at = folder / "case.json"
     at.unlink(missing_ok=True)
+    shutil.rmtree(folder / "place", ignore_errors=True)
     reader, writer = os.pipe()
     sys.stdout.flush()
     pid = os.fork()

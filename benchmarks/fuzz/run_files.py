@@ -53,7 +53,7 @@ name: rates
 run: run.yaml
 over:
   lora.rank: [2, 8]
-  train.learning_rate: {from: 1e-4, to: 3e-4, scale: log}
+  train.learning_rate: {low: 1e-4, high: 3e-4, log: true}
 search: random
 budget: {trials: 4}
 """

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from tunebook.errors import DataError, TunebookError
+from tunebook.errors import DataError, TunebookError, UsageError
 from tunebook.imports.found import Found
 from tunebook.imports.logs import (
     read_csv,
@@ -35,11 +35,11 @@ def read_file(path: Path, columns: Mapping[str, str] | None = None) -> Found:
     path = _choose(path)
     try:
         return _read(path, columns or {})
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
+    except (DataError, UsageError) as error:
+        raise type(error)(f"{path}: {error}") from None
     except TunebookError:
         raise
-    except (ValueError, RecursionError, OSError) as error:
+    except (ArithmeticError, ValueError, RecursionError, OSError) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
 
 
