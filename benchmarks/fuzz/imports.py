@@ -113,7 +113,10 @@ TARGET = Target(
     ("9",),
     draw,
     run,
-    mended=(),
+    mended=(
+        "A step beyond 64 bits ended the import in a TypeError.",
+        "A refusal about columns did not name the file.",
+    ),
 )
 
 if __name__ == "__main__":

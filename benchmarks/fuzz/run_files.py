@@ -137,7 +137,7 @@ def draw(pool: list[Any], rng: random.Random) -> dict[str, Any]:
         for _ in range(rng.choice((1, 1, 2, 4))):
             tree = mutate_value(tree, rng.choice(pool), rng)
         raw = _dump(tree)
-    elif way < 0.97:
+    elif way < 0.995:
         some = {rng.choice(KEYS): rng.choice(pool) for _ in range(rng.randrange(7))}
         raw = _dump(some)
     else:
@@ -179,7 +179,9 @@ def run(place: Path, case: dict[str, Any]) -> str:
         if (place / "canary").exists():
             raise Wordless("the canary was written") from None
         named = isinstance(error, RunFileError) and not case["overrides"]
-        if named and path.name not in str(error) and case["kind"] == "run":
+        # What it extends is named where that is wrong.
+        named &= str(place) not in str(error)
+        if named and case["kind"] == "run":
             raise Wordless(f"no file is named: {error}") from None
         raise
 
@@ -191,7 +193,11 @@ TARGET = Target(
     ("D1",),
     draw,
     run,
-    mended=(),
+    mended=(
+        "A whole number of thousands of hex digits ended in a ValueError when it was shown.",
+        "A value of another kind in a file of axolotl or TRL ended `convert` in a TypeError.",
+        "An override of thousands of characters was repeated whole.",
+    ),
 )
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM
 
 from tunebook.errors import ModelError, TunebookError
@@ -57,12 +57,15 @@ def stored_precision(folder: Path) -> str:
     The first weight in the files decides; ModelError when there is none, or it is of another kind.
     """
     for path in sorted(folder.glob("*model*.safetensors")):
-        with safe_open(path, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118 - it is no mapping
-                kind = str(file.get_slice(name).get_dtype())
-                found = {"F32": "fp32", "BF16": "bf16", "F16": "fp16"}.get(kind)
-                if found:
-                    return found
+        try:
+            with safe_open(path, framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118 - it is no mapping
+                    kind = str(file.get_slice(name).get_dtype())
+                    found = {"F32": "fp32", "BF16": "bf16", "F16": "fp16"}.get(kind)
+                    if found:
+                        return found
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"{path} cannot be read ({error}); fetch the model anew") from None
     raise ModelError(f"{folder} holds no weights as fp32, bf16 or fp16; name another folder")
 
 
