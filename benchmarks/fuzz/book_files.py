@@ -34,7 +34,7 @@ VERBS = (
     ("diff", "first", "second"),
     ("compare", "first", "second"),
     ("reindex",),
-    ("notebook", "second"),
+    ("notebook", "build"),
     ("plan", "--history"),
     ("note", "second", "a thought"),
     ("watch", "second"),
@@ -62,7 +62,7 @@ def whole_book() -> Path:
         make_grid(run, even_grid())
         make_answers(run, ["one", "two"])
     command_in(book, "runs")
-    command_in(book, "notebook", "second")
+    command_in(book, "notebook", "build")
     return book
 
 

@@ -13,6 +13,7 @@ from made_runs import make_run
 from tunebook.book.codec import to_plain, to_record
 from tunebook.book.data_account import describe_changes, read_data
 from tunebook.book.events import read_events
+from tunebook.book.places import RunFolder, list_runs
 from tunebook.errors import BookError, DataError, ModelError, RunFileError, UsageError
 from tunebook.imports.read import read_file
 from tunebook.models.screen import screen_adapter, screen_folder
@@ -76,7 +77,7 @@ def test_an_event_with_a_word_where_a_number_belongs_is_named(book: Path) -> Non
 
 
 def test_a_whole_float_is_an_integer_and_a_word_is_none() -> None:
-    given = {"prompt": "a", "reference": None, "text": "b"}
+    given = {"prompt": "a", "reference": None, "text": "b", "settings": ""}
     assert to_record(Sample, {**given, "step": 3.0}).step == 3
     with pytest.raises(TypeError, match="'many' where int belongs"):
         to_record(Sample, {**given, "step": "many"})
@@ -247,3 +248,11 @@ def test_a_file_is_taken_by_the_adapter_only_as_safetensors(tmp_path: Path) -> N
     (tmp_path / "adapter_model.bin").write_bytes(b"cos\nsystem\n(S'touch canary'\ntR.")
     with pytest.raises(ModelError, match="pickle"):
         load_adapter(SimpleNamespace(causal=None), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["first\n", "a\nb", "../x", ""])
+def test_a_line_break_ends_no_name_of_a_run(book: Path, name: str) -> None:
+    with pytest.raises(BookError, match="cannot name a run"):
+        RunFolder(book, name)
+    (book / "runs" / "kept\n").mkdir()
+    assert list_runs(book) == []
