@@ -51,7 +51,6 @@ def whole_book() -> Path:
     from made_chess import even_grid, make_chess, make_grid
     from made_evaluations import make_answers
     from made_runs import make_plan, make_run
-
     from tunebook.book.places import create_book
 
     book = create_book(Path(tempfile.mkdtemp(prefix="fuzz-book-")) / "book")
@@ -81,7 +80,7 @@ def files() -> tuple[str, ...]:
     """List the files of the second run, of the index and of the book itself."""
     book = whole_book()
     found = [p for p in (book / "runs" / "second").rglob("*") if p.is_file()]
-    found += [p for p in (book / ".tunebook").glob("*.db")]
+    found += (book / ".tunebook").glob("*.db")
     found += [book / "notebook.md", book / "tunebook.yaml"]
     return tuple(sorted(str(path.relative_to(book)) for path in found))
 
@@ -106,9 +105,11 @@ def draw(pool: list[Any], rng: random.Random) -> dict[str, Any]:
                 rng.shuffle(lines)
             harmed[name] = b"".join(lines)
         else:
-            harmed[name] = rng.choice((b"", b"\0" * 50, b"[]", b"{}", b"null", b"3")) if (
-                way > 0.95
-            ) else mutate_bytes(raw, rng)
+            harmed[name] = (
+                rng.choice((b"", b"\0" * 50, b"[]", b"{}", b"null", b"3"))
+                if (way > 0.95)
+                else mutate_bytes(raw, rng)
+            )
     return {"harmed": harmed, "verbs": rng.sample(range(len(VERBS)), 5)}
 
 

@@ -1,4 +1,4 @@
-"""Read 60 data files in a wrong encoding or container, and hold what is said against the right word.
+"""Read data files in a wrong encoding or container, and hold what is said against the right word.
 
     python benchmarks/fuzz/containers.py
 

@@ -48,7 +48,9 @@ ROWS: dict[str, list[dict[str, Any]]] = {
 }
 TEXT = "Courage: a small step taken while afraid.\nHope: what is left.\n" * 5
 PROSE = "# One\n\nIt rained on the roof. The cat slept.\n\n# Two\n\nNobody came.\n" * 4
-PGN = '[Event "x"]\n[White "A"]\n[Black "B"]\n[Result "1-0"]\n\n1. e4 e5 2. Nf3 Nc6 3. Bb5 a6 1-0\n\n'
+PGN = (
+    '[Event "x"]\n[White "A"]\n[Black "B"]\n[Result "1-0"]\n\n1. e4 e5 2. Nf3 Nc6 3. Bb5 a6 1-0\n\n'
+)
 KINDS = ("json", "jsonl", "csv", "tsv", "parquet", "txt", "md", "pgn")
 
 
@@ -185,8 +187,6 @@ TARGET = Target(
 if __name__ == "__main__":
     options = arguments(__doc__, 10_000)
     import pyarrow.parquet  # noqa: F401
-
-    import tunebook.data.chess.games
 
     codec()
     bombs()

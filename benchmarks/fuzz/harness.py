@@ -73,7 +73,9 @@ def arguments(about: str, count: int, *flags: tuple[str, str]) -> argparse.Names
     parser = argparse.ArgumentParser(description=about.splitlines()[0])
     parser.add_argument("--count", type=int, default=count)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--write", action="store_true", help="keep the counts in benchmarks/results")
+    parser.add_argument(
+        "--write", action="store_true", help="keep the counts in benchmarks/results"
+    )
     parser.add_argument("--keep", type=Path, help="a folder for what crashed")
     for flag, meaning in flags:
         parser.add_argument(flag, action="store_true", help=meaning)
@@ -198,9 +200,7 @@ def _one_batch(target: Target, seed: int, wanted: int, folder: Path) -> dict[str
     return found
 
 
-def _work(
-    target: Target, seed: int, wanted: int, folder: Path, at: Path, writer: int
-) -> None:
+def _work(target: Target, seed: int, wanted: int, folder: Path, at: Path, writer: int) -> None:
     """Be the worker; never returns."""
     code = 1
     try:

@@ -28,7 +28,13 @@ STATE = {
     "num_train_epochs": 2,
     "log_history": [
         *[
-            {"step": n, "epoch": n / 20, "loss": 3 - n / 40, "grad_norm": 1.0, "learning_rate": 1e-4}
+            {
+                "step": n,
+                "epoch": n / 20,
+                "loss": 3 - n / 40,
+                "grad_norm": 1.0,
+                "learning_rate": 1e-4,
+            }
             for n in range(1, 41)
         ],
         {"step": 40, "eval_loss": 2.1},
@@ -37,7 +43,9 @@ STATE = {
 }
 ROWS = [{"_step": n, "train/loss": 3 - n / 40, "_runtime": n * 0.5} for n in range(40)]
 FACTORY = [{"current_steps": n, "total_steps": 40, "loss": 2.0, "lr": 1e-4} for n in range(1, 41)]
-CSV = "step,loss,val_loss\n" + "".join(f"{n},{3 - n / 40},{'' if n % 5 else 2.5}\n" for n in range(40))
+CSV = "step,loss,val_loss\n" + "".join(
+    f"{n},{3 - n / 40},{'' if n % 5 else 2.5}\n" for n in range(40)
+)
 TABLE = "| run | lr | val loss |\n|---|---|---|\n| a | 1e-4 | 2.1 |\n| b | 3e-4 | 1.9 |\n"
 
 

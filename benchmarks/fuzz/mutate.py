@@ -8,15 +8,68 @@ from typing import Any
 from hypothesis import strategies as st
 
 ODD_TEXTS = (
-    "", " ", "\0", "\ufeff", "\u202e", "\ud800", "a\nb", "\r", "\u2028", "💥" * 9, "é\u0301", "%s%n",
-    "../../etc/passwd", "~root", "$HOME", "{{7*7}}", "<script>", "NaN", "-inf", "null", "~", "yes",
-    "0x1F", "1_000", "1e999", "!!python/object/apply:os.system [id]", "&a [*a]", "*a", "<<: *a",
-    "2026-01-01", "'", '"', "`", "\\", "a" * 5000, "9" * 400, "run:x", "hub:a/b", "C:\\x", "a/" * 99,
-)  # fmt: skip
+    "",
+    " ",
+    "\0",
+    "\ufeff",
+    "\u202e",
+    "\ud800",
+    "a\nb",
+    "\r",
+    "\u2028",
+    "💥" * 9,
+    "é\u0301",
+    "%s%n",
+    "../../etc/passwd",
+    "~root",
+    "$HOME",
+    "{{7*7}}",
+    "<script>",
+    "NaN",
+    "-inf",
+    "null",
+    "~",
+    "yes",
+    "0x1F",
+    "1_000",
+    "1e999",
+    "!!python/object/apply:os.system [id]",
+    "&a [*a]",
+    "*a",
+    "<<: *a",
+    "2026-01-01",
+    "'",
+    '"',
+    "`",
+    "\\",
+    "a" * 5000,
+    "9" * 400,
+    "run:x",
+    "hub:a/b",
+    "C:\\x",
+    "a/" * 99,
+)
 ODD_NUMBERS = (
-    0, -1, 1, 2**31, 2**63 - 1, 2**63, -(2**63) - 1, 2**64, 10**30, 10**400, 0.0, -0.0, 1e-320, 1e308,
-    float("inf"), float("-inf"), float("nan"), 0.1, 1.0000000000000002,
-)  # fmt: skip
+    0,
+    -1,
+    1,
+    2**31,
+    2**63 - 1,
+    2**63,
+    -(2**63) - 1,
+    2**64,
+    10**30,
+    10**400,
+    0.0,
+    -0.0,
+    1e-320,
+    1e308,
+    float("inf"),
+    float("-inf"),
+    float("nan"),
+    0.1,
+    1.0000000000000002,
+)
 
 values: Any = st.recursive(
     st.one_of(
@@ -57,7 +110,15 @@ def mutate_bytes(raw: bytes, rng: random.Random, times: int | None = None) -> by
             changed[at : at + 4] = rng.choice(ODD_TEXTS).encode("utf-8", "surrogatepass")
         elif kind == 6:
             changed[at:at] = rng.choice(
-                (b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\x1b[2J", b"\xed\xa0\x80", b"\xc0\xaf", b"\r\n")
+                (
+                    b"\0",
+                    b"\xff\xfe",
+                    b"\xef\xbb\xbf",
+                    b"\x1b[2J",
+                    b"\xed\xa0\x80",
+                    b"\xc0\xaf",
+                    b"\r\n",
+                )
             )
         elif kind == 7:
             changed[at:at] = rng.choice((b"[", b"{", b'"', b"(", b"- ", b": ")) * rng.choice(

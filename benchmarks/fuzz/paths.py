@@ -22,7 +22,7 @@ NAMES = {
     "255-bytes": b"n" * 251,
     "255-bytes-of-emoji": "💥".encode() * 62,
     "not-utf8": b"caf\xe9",
-    "quotes": b"it's \"odd\"",
+    "quotes": b'it\'s "odd"',
     "dash": b"-rf",
     "percent": b"%s%n%00",
     "braces": b"{x} {{7*7}} ${HOME}",
@@ -37,7 +37,8 @@ NAMES = {
     "two-forms": "e\u0301".encode(),
 }
 RUNS = ("..", "../x", "a/b", "/etc", "a\n", "a\nb", "", " ", ".hidden", "n" * 101, "n" * 255, "café",
-        "a\0b", "-rf", "*", "run:x", "first\n")  # fmt: skip
+        "a\0b",
+        "-rf", "*", "run:x", "first\n")  # fmt: skip
 
 
 def in_book(place: Path, name: bytes) -> None:
@@ -57,13 +58,19 @@ def _must_work(code: int, _out: str, error: str) -> None:
         raise Wordless(f"exit {code}: {error}")
 
 
+def _must_fail(code: int, _out: str, error: str) -> None:
+    if code != 2 or "UTF-8" not in error:
+        raise Wordless(f"exit {code}: {error}")
+
+
 def as_log(place: Path, name: bytes) -> None:
     """Import a log of that name."""
     path = place / os.fsdecode(name + b".csv")
     path.write_text(CSV)
     one_sentence("init", str(place / "book"))
     os.chdir(place / "book")
-    one_sentence("import", str(path), seen=_must_work)
+    odd = _must_fail if name == NAMES["not-utf8"] else _must_work
+    one_sentence("import", str(path), seen=odd)
     one_sentence("runs", seen=_must_work)
 
 
@@ -160,13 +167,18 @@ def main() -> int:
         print("FAILED", line[:600])
     print(f"paths: {len(every)} cases, {len(failed)} failed")
     if options.write:
-        words = "Odd names of books, runs, data and logs work or are refused in one sentence; links "
+        words = (
+            "Odd names of books, runs, data and logs work or are refused in one sentence; links "
+        )
         record("paths", f"{words}out of a book tell and harm nothing", ("R6", "5"), len(every),
                len(failed), options.seed, MENDED, {})  # fmt: skip
     return 1 if failed else 0
 
 
-MENDED = ("A name with a line break at its end was taken for the name of a run.",)
+MENDED = (
+    "A name with a line break at its end was taken for the name of a run.",
+    "A data file or log whose name is not UTF-8 ended in a UnicodeEncodeError.",
+)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -24,18 +24,23 @@ from mutate import mutate_bytes
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
 
-
 @cache
 def whole() -> Path:
     """Make one of everything."""
     import numpy as np
+
     from made_evaluations import make_answers
     from made_runs import make_run
-
     from tunebook.book.checkpoints import writing_checkpoint
     from tunebook.book.places import create_book
-    from tunebook.data.store import DROP_FIELDS, ROW_FIELDS, ids_name, sha256_of
-    from tunebook.data.store import target_name, write_index
+    from tunebook.data.store import (
+        DROP_FIELDS,
+        ROW_FIELDS,
+        ids_name,
+        sha256_of,
+        target_name,
+        write_index,
+    )
 
     book = create_book(Path(tempfile.mkdtemp(prefix="fuzz-stored-")) / "book")
     run = make_run(book, "first")

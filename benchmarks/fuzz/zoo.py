@@ -6,8 +6,8 @@ Each trap of `zoo_models` is tried as the model of `plan`, `train`, `data stats`
 the base of a finished run by `evaluate`, `probe`, `chat`, `serve` and `release`, and as a folder by
 `release --check` and `import`; traps that are adapters stand where the run's own adapter was. In
 each case nothing may be executed (a canary file is what that would leave), the command must end
-within a minute, and where it fails, it says one sentence. `--count N` takes the first N traps. Without
-`--all` a trap meets a part of the verbs that take long.
+within a minute, and where it fails, it says one sentence. `--count N` takes the first N traps.
+Without `--all` a trap meets a part of the verbs that take long.
 """
 
 from __future__ import annotations

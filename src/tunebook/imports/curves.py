@@ -115,9 +115,7 @@ def read_curve(
 def _is_told(value: object) -> bool:
     """Tell whether a number that a log states of its whole run is one."""
     return (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and 0 <= value < _MOST_STEPS
+        isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < _MOST_STEPS
     )
 
 

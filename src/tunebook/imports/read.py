@@ -46,6 +46,13 @@ def read_file(path: Path, columns: Mapping[str, str] | None = None) -> Found:
 def _choose(path: Path) -> Path:
     if not path.exists():
         raise DataError(f"there is no file {path}")
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        shown = str(path).encode("utf-8", "replace").decode()
+        raise DataError(
+            f"{shown}: the name is not UTF-8, so no run can say it; rename it"
+        ) from None
     if not path.is_dir():
         return path
     found = [path / name for name in _KNOWN if (path / name).is_file()]

@@ -8,12 +8,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from made_runs import make_run
 
+from made_runs import make_run
 from tunebook.book.codec import to_plain, to_record
 from tunebook.book.data_account import describe_changes, read_data
 from tunebook.book.events import read_events
 from tunebook.book.places import RunFolder, list_runs
+from tunebook.data.sources import locate
 from tunebook.errors import BookError, DataError, ModelError, RunFileError, UsageError
 from tunebook.imports.read import read_file
 from tunebook.models.screen import screen_adapter, screen_folder
@@ -150,7 +151,7 @@ def test_a_config_of_a_hundred_thousand_levels_is_one_sentence(model: Path) -> N
 def test_an_index_names_files_of_its_folder_only(model: Path, name: str) -> None:
     index = {"weight_map": {"a": name}}
     (model / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(ModelError, match="is no .safetensors file of this folder"):
+    with pytest.raises(ModelError, match="file of this folder"):
         screen_folder(model, "m")
 
 
@@ -256,3 +257,15 @@ def test_a_line_break_ends_no_name_of_a_run(book: Path, name: str) -> None:
         RunFolder(book, name)
     (book / "runs" / "kept\n").mkdir()
     assert list_runs(book) == []
+
+
+def test_a_file_whose_name_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.csv")
+    try:
+        path.write_text("question,answer\na,b\n")
+    except OSError:
+        pytest.skip("this file system has no such names")
+    with pytest.raises(DataError, match="name is not UTF-8"):
+        locate(str(path))
+    with pytest.raises(DataError, match="name is not UTF-8"):
+        read_file(path)
