@@ -89,7 +89,8 @@ def fuzz(target: Target, options: argparse.Namespace) -> int:
     crashes: list[str] = []
     peak = done = batch = 0
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-        while done < options.count:
+        asked_to_stop = _asked_to_stop()
+        while done < options.count and not asked_to_stop:
             wanted = min(BATCH, options.count - done)
             found = _one_batch(target, options.seed * 100_003 + batch, wanted, Path(folder))
             batch += 1
@@ -116,6 +117,13 @@ def fuzz(target: Target, options: argparse.Namespace) -> int:
                                "largest_worker_bytes": peak,
                                "limit_seconds_a_case": target.seconds})  # fmt: skip
     return 1 if crashes else 0
+
+
+def _asked_to_stop() -> list[int]:
+    """Give a list that SIGTERM puts something into: what was counted until then is kept."""
+    asked: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: asked.append(number))
+    return asked
 
 
 def record(

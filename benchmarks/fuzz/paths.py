@@ -36,7 +36,8 @@ NAMES = {
     "yaml": b"a: [b",
     "two-forms": "e\u0301".encode(),
 }
-RUNS = ("..", "../x", "a/b", "/etc", "a\n", "a\nb", "", " ", ".hidden", "n" * 101, "n" * 255, "café",
+RUNS = ("..", "../x", "a/b", "/etc", "a\n", "a\nb", "", " ", ".hidden", "n" * 101, "n" * 255,
+        "café",
         "a\0b",
         "-rf", "*", "run:x", "first\n")  # fmt: skip
 
@@ -132,7 +133,8 @@ def link(place: Path, what: str) -> None:
 
 
 LINKS = ("notebook.md", "runs/first/notebook.md", "runs/first/curve.svg", "runs/first/seal.json",
-         "runs/first/events", "runs/first/data.json", ".tunebook/index.db", "runs/first")  # fmt: skip
+         "runs/first/events", "runs/first/data.json", ".tunebook/index.db",
+         "runs/first")  # fmt: skip
 
 
 def cases() -> dict[str, Callable[[Path], None]]:

@@ -196,7 +196,7 @@ TARGET = Target(
     mended=(
         "A whole number of thousands of hex digits ended in a ValueError when it was shown.",
         "A value of another kind in a file of axolotl or TRL ended `convert` in a TypeError.",
-        "An override of thousands of characters was repeated whole.",
+        "An override or key of thousands of characters was repeated whole.",
     ),
 )
 

@@ -149,7 +149,7 @@ MENDED: tuple[str, ...] = (
     "never does now.",
     "A chat template could compute for ever or fill the memory; each is tried in a bounded process "
     "first.",
-    "A pattern of a tokenizer that goes back and forth for ever ended in a panic; it is tried first.",
+    "A tokenizer's pattern that goes back and forth for ever ended in a panic; it is tried first.",
     "An index of weights and links could lead out of the model's folder; both are refused.",
     "A config nested a hundred thousand levels deep ended in a RecursionError.",
 )

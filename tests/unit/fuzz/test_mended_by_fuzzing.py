@@ -31,6 +31,14 @@ def test_a_number_of_thousands_of_hex_digits_is_refused_with_its_line(tmp_path: 
         load_run_file(path)
 
 
+def test_a_key_of_thousands_of_letters_is_not_repeated_whole(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(f"name: x\nmodel: y\ndata: [{{path: z}}]\nseed{'a' * 5000}: 1\n")
+    with pytest.raises(RunFileError, match="unknown key") as caught:
+        load_run_file(path)
+    assert len(str(caught.value)) < 1000
+
+
 @pytest.mark.parametrize("value", ["[1]", "{a: 1}"])
 @pytest.mark.parametrize("key", ["micro_batch_size", "val_set_size", "sequence_len", "plugins"])
 def test_a_value_of_another_kind_in_a_foreign_run_file_is_one_sentence(
