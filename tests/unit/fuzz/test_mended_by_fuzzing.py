@@ -33,7 +33,7 @@ def test_a_number_of_thousands_of_hex_digits_is_refused_with_its_line(tmp_path: 
 
 def test_a_key_of_thousands_of_letters_is_not_repeated_whole(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
-    path.write_text(f"name: x\nmodel: y\ndata: [{{path: z}}]\nseed{'a' * 5000}: 1\n")
+    path.write_text(f"name: x\nmodel: y\ndata: [{{path: z}}]\nevaluate: {{eve{'a' * 5000}}}\n")
     with pytest.raises(RunFileError, match="unknown key") as caught:
         load_run_file(path)
     assert len(str(caught.value)) < 1000
