@@ -108,8 +108,8 @@ def run(place: Path, case: dict[str, Any]) -> str:
     return "resolved: read"
 
 
-def torn_events() -> tuple[int, int]:
-    """Cut the events of a run at every byte; gives cuts, and how many lost a whole row."""
+def torn_events(most_bytes: int) -> tuple[int, int]:
+    """Cut the first events of a run at every byte; gives cuts, and how many lost a whole row."""
     from tunebook.book.events import EventTail, read_events
     from tunebook.book.places import RunFolder
     from tunebook.book.reader import RunReader
@@ -120,6 +120,7 @@ def torn_events() -> tuple[int, int]:
         one = RunFolder(book, "first")
         (path,) = one.events.glob("*.jsonl")
         raw = path.read_bytes()
+        raw = raw[: raw.rindex(b"\n", 0, most_bytes) + 1]
         lines = raw.split(b"\n")[:-1]
         kinds = [json.loads(line)["kind"] for line in lines]
         wrong = 0
@@ -149,7 +150,7 @@ TARGET = Target(
 if __name__ == "__main__":
     options = arguments(__doc__, 2000)
     whole()
-    cuts, wrong = torn_events()
+    cuts, wrong = torn_events(8_000 if options.count >= 1000 else 1_500)
     print(f"events torn at each of {cuts:,} places: {wrong} lost a whole row")
     if options.write:
         words = "Events torn at any byte keep every whole row, for each of the three readers"

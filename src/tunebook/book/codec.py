@@ -108,6 +108,8 @@ def _convert_generic(hint: Any, origin: Any, value: Any) -> Any:
     if origin is Literal:
         return value
     if origin is not None and issubclass(origin, Mapping):
+        if not isinstance(value, dict):
+            raise TypeError(f"{str(value)[:40]!r} where names with values belong")
         return {key: _convert(arguments[1], item) for key, item in value.items()}
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return to_record(hint, value)

@@ -20,7 +20,7 @@ from tunebook.imports.read import read_file
 from tunebook.models.screen import screen_adapter, screen_folder
 from tunebook.models.tried import refuse_endless
 from tunebook.recipe.load import load_run_file
-from tunebook.records import Sample
+from tunebook.records import Diagnosis, Sample
 from tunebook.workflows.convert import convert
 
 
@@ -90,6 +90,11 @@ def test_a_whole_float_is_an_integer_and_a_word_is_none() -> None:
     assert to_record(Sample, {**given, "step": 3.0}).step == 3
     with pytest.raises(TypeError, match="'many' where int belongs"):
         to_record(Sample, {**given, "step": "many"})
+
+
+def test_a_list_where_names_with_values_belong_is_no_record() -> None:
+    with pytest.raises(TypeError, match="names with values"):
+        to_record(Diagnosis, {"step": 1, "verdicts": [], "looked_for": [], "not_looked_for": [1]})
 
 
 @pytest.mark.parametrize("account", ["[]", '{"sources": 3}', '{"sources": [1]}'])
