@@ -18,11 +18,7 @@ def read_data(run: RunFolder) -> dict[str, Any]:
         found = orjson.loads(run.data_json.read_bytes())
     except (OSError, orjson.JSONDecodeError):
         return {}
-    if not isinstance(found, dict):
-        return {}
-    sources = found.get("sources", [])
-    whole = isinstance(sources, list) and all(isinstance(one, dict) for one in sources)
-    return found if whole else {}
+    return found if isinstance(found, dict) else {}
 
 
 def describe_changes(parent: str, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
