@@ -8,7 +8,6 @@ from typing import Any
 import orjson
 
 from tunebook.book.places import RunFolder
-from tunebook.errors import MALFORMED
 from tunebook.units import format_count
 
 
@@ -23,13 +22,6 @@ def read_data(run: RunFolder) -> dict[str, Any]:
 
 def describe_changes(parent: str, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Say source by source how the data of a run differs from that of its parent."""
-    try:
-        return _changes(parent, earlier, now)
-    except MALFORMED:
-        return [f"what data.json of this run and of {parent} say cannot be compared"]
-
-
-def _changes(parent: str, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     old = {str(source["path"]): source for source in earlier["sources"]}
     new = {str(source["path"]): source for source in now["sources"]}
     changes = [f"{path}: not in {parent}" for path in new if path not in old]
