@@ -7,6 +7,10 @@ TORCH_INDEX_URL ?=
 # A variable, because a comma would end the argument of $(if).
 TORCH := torch>=2.10,<2.14
 
+# A file of exact versions, such as ci/constraints.txt; empty: whatever pyproject.toml allows.
+CONSTRAINTS ?=
+PINNED := $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
+
 BIN := .venv/bin
 STAMP := .venv/.installed
 DEV := .venv/.dev
@@ -29,12 +33,12 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "tunebook needs Python 3.11 or newer; name one with make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(if $(TORCH_INDEX_URL),$(BIN)/pip install --quiet '$(TORCH)' --index-url $(TORCH_INDEX_URL))
-	$(BIN)/pip install --quiet --editable .
+	$(if $(TORCH_INDEX_URL),$(BIN)/pip install --quiet $(PINNED) '$(TORCH)' --index-url $(TORCH_INDEX_URL))
+	$(BIN)/pip install --quiet $(PINNED) --editable .
 	@touch $@
 
 $(DEV): $(STAMP)
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet $(PINNED) --editable '.[dev]'
 	@touch $@
 
 demo: $(STAMP)
@@ -48,6 +52,7 @@ slow: $(DEV)
 	$(BIN)/pytest -m "slow and not gpu" --timeout 3600
 
 FAULTS := $(BIN)/python benchmarks/faults_io
+FUZZ := $(BIN)/python benchmarks/fuzz
 soak: slow
 	$(FAULTS)/kills.py --count 1000
 	$(FAULTS)/life.py --count 1000 --write
@@ -62,6 +67,14 @@ soak: slow
 	$(BIN)/python benchmarks/web/hostile.py --count 5000 --write
 	$(BIN)/python benchmarks/web/xss.py --count 100 --each 1 --write
 	$(BIN)/python benchmarks/web/soak.py --seconds 600
+	$(FUZZ)/run_files.py --count 10000 --write
+	$(FUZZ)/data_rows.py --count 10000 --write
+	$(FUZZ)/imports.py --count 3000 --write
+	$(FUZZ)/book_files.py --count 3000 --write
+	$(FUZZ)/stored.py --count 2000 --write
+	$(FUZZ)/containers.py --write
+	$(FUZZ)/paths.py --write
+	$(FUZZ)/zoo.py --all --write
 	$(BIN)/python tools/make_safety.py
 
 # LitGPT asks for an older huggingface-hub than transformers does, and runs with this one.

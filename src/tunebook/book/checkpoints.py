@@ -27,7 +27,7 @@ from tunebook.errors import CheckpointError, StorageError
 from tunebook.units import format_bytes
 
 MANIFEST = "MANIFEST.json"
-_STEP = re.compile(r"^step-(\d+)$")
+_STEP = re.compile(r"^step-(\d+)\Z")
 _OLD = re.compile(r"^\.old-(.*)-\d+$")
 _ASIDE = re.compile(r"^\.(?:tmp|old|trash)-.*-(\d+)$")
 

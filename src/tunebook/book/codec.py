@@ -19,6 +19,8 @@ def to_plain(value: object) -> Any:
     """Turn records, tuples and numbers into what JSON knows."""
     if isinstance(value, float):
         return value if math.isfinite(value) else _word(value)
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
+        return str(value)  # more than JSON's writer knows
     if value is None or isinstance(value, (str, int)):
         return value
     if isinstance(value, Mapping):
@@ -71,13 +73,27 @@ def _hints(kind: Any) -> tuple[tuple[str, Any, bool], ...]:
 
 
 def _convert(hint: Any, value: Any) -> Any:
-    if value is None or hint is str or hint is int or hint is bool:
+    if value is None:
         return value
+    if hint is str or hint is int or hint is bool:
+        return _of_kind(hint, value)
     if hint is float:
         return _WORDS[value] if isinstance(value, str) else float(value)
     if hint is object:
         return revive(value)
     return _convert_generic(hint, get_origin(hint), value)
+
+
+def _of_kind(hint: Any, value: Any) -> Any:
+    """Give a plain value where it is of its kind; a whole float is an integer, as in other tools.
+
+    Raises TypeError: whoever computes with it later could not say which file it came from.
+    """
+    if isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+        return value
+    if hint is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    raise TypeError(f"{str(value)[:40]!r} where {hint.__name__} belongs")
 
 
 def _convert_generic(hint: Any, origin: Any, value: Any) -> Any:
@@ -92,6 +108,8 @@ def _convert_generic(hint: Any, origin: Any, value: Any) -> Any:
     if origin is Literal:
         return value
     if origin is not None and issubclass(origin, Mapping):
+        if not isinstance(value, dict):
+            raise TypeError(f"{str(value)[:40]!r} where names with values belong")
         return {key: _convert(arguments[1], item) for key, item in value.items()}
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return to_record(hint, value)

@@ -9,7 +9,7 @@ from pathlib import Path
 from tunebook.errors import BookError
 
 MARK = "tunebook.yaml"
-_SLUG = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+_SLUG = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 
 _BOOK_YAML = """\
 # This file marks a book: `tunebook` finds it from any folder below.

@@ -19,7 +19,13 @@ from typing import IO, Literal, Protocol
 
 import zstandard
 
-from tunebook.data.bad_files import has_nul, is_empty, is_missing, not_utf8
+from tunebook.data.bad_files import (
+    has_nul,
+    is_empty,
+    is_missing,
+    not_utf8,
+    refuse_unwritable_name,
+)
 from tunebook.data.hub import fetch_hub_data
 from tunebook.data.zstd import ZstdStream
 from tunebook.errors import DataError
@@ -87,6 +93,8 @@ def locate(path: str) -> Located:
         cached = [SourceFile(file, file.stem, "arrow") for file in data.files]
         return Located(data.name, path, "arrow", tuple(cached))
     files, left_out = _find_files(path)
+    for file in files:
+        refuse_unwritable_name(file.path)
     kinds = {file.kind for file in files}
     if len(kinds) > 1:
         raise DataError(

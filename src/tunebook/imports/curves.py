@@ -31,6 +31,9 @@ _WORDS["-infinity"] = -math.inf
 
 Row = Mapping[str, Any]
 
+_MOST_STEPS = 1 << 53
+"""From here on a float does not tell one step from the next."""
+
 
 def choose_columns(names: Sequence[str], overrides: Mapping[str, str]) -> dict[str, str]:
     """Say which column holds what; UsageError for an override that names no column or field."""
@@ -90,7 +93,7 @@ def read_curve(
         step = values.pop("step")
         if step is None:
             continue
-        if not (math.isfinite(step) and step >= 0 and step == int(step)):
+        if not (0 <= step < _MOST_STEPS and step == int(step)):
             raise DataError(
                 f"row {number}: {columns['step']} is {step:g}, and a step is a whole number from 0"
             )
@@ -105,7 +108,14 @@ def read_curve(
         settings or {},
         steps=tuple(steps[step] for step in sorted(steps)),
         validations=tuple(validations[step] for step in sorted(validations)),
-        reported=reported or {},
+        reported={k: v for k, v in (reported or {}).items() if _is_told(v)},
+    )
+
+
+def _is_told(value: object) -> bool:
+    """Tell whether a number that a log states of its whole run is one."""
+    return (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < _MOST_STEPS
     )
 
 
@@ -138,7 +148,7 @@ def _number(value: object, column: str, row: int) -> float | None:
     if not isinstance(value, bool):
         try:
             return float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
+        except (OverflowError, TypeError, ValueError):
             pass
     raise DataError(
         f"row {row}: {column} is {str(value)[:40]!r}, not a number; mend the file or choose "

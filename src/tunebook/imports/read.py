@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from tunebook.errors import DataError, TunebookError
+from tunebook.errors import DataError, TunebookError, UsageError
 from tunebook.imports.found import Found
 from tunebook.imports.logs import (
     read_csv,
@@ -35,17 +35,24 @@ def read_file(path: Path, columns: Mapping[str, str] | None = None) -> Found:
     path = _choose(path)
     try:
         return _read(path, columns or {})
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
+    except (DataError, UsageError) as error:
+        raise type(error)(f"{path}: {error}") from None
     except TunebookError:
         raise
-    except (ValueError, RecursionError, OSError) as error:
+    except (ArithmeticError, ValueError, RecursionError, OSError) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
 
 
 def _choose(path: Path) -> Path:
     if not path.exists():
         raise DataError(f"there is no file {path}")
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        shown = str(path).encode("utf-8", "replace").decode()
+        raise DataError(
+            f"{shown}: the name is not UTF-8, so no run can say it; rename it"
+        ) from None
     if not path.is_dir():
         return path
     found = [path / name for name in _KNOWN if (path / name).is_file()]

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM
 
 from tunebook.errors import ModelError, TunebookError
 from tunebook.models.load import load_model, peft_as_it_is, quieten_transformers
 from tunebook.models.quantize import take_quantized_values
+from tunebook.models.screen import ADAPTER_CONFIG, screen_adapter
 from tunebook.models.tokenizer import copy_tokenizer
 from tunebook.recipe.methods import Quantization
 
-ADAPTER_CONFIG = "adapter_config.json"
 _FRESH = Path(__file__).with_name("fresh.py")
 _WHOLE = ("model*.safetensors", "model.safetensors.index.json", "config.json")
 _ADAPTER = ("adapter_model.safetensors",)
@@ -57,12 +57,15 @@ def stored_precision(folder: Path) -> str:
     The first weight in the files decides; ModelError when there is none, or it is of another kind.
     """
     for path in sorted(folder.glob("*model*.safetensors")):
-        with safe_open(path, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118 - it is no mapping
-                kind = str(file.get_slice(name).get_dtype())
-                found = {"F32": "fp32", "BF16": "bf16", "F16": "fp16"}.get(kind)
-                if found:
-                    return found
+        try:
+            with safe_open(path, framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118 - it is no mapping
+                    kind = str(file.get_slice(name).get_dtype())
+                    found = {"F32": "fp32", "BF16": "bf16", "F16": "fp16"}.get(kind)
+                    if found:
+                        return found
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"{path} cannot be read ({error}); fetch the model anew") from None
     raise ModelError(f"{folder} holds no weights as fp32, bf16 or fp16; name another folder")
 
 
@@ -94,8 +97,9 @@ def write_merged(source: Path, target: Path, base: Under) -> str:
     from peft import PeftModel
 
     quieten_transformers()
+    screen_adapter(source)
     causal = AutoModelForCausalLM.from_pretrained(
-        base.folder, dtype="auto", trust_remote_code=False
+        base.folder, dtype="auto", trust_remote_code=False, use_safetensors=True
     )
     stored = {name: parameter.dtype for name, parameter in causal.named_parameters()}
     causal.float()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -16,6 +15,7 @@ from huggingface_hub.errors import (
 )
 
 from tunebook.errors import ModelError
+from tunebook.models.screen import screen_folder
 from tunebook.recipe.home import expand_home
 
 EMBEDDED = "tunebook/tiny"
@@ -117,19 +117,7 @@ def _check_config(folder: Path, model: str) -> None:
                 "run it came from as run:NAME"
             )
         raise ModelError(f"model {model!r}: {folder} holds no config.json, so it is no model")
-    try:
-        config = json.loads(config_file.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise ModelError(f"model {model!r}: {config_file} cannot be read: {error}") from None
-    if not isinstance(config, dict):
-        raise ModelError(
-            f"model {model!r}: {config_file} holds no settings by name, so it is no config"
-        )
-    if config.get("auto_map"):
-        raise ModelError(
-            f"model {model!r} brings its own Python code (auto_map in config.json), which tunebook "
-            "does not run; use an architecture that transformers has"
-        )
+    screen_folder(folder, model)
 
 
 def has_pickled_weights(folder: Path) -> bool:

@@ -26,6 +26,7 @@ def load(
     that is asked for.
     """
     options: dict[str, Any] = {"dtype": torch.bfloat16 if rounded else torch.float32}
+    options |= {"trust_remote_code": False, "use_safetensors": True}
     if quantization is not None:
         config = BitsAndBytesConfig(**quantization, bnb_4bit_compute_dtype=torch.float32)
         options |= {"quantization_config": config, "device_map": {"": "cpu"}}
@@ -66,7 +67,7 @@ def main() -> None:
     base = [asked[key] for key in ("base", "quantization", "embeddings", "rounded")]
     try:
         model = load(asked["folder"], *base)
-        tokenizer = AutoTokenizer.from_pretrained(asked["folder"])
+        tokenizer = AutoTokenizer.from_pretrained(asked["folder"], trust_remote_code=False)
     except Exception as error:
         # Said of what was exported; whatever else goes wrong here is this script's own fault.
         print("\n" + json.dumps({"not_loaded": f"{type(error).__name__}: {error}"}))

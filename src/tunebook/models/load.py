@@ -29,6 +29,7 @@ from tunebook.models.layers import (
 )
 from tunebook.models.quantize import keep_layout, quantizing_config, weight_count
 from tunebook.models.relora import Merger, plain_state
+from tunebook.models.screen import screen_adapter
 from tunebook.models.tokenizer import copy_tokenizer
 from tunebook.recipe.methods import Lora, Quantization
 
@@ -346,13 +347,21 @@ def without_bad_pad(config: Any) -> Any:
 
 
 def load_adapter(loaded: LoadedModel, folder: Path) -> LoadedModel:
-    """Put a saved adapter on its base model, ready to be trained further."""
+    """Put a saved adapter on its base model, ready to be trained further.
+
+    Raises ModelError for one that names code or cannot be read.
+    """
+    screen_adapter(folder)
     from peft import PeftModel
 
-    with peft_as_it_is():
-        network = PeftModel.from_pretrained(
-            loaded.causal, str(folder), is_trainable=True, autocast_adapter_dtype=False
-        )
+    try:
+        with peft_as_it_is():
+            network = PeftModel.from_pretrained(
+                loaded.causal, str(folder), is_trainable=True, autocast_adapter_dtype=False
+            )
+    except Exception as error:  # a damaged file or a strange setting surfaces as many types
+        said = first_line(error)
+        raise ModelError(f"the adapter in {folder} cannot be loaded: {said}") from None
     use_fast_adapters(network)
     return replace(loaded, network=network)
 

@@ -168,7 +168,7 @@ def _weight_files(folder: Path) -> Sequence[Path]:
         return [whole] if whole.is_file() else []
     try:
         names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return [index]  # which is then reported as a file that cannot be read
     return [folder / name for name in sorted(set(names))]
 

@@ -15,6 +15,7 @@ from tunebook.errors import ModelError, first_line
 from tunebook.models.encoders import ENCODERS
 from tunebook.models.fast_encode import FastEncoder, FlatTokens
 from tunebook.models.find import find_tokenizer, has_tokenizer
+from tunebook.models.tried import refuse_endless
 
 _FILES = (
     "tokenizer.json",
@@ -189,6 +190,7 @@ def _load_codec(model: str) -> Codec:
             f"model {model!r}: {folder} holds no tokenizer (tokenizer.json or tokenizer.model); "
             "copy the base model's tokenizer files into it"
         )
+    refuse_endless(folder, model)
     try:
         tokenizer = _load(folder)
     except Exception as error:  # a damaged file surfaces as many types

@@ -129,7 +129,7 @@ def _sentence(key: str, found: Mapping[str, Any]) -> str:
     kind, value, context = found["type"], found["input"], found.get("ctx", {})
     field = _field_at(key)
     if kind == "extra_forbidden":
-        return f"unknown key `{key}`; {nearest_key(key)}"
+        return f"unknown key `{key[:80]}`; {nearest_key(key)}"
     if kind == "missing" and field is not None and field.is_required():
         meaning = (field.description or "").rstrip(".")
         return f"`{key}` is missing; give {describe_type(field.annotation)}: {meaning}"

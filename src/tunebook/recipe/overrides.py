@@ -36,7 +36,8 @@ def _parse(text: str) -> tuple[list[str], Any]:
     parts = key.split(".")
     if not equals or not all(parts):
         raise RunFileError(
-            f"{COMMAND_LINE}: {text!r} is not key=value; write it like train.learning_rate=1e-4"
+            f"{COMMAND_LINE}: {text[:80]!r} is not key=value; "
+            "write it like train.learning_rate=1e-4"
         )
     if parts[0] == "extends":
         raise RunFileError(f"{COMMAND_LINE}: `extends` can only be set in the run file")

@@ -230,7 +230,7 @@ def _complaint(error: ValidationError, text: YamlText) -> str:
     if wrong["type"] == "extra_forbidden":
         takes = "range takes low, high and log"
         own = takes if of_range else f"sweep file takes name, run, over, {_keys()}"
-        return f"{text.at(key)}: unknown key `{key}`; a {own}"
+        return f"{text.at(key)}: unknown key `{key[:80]}`; a {own}"
     if wrong["type"] == "missing":
         own = "range needs low and high" if of_range else "sweep file needs name, run and over"
         return f"{text.at(key)}: `{key}` is missing; a {own}"

@@ -37,7 +37,7 @@ TemplateName = Literal["auto", "model", "alpaca", "lines", "qa", "chat", "person
 DocumentUnit = Literal["auto", "row", "line", "file", "heading", "separator"]
 
 
-SLUG = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+SLUG = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 
 
 class Source(Section):

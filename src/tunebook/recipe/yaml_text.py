@@ -19,6 +19,7 @@ from tunebook.errors import RunFileError
 MAX_FILE_BYTES = 1 << 20
 MAX_NODES = 50_000  # after aliases are expanded
 MAX_DEPTH = 50
+MAX_BITS = 1024
 _TAG = "tag:yaml.org,2002:"
 
 
@@ -146,7 +147,11 @@ class _Builder:
     def number(self, node: Node, kind: str) -> Any:
         try:
             if kind == "int":
-                return self.construct.construct_yaml_int(node)
+                found = self.construct.construct_yaml_int(node)
+                # One in hex may be longer than Python is willing to write down.
+                if found.bit_length() > MAX_BITS:
+                    raise self.wrong(node, "a whole number with over 300 digits")
+                return found
             return self.construct.construct_yaml_float(node)
         except ValueError:  # such as `_`, which looks like digits to the parser
             return str(node.value)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunebook.book.atomic import storage_errors, write_text
-from tunebook.errors import RunFileError, UsageError
+from tunebook.errors import MALFORMED, RunFileError, UsageError, first_line
 from tunebook.imports.run_files.axolotl import read_axolotl
 from tunebook.imports.run_files.foreign import Foreign, nested
 from tunebook.imports.run_files.trl import read_trl
@@ -60,7 +60,13 @@ def convert(
         file.drop(without)
     except ValueError as error:
         raise UsageError(f"--without {error}: {path} has no such key") from None
-    _TOOLS[tool][1](file, devices)
+    try:
+        _TOOLS[tool][1](file, devices)
+    except MALFORMED as error:
+        raise RunFileError(
+            f"{path}: a value is not of the kind that its key takes in {tool} "
+            f"({first_line(error)}); correct it there"
+        ) from None
     file.close()
     if file.refused:
         raise RunFileError(_refusal(file, text.at))

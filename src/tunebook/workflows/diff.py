@@ -10,6 +10,7 @@ from tunebook.book.data_account import describe_changes, read_data
 from tunebook.book.places import open_run, run_file_of
 from tunebook.book.run_file import flatten
 from tunebook.book.summary import summarize
+from tunebook.errors import MALFORMED, first_line
 from tunebook.records import RunSummary
 
 _RESULTS = ("train_loss", "val_loss", "perplexity", "best_val_loss", "base_val_loss", "seconds")
@@ -47,7 +48,12 @@ def diff_runs(book: Path, left: str, right: str) -> RunDiff:
     results = tuple(Difference(key, *values) for key, values in results_of([a, b]).items())
     known = a.examples_hash is not None and b.examples_hash is not None
     same = a.examples_hash == b.examples_hash if known else None
-    return RunDiff(a, b, settings, results, same, tuple(data_changes(book, left, right)))
+    try:
+        data = tuple(data_changes(book, left, right))
+    except MALFORMED as error:
+        why = f"{type(error).__name__}: {first_line(error)}"
+        data = (f"how the data of {left} and {right} differ: a data.json cannot be read ({why})",)
+    return RunDiff(a, b, settings, results, same, data)
 
 
 def data_changes(book: Path, left: str, right: str) -> list[str]:

@@ -35,7 +35,6 @@ from tunebook.book.places import RunFolder, open_run
 from tunebook.book.releases import Form, Release, Verification, add_release
 from tunebook.errors import BookError, GgufFailed, StorageError, TunebookError, UsageError
 from tunebook.models.export import (
-    ADAPTER_CONFIG,
     Under,
     copy_adapter,
     copy_whole,
@@ -46,6 +45,7 @@ from tunebook.models.export import (
     write_merged,
 )
 from tunebook.models.find import EMBEDDED, find_model
+from tunebook.models.screen import ADAPTER_CONFIG
 from tunebook.models.tokenizer import Codec, load_tokenizer
 from tunebook.pages.model_card import write_card
 from tunebook.pages.run_page import read_page_source

@@ -10,8 +10,8 @@ from pathlib import Path
 from tunebook.book.content import verify_weights, weights_hash
 from tunebook.book.evaluations import EvaluationLog, open_log
 from tunebook.book.places import RunFolder
-from tunebook.models.export import ADAPTER_CONFIG
 from tunebook.models.load import LoadedModel, choose_device, choose_precision
+from tunebook.models.screen import ADAPTER_CONFIG
 from tunebook.models.tokenizer import Codec, load_tokenizer
 from tunebook.recipe.load import read_resolved
 from tunebook.recipe.tree import Recipe

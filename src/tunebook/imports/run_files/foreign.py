@@ -49,6 +49,9 @@ class Foreign:
             except ValueError:
                 self.refuse(f"{show_value(value)} is no number", key)
                 return default
+        if value is not default and not isinstance(value, (int, float)):
+            self.refuse(f"{show_value(value)} is no number", key)
+            return default
         return int(value) if isinstance(value, float) and value.is_integer() else value
 
     def put(self, ours: str, value: Any, *keys: str) -> None:

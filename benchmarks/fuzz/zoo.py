@@ -1,0 +1,158 @@
+"""Open malicious models with every verb that opens a model (S).
+
+    python benchmarks/fuzz/zoo.py --seed 0
+
+Each trap of `zoo_models` is tried as the model of `plan`, `train`, `data stats` and `data show`, as
+the base of a finished run by `evaluate`, `probe`, `chat`, `serve` and `release`, and as a folder by
+`release --check` and `import`; traps that are adapters stand where the run's own adapter was. In
+each case nothing may be executed (a canary file is what that would leave), the command must end
+within three minutes, and where it fails, it says one sentence. `--count N` takes the first N traps.
+Without `--all` a trap meets a part of the verbs that take long.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "faults_io"))
+
+import forked
+import toy
+from harness import arguments, record
+from zoo_models import ADAPTERS, ZOO, Trap
+
+SECONDS = 180  # a loaded machine loads torch for a minute
+AS_MODEL = (("plan", "FILE"), ("train", "FILE"), ("data", "stats", "ROWS", "--model", "TRAP"),
+            ("data", "show", "ROWS", "--model", "TRAP"))  # fmt: skip
+AS_BASE = (("evaluate", "done"), ("probe", "done", "--prompts", "2"), ("chat", "done"),
+           ("serve", "done", "--port", "0"), ("release", "done", "OUT"),
+           ("release", "done", "OUT", "--merged"))  # fmt: skip
+AS_FOLDER = (("release", "--check", "TRAP"), ("import", "TRAP"))
+
+
+def finished_run(book: Path) -> None:
+    """Train a few steps of an adapter on the toy."""
+    made = toy.write_run(
+        book, "done", method="lora", lora={"rank": 2}, train={"max_steps": 3}, template="qa",
+        evaluate={"every": 3},
+    )  # fmt: skip
+    done = forked.run(book, "train", str(made))
+    assert done.returncode == 0, done.said()
+    # As in a book of before base weights were written down: else all verbs would stop at these.
+    resolved = book / "runs" / "done" / "resolved.yaml"
+    text = resolved.read_text(encoding="utf-8")
+    kept = [line for line in text.splitlines() if not line.strip().startswith("base_weights:")]
+    resolved.write_text("\n".join(kept) + "\n", encoding="utf-8")
+
+
+def try_verb(book: Path, argv: list[str], canary: Path) -> tuple[str | None, str]:
+    """Run one command; gives what went wrong (None: nothing) and what it said."""
+    began = time.monotonic()
+    command = forked.Command(book, argv)
+    try:
+        code = command.wait(SECONDS)
+    except AssertionError:
+        return f"no end in {SECONDS} s", command.said()
+    said = command.said()
+    told = [line for line in said.splitlines() if line.startswith("tunebook: ")]
+    if canary.exists():
+        canary.unlink()
+        return "IT RAN", said
+    if "Traceback (most recent" in said or "bug in tunebook" in said:
+        return "a traceback", said
+    if "SECRET" in said or "root:x:" in said:
+        return "it told a secret", said
+    if code != 0 and len(told) != 1:
+        return f"{len(told)} sentences and exit code {code}", said
+    seconds = time.monotonic() - began
+    return None, f"{seconds:4.1f} s, exit {code}: {told[0] if told else 'done'}"
+
+
+def put(book: Path, at: Path, trap: Trap, canary: Path, kept: Path) -> None:
+    """Put a whole folder there and make a trap of it."""
+    shutil.rmtree(at, ignore_errors=True)
+    shutil.copytree(kept, at)
+    canary.unlink(missing_ok=True)
+    trap(at, canary)
+
+
+def main() -> int:
+    """Open every trap."""
+    options = arguments(__doc__, len(ZOO) + len(ADAPTERS), ("--all", "every verb for every trap"))
+    # A model's words are tried by what users have, not by what this process has imported.
+    forked.prepare()
+    counts: Counter[str] = Counter()
+    failed: list[str] = []
+    refused: Counter[str] = Counter()
+    every = [*ZOO.items(), *ADAPTERS.items()][: options.count]
+    with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
+        book = toy.make_book(Path(folder))
+        canary = Path(folder) / "canary"
+        kept, base = Path(folder) / "kept", book / "toy"
+        shutil.copytree(base, kept)
+        finished_run(book)
+        final = (book / "runs" / "done" / "final").resolve()
+        adapter = Path(folder) / "adapter"
+        shutil.copytree(final, adapter)
+        os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+        for number, (name, trap) in enumerate(every):
+            cases: list[tuple[str, ...]] = []
+            at = final if name in ADAPTERS else book / "trap"
+            put(book, at, trap, canary, adapter if name in ADAPTERS else kept)
+            if name not in ADAPTERS:
+                cases += [*AS_MODEL, *AS_FOLDER]
+                put(book, base, trap, canary, kept)
+            cases += AS_BASE
+            toy.write_run(book, f"t{number}", model=str(book / "trap"), train={"max_steps": 2})
+            if not options.all:
+                # Of the verbs that take half a minute each trap meets some, and each verb many.
+                cases = [case for n, case in enumerate(cases) if n < 3 or (n + number) % 4 == 0]
+            for case in cases:
+                words = {"FILE": str(book / f"t{number}.yaml"), "ROWS": str(book / "rows.json"),
+                         "TRAP": str(book / "trap"), "OUT": f"out-{number}"}  # fmt: skip
+                argv = [words.get(word, word) for word in case]
+                wrong, said = try_verb(book, argv, canary)
+                counts["cases"] += 1
+                shutil.rmtree(book / f"out-{number}", ignore_errors=True)
+                line = f"{name}, {' '.join(case)}: {wrong or 'fine'}: {said[-400:]}"
+                if wrong is not None:
+                    failed.append(line)
+                refused[name] += "exit 0" not in said
+                print(" ".join(line.split())[:420], flush=True)
+            shutil.rmtree(base, ignore_errors=True)
+            shutil.copytree(kept, base)
+            shutil.rmtree(final, ignore_errors=True)
+            shutil.copytree(adapter, final)
+    harmless = [name for name, _ in every if not refused[name]]
+    for line in failed:
+        print("FAILED", " ".join(line.split())[:600])
+    print(f"{len(every)} traps, {counts['cases']} cases, {len(failed)} failed; refused by no verb: "
+          f"{', '.join(harmless) or 'none'}")  # fmt: skip
+    if options.write:
+        record("zoo", "Nothing that comes with a model is executed: each of the traps ends in one "
+               "sentence, or does no harm", ("S", "1", "2", "3"), counts["cases"], len(failed),
+               options.seed, MENDED, {"traps": len(every), "harmless": harmless})  # fmt: skip
+    return 1 if failed else 0
+
+
+MENDED: tuple[str, ...] = (
+    "An adapter whose weights were pickle was opened by peft; only safetensors are now.",
+    "Merging and checking a release would have taken pickled weights where no model.safetensors "
+    "was; safetensors alone are asked for now.",
+    "The process that checks a release could ask at the terminal whether to run a model's code; it "
+    "never does now.",
+    "A chat template could compute for ever or fill the memory; each is tried in a bounded process "
+    "first.",
+    "A tokenizer's pattern that goes back and forth for ever ended in a panic; it is tried first.",
+    "An index of weights and links could lead out of the model's folder; both are refused.",
+    "A config nested a hundred thousand levels deep ended in a RecursionError.",
+)
+
+if __name__ == "__main__":
+    sys.exit(main())

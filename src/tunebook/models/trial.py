@@ -1,0 +1,153 @@
+"""Try a stranger's chat template and patterns on made-up talk, and see whether they come to an end.
+
+Run as a script in a process of its own, with limits on its time and memory: `tunebook.models.tried`
+starts it. Nothing of this project is imported there, and neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+MAX_RENDERED = 1 << 20
+"""Characters that a short talk may become."""
+
+_LONG = "Tell me more about it, please! " * 40
+_TALKS: tuple[tuple[tuple[str, str], ...], ...] = (
+    (("user", "Hello"),),
+    (("user", "Hello"), ("assistant", "Good day.")),
+    (("system", "Be brief."), ("user", _LONG), ("assistant", "1\n2\n"), ("user", "And {{ 7 }}?")),
+    (("user", "a"), ("assistant", "b")) * 6,
+)
+
+
+def limit(cpu_seconds: int, memory_bytes: int) -> None:
+    """Bound this process; where the system knows no such limits, its parent's clock is left."""
+    try:
+        import resource
+    except ImportError:
+        return
+    for kind, most in (
+        (resource.RLIMIT_CPU, cpu_seconds),
+        (resource.RLIMIT_AS, memory_bytes),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        try:
+            resource.setrlimit(kind, (most, most))
+        except (OSError, ValueError):
+            continue
+
+
+def environment() -> Any:
+    """Make a sandbox like that of transformers, without its account of what the assistant said."""
+    import jinja2
+    from jinja2.ext import Extension, loopcontrols
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Generation(Extension):
+        """Let `{% generation %}` stand for what is in it."""
+
+        tags = {"generation"}
+
+        def parse(self, parser: Any) -> Any:
+            next(parser.stream)
+            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+    def refuse(message: str) -> None:
+        raise jinja2.exceptions.TemplateError(message)
+
+    made = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
+    )
+    made.filters["tojson"] = lambda value, **_options: json.dumps(value, default=str)
+    made.globals["raise_exception"] = refuse
+    made.globals["strftime_now"] = lambda _format: "2026-01-01"
+    return made
+
+
+def try_template(template: str, tokens: dict[str, str]) -> str | None:
+    """Render some talks; gives what is wrong with the template, None where it is harmless.
+
+    One that does not parse, or refuses a talk, does no harm: whoever uses it is told then.
+    """
+    from jinja2.exceptions import SecurityError
+
+    try:
+        made = environment().from_string(template)
+    except MemoryError:
+        raise
+    except Exception:
+        return None
+    for talk in _TALKS:
+        messages = [{"role": role, "content": content} for role, content in talk]
+        for asking in (False, True):
+            size = 0
+            try:
+                for part in made.generate(
+                    messages=messages,
+                    add_generation_prompt=asking,
+                    tools=None,
+                    documents=None,
+                    **tokens,
+                ):
+                    size += len(part)
+                    if size > MAX_RENDERED:
+                        return "makes over a million characters of them"
+            except SecurityError:
+                return "reaches for what the sandbox of transformers forbids"
+            except MemoryError:
+                raise
+            except Exception:
+                continue
+    return None
+
+
+def try_patterns(parts: dict[str, Any]) -> str | None:
+    """Encode texts that make a pattern go back and forth, with a tokenizer that has no words.
+
+    Gives what is wrong, None when it encodes them all.
+    """
+    from tokenizers import Tokenizer
+
+    settings = {
+        "version": "1.0",
+        "model": {"type": "WordLevel", "vocab": {"?": 0}, "unk_token": "?"},
+        "added_tokens": [],
+        **parts,
+    }
+    try:
+        tokenizer = Tokenizer.from_str(json.dumps(settings))
+    except Exception:  # whoever loads it says what is wrong with it
+        return None
+    signs = sorted(set(json.dumps(parts)) & set("abcdefghijklmnopqrstuvwxyzABCXYZ019 _-.,!'\n"))
+    # What fits a pattern many times and then does not is what takes it longest.
+    for sign in dict.fromkeys([*signs, "a", "1", " ", "\n", "é"]):
+        for end in ("!", "\n", "x", "\0"):
+            try:
+                tokenizer.encode(sign * 60 + end)
+            except MemoryError:
+                raise
+            except BaseException as error:  # a panic in Rust is no Exception
+                return f"gave up ({' '.join(str(error).split())[:100]})"
+    return None
+
+
+def main() -> None:
+    """Read what is to be tried as JSON, and write what is wrong with it as JSON."""
+    asked = json.load(sys.stdin)
+    limit(asked["cpu_seconds"], asked["memory_bytes"])
+    wrong = None
+    try:
+        if asked["template"] is not None:
+            wrong = try_template(asked["template"], asked["tokens"])
+        if wrong is None and asked["patterns"] is not None:
+            wrong = try_patterns(asked["patterns"])
+    except MemoryError:
+        wrong = "takes all the memory it is given"
+    print(json.dumps(wrong))
+
+
+if __name__ == "__main__":
+    main()
