@@ -67,6 +67,7 @@ def elo_estimate(games: Sequence[Game]) -> EloEstimate:
     Expected score 1 / (1 + 10^((opponent - player) / 400)). `error` is the sandwich estimator over
     clusters; the interval is where the log-likelihood falls off by the t quantile squared over 2,
     scaled by the same dispersion: draws make results less, openings more alike than coin flips.
+    Both count one more game, decided as a coin would, for what so few games have not shown.
     When all are lost (won), the limit at which that would happen in 5 % of cases. UsageError for no
     game or a score that is not 0, 1/2 or 1.
     """
@@ -92,7 +93,10 @@ def elo_estimate(games: Sequence[Game]) -> EloEstimate:
     n_clusters = len(residuals)
     if n_clusters < 2:
         return EloEstimate(elo, (None, None), None, len(games), float(scores.mean()), None, ())
-    spread = float((residuals**2).sum()) * n_clusters / (n_clusters - 1)
+    # One more game that is decided, against the opponent who tells most: a handful of draws has no
+    # spread of its own, and would otherwise fix an Elo to the fraction of a point.
+    unseen = float((expected * (1 - expected)).max())
+    spread = (float((residuals**2).sum()) + unseen) * n_clusters / (n_clusters - 1)
     dispersion = spread / information
     fits, fit_p = _fits(games, scores, expected, dispersion)
     return EloEstimate(

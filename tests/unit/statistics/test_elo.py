@@ -36,7 +36,12 @@ def test_elo_and_its_robust_error_are_those_of_a_logistic_regression() -> None:
     groups = np.array([int(g.cluster[1:]) for g in games])
     fitted = model.fit(cov_type="cluster", cov_kwds={"groups": groups, "df_correction": False})
     assert found.elo == pytest.approx(fitted.params[0] / PER_ELO, abs=1e-4)
-    assert found.error == pytest.approx(fitted.bse[0] / PER_ELO, rel=1e-4)
+    # The estimator's own spread, and that of one more game beside the 60 pairs.
+    expected = fitted.fittedvalues
+    one_more = (expected * (1 - expected)).max() * 60 / 59
+    information = (expected * (1 - expected)).sum()
+    error = math.sqrt(fitted.bse[0] ** 2 + one_more / information**2) / PER_ELO
+    assert found.error == pytest.approx(error, rel=1e-4)
     low, high = found.interval
     assert (high - low) / 2 == pytest.approx(stats.t.ppf(0.975, 59) * found.error, rel=0.02)
 
@@ -82,6 +87,21 @@ def test_wrong_ratings_are_told_from_right_ones() -> None:
     assert (worst.opponent, worst.opponent_elo, worst.n, worst.p < 0.01) == (
         "at 1720", 1920, 100, True,
     )  # fmt: skip
+
+
+def test_a_few_draws_do_not_fix_an_elo_to_the_fraction_of_a_point() -> None:
+    # Three draws with one opponent, and three games lost against one far above: no result varies.
+    games = [Game(f"lost-{i}", "far", 1350, 0.0) for i in range(3)]
+    games += [Game(f"drawn-{i}", "near", -364.4, 0.5) for i in range(3)]
+    found = elo_estimate(games)
+    low, high = found.interval
+    assert low < -600 < -100 < high
+    assert found.fit_p > 0.5
+    alone = elo_estimate(games[3:])
+    assert alone.interval[1] - alone.interval[0] > 1000
+    # A hundred draws are evidence.
+    many = elo_estimate([Game(str(i), "near", 0, 0.5) for i in range(100)])
+    assert -20 < many.interval[0] < many.interval[1] < 20
 
 
 def test_a_single_opponent_has_nothing_to_be_held_against() -> None:
