@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -112,6 +117,37 @@ def test_a_training_that_was_broken_off_is_resumed_and_one_that_ended_is_not_tra
     assert recipes._going_on(book, words) == ["resume", "r"]
     monkeypatch.setattr(recipes, "current_state", lambda run: "finished")
     assert recipes._going_on(book, words) == []
+
+
+def test_what_would_end_the_recipe_goes_to_its_step_which_saves_what_it_has() -> None:
+    saves = (
+        "import signal, sys, time\n"
+        "def save(*_):\n    time.sleep(0.6)\n    sys.exit(130)\n"
+        "signal.signal(signal.SIGINT, save)\nprint('ready', flush=True)\ntime.sleep(30)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", saves], stdout=subprocess.PIPE, process_group=0
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        assert recipes._wait(process) == 130
+
+
+def test_a_recipe_that_is_stopped_says_how_it_goes_on(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipes, "_wait", lambda process: process.wait() * 0 + 130)
+    Path("small-book").mkdir()
+    with pytest.raises(RunEnded, match="`tunebook recipes run small --book small-book-2` goes on"):
+        recipes.run_recipe("small", fresh=True)
+
+
+def test_a_damaged_mark_of_what_is_done_is_one_sentence(recipe: Path) -> None:
+    recipes.run_recipe("small")
+    Path("small-book/.tunebook/recipe/done.json").write_text("{")
+    with pytest.raises(BookError, match=r"done\.json cannot be read .* `--fresh`"):
+        recipes.run_recipe("small")
 
 
 def test_an_answer_that_the_report_misses_is_an_error_and_not_a_gap(recipe: Path) -> None:

@@ -11,8 +11,11 @@ import hashlib
 import json
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +37,8 @@ FULL = "full"
 REPORT = "report.md"
 _ANSWERS = "answers"
 _DONE = "done.json"
-_INTERRUPTED = (130, 143)
+_INTERRUPTED = (129, 130, 143)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Say = Callable[[str], None]
 
@@ -128,7 +132,7 @@ def run_recipe(
             say(f"left out: there is no {step.needs} here")
             left.append(step.run)
             continue
-        _take(folder, step)
+        _take(folder, step, f"`tunebook recipes run {name} --book {folder}`")
         done[key] = step.run
         write_text(_place(folder, _DONE), json.dumps(done, indent=1))
     text = write_report(found.folder / REPORT, answers_of(folder), left)
@@ -139,10 +143,7 @@ def run_recipe(
 
 def answers_of(book: Path) -> dict[str, Any]:
     """Give what the steps of a recipe have answered, by name."""
-    return {
-        path.stem: json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(_place(book, _ANSWERS).glob("*.json"))
-    }
+    return {path.stem: _read_json(path) for path in sorted(_place(book, _ANSWERS).glob("*.json"))}
 
 
 def _place(book: Path, name: str) -> Path:
@@ -154,7 +155,8 @@ def _book_for(found: FoundRecipe, book: Path | None, fresh: bool) -> Path:
     folder = book or Path(f"{found.name}-book")
     number = 2
     while fresh and folder.exists():
-        folder, number = folder.with_name(f"{found.name}-book-{number}"), number + 1
+        first = book or Path(f"{found.name}-book")
+        folder, number = first.with_name(f"{first.name}-{number}"), number + 1
     marker, answers = _place(folder, "name"), _place(folder, _ANSWERS)
     if not folder.exists():
         create_book(folder)
@@ -177,8 +179,17 @@ def _book_for(found: FoundRecipe, book: Path | None, fresh: bool) -> Path:
 
 def _read_done(book: Path) -> dict[str, str]:
     path = _place(book, _DONE)
-    found: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    found: dict[str, str] = _read_json(path) if path.exists() else {}
     return found
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BookError(
+            f"{path} cannot be read ({error}); begin a new book with `--fresh`"
+        ) from None
 
 
 def _key(step: Step) -> str:
@@ -191,46 +202,58 @@ def _stockfish(program: str) -> bool:
     return program == "stockfish" and Path("/usr/games/stockfish").exists()
 
 
-def _take(book: Path, step: Step) -> None:
+def _take(book: Path, step: Step, again: str) -> None:
     """Run one step; raises RunEnded when it ends otherwise than it should."""
-    if not step.keep and _is_trained(book, shlex.split(step.run)):
-        return  # broken off between the end of the run and the mark that it was done
     words = _going_on(book, shlex.split(step.run))
     if not words:
         return
-    done = subprocess.run(
-        [sys.executable, "-m", "tunebook", *words],
-        cwd=book,
-        stdout=subprocess.PIPE if step.keep else sys.stderr,
-        env=child_environment(),
-        check=False,
-    )
-    if done.returncode in _INTERRUPTED:
-        raise RunEnded("the recipe was stopped; the same command goes on with it", done.returncode)
-    if done.returncode != step.exit_code:
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tunebook", *words],
+            cwd=book,
+            stdout=said if step.keep else sys.stderr,
+            env=child_environment(),
+            process_group=0,  # a Ctrl-C comes to it once, from here
+        )
+        returncode = _wait(process)
+        said.seek(0)
+        printed = said.read().decode()
+    if returncode in _INTERRUPTED or returncode < 0:
+        code = returncode if returncode > 0 else 128 - returncode
+        raise RunEnded(f"the recipe was stopped; {again} goes on with it", code)
+    if returncode != step.exit_code:
         raise RunEnded(
-            f"`tunebook {step.run}` ended with {done.returncode}, not {step.exit_code}; the same "
-            f"command goes on from there, in {book}",
+            f"`tunebook {step.run}` ended with {returncode}, not {step.exit_code}; {again} goes on "
+            "from there",
             1,
         )
     if step.keep:
-        said = done.stdout.decode()
         # A step that answers in something else than it should is a bug of the recipe.
-        said = json.dumps(said) if step.text else json.dumps(json.loads(said), indent=1)
-        write_text(_place(book, _ANSWERS) / f"{step.keep}.json", said)
+        answer = json.dumps(printed) if step.text else json.dumps(json.loads(printed), indent=1)
+        write_text(_place(book, _ANSWERS) / f"{step.keep}.json", answer)
 
 
-def _is_trained(book: Path, words: list[str]) -> bool:
-    if words[0] != "train" or not (book / words[1]).is_file():
-        return False
-    values: Mapping[str, Any] = parse_yaml(read_text(book / words[1]), words[1]).values
-    named = [word.removeprefix("name=") for word in words[2:] if word.startswith("name=")]
-    run = RunFolder(book, named[-1] if named else str(values.get("name")))
-    return run.exists() and run.started() and current_state(run) == "finished"
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a step; what would end this command goes to the step, which saves what it has."""
+    if threading.current_thread() is not threading.main_thread():
+        return process.wait()  # signals come to the main thread alone
+
+    def pass_on(number: int, _frame: object) -> None:
+        process.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in _SIGNALS}
+    try:
+        return process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _going_on(book: Path, words: list[str]) -> list[str]:
-    """Turn `train FILE` into `resume RUN` where it was broken off, into nothing where it ended."""
+    """Turn `train FILE` into `resume RUN` where it was broken off, into nothing where it ended.
+
+    It may have ended without the mark that it was done, when the recipe was killed in between.
+    """
     if words[0] != "train" or not (book / words[1]).is_file():
         return words
     values: Mapping[str, Any] = parse_yaml(read_text(book / words[1]), words[1]).values
@@ -239,6 +262,7 @@ def _going_on(book: Path, words: list[str]) -> list[str]:
     run = RunFolder(book, stated[-1] if stated else str(values.get("name")))
     if not run.exists() or not run.started():
         return words
-    if current_state(run) in ENDED:
-        return []
+    state = current_state(run)
+    if state in ENDED:
+        return [] if state == "finished" else words
     return ["resume", run.name, *[word for word in words[2:] if word == "--json"]]
