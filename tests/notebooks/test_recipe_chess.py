@@ -61,7 +61,8 @@ def test_the_chess_twin_runs_from_nothing_and_answers(tmp_path: Path) -> None:
     assert losses[100] > losses[400] > losses[1200]
     assert "560 games are left, every move of them legal" in report
     assert "12 dropped: illegal move" in report
-    assert "premature" in report
+    failures = answers["legal_3"]["details"]["failures"]
+    assert ("None wrote a premature result" in report) == (not failures.get("premature_result"))
     assert "21,260,288" in report
     engine = shutil.which("stockfish") or Path("/usr/games/stockfish").exists()
     assert ("no Stockfish here" in report) == (not engine)

@@ -71,5 +71,9 @@ def test_the_quotes_twin_runs_from_nothing_and_its_report_answers(tmp_path: Path
     for rows in (8, 1):
         assert format_bytes(training_bytes(GALACTICA_125M, rows, 1024)) in report
     assert format_bytes(evaluation_bytes(GALACTICA_125M, 8, 1024)) in report
-    assert report.count("**refused**") >= 2
+    refused = {one["name"] for one in answers["g30"]["checks"] if one["level"] == "refuse"}
+    assert "out-of-memory" in refused
+    assert "literal-special-token" in {
+        one["name"] for one in answers["as_they_came"]["checks"] if one["level"] == "refuse"
+    }
     assert "- **out-of-memory**: the longest batch needs" in report
