@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from tunebook.workflows.recipes import list_recipes
+from tunebook.workflows.recipes import FoundRecipe, list_recipes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,6 +28,15 @@ def notebooks(tmp_path: Path) -> Path:
 
 def test_every_recipe_has_a_page(make_reports: ModuleType) -> None:
     assert {one.name for one in list_recipes()} <= set(make_reports.NAMES)
+
+
+@pytest.mark.parametrize("recipe", list_recipes(), ids=lambda one: one.name)
+def test_the_report_that_is_kept_answers_what_its_recipe_asks(recipe: FoundRecipe) -> None:
+    kept = (ROOT / "docs/notebooks/reports" / f"{recipe.name}.md").read_text(encoding="utf-8")
+    template = (recipe.folder / "report.md").read_text(encoding="utf-8")
+    asked = [line for line in template.splitlines() if line.startswith("## ") and "{" not in line]
+    assert asked
+    assert [line for line in asked if line not in kept.splitlines()] == []
 
 
 def test_a_report_stands_below_its_introduction_with_its_pictures(
