@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -118,11 +119,20 @@ def _check_paths(values: dict[str, object], theirs: Path, ours: Path) -> None:
         return
     holders = [*(values.get("data") or []), values.get("validation")]  # type: ignore[misc]
     for holder in holders:
-        if isinstance(holder, dict) and (theirs / str(holder.get("path", ""))).is_file():
-            holder["path"] = str((theirs / holder["path"]).resolve())
+        if isinstance(holder, dict) and isinstance(holder.get("path"), str):
+            holder["path"] = _counted_from(theirs, holder["path"])
     model = values.get("model")
     if isinstance(model, str) and (theirs / model).is_dir():
         values["model"] = str((theirs / model).resolve())
+
+
+def _counted_from(folder: Path, path: str) -> str:
+    """Give a file, folder or glob from the root on; what is nothing of that there stays as it is."""
+    if (folder / path).exists():
+        return str((folder / path).resolve())
+    # Its folder may have signs of a pattern in its own name, and means them as they are.
+    pattern = str(Path(glob.escape(str(folder.resolve())), path))
+    return pattern if glob.glob(pattern, recursive=True) else path
 
 
 def _slug(stem: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tunebook.imports.run_files.axolotl_data import NotOurs, read_data, sources_of
-from tunebook.imports.run_files.foreign import Foreign, share_of_steps
+from tunebook.imports.run_files.foreign import Foreign, read_per_epoch
 from tunebook.imports.run_files.shared import (
     FAST,
     LOADING,
@@ -97,8 +97,7 @@ def read_axolotl(file: Foreign, devices: int) -> None:
     else:
         file.put("seed", 42)
     read_saving(file)
-    if (saves := file.number("saves_per_epoch")) is not None:
-        file.put("checkpoint.every", share_of_steps(saves, epochs), "saves_per_epoch")
+    read_per_epoch(file, "saves_per_epoch", "checkpoint.every", epochs)
     _read_rest(file)
 
 
@@ -155,8 +154,8 @@ def _read_validation(file: Foreign, epochs: float) -> None:
         file.refuse(
             "is a number of rows; here a share of the documents is held out", "val_set_size"
         )
-    if (evaluations := file.number("evals_per_epoch")) is not None:
-        file.put("evaluate.every", share_of_steps(evaluations, epochs), "evals_per_epoch")
+    if read_per_epoch(file, "evals_per_epoch", "evaluate.every", epochs):
+        file.leave("evals_per_epoch decides", "eval_steps")
     elif (steps := file.number("eval_steps")) is not None:
         every = f"{100 * steps:g}%" if 0 < steps < 1 else steps
         file.put("evaluate.every", every, "eval_steps")
@@ -202,9 +201,13 @@ def _read_rest(file: Foreign) -> None:
     special = file.get("special_tokens")
     if isinstance(special, Mapping) and set(special) <= {"pad_token"}:
         file.leave("there is no padding", "special_tokens")
-    elif special is not None:
-        file.leave("the model's own special tokens are used", "special_tokens")
-        file.notes.append("`special_tokens` are those of the model; for new ones say add_tokens")
+    elif isinstance(special, Mapping):
+        other = next(key for key in special if key != "pad_token")
+        file.refuse(
+            f"{other} is that of the model here, and what is trained differs where it is another "
+            "one; give the key up where it says what the model has, and a new token is add_tokens",
+            "special_tokens",
+        )
     if tokens := file.get("tokens", file.get("added_tokens")):
         file.put("add_tokens", tokens, "tokens", "added_tokens")
     if file.get("tokenizer_config") == file.get("base_model"):

@@ -80,8 +80,10 @@ class Foreign:
         for key in keys:
             if key not in self._values and key not in self.blank:
                 raise ValueError(key)
-            if self._values.pop(key, None) is not None:
-                self.notes.append(f"`{key}` was given up on request")
+            self._values.pop(key, None)
+            if key in self.blank:
+                self.blank.remove(key)
+            self.notes.append(f"`{key}` was given up on request")
 
     def close(self) -> None:
         """Refuse what nobody has looked at; a key that only switches something off is left out."""
@@ -110,6 +112,19 @@ def nested(ours: Mapping[str, Any]) -> dict[str, Any]:
     return whole
 
 
-def share_of_steps(per_epoch: float, epochs: float) -> str:
-    """Say as a share of all steps what happens so often in each epoch."""
-    return f"{100 / (per_epoch * epochs):.4g}%"
+def read_per_epoch(file: Foreign, key: str, ours: str, epochs: float) -> bool:
+    """Put as a share of all steps what happens so often in each epoch; tells whether it is stated.
+
+    What never happens there happens here at the end alone.
+    """
+    often = file.number(key)
+    if often is None:
+        return False
+    if often < 0:
+        file.refuse("must be 0 or more", key)
+        return True
+    if often == 0:
+        file.notes.append(f"`{key}: 0` is never there; here it is at the end of the run alone")
+    times = often * epochs
+    file.put(ours, f"{100 / times:.4g}%" if times > 1 else "100%", key)
+    return True

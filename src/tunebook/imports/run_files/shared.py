@@ -52,9 +52,14 @@ def read_optimizer(file: Foreign, key: str, default: str) -> None:
         file.refuse("AdamW's epsilon is 1e-8 here", "adam_epsilon")
 
 
-def read_schedule(file: Foreign, key: str, default: str, *, warms_up: bool) -> None:
-    """Read the learning rate over the run; `warms_up` is whether there is a warm-up unstated."""
-    rate = file.number("learning_rate")
+def read_schedule(
+    file: Foreign, key: str, default: str, *, warms_up: bool, rate: float | None = None
+) -> None:
+    """Read the learning rate over the run, where `rate` is that of a file that states none.
+
+    `warms_up` is whether there is a warm-up unstated.
+    """
+    rate = file.number("learning_rate", rate)
     if rate is not None:
         file.put("train.learning_rate", rate, "learning_rate")
     name = str(file.get(key, default))
@@ -63,20 +68,41 @@ def read_schedule(file: Foreign, key: str, default: str, *, warms_up: bool) -> N
     else:
         file.put("train.schedule", _SCHEDULES[name], key)
     if (share := file.number("cosine_min_lr_ratio")) is not None:
-        file.put("train.min_lr", share * (rate or 0.0), "cosine_min_lr_ratio")
+        _read_floor(file, "cosine_min_lr_ratio", share, rate)
     options = file.get("lr_scheduler_kwargs")
     if isinstance(options, dict) and set(options) <= {"min_lr", "min_lr_rate"}:
-        floor = options.get("min_lr", options.get("min_lr_rate", 0) * (rate or 0.0))
-        file.put("train.min_lr", floor, "lr_scheduler_kwargs")
+        if "min_lr" in options:
+            file.put("train.min_lr", options["min_lr"], "lr_scheduler_kwargs")
+        else:
+            _read_floor(file, "lr_scheduler_kwargs", options["min_lr_rate"], rate)
+    if name == "constant":
+        file.leave("this schedule has no warm-up", "warmup_ratio", "warmup_steps")
+        file.notes.append(
+            "`constant` has no warm-up there, and has none here; constant_with_warmup has one"
+        )
+    else:
+        _read_warmup(file, warms_up)
+
+
+def _read_floor(file: Foreign, key: str, share: float, rate: float | None) -> None:
+    if rate is None:
+        file.refuse("is a share of learning_rate, which is not stated; state it there", key)
+    else:
+        file.put("train.min_lr", share * rate, key)
+
+
+def _read_warmup(file: Foreign, warms_up: bool) -> None:
     ratio, steps = file.number("warmup_ratio"), file.number("warmup_steps")
     if steps is not None and 0 < steps < 1:  # how transformers 5 says a share
-        ratio, steps = steps, None
-    if name == "constant" and not warms_up:
-        file.leave("this schedule has no warm-up", "warmup_ratio", "warmup_steps")
-    elif steps is not None:
+        file.put("train.warmup_fraction", steps, "warmup_steps")
+        file.leave("warmup_steps decides", "warmup_ratio")
+    # Transformers takes no steps for none stated, and axolotl for a word of its own.
+    elif steps is not None and (steps or warms_up or ratio is None):
         file.put("train.warmup_steps", steps, "warmup_steps")
+        file.leave("warmup_steps decides", "warmup_ratio")
     elif ratio is not None:
-        file.put("train.warmup_fraction", ratio, "warmup_ratio", "warmup_steps")
+        file.put("train.warmup_fraction", ratio, "warmup_ratio")
+        file.leave("warmup_ratio decides", "warmup_steps")
     elif warms_up:
         file.put("train.warmup_fraction", 0.03)
         file.notes.append("the warm-up is 3 % of all steps, as it is there (at most 100 steps)")

@@ -63,22 +63,14 @@ def read_trl(file: Foreign, devices: int) -> None:
     _read_data(file)
     read_length(file, 3.0)
     read_batch(file, "per_device_train_batch_size", 8, devices)
-    if "learning_rate" not in file:
-        file.put("train.learning_rate", 2e-5)
     read_optimizer(file, "optim", "adamw_torch_fused")
-    read_schedule(file, "lr_scheduler_type", "linear", warms_up=False)
+    read_schedule(file, "lr_scheduler_type", "linear", warms_up=False, rate=2e-5)
     read_precision(file)
     if "bf16" not in file and file.get("fp16") is not True:
         file.put("precision", "bf16")
     read_checkpointing(file, True)
     _read_evaluation(file)
-    length = file.get("max_length", file.get("max_seq_length", 1024))
-    file.put("max_seq_len", int(length), "max_length", "max_seq_length")
-    if file.ours.get("stage") != "cpt":
-        file.put("overlong", "cut")
-    if file.get("truncation_mode", "keep_start") == "keep_start":
-        file.leave("a long row loses its end", "truncation_mode")
-    file.put("packing", bool(file.get("packing", False)), "packing")
+    _read_sequences(file)
     file.put("seed", file.get("seed", 42), "seed")
     if file.get("data_seed", file.get("seed", 42)) == file.get("seed", 42):
         file.leave("the seed decides the order too", "data_seed")
@@ -87,6 +79,21 @@ def read_trl(file: Foreign, devices: int) -> None:
     read_saving(file)
     for why, keys in _IDLE.items():
         file.leave(why, *keys)
+
+
+def _read_sequences(file: Foreign) -> None:
+    if "max_length" in file.blank:  # no default there: it says that no row is cut
+        file.refused["max_length"] = (
+            "is null, so no row is cut there, and here max_seq_len is the longest row; state it "
+            "there, as in max_length: 4096"
+        )
+    length = file.get("max_length", file.get("max_seq_length", 1024))
+    file.put("max_seq_len", int(length), "max_length", "max_seq_length")
+    if file.ours.get("stage") != "cpt":
+        file.put("overlong", "cut")
+    if file.get("truncation_mode", "keep_start") == "keep_start":
+        file.leave("a long row loses its end", "truncation_mode")
+    file.put("packing", bool(file.get("packing", False)), "packing")
 
 
 def _read_method(file: Foreign) -> None:
