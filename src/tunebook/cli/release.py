@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from tunebook.units import format_bytes, format_count
 
@@ -69,6 +70,7 @@ def command(
     if check is not None:
         if run_name is not None:
             raise click.UsageError("--check takes the folder alone; name its run with --run")
+        _refuse_beside_check()
         _check(check, of_run, as_json)
         return
     if run_name is None or out is None:
@@ -97,6 +99,23 @@ def command(
         click.echo(dump_json({**to_plain(made), **more}, indent=True).decode(), nl=False)
 
 
+def _refuse_beside_check() -> None:
+    """Raise click.UsageError for options of a release, of which a check does nothing."""
+    context = click.get_current_context()
+    of_check = {"check", "of_run", "as_json"}
+    stated = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if isinstance(parameter, click.Option)
+        and parameter.name not in of_check
+        and context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+    ]
+    if stated:
+        raise click.UsageError(
+            f"--check releases nothing and takes no {' and '.join(stated)}; leave it out"
+        )
+
+
 def _say(text: str) -> None:
     click.echo(text, err=True)
 
@@ -112,8 +131,8 @@ def _release(
     converter = None if gguf is None else find_converter(gguf)
     book = find_book()
     if again:
-        before = released_before(run, out, book, form=form, weights=weights)
-        if before is not None and (gguf is None or before.gguf is not None):
+        before = released_before(run, out, book, form=form, weights=weights, gguf=gguf)
+        if before is not None:
             return before, True
     # torch comes with it.
     from tunebook.workflows.release import release

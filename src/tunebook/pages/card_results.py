@@ -53,8 +53,8 @@ def own_evaluations(release: Release, source: PageSource) -> list[Evaluation]:
             files = {k: _bare(one.settings[k]) for k in _ASKED if k in one.settings}
             subject = _BASE if one.subject == _BASE else _HERE
             settings = {**one.settings, **files}
-            against = None if one.against is None else _bare(one.against)
-            kept.append(replace(one, subject=subject, settings=settings, against=str(against)))
+            against = None if one.against is None else str(_bare(one.against))
+            kept.append(replace(one, subject=subject, settings=settings, against=against))
     return kept
 
 

@@ -127,7 +127,7 @@ def _check_paths(values: dict[str, object], theirs: Path, ours: Path) -> None:
 
 
 def _counted_from(folder: Path, path: str) -> str:
-    """Give a file, folder or glob from the root on; what is nothing of that there stays as it is."""
+    """Give a file, folder or glob that is there from the root on, and all else as it is."""
     if (folder / path).exists():
         return str((folder / path).resolve())
     # Its folder may have signs of a pattern in its own name, and means them as they are.

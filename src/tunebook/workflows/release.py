@@ -23,13 +23,12 @@ import psutil
 from tunebook import __version__
 from tunebook.book.atomic import write_text
 from tunebook.book.checkpoints import (
-    checkpoint_step,
     clear_asides,
     read_manifest,
     verify_checkpoint,
     writing_folder,
 )
-from tunebook.book.events import Events, read_events
+from tunebook.book.events import Events
 from tunebook.book.liveness import current_state
 from tunebook.book.places import RunFolder, open_run
 from tunebook.book.releases import Form, Release, Verification, add_release
@@ -73,7 +72,7 @@ from tunebook.workflows.release_template import (
     refuse_other_chats,
 )
 from tunebook.workflows.to_gguf import Converter, convert
-from tunebook.workflows.weights import base_hash, find_weights
+from tunebook.workflows.weights import base_hash, find_weights, weights_step
 
 Say = Callable[[str], None]
 Put = Callable[[Path, Path], object]
@@ -219,18 +218,12 @@ def _subject(run: RunFolder, weights: str, form: str | None) -> _Subject:
         environment=environment,
         weights=weights,
         folder=folder,
-        step=_step(run, folder),
+        step=weights_step(run, folder),
         form="whole" if not is_adapter else "merged" if form == "merged" else "adapter",
         base=base,
         base_name=_base_name(run, recipe, environment),
         precision=stored_precision(folder),
     )
-
-
-def _step(run: RunFolder, folder: Path) -> int:
-    if folder.parent == run.checkpoints.resolve():
-        return checkpoint_step(folder)
-    return max((step.step for step in read_events(run).steps), default=0)
 
 
 def _base_name(run: RunFolder, recipe: Recipe, environment: Mapping[str, object]) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from tunebook.book.checkpoints import MANIFEST
-from tunebook.book.places import find_book, open_run
+from tunebook.book.places import RunFolder, find_book, open_run
 from tunebook.book.released import Checked, check_folder, find_record
 from tunebook.book.releases import Release, read_releases
-from tunebook.errors import BookError
+from tunebook.errors import BookError, UsageError
+from tunebook.workflows.to_gguf import kind_of
+from tunebook.workflows.weights import find_weights, weights_step
 
 
 def check_release(folder: Path, run: str | None = None) -> Checked:
@@ -40,12 +42,13 @@ def _book_of(folder: Path, *, must: bool) -> Path | None:
 
 
 def released_before(
-    name: str, out: Path, book: Path, *, form: str | None, weights: str
+    name: str, out: Path, book: Path, *, form: str | None, weights: str, gguf: str | None = None
 ) -> Release | None:
     """Give the release of a run that lies at `out` already, checked; None where none is asked for.
 
-    A push that failed is so tried again without releasing anew. Raises
-    ReleaseTampered where the folder is not as it was released.
+    A push that failed is so tried again without releasing anew. `gguf` is the type of the GGUF file
+    that is asked for. Raises ReleaseTampered where the folder is not as it was released, UsageError
+    where `weights` are of another step now or its GGUF file is of another type.
     """
     run = open_run(book, name)
     here = out.resolve()
@@ -56,7 +59,33 @@ def released_before(
         return None
     files = check_folder(out).files
     find_record(out, files, book, run)
-    return next((record for record in reversed(asked) if record.files == files), None)
+    record = next((record for record in reversed(asked) if record.files == files), None)
+    if record is not None:
+        _refuse_stale(run, out, record)
+        if gguf is not None:
+            _refuse_other_gguf(out, record, gguf)
+    return record
+
+
+def _refuse_stale(run: RunFolder, out: Path, record: Release) -> None:
+    """Raise UsageError where what is now called so is not what was released as it."""
+    if record.weights not in ("best", "final"):
+        return
+    now = weights_step(run, find_weights(run, record.weights))
+    if now != record.step:
+        raise UsageError(
+            f"{out} holds {record.weights} of step {record.step}, and {record.weights} is step "
+            f"{now} now; name a new folder to release that"
+        )
+
+
+def _refuse_other_gguf(out: Path, record: Release, asked: str) -> None:
+    there = None if record.gguf is None else record.gguf.type
+    if there != kind_of(asked, record.precision):
+        holds = "no GGUF file" if there is None else f"a GGUF file of type {there}"
+        raise UsageError(
+            f"{out} holds {holds}, and --gguf {asked} was asked for; name a new folder for it"
+        )
 
 
 def _is_form(release: Release, form: str | None) -> bool:

@@ -47,13 +47,18 @@ def find_converter(kind: str) -> Converter:
     )
 
 
+def kind_of(asked: str, precision: str) -> str:
+    """Give the type that is asked for of weights that are stored in `precision`."""
+    return _STORED[precision] if asked == AS_STORED else asked
+
+
 def convert(converter: Converter, folder: Path, name: str, precision: str) -> Gguf:
     """Write `name-TYPE.gguf` into a folder of whole weights, stored in `precision`.
 
     Raises GgufFailed, with nothing of it left, where the converter ends with an error or without
     a GGUF file.
     """
-    kind = _STORED[precision] if converter.kind == AS_STORED else converter.kind
+    kind = kind_of(converter.kind, precision)
     file = folder / f"{name}-{kind}.gguf"
     # All it needs is in the folder; a converter has no business on the network.
     try:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tunebook.book.checkpoints import list_checkpoints
+from tunebook.book.checkpoints import checkpoint_step, list_checkpoints
 from tunebook.book.content import refuse_other_weights, weights_hash
+from tunebook.book.events import read_events
 from tunebook.book.liveness import current_state
 from tunebook.book.places import RunFolder, open_run
 from tunebook.book.run_file import imported_from
@@ -50,6 +51,13 @@ def find_weights(run: RunFolder, weights: str) -> Path:
     if "/" in weights or not folder.is_dir():
         raise BookError(_no_such_weights(run, weights, current_state(run)))
     return folder.resolve()
+
+
+def weights_step(run: RunFolder, folder: Path) -> int:
+    """Give the step of weights that `find_weights` found."""
+    if folder.parent == run.checkpoints.resolve():
+        return checkpoint_step(folder)
+    return max((step.step for step in read_events(run).steps), default=0)
 
 
 def _no_such_weights(run: RunFolder, weights: str, state: str) -> str:

@@ -17,6 +17,7 @@ from tunebook.book.events import EventWriter
 from tunebook.book.licences import Licence
 from tunebook.book.places import RunFolder
 from tunebook.book.releases import Gguf, Release, Verification
+from tunebook.pages.card_results import own_evaluations
 from tunebook.pages.model_card import Licences, write_card
 from tunebook.pages.run_page import read_page_source
 from tunebook.records import Diagnosis, Verdict
@@ -172,3 +173,11 @@ def test_licences_are_looked_for_beside_the_data_and_with_the_base(
     assert found.base.identifier == "apache-2.0"  # of tunebook/tiny, by its card
     said = {path: one and one.words for path, one in found.data.items()}
     assert said == {**dict.fromkeys(paths[:3], "“Terms of Use”"), "hub:org/rows": None}
+
+
+def test_a_result_that_is_held_against_nothing_says_so_on_the_card(card: Write, book: Path) -> None:
+    run = RunFolder(book, "run_2")
+    make_evaluation(run, [40, 60], "judge", "final", unit="points of 100", questions="q.json")
+    card()
+    found = own_evaluations(RELEASE, read_page_source(run, book))
+    assert [one.against for one in found] == [None]
