@@ -8,7 +8,9 @@ the built guide:
     <!-- run, slow -->          the same, in `make slow` alone
     <!-- run, exit 3 -->        its last command ends with 3
     <!-- shows -->              what the block before printed: these lines in this order, whatever
-                                numbers are in them; `…` stands for anything
+                                counts, times and sizes are in them; a number with a decimal
+                                point, as a loss has, may be 15 % off, for another processor;
+                                `…` stands for anything
     <!-- change -->             a diff of one file: each hunk's old lines become its new ones
 
 A page with `<!-- in a copy of the project -->` begins in one, any other in an empty folder.
@@ -39,6 +41,9 @@ _COPIED = (
     "pyproject.toml",
 )
 _NUMBER = re.compile(r"[\d.,:%+\-]*\d[\d.,:%e+\-]*(?: (?:[KMGT]i?B|%|s|min|h)(?!\w))?")
+_MARK = "\0"
+_MEASURED = re.compile(r" (?:[KMGT]i?B|s|min|h)$")
+_OFF = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,25 +139,59 @@ def missing_line(shown: str, printed: str) -> str | None:
     lines = iter([_plain(line) for line in printed.splitlines()])
     for line in shown.splitlines():
         parts = [_plain(part) for part in line.split("…")]
-        if not any(parts):
+        if not any(part.text for part in parts):
             continue
         if not any(_stands_in(parts, candidate) for candidate in lines):
             return line
     return None
 
 
-def _stands_in(parts: list[str], line: str) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """A line with a mark in place of each number, and the numbers."""
+
+    text: str
+    numbers: list[str]
+
+
+def _plain(line: str) -> _Plain:
+    text = " ".join(_NUMBER.sub(f" {_MARK} ", line).split())
+    return _Plain(text, _NUMBER.findall(line))
+
+
+def _stands_in(parts: list[_Plain], line: _Plain) -> bool:
     place = 0
     for part in parts:
-        found = line.find(part, place)
-        if found < 0 or (len(parts) == 1 and line != part):
+        found = line.text.find(part.text, place)
+        while found >= 0 and not _numbers_fit(part, line, found):
+            found = line.text.find(part.text, found + 1)
+        if found < 0 or (len(parts) == 1 and line.text != part.text):
             return False
-        place = found + len(part)
+        place = found + len(part.text)
     return True
 
 
-def _plain(line: str) -> str:
-    return " ".join(_NUMBER.sub(" # ", line).split())
+def _numbers_fit(part: _Plain, line: _Plain, place: int) -> bool:
+    first = line.text.count(_MARK, 0, place)
+    # Both have as many from there on, since their texts are the same.
+    return all(map(_fits, part.numbers, line.numbers[first:]))
+
+
+def _fits(shown: str, printed: str) -> bool:
+    """Tell whether a number is near enough; a time, a size and what is no decimal always is."""
+    if "." not in shown or _MEASURED.search(shown):
+        return True
+    try:
+        want, have = _value(shown), _value(printed)
+    except ValueError:  # a version, an address
+        return True
+    last_digit = 10.0 ** -len(re.sub(r"e.*", "", shown.partition(".")[2]).rstrip(",:% "))
+    rounding = last_digit / 2 if "e" not in shown else 0.0
+    return abs(have - want) <= _OFF * abs(want) + rounding
+
+
+def _value(number: str) -> float:
+    return float(number.strip(",:% ").replace(",", ""))
 
 
 def _shell(folder: Path) -> dict[str, str]:

@@ -60,9 +60,31 @@ def test_a_page_that_is_wrong_is_found(tmp_path: Path) -> None:
             run_page(page, folder_in(place), slow=False)
 
 
-def test_numbers_may_differ_and_words_may_not() -> None:
+def test_counts_and_times_may_differ_and_words_may_not() -> None:
     printed = "loss 5.286 [5.088, 5.484]\nstep 1/71  lr 1.25e-04\nrun a finished  4.7 s\n"
-    assert missing_line("loss 4.1 [1, 2]\nrun a finished  12.5 s\n", printed) is None
+    assert missing_line("loss 5.2 [5, 5]\nrun a finished  12.5 s\n", printed) is None
+    assert missing_line("step 3/20  lr 1.3e-04\n", printed) is None
     assert missing_line("step … lr …\n…\n", printed) is None
-    assert missing_line("loss 4.1\n", printed) == "loss 4.1"
+    assert missing_line("loss 5.2\n", printed) == "loss 5.2"
     assert missing_line("run a finished  4.7 s\nloss 5.286 [5.088, 5.484]\n", printed) is not None
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "fits"),
+    [
+        ("loss 5.9 [5.5, 6.2]", "loss 6.461 [5.998, 6.923]", True),
+        ("loss 0.9 [0.5, 1.3]", "loss 2.078 [1.537, 2.619]", False),
+        ("loss 2.078 [1.537, 2.619]", "loss 2.078 [0.537, 2.619]", False),
+        ("loss 2.078 [… perplexity 7.987", "loss 2.1 [1, 3], perplexity 9.9", False),
+        ("loss 2.078 [… perplexity 7.987", "loss 2.1 [1, 3], perplexity 8.1", True),
+        ("difference  -4.383", "difference  4.383", False),
+        ("p 0.01", "p 0.013", True),
+        ("22.3 % carry loss", "2.3 % carry loss", False),
+        ("lr 1.0e-3", "lr 1.0e-04", False),
+        ("took 3.7 s, 83.7 MiB, version 1.2.3", "took 99.9 s, 1.1 GiB, version 4.5.6", True),
+    ],
+)
+def test_a_number_with_a_decimal_point_is_one_that_was_printed(
+    shown: str, printed: str, fits: bool
+) -> None:
+    assert (missing_line(shown, printed) is None) is fits
