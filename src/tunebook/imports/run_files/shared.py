@@ -88,7 +88,7 @@ def _read_floor(file: Foreign, key: str, share: float, rate: float | None) -> No
     if rate is None:
         file.refuse("is a share of learning_rate, which is not stated; state it there", key)
     else:
-        file.put("train.min_lr", share * rate, key)
+        file.put("train.min_lr", float(f"{share * rate:.12g}"), key)  # not 2.0000000000000003e-06
 
 
 def _read_warmup(file: Foreign, warms_up: bool) -> None:
