@@ -123,6 +123,44 @@ def _deep_config(folder: Path, _canary: Path) -> None:
     (folder / "config.json").write_text(text + ', "deep": ' + "[" * 100_000 + "]" * 100_000 + "}")
 
 
+ENDLESS = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+
+
+def _more_template(folder: Path, _canary: Path) -> None:
+    (folder / "additional_chat_templates").mkdir(exist_ok=True)
+    (folder / "additional_chat_templates" / "tool_use.jinja").write_text(ENDLESS)
+
+
+def _beside(folder: Path, canary: Path) -> None:
+    """A harmless template where nobody looks, and an endless one where transformers does."""
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    _change("chat_template.json", chat_template="{{ messages[0].content }}")(folder, canary)
+    _change("tokenizer_config.json", chat_template=ENDLESS)(folder, canary)
+
+
+def _escaped(folder: Path, canary: Path) -> None:
+    """A key that reads otherwise than it is written."""
+    _pattern("(a+)+$|(x+x+)+y|([a-z]+)*!$")(folder, canary)
+    path = folder / "tokenizer.json"
+    path.write_text(path.read_text().replace('"Regex"', '"Rege\\u0078"'))
+
+
+def _versioned(folder: Path, canary: Path) -> None:
+    """A tokenizer that is in another file than tokenizer.json, by the version of transformers."""
+    _pattern("(a+)+$|(x+x+)+y|([a-z]+)*!$")(folder, canary)
+    shutil.copyfile(folder / "tokenizer.json", folder / "tokenizer.1.0.json")
+    _pattern("a")(folder, canary)
+    _change("tokenizer_config.json", fast_tokenizer_files=["tokenizer.1.0.json"])(folder, canary)
+
+
+def template_link(folder: Path, canary: Path) -> None:
+    """A chat template that is somebody's key, and would be released with the model."""
+    secret = folder.parent / "id_rsa"
+    secret.write_text("SECRET")
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    os.symlink(secret, folder / "chat_template.jinja")
+
+
 _MAP = {"AutoConfig": "configuration_evil.Evil", "AutoModelForCausalLM": "modeling_evil.Evil"}
 _TOKENIZER_MAP = {"AutoTokenizer": [None, "tokenization_evil.Evil"]}
 
@@ -144,6 +182,8 @@ ZOO: dict[str, Trap] = {
         b'"a":{"dtype":"F32","shape":[8],"data_offsets":[0,32]}}'
     ),
     "config-auto-map": _change("config.json", auto_map=_MAP),
+    "config-auto-map-unknown": _change("config.json", auto_map=_MAP, model_type="evil"),
+    "config-flash": _change("config.json", _attn_implementation="flash_attention_2"),
     "config-trust": _change("config.json", trust_remote_code=True, auto_map=None),
     "config-nested-auto-map": _change("config.json", text_config={"auto_map": _MAP}),
     "config-kernel": _change("config.json", _attn_implementation="evil/kernel:run"),
@@ -162,12 +202,19 @@ ZOO: dict[str, Trap] = {
     "tokenizer-class-elsewhere": _change("tokenizer_config.json", tokenizer_class="os.system"),
     "tokenizer-million-levels": _tokenizer(_deep),
     "tokenizer-pattern-bomb": _pattern("(a+)+$|(x+x+)+y|([a-z]+)*!$"),
+    "tokenizer-pattern-escaped": _escaped,
+    "tokenizer-pattern-versioned": _versioned,
     "generation-code": _change(
         "generation_config.json", custom_generate="custom_generate", trust_remote_code=True
     ),
-    "template-loop-bomb": _template(
-        "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+    "template-loop-bomb": _template(ENDLESS),
+    "template-list": _change(
+        "tokenizer_config.json", chat_template=[{"name": "default", "template": ENDLESS}]
     ),
+    "template-beside": _beside,
+    "template-more": _more_template,
+    "template-in-special-tokens": _change("special_tokens_map.json", chat_template=ENDLESS),
+    "template-link": template_link,
     "template-climb": _template(
         "{{ ''.__class__.__mro__[1].__subclasses__() }}"
         "{{ cycler.__init__.__globals__.os.popen('touch CANARY').read() }}"

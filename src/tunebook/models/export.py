@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from tunebook.errors import ModelError, TunebookError
 from tunebook.models.load import load_model, peft_as_it_is, quieten_transformers
+from tunebook.models.plain_config import plain_config
 from tunebook.models.quantize import take_quantized_values
 from tunebook.models.screen import ADAPTER_CONFIG, screen_adapter
 from tunebook.models.tokenizer import copy_tokenizer
@@ -99,7 +100,11 @@ def write_merged(source: Path, target: Path, base: Under) -> str:
     quieten_transformers()
     screen_adapter(source)
     causal = AutoModelForCausalLM.from_pretrained(
-        base.folder, dtype="auto", trust_remote_code=False, use_safetensors=True
+        base.folder,
+        config=plain_config(AutoConfig.from_pretrained(base.folder, trust_remote_code=False)),
+        dtype="auto",
+        trust_remote_code=False,
+        use_safetensors=True,
     )
     stored = {name: parameter.dtype for name, parameter in causal.named_parameters()}
     causal.float()

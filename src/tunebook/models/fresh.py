@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 
 def load(
@@ -30,7 +30,10 @@ def load(
     if quantization is not None:
         config = BitsAndBytesConfig(**quantization, bnb_4bit_compute_dtype=torch.float32)
         options |= {"quantization_config": config, "device_map": {"": "cpu"}}
-    model = AutoModelForCausalLM.from_pretrained(base or folder, **options)
+    stated = AutoConfig.from_pretrained(base or folder, trust_remote_code=False)
+    # What a config says of kernels might fetch one; None leaves them to transformers.
+    stated._attn_implementation = stated._experts_implementation = None
+    model = AutoModelForCausalLM.from_pretrained(base or folder, config=stated, **options)
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):  # it would compute in bf16
             module.support_avx512bf16_for_cpu = False

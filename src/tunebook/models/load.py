@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import re
 import warnings
@@ -27,6 +26,7 @@ from tunebook.models.layers import (
     nearest_module,
     of_adapter,
 )
+from tunebook.models.plain_config import own_code_note, plain_config
 from tunebook.models.quantize import keep_layout, quantizing_config, weight_count
 from tunebook.models.relora import Merger, plain_state
 from tunebook.models.screen import screen_adapter
@@ -154,7 +154,8 @@ def load_model(
     wanted = FLAT if attention == "auto" else attention
     quieten_transformers()
     try:
-        config = without_bad_pad(AutoConfig.from_pretrained(folder, trust_remote_code=False))
+        stated = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config = plain_config(stated)
         causal, loading = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
@@ -181,7 +182,8 @@ def load_model(
         keep_layout(causal)
     length = getattr(config, "max_position_embeddings", None)
     unexpected = tuple(sorted(loading["unexpected_keys"]))
-    return LoadedModel(causal, causal, folder, attention == "auto", length, unexpected)
+    flat, notes = attention == "auto", own_code_note(stated)
+    return LoadedModel(causal, causal, folder, flat, length, unexpected, notes)
 
 
 def grow_vocabulary(loaded: LoadedModel, added_ids: Sequence[int], seed: int) -> LoadedModel:
@@ -331,19 +333,6 @@ def peft_as_it_is() -> Iterator[None]:
         for told in ("fan_in_fan_out is set to", "The following .*_pattern keys", ".*deprecated"):
             warnings.filterwarnings("ignore", message=told)
         yield
-
-
-def without_bad_pad(config: Any) -> Any:
-    """Copy a config, without a pad token that it has no embedding for.
-
-    No module can be built with it, and a plan has to say what is wrong. Nothing is padded here.
-    """
-    config = copy.deepcopy(config)
-    text = config.get_text_config()
-    pad, size = getattr(text, "pad_token_id", None), getattr(text, "vocab_size", None)
-    if isinstance(pad, int) and isinstance(size, int) and pad >= size:
-        text.pad_token_id = None
-    return config
 
 
 def load_adapter(loaded: LoadedModel, folder: Path) -> LoadedModel:

@@ -22,12 +22,23 @@ MAX_JSON_BYTES = 64 << 20
 """An index of a thousand shards takes some megabytes; a config some kilobytes."""
 
 _SETTINGS = ("config.json", "generation_config.json", "tokenizer_config.json", ADAPTER_CONFIG)
-# Attention of transformers itself; any other name is looked for on the hub, as a kernel to run.
-_ATTENTION = re.compile(r"eager|sdpa|flex_attention|flash_attention_[0-9]|(paged\|)?(eager|sdpa)")
+# One word names what transformers has, and is not used here: see `plain_config`. Anything else, such
+# as a name with a slash, is looked for on the hub, as a kernel to run.
+_ATTENTION = re.compile(r"(paged\|)?[a-z0-9_]+")
 _MANY = re.compile(r"(layers?|blocks|experts?|heads?|stages?|depths?)$")
+# Words of keys whose numbers become the shapes of weights or buffers; a seed becomes none.
+_SHAPES = re.compile(
+    r"(^|_)(vocab|vocabulary|hidden|intermediate|inner|embd|embed|embeddings?|dims?|width|channels|"
+    r"d|ffn?|ffw|mlp|ctx|positions?|layers?|blocks?|experts?|heads?|stages?|depths?|ranks?|groups|"
+    r"kernel|patch|image|state)(_|$)|^model_max_length$|^max_sequence_length$"
+)
 _MOST_OF_MANY = 20_000
 # Above every vocabulary, width and length there is; below what makes a library count out of bounds.
 _MOST = 1 << 31
+# Of these the content decides: what is no weights and no vocabulary is not loaded, so not released.
+_PARSED = re.compile(r".+\.safetensors|tokenizer\.json|.+\.model")
+_READ = re.compile(r".+\.(json|safetensors|model|txt|jinja)|README\.md|LICEN[SC]E.*", re.DOTALL)
+_TEMPLATES = "additional_chat_templates"
 # What peft imports by name. Where it came from is no module to be loaded.
 _IMPORTED = ("megatron_config", "auto_mapping")
 
@@ -35,14 +46,18 @@ _IMPORTED = ("megatron_config", "auto_mapping")
 def screen_folder(folder: Path, model: str) -> None:
     """Raise ModelError for what a model's folder must not hold; its weights are not opened.
 
-    Refused are settings that name code, or sizes no model has; settings that are no JSON object; an
-    index of weights that names a file outside of the folder; links that lead out of it.
+    Refused are settings that name code which transformers would need, or sizes no model has;
+    settings that are no JSON object; an index of weights that names a file outside of the folder;
+    links to something else than such a file.
     """
     whose = f"model {model!r}"
     _refuse_links(folder, whose)
     for name in _SETTINGS:
         if (folder / name).is_file():
-            _refuse_code(read_settings(folder / name, whose), folder / name, whose)
+            settings = read_settings(folder / name, whose)
+            if settings.get("auto_map") and _does_without(name, settings, folder, whose):
+                del settings["auto_map"]
+            _refuse_code(settings, folder / name, whose)
     if (folder / "config.json").is_file():
         _refuse_sizes(read_settings(folder / "config.json", whose), folder, whose)
     if (folder / INDEX).is_file():
@@ -85,6 +100,36 @@ def read_settings(path: Path, whose: str) -> dict[str, Any]:
     return found
 
 
+def _does_without(name: str, settings: dict[str, Any], folder: Path, whose: str) -> bool:
+    """Tell whether transformers has its own class for what a file names code for.
+
+    It then takes its own, for every load here says that no code is trusted.
+    """
+    config = settings if name == "config.json" else {}
+    if name == "tokenizer_config.json" and (folder / "config.json").is_file():
+        config = read_settings(folder / "config.json", whose)
+    # Costs seconds, so it is looked up only where a model brings code.
+    from transformers import CONFIG_MAPPING
+
+    kind = config.get("model_type")
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
+        return False
+    if not CONFIG_MAPPING[kind].__module__.startswith("transformers."):
+        return False
+    return name == "config.json" or _has_tokenizer_class(kind, settings)
+
+
+def _has_tokenizer_class(kind: str, settings: dict[str, Any]) -> bool:
+    """Tell whether transformers finds a tokenizer without a model's code."""
+    from transformers import CONFIG_MAPPING, TOKENIZER_MAPPING
+    from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
+
+    if CONFIG_MAPPING[kind] in TOKENIZER_MAPPING:
+        return True
+    named = settings.get("tokenizer_class")
+    return isinstance(named, str) and tokenizer_class_from_name(named) is not None
+
+
 def _refuse_code(settings: dict[str, Any], path: Path, whose: str) -> None:
     for key, value in _every_key(settings):
         found = _names_code(key, value)
@@ -104,14 +149,9 @@ def _names_code(key: str, value: object) -> str | None:
         return key
     if key.lstrip("_").startswith(("attn_implementation", "experts_implementation")):
         names = value.values() if isinstance(value, dict) else [value]
-        odd = [n for n in names if isinstance(n, str) and not _is_own(n)]
+        odd = [n for n in names if isinstance(n, str) and not _ATTENTION.fullmatch(n)]
         return f"{key} {odd[0][:60]!r}" if odd else None
     return None
-
-
-def _is_own(name: str) -> bool:
-    """Tell whether an implementation is one of transformers' own: kernels have a slash or more."""
-    return bool(_ATTENTION.fullmatch(name)) or re.fullmatch(r"[a-z_]+", name) is not None
 
 
 def _every_key(settings: object) -> Iterator[tuple[str, object]]:
@@ -126,11 +166,19 @@ def _every_key(settings: object) -> Iterator[tuple[str, object]]:
             left.extend(value)
 
 
-def _refuse_sizes(settings: dict[str, Any], folder: Path, whose: str) -> None:
+def _every_number(settings: object) -> Iterator[tuple[str, int]]:
+    """Yield every whole number that becomes a shape, with its key, also from lists."""
     for key, value in _every_key(settings):
-        # A length such as 10^30 as a float stands for none.
-        if isinstance(value, bool) or not isinstance(value, int):
+        if not _SHAPES.search(key):
             continue
+        for one in value if isinstance(value, list) else [value]:
+            # A length such as 10^30 as a float stands for none.
+            if isinstance(one, int) and not isinstance(one, bool):
+                yield key, one
+
+
+def _refuse_sizes(settings: dict[str, Any], folder: Path, whose: str) -> None:
+    for key, value in _every_number(settings):
         most = _MOST_OF_MANY if _MANY.search(key) else _MOST
         if abs(value) > most:
             raise ModelError(
@@ -155,25 +203,32 @@ def _refuse_outside(folder: Path, whose: str) -> None:
 
 
 def _refuse_links(folder: Path, whose: str) -> None:
-    """Refuse a link out of a folder: what it leads to would be read, copied and released.
+    """Refuse links by which a file of somebody's would be read, copied and released as a model's.
 
-    The hub's cache keeps all files of a model as links to `blobs` beside its `snapshots`.
+    A link of a file that is read may lead to one of the same name, or into the hub's cache, which
+    names its files by their hashes; one of weights or of a vocabulary may lead anywhere.
     """
-    whole = folder.resolve()
-    inside = [whole]
-    if whole.parent.name == "snapshots":
-        inside.append(whole.parent.parent / "blobs")
     try:
-        links = [path for path in sorted(folder.iterdir()) if path.is_symlink()]
+        found = sorted(folder.iterdir())
+        if (folder / _TEMPLATES).is_dir():
+            found += [folder / _TEMPLATES, *sorted((folder / _TEMPLATES).iterdir())]
     except OSError as error:
         raise ModelError(f"{whose}: {folder} cannot be read: {error.strerror}") from None
-    for link in links:
-        try:
-            leads = link.resolve()
-        except (OSError, RuntimeError):  # it leads to itself
-            leads = Path("/")
-        if not any(leads.is_relative_to(place) for place in inside):
+    for path in found:
+        if not path.is_symlink() or not path.exists() or _PARSED.fullmatch(path.name):
+            continue
+        leads = path.resolve()
+        read = _READ.fullmatch(path.name) or path.name == _TEMPLATES
+        if not read or leads.is_relative_to(folder.resolve()):
+            continue
+        if leads.name != path.name and not _is_blob(leads):
             raise ModelError(
-                f"{whose}: {link} is a link out of its folder, to {leads}; put the file itself "
-                "there, or name the folder that it lies in"
+                f"{whose}: {path} is a link out of its folder, to {leads}, which is not of that "
+                "name; put the file itself there, or name the folder that it lies in"
             )
+
+
+def _is_blob(path: Path) -> bool:
+    """Tell whether a file is one of the hub's cache: models--NAME/blobs/HASH."""
+    cached = path.parent.name == "blobs" and path.parent.parent.name.startswith("models--")
+    return cached and re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", path.name) is not None

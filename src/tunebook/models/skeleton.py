@@ -27,7 +27,8 @@ from transformers import (
 
 from tunebook.errors import ModelError
 from tunebook.models.find import EMBEDDED, find_config, has_pickled_weights
-from tunebook.models.load import quieten_transformers, without_bad_pad, wrap_in_lora
+from tunebook.models.load import quieten_transformers, wrap_in_lora
+from tunebook.models.plain_config import plain_config
 from tunebook.recipe.home import expand_home
 from tunebook.recipe.methods import Lora
 
@@ -77,9 +78,7 @@ def build_skeleton(config: Any) -> Any:
     """
     try:
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(
-                without_bad_pad(config), trust_remote_code=False
-            )
+            return AutoModelForCausalLM.from_config(plain_config(config), trust_remote_code=False)
     except Exception as error:
         raise _rejected(config.name_or_path, error) from None
 

@@ -134,19 +134,40 @@ def try_patterns(parts: dict[str, Any]) -> str | None:
     return None
 
 
+def ready(asked: dict[str, Any]) -> str | None:
+    """Import what the trial needs, by its parent's paths; gives what is missing, None if nothing.
+
+    Done before the limits are set: what it takes is the machine's affair and not a template's.
+    """
+    known = set(sys.path)
+    sys.path.extend(path for path in asked["paths"] if path not in known)
+    try:
+        if asked["templates"]:
+            environment()
+        if asked["patterns"] is not None:
+            import tokenizers  # noqa: F401
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
 def main() -> None:
-    """Read what is to be tried as JSON, and write what is wrong with it as JSON."""
+    """Read what is to be tried as JSON; say that it begins, then what is wrong, as JSON lines."""
     asked = json.load(sys.stdin)
+    missing = ready(asked)
+    print(json.dumps({"missing": missing}), flush=True)
+    if missing is not None:
+        return
     limit(asked["cpu_seconds"], asked["memory_bytes"])
     wrong = None
     try:
-        if asked["template"] is not None:
-            wrong = try_template(asked["template"], asked["tokens"])
+        for template in asked["templates"]:
+            wrong = wrong or try_template(template, asked["tokens"])
         if wrong is None and asked["patterns"] is not None:
             wrong = try_patterns(asked["patterns"])
     except MemoryError:
         wrong = "takes all the memory it is given"
-    print(json.dumps(wrong))
+    print(json.dumps({"wrong": wrong}))
 
 
 if __name__ == "__main__":

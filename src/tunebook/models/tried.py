@@ -7,63 +7,105 @@ The sandbox that templates are rendered in keeps them from files and from Python
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from tunebook.errors import ModelError
+from tunebook.errors import ModelError, TunebookError
 from tunebook.models.find import EMBEDDED_FOLDER
 
-SECONDS = 10
+SECONDS = 30  # above the other: a template may have to wait for a processor
 CPU_SECONDS = 8
+START_SECONDS = 300
 MEMORY_BYTES = 1 << 30
 _TRIAL = Path(__file__).with_name("trial.py")
 # Not the post-processor: it names words that the trial's tokenizer does not have.
 _PARTS = ("normalizer", "pre_tokenizer", "decoder")
-_TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
+# transformers takes every key of special_tokens_map.json for a setting of the tokenizer, and
+# processors and other programs read chat_template.json.
+_TEMPLATE_FILES = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.json")
 _MAX_FILE_BYTES = 1 << 30
+_KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
 
 
 def refuse_endless(folder: Path, model: str) -> None:
     """Raise ModelError for a chat template or a pattern that does not end within its limits.
 
-    Each text is tried once in a process; what comes with tunebook is known.
+    All templates are tried together in a process, the patterns of each file in another; what comes
+    with tunebook is known. TunebookError when such a process cannot be started.
     """
     if folder == EMBEDDED_FOLDER:
         return
-    template = read_template(folder)
-    if template is not None and (wrong := _trial(template, None)) is not None:
+    templates = read_templates(folder)
+    if templates and (wrong := _trial(templates, None)) is not None:
         raise ModelError(
             f"model {model!r}: its chat template was tried on a few short messages and {wrong}; "
             f"take it out of {folder}, and use a plain template such as `template: chat`"
         )
-    patterns = _read_patterns(folder / "tokenizer.json", model)
-    if patterns is not None and (wrong := _trial(None, patterns)) is not None:
-        raise ModelError(
-            f"model {model!r}: the patterns in {folder / 'tokenizer.json'} were tried on a few "
-            f"short texts and {wrong}; use another model, or its tokenizer from where it was first"
-        )
+    for path in _tokenizer_files(folder, model):
+        patterns = _read_patterns(path, model)
+        if patterns is not None and (wrong := _trial((), patterns)) is not None:
+            raise ModelError(
+                f"model {model!r}: the patterns in {path} were tried on a few short texts and "
+                f"{wrong}; use another model, or its tokenizer from where it was first"
+            )
 
 
-def read_template(folder: Path) -> str | None:
-    """Give the chat template of a folder, from whichever file transformers would take it.
+def read_templates(folder: Path) -> tuple[str, ...]:
+    """Give every chat template that transformers may hold of a folder, each once.
 
-    None where there is none, or none that is one text.
+    There may be several: by name in a list, and in files of their own. What is no text is left
+    out: whoever loads the tokenizer says what is wrong with it.
     """
+    found: list[str] = []
+    files = [folder / "chat_template.jinja", *folder.glob("additional_chat_templates/*.jinja")]
+    for path in files:
+        if path.is_file():
+            try:
+                found.append(path.read_text(encoding="utf-8"))
+            except (ValueError, OSError):
+                continue
     for name in _TEMPLATE_FILES:
-        path = folder / name
-        if not path.is_file():
-            continue
-        try:
-            text = path.read_text(encoding="utf-8")
-            found = text if name.endswith(".jinja") else json.loads(text).get("chat_template")
-        except (ValueError, OSError, AttributeError, RecursionError):
-            continue  # whoever loads the tokenizer says what is wrong with it
-        if isinstance(found, str):
-            return found
-    return None
+        found.extend(_texts(_settings(folder / name).get("chat_template")))
+    return tuple(dict.fromkeys(found))
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (ValueError, OSError, RecursionError):
+        return {}  # whoever loads the tokenizer says what is wrong with it
+    return found if isinstance(found, dict) else {}
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield the templates of a setting: one text, some by name, or a list of such."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from (text for text in value.values() if isinstance(text, str))
+    elif isinstance(value, list):
+        for one in value:
+            if isinstance(one, (str, dict)):
+                yield from _texts(one)
+
+
+def _tokenizer_files(folder: Path, model: str) -> list[Path]:
+    """Give the files of which transformers takes one as the tokenizer, by its own version."""
+    others = _settings(folder / "tokenizer_config.json").get("fast_tokenizer_files")
+    names = [str(name) for name in others] if isinstance(others, list) else []
+    for name in names:
+        if name != Path(name).name:
+            raise ModelError(
+                f"model {model!r}: tokenizer_config.json names {name[:80]!r}, which is no file of "
+                f"{folder}; fetch the model anew"
+            )
+    return [folder / name for name in dict.fromkeys(["tokenizer.json", *names])]
 
 
 def _read_patterns(path: Path, model: str) -> str | None:
@@ -73,7 +115,8 @@ def _read_patterns(path: Path, model: str) -> str | None:
     if path.stat().st_size > _MAX_FILE_BYTES:
         raise ModelError(f"model {model!r}: {path} is over 1 GiB, so it is no tokenizer")
     raw = path.read_bytes()
-    if b'"Regex"' not in raw:
+    # A key may be written with escapes; without any, this spares reading a large vocabulary.
+    if b"Regex" not in raw and b"\\u" not in raw:
         return None
     try:
         found = json.loads(raw)
@@ -89,31 +132,78 @@ def _read_patterns(path: Path, model: str) -> str | None:
 
 
 @lru_cache(maxsize=64)
-def _trial(template: str | None, patterns: str | None) -> str | None:
-    """Say what went wrong with one of the two in a process of its own, None when nothing did."""
+def _trial(templates: tuple[str, ...], patterns: str | None) -> str | None:
+    """Say what went wrong with either in a process of its own, None when nothing did."""
     asked = {
-        "template": template,
+        "paths": [os.path.abspath(path) for path in sys.path if path],
+        "templates": templates,
         "tokens": {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "", "unk_token": ""},
         "patterns": None if patterns is None else json.loads(patterns),
         "cpu_seconds": CPU_SECONDS,
         "memory_bytes": MEMORY_BYTES,
     }
+    environment = {key: os.environ[key] for key in _KEPT if key in os.environ}
+    # What a pattern takes is what one thread takes.
+    environment |= {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     try:
-        done = subprocess.run(
+        child = subprocess.Popen(
             [sys.executable, "-I", str(_TRIAL)],
-            input=json.dumps(asked),
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=SECONDS,
-            check=False,
-            # What a pattern takes is what one thread takes.
-            env={"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
+            encoding="utf-8",
+            env=environment,
         )
-    except subprocess.TimeoutExpired:
-        return f"did not come to an end in {SECONDS} seconds"
-    if done.returncode == 0:
-        wrong: str | None = json.loads(done.stdout)
+    except OSError as error:
+        raise _not_started(error.strerror or str(error)) from None
+    with child:
+        return _converse(child, json.dumps(asked))
+
+
+def _converse(child: subprocess.Popen[str], asked: str) -> str | None:
+    """Ask a trial, and give what it says; its clock runs from when it says that it begins."""
+    assert child.stdin is not None and child.stdout is not None and child.stderr is not None
+    start = _end_after(START_SECONDS, child)
+    try:
+        child.stdin.write(asked)
+        child.stdin.close()
+        began = child.stdout.readline()
+    except BrokenPipeError:
+        began = ""
+    finally:
+        start.cancel()
+    if not began:
+        said = child.stderr.read().strip().splitlines()
+        raise _not_started(said[-1] if said else f"it ended with {child.wait()}")
+    if (missing := json.loads(began)["missing"]) is not None:
+        raise _not_started(missing)
+    late = _end_after(SECONDS, child)
+    answer = child.stdout.read()
+    code = child.wait()
+    in_time = late.is_alive()
+    late.cancel()
+    if code == 0:
+        wrong: str | None = json.loads(answer)["wrong"]
         return wrong
-    if done.returncode in (-9, -24):  # SIGKILL, SIGXCPU
+    if not in_time:
+        return f"did not come to an end in {SECONDS} seconds"
+    if code in (-9, -24):  # SIGKILL, SIGXCPU
         return f"did not come to an end in {CPU_SECONDS} seconds"
-    return f"broke the process it was tried in ({done.returncode})"
+    return f"broke the process it was tried in ({code})"
+
+
+def _end_after(seconds: float, child: subprocess.Popen[str]) -> threading.Timer:
+    timer = threading.Timer(seconds, child.kill)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+def _not_started(reason: str) -> TunebookError:
+    """Say that nothing was learnt of the model: what is amiss is around it."""
+    return TunebookError(
+        "the process that tries a model's chat template and patterns could not be started with "
+        f"{sys.executable} ({' '.join(reason.split())[:200]}); this says nothing of the model: "
+        "mend that Python environment, `pip install --force-reinstall jinja2 tokenizers` in it"
+    )

@@ -24,6 +24,7 @@ from tunebook.models.fast_modules import use_fast_modules
 from tunebook.models.layers import find_layers, freeze_modules
 from tunebook.models.load import LoadedModel, quieten_transformers
 from tunebook.models.packed import pack_linear_layers
+from tunebook.models.plain_config import own_code_note
 from tunebook.models.quantize import eight_bit_bytes
 from tunebook.models.relora import Merger
 from tunebook.models.skeleton import add_lora_to_skeleton, build_skeleton
@@ -119,7 +120,8 @@ class Rehearsal:
         # Here and not at the first micro-batch: which modules they fit is found with real numbers.
         if scorer is None or scorer.fast:
             use_fast_modules(causal)
-        self.notes = freeze_modules(causal, recipe.freeze, added_ids)
+        frozen = freeze_modules(causal, recipe.freeze, added_ids)
+        self.notes = (*own_code_note(config), *frozen)
         adapted = recipe.method in ADAPTERS
         network = add_lora_to_skeleton(causal, recipe.lora, added_ids) if adapted else causal
         self.network, self.causal = network, causal

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from tunebook.recipe.yaml_text import YamlText, parse_yaml, read_text
 
 THIS_FILE = "this file"
 DEFAULT = "default"
+_RUN_KEYS = frozenset(Recipe.model_fields)
 FindRun = Callable[[str], Path]
 
 
@@ -141,7 +143,7 @@ def _with_parents(
     if path.resolve() in seen:
         names = " -> ".join(p.name for p in (*seen, path.resolve()))
         raise RunFileError(f"{text.at('extends')}: `extends` goes in a circle: {names}")
-    parent_text = parse_yaml(read_text(path), str(path))
+    parent_text = _read_parent(path, stated, text.at("extends"))
     if _is_resolved(parent_text.values):
         # A started run: its resolved recipe is complete, with its paths absolute.
         recipe = {**parent_text.values["recipe"], "extends": None}
@@ -159,6 +161,33 @@ def _with_parents(
         find_run,
     )
     return extend(parent, layer), (stated, *chain)
+
+
+def _read_parent(path: Path, stated: str, at: str) -> YamlText:
+    """Read a run file that another names; what is none is not repeated, for it may be a secret."""
+    written = read_text(path)
+    try:
+        text = parse_yaml(written, str(path))
+    except RunFileError as error:
+        place = re.match(r":[0-9]+(:[0-9]+)?", str(error).removeprefix(str(path)))
+        where = f"{path}{place[0] if place else ''}"
+        raise RunFileError(
+            f"{at}: `extends: {stated}`: {where} is not valid YAML; correct that file, or name "
+            "another"
+        ) from None
+    keys = text.values if isinstance(text.values, dict) else {}
+    known = _is_resolved(text.values) or any(key in _RUN_KEYS for key in keys)
+    if text.values is not None and not known:
+        raise RunFileError(
+            f"{at}: `extends: {stated}`: {path}:1 is no run file; name one, or a run of the book"
+        )
+    for key in keys:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,79}", key):
+            raise RunFileError(
+                f"{at}: `extends: {stated}`: {text.origin}:{text.lines[key]} has a key that no run "
+                "file has; correct that file, or name another"
+            )
+    return text
 
 
 def _find_parent(stated: str, at: str, base_dir: Path, find_run: FindRun | None) -> Path:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +16,14 @@ from tunebook.book.codec import to_plain, to_record
 from tunebook.book.events import read_events
 from tunebook.book.places import RunFolder, list_runs
 from tunebook.data.sources import locate
-from tunebook.errors import BookError, DataError, ModelError, RunFileError, UsageError
+from tunebook.errors import (
+    BookError,
+    DataError,
+    ModelError,
+    RunFileError,
+    TunebookError,
+    UsageError,
+)
 from tunebook.imports.read import read_file
 from tunebook.models.screen import screen_adapter, screen_folder
 from tunebook.models.tried import refuse_endless
@@ -116,13 +125,15 @@ def model(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("config", "word"),
     [
-        ({"auto_map": {"AutoConfig": "a.B"}}, "auto_map"),
+        ({"auto_map": {"AutoConfig": "a.B"}, "model_type": "evil"}, "auto_map"),
         ({"text_config": {"auto_map": {"AutoConfig": "a.B"}}}, "auto_map"),
         ({"trust_remote_code": True}, "trust_remote_code"),
         ({"_attn_implementation": "evil/kernel"}, "_attn_implementation"),
         ({"attn_implementation": {"": "evil/kernel:x"}}, "attn_implementation"),
         ({"vocab_size": 10**12}, "vocab_size"),
+        ({"_attn_implementation": "kernels-community/flash-attn2"}, "_attn_implementation"),
         ({"n_layer": 10**6}, "n_layer"),
+        ({"depths": [2, 10**9]}, "depths"),
         ({"text_config": {"num_local_experts": 10**9}}, "num_local_experts"),
     ],
 )
@@ -138,15 +149,29 @@ def test_a_config_that_names_code_or_sizes_no_model_has_is_refused(
     "config",
     [
         {"_attn_implementation": "flash_attention_2"},
+        {"attn_implementation": "flash_attention_3"},
+        {"attn_implementation": "some_other_word"},
+        {"experts_implementation": "deepgemm"},
+        {"seed": 1 << 40, "num_parameters": 7 * 10**9, "training_tokens": 15 * 10**12},
+        {"auto_map": {"AutoModelForCausalLM": "evil.Evil"}},
         {"_attn_implementation_autoset": True},
         {"attn_implementation": None},
-        {"auto_map": None},
         {"block_size": 131_072, "vocab_size": 262_144, "layer_norm_eps": 1e-5},
         {"model_max_length": 10**30 * 1.0},
     ],
 )
 def test_what_honest_configs_say_is_taken(model: Path, config: dict[str, object]) -> None:
-    (model / "config.json").write_text(json.dumps({"model_type": "gpt2", **config}))
+    from tunebook.models.skeleton import build_skeleton, load_config
+
+    small = {"n_layer": 1, "n_embd": 8, "n_head": 2, "vocab_size": 16}
+    (model / "config.json").write_text(json.dumps({"model_type": "gpt2", **small, **config}))
+    screen_folder(model, "m")
+    built = build_skeleton(load_config(str(model)))
+    assert built.config._attn_implementation in ("sdpa", "eager")
+
+
+def test_an_auto_map_that_names_nothing_is_no_code(model: Path) -> None:
+    (model / "config.json").write_text('{"model_type": "evil", "auto_map": null}')
     screen_folder(model, "m")
 
 
@@ -173,12 +198,52 @@ def test_a_link_out_of_a_model_is_refused_and_one_within_is_not(model: Path) -> 
         screen_folder(model, "m")
 
 
+@pytest.mark.parametrize(
+    ("name", "leads"),
+    [
+        ("model.safetensors", "x"),
+        ("tokenizer.json", "y"),
+        ("LICENSE", "LICENSE"),
+        ("config.json", "config.json"),
+        ("pytorch_model.bin", "z"),
+        ("notes", "elsewhere"),
+        ("special_tokens_map.json", "gone/../missing"),
+    ],
+)
+def test_links_of_a_users_own_are_taken(model: Path, name: str, leads: str) -> None:
+    store = model.parent / "store"
+    store.mkdir()
+    if "missing" not in leads:
+        (store / leads).write_text('{"model_type": "gpt2"}')
+    (model / name).unlink(missing_ok=True)
+    os.symlink(store / leads, model / name)
+    screen_folder(model, "m")
+
+
+def test_links_into_the_hubs_cache_are_taken_from_any_folder(model: Path) -> None:
+    blobs = model.parent / "models--a--b" / "blobs"
+    blobs.mkdir(parents=True)
+    (blobs / ("a" * 40)).write_text("{{ messages }}")
+    os.symlink(blobs / ("a" * 40), model / "chat_template.jinja")
+    screen_folder(model, "m")
+
+
+@pytest.mark.parametrize("name", ["LICENSE", "chat_template.jinja", "added_tokens.json"])
+def test_a_link_to_a_file_that_would_be_released_in_its_place_is_refused(
+    model: Path, name: str
+) -> None:
+    (model.parent / "id_rsa").write_text("SECRET")
+    os.symlink(model.parent / "id_rsa", model / name)
+    with pytest.raises(ModelError, match="link out of its folder"):
+        screen_folder(model, "m")
+
+
 def test_the_links_of_the_hubs_cache_are_taken(tmp_path: Path) -> None:
     blobs, folder = tmp_path / "models--a--b" / "blobs", tmp_path / "models--a--b/snapshots/abc"
     blobs.mkdir(parents=True)
     folder.mkdir(parents=True)
-    (blobs / "123").write_text('{"model_type": "gpt2"}')
-    os.symlink("../../blobs/123", folder / "config.json")
+    (blobs / ("0" * 40)).write_text('{"model_type": "gpt2"}')
+    os.symlink("../../blobs/" + "0" * 40, folder / "config.json")
     screen_folder(folder, "a/b")
 
 
@@ -230,6 +295,135 @@ def test_a_template_that_never_ends_is_given_up(
     (model / "tokenizer_config.json").write_text(json.dumps({"chat_template": endless}))
     with pytest.raises(ModelError, match="did not come to an end"):
         refuse_endless(model, "m")
+
+
+ENDLESS = "{{ 'a' * 2000000 }}"
+SPLIT = {"type": "Split", "behavior": "Isolated", "invert": False}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("tokenizer_config.json", {"chat_template": [{"name": "default", "template": ENDLESS}]}),
+        ("tokenizer_config.json", {"chat_template": {"tool_use": ENDLESS}}),
+        ("tokenizer_config.json", {"chat_template": ENDLESS}),
+        ("special_tokens_map.json", {"chat_template": ENDLESS}),
+        ("chat_template.json", {"chat_template": ENDLESS}),
+        ("additional_chat_templates/tools.jinja", ENDLESS),
+        ("chat_template.jinja", ENDLESS),
+    ],
+)
+def test_every_template_that_transformers_may_hold_is_tried(
+    model: Path, name: str, content: object
+) -> None:
+    harmless = "{{ messages[0].content }}"
+    (model / "additional_chat_templates").mkdir()
+    (model / "chat_template.jinja").write_text(harmless)
+    (model / "chat_template.json").write_text(json.dumps({"chat_template": harmless}))
+    text = content if isinstance(content, str) else json.dumps(content)
+    (model / name).write_text(text)
+    with pytest.raises(ModelError, match="chat template was tried"):
+        refuse_endless(model, "m")
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer.1.0.json"])
+def test_a_pattern_is_found_however_it_is_written(model: Path, name: str) -> None:
+    parts = json.dumps({"pre_tokenizer": {**SPLIT, "pattern": {"Regex": "(a+)+$"}}})
+    (model / name).write_text(parts.replace("Regex", "Rege\\u0078"))
+    (model / "tokenizer_config.json").write_text('{"fast_tokenizer_files": ["tokenizer.1.0.json"]}')
+    with pytest.raises(ModelError, match="patterns"):
+        refuse_endless(model, "m")
+
+
+def test_a_tokenizer_file_outside_of_the_folder_is_refused(model: Path) -> None:
+    named = {"fast_tokenizer_files": ["../tokenizer.1.0.json"]}
+    (model / "tokenizer_config.json").write_text(json.dumps(named))
+    with pytest.raises(ModelError, match="no file of"):
+        refuse_endless(model, "m")
+
+
+def test_the_trial_finds_its_libraries_where_this_process_has_them(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # An interpreter with nothing of its own installed, such as one that PYTHONPATH makes whole.
+    bare = tmp_path / "bare"
+    bare.write_text(f'#!/bin/sh\nshift\nexec {sys.executable} -I -S "$@"\n')
+    bare.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(bare))
+    (model / "chat_template.jinja").write_text("{{ messages[0].content }} found")
+    refuse_endless(model, "m")
+
+
+def test_a_missing_library_is_said_of_the_environment_and_not_of_the_model(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (model / "chat_template.jinja").write_text("{{ messages[0].content }} missing")
+    bare = tmp_path / "bare"
+    bare.write_text(f'#!/bin/sh\nshift\nexec {sys.executable} -I -S "$@"\n')
+    bare.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", str(bare))
+        patch.setattr(sys, "path", [str(tmp_path)])
+        with pytest.raises(TunebookError, match=r"No module named 'jinja2'.*nothing of the model"):
+            refuse_endless(model, "m")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
+    with pytest.raises(TunebookError, match="could not be started") as caught:
+        refuse_endless(model, "m")
+    assert not isinstance(caught.value, ModelError)
+
+
+def test_the_clock_of_a_trial_begins_when_it_is_ready(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = tmp_path / "slow"
+    slow.write_text(f'#!/bin/sh\nsleep 3\nexec {sys.executable} "$@"\n')
+    slow.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(slow))
+    monkeypatch.setattr("tunebook.models.tried.SECONDS", 2)
+    (model / "chat_template.jinja").write_text("{{ messages[0].content }} slow")
+    refuse_endless(model, "m")
+
+
+def test_a_models_code_is_left_out_where_transformers_has_its_class(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    from tunebook.models.load import load_model, save_weights
+    from tunebook.models.tokenizer import load_tokenizer
+
+    canary, folder = tmp_path / "canary", tmp_path / "own"
+    shutil.copytree(tiny_model, folder)
+    code = f"open({str(canary)!r}, 'w').write('ran')\nclass Evil:\n    pass\n"
+    (folder / "evil.py").write_text(code)
+    names = ("AutoConfig", "AutoModel", "AutoModelForCausalLM")
+    maps = {
+        "config.json": dict.fromkeys(names, "evil.Evil"),
+        "tokenizer_config.json": {"AutoTokenizer": ["evil.Evil", "evil.Evil"]},
+    }
+    for name, told in maps.items():
+        path = folder / name
+        path.write_text(json.dumps({**json.loads(path.read_text()), "auto_map": told}))
+    loaded = load_model(str(folder), device="cpu", precision="fp32", attention="auto")
+    assert "not run" in loaded.notes[0]
+    load_tokenizer(str(folder)).encode("a", specials=False)
+    save_weights(loaded, tmp_path / "saved")
+    assert "auto_map" not in json.loads((tmp_path / "saved" / "config.json").read_text())
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    "written", ["root:x:0:0:SECRET\n", "- SECRET\n", "a: 'SECRET\n", "SECRET: [1]\nname: SECRET",
+                "'SECRET key': 1\nname: x\n", "`SECRET\n"]
+)  # fmt: skip
+def test_what_extends_names_is_not_repeated_where_it_is_no_run_file(
+    tmp_path: Path, written: str
+) -> None:
+    (tmp_path / "secret").write_text(written)
+    path = tmp_path / "run.yaml"
+    path.write_text("name: x\nextends: ./secret\ndata: [{path: z}]\n")
+    with pytest.raises(RunFileError) as caught:
+        load_run_file(path)
+    shown = str(caught.value).replace("unknown key `SECRET`", "")
+    assert "SECRET" not in shown
 
 
 def test_a_pattern_that_goes_back_and_forth_is_refused(model: Path) -> None:
