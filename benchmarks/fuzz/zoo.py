@@ -150,10 +150,10 @@ MENDED: tuple[str, ...] = (
     "A chat template could compute for ever or fill the memory; each is tried in a bounded process "
     "first.",
     "A tokenizer's pattern that goes back and forth for ever ended in a panic; it is tried first.",
-    "A chat template in a list, in a file of its own or among the special tokens was not tried, nor "
-    "a pattern under an escaped key; all that transformers may hold are tried now.",
-    "An index of weights could lead out of the model's folder, and a licence or a template be a link "
-    "to somebody's key; both are refused.",
+    "A chat template in a list, in a file of its own or among the special tokens was not tried, "
+    "nor a pattern under an escaped key; all that transformers may hold are tried now.",
+    "An index of weights could lead out of the model's folder, and a licence or a template be a "
+    "link to somebody's key; both are refused.",
     "A config's wish for flash attention could fetch a kernel; transformers' own is taken always.",
     "A config nested a hundred thousand levels deep ended in a RecursionError.",
 )

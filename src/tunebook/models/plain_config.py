@@ -1,4 +1,4 @@
-"""A model's config without what it says beyond its shapes: its own code, kernels, a bad pad token."""
+"""A model's config without what is not followed here: its own code, kernels, a bad pad token."""
 
 from __future__ import annotations
 

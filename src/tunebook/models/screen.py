@@ -22,8 +22,8 @@ MAX_JSON_BYTES = 64 << 20
 """An index of a thousand shards takes some megabytes; a config some kilobytes."""
 
 _SETTINGS = ("config.json", "generation_config.json", "tokenizer_config.json", ADAPTER_CONFIG)
-# One word names what transformers has, and is not used here: see `plain_config`. Anything else, such
-# as a name with a slash, is looked for on the hub, as a kernel to run.
+# One word names what transformers has, and is not followed here: see `plain_config`. Anything else,
+# such as a name with a slash, is looked for on the hub, as a kernel to run.
 _ATTENTION = re.compile(r"(paged\|)?[a-z0-9_]+")
 _MANY = re.compile(r"(layers?|blocks|experts?|heads?|stages?|depths?)$")
 # Words of keys whose numbers become the shapes of weights or buffers; a seed becomes none.

@@ -39,7 +39,7 @@ def load_config(model: str) -> Any:
     """Give the transformers config of a model, fetching no more than config.json.
 
     Raises ModelError when there is none, when transformers does not know the architecture or
-    rejects the values, when the model brings its own code, when it is no causal language model, or
+    rejects the values, when the model needs its own code, when it is no causal language model, or
     when its weights are stored quantized.
     """
     folder = find_config(model)

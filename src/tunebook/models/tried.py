@@ -163,7 +163,9 @@ def _trial(templates: tuple[str, ...], patterns: str | None) -> str | None:
 
 def _converse(child: subprocess.Popen[str], asked: str) -> str | None:
     """Ask a trial, and give what it says; its clock runs from when it says that it begins."""
-    assert child.stdin is not None and child.stdout is not None and child.stderr is not None
+    assert child.stdin is not None
+    assert child.stdout is not None
+    assert child.stderr is not None
     start = _end_after(START_SECONDS, child)
     try:
         child.stdin.write(asked)

@@ -73,7 +73,7 @@ def test_a_folder_with_a_config_only_gives_a_model_but_no_weights(tmp_path: Path
         ({"model_type": "llama", "hidden_size": 100, "num_attention_heads": 3}, ["100", "(3)"]),
         ({"model_type": "gpt2", "n_embd": 100, "n_head": 3}, ["100", "3", "correct"]),
         ({"model_type": "llama", "hidden_act": "zap"}, ["zap", "correct"]),
-        ({"model_type": "llama", "auto_map": {"AutoConfig": "a.B"}}, ["its own Python code"]),
+        ({"model_type": "nope", "auto_map": {"AutoConfig": "a.B"}}, ["its own Python code"]),
     ],
 )
 def test_a_config_that_cannot_work_is_one_sentence(
