@@ -92,7 +92,7 @@ MUSTS = (
     Row("7", "YAML and JSON are bounded", "", ("tests/unit/data/test_bad_files.py",)),
     Row("8", "a judge's endpoint", "", ("tests/unit/evaluate/test_judge_hostile_endpoint.py",)),
     Row("9", "an imported run is data", "", ("tests/flows/test_import.py",)),
-    Row("10", "Ray without doors", "", ("tests/flows/test_sweep_on_ray.py",)),
+    Row("10", "Ray without doors", "", ("tests/flows/test_local_ray_cluster.py",)),
 )  # fmt: skip
 
 

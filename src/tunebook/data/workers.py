@@ -10,8 +10,10 @@ import gc
 import importlib
 import multiprocessing
 import os
+import secrets
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -161,7 +163,7 @@ def _work(piece: Piece) -> None:
 def _on_ray(job: Job, pieces: Iterator[Piece], folder: Path, address: str, done: Done) -> None:
     """Make segments as Ray tasks; every machine must see the source and the folder."""
     try:
-        ray: Any = importlib.import_module("ray")
+        ray = import_ray(address)
     except ImportError:
         raise UsageError("preparing data on Ray needs ray; pip install 'tunebook[ray]'") from None
     started = not ray.is_initialized()
@@ -181,6 +183,18 @@ def _on_ray(job: Job, pieces: Iterator[Piece], folder: Path, address: str, done:
     finally:
         if started:
             ray.shutdown()
+
+
+def import_ray(address: str) -> Any:
+    """Import Ray; a cluster of its own (`local`) admits only who has a secret of this process.
+
+    Ray listens on every interface. The secret is in the environment, which Ray reads when it is
+    imported, and in no file. Raises ImportError where Ray is not installed.
+    """
+    if address == "local" and "ray" not in sys.modules:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    return importlib.import_module("ray")
 
 
 def connect(ray: Any, address: str, **settings: Any) -> None:

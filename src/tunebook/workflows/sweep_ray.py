@@ -7,7 +7,6 @@ own heartbeat: Ray has been seen to wait for ever on a cable that was cut.
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from typing import Any
 import tunebook
 from tunebook.book.liveness import current_state
 from tunebook.book.sweeps import SweepTrial
-from tunebook.data.workers import connect, look_for_cluster
+from tunebook.data.workers import connect, import_ray, look_for_cluster
 from tunebook.errors import UsageError, first_line
 from tunebook.workflows.launch import child_environment
 from tunebook.workflows.sweep_queue import SHARED_BY, Ended, Need, last_words
@@ -35,7 +34,7 @@ SILENT_SECONDS = 300.0
 def find_ray(address: str) -> Any:
     """Give the module; UsageError without it, or where nothing listens at the address."""
     try:
-        ray = importlib.import_module("ray")
+        ray = import_ray(address)
     except ImportError:
         raise UsageError(
             "a sweep on Ray needs ray; pip install 'tunebook[ray]', or leave --on out"
