@@ -289,7 +289,7 @@ def _record(run: RunFolder, kind: str, row: Mapping[str, Any]) -> Any:
         return to_record(_RECORDS[kind], _payload(row))
     except (KeyError, TypeError, ValueError) as error:
         raise BookError(
-            f"run {run.name}: event {row['seq']} of attempt {row['attempt']} is not a {kind} "
+            f"run {run.name}: event {row['seq']} of attempt {row['attempt']} is no {kind} event "
             f"({error}); restore the file in {run.events}"
         ) from error
 

@@ -90,7 +90,7 @@ def test_an_event_with_a_word_where_a_number_belongs_is_named(book: Path) -> Non
     at = next(n for n, line in enumerate(lines) if json.loads(line)["kind"] == "step")
     lines[at] = json.dumps({**json.loads(lines[at]), "tokens": {"a": 1}}).encode()
     path.write_bytes(b"\n".join(lines) + b"\n")
-    with pytest.raises(BookError, match="is not a step"):
+    with pytest.raises(BookError, match="is no step event"):
         read_events(run)
 
 

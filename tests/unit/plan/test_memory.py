@@ -261,6 +261,7 @@ def wide(n_bytes: int = 1 << 40) -> Setting:
     return setting(llama(6), with_memory(n_bytes), train=WIDE, max_seq_len=128)
 
 
+@pytest.mark.slow  # minutes of rehearsals; the next one is the short form
 def test_checkpointing_on_auto_comes_only_where_nothing_else_fits_and_of_no_more_layers() -> None:
     roomy = find_room(wide(), None, 64, None)
     assert roomy.planner.setting.checkpointing is False

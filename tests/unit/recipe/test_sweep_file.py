@@ -142,13 +142,15 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None
 def test_the_grid_of_the_documentation_is_a_sweep_of_under_20_lines(tmp_path: Path) -> None:
     page = Path(__file__).parents[3] / "docs" / "sweeps.md"
     blocks = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 2
+    blocks = [text for text in blocks if "\nsearch:" in text]
+    assert len(blocks) == 3
     found = []
     for text in blocks:
         path = tmp_path / "sweep.yaml"
         path.write_text(text, encoding="utf-8")
         found.append(load_sweep(path)[0])
-    grid, rates = found
+    grid = found[0]
+    (rates,) = [one for one in found if one.search == "lr-range"]
     assert len(blocks[0].splitlines()) < 20
     assert (grid.n_points, grid.n_runs, grid.seeds) == (27, 54, 2)
     assert rates.grid()[0]["train"]["schedule"] == "lr_range"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -185,4 +187,6 @@ def test_a_log_that_holds_no_numbers_and_a_step_too_far_are_told(
         events.write("verdicts", Diagnosis(10, (odd,), ("bad_batch",), {}, True))
     told = client.get("/curves.json?run=run_1")
     assert told.status_code == 404
-    assert "run run_1: an event has something else where a number should be" in told.text
+    said = re.search(r"run run_1: event \d+ of attempt 1 is no verdicts event \((.*?)\)", told.text)
+    assert said is not None
+    assert html.unescape(said[1]) == "'a' where int belongs"
