@@ -189,3 +189,17 @@ def test_what_is_accepted_is_kept_with_the_run_and_the_plan_is_held_against_it(
     found = json.loads(out)
     assert [one["name"] for one in found["runs"]] == ["run_1"]
     assert found["runs"][0]["seconds"]["error"] is not None
+
+
+def test_weights_that_are_only_there_as_pickle_are_refused_before_a_run_is_begun(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tunebook.models.find import find_model
+
+    model = tmp_path / "pickled"
+    shutil.copytree(find_model("tunebook/tiny"), model)
+    (model / "model.safetensors").rename(model / "pytorch_model.bin")
+    assert main(["plan", write_run(here, model=str(model)), "--no-probe"]) == 2
+    told = capsys.readouterr().err
+    assert "holds only pickled weights" in told
+    assert "`save_pretrained` writes them so" in told

@@ -39,7 +39,7 @@ def find_model(model: str) -> Path:
         if has_pickled_weights(folder):
             raise ModelError(
                 f"model {model!r} has its weights only as pickle, which can run code when opened; "
-                "convert them to safetensors first"
+                "convert them to safetensors first: transformers' `save_pretrained` writes them so"
             )
         raise ModelError(
             f"model {model!r}: {folder} holds no .safetensors weights; plan does without them, but "

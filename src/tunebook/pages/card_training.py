@@ -10,7 +10,7 @@ from tunebook.book.releases import Release
 from tunebook.book.run_file import resumed_from
 from tunebook.data.chat import ChatRenderer
 from tunebook.data.render import prompt_form
-from tunebook.pages.card_lineage import on_hub
+from tunebook.pages.card_lineage import EMBEDDED, on_hub
 from tunebook.pages.markdown import code, escape, fence, table
 from tunebook.pages.run_page import PageSource
 from tunebook.units import format_count, format_seconds
@@ -66,6 +66,8 @@ def write_use(release: Release, config: Mapping[str, Any], data: Mapping[str, An
         name, _, revision = release.base.partition("@")
         where = f'"{name}"' + (f', revision="{revision}"' if revision else "")
         note = "" if on_hub(name) else "  # the folder of the base, see below"
+        if name == EMBEDDED:  # it comes with the package, and lies on no hub
+            where, note = 'files("tunebook") / "embedded" / "tiny"', ""
         four = ""
         if config.get("method") == "qlora":
             lines[0] += ", BitsAndBytesConfig"
@@ -81,6 +83,8 @@ def write_use(release: Release, config: Mapping[str, Any], data: Mapping[str, An
             *(["base.resize_token_embeddings(len(tokenizer))"] if config.get("add_tokens") else []),
             f'model = PeftModel.from_pretrained(base, "{folder}")',
         ]
+        if name == EMBEDDED:
+            lines.insert(0, "from importlib.resources import files")
     else:
         lines.append(f'model = AutoModelForCausalLM.from_pretrained("{folder}")')
     lines.insert(lines.index("") + 1, f'tokenizer = AutoTokenizer.from_pretrained("{folder}")')

@@ -18,6 +18,7 @@ from tunebook.errors import (
     RunFileError,
     TunebookError,
 )
+from tunebook.models.find import find_config, has_pickled_weights
 from tunebook.models.skeleton import build_skeleton, check_weights, load_config
 from tunebook.models.tokenizer import load_tokenizer
 from tunebook.plan.batch_shapes import Sizes
@@ -47,6 +48,8 @@ def plan(asked: ToPlan, *, probe: bool = True, say: Say = lambda _: None) -> Pla
     where = parse_device(recipe.device, recipe.devices)
     config = load_config(recipe.model)
     weights = check_weights(recipe.model, build_skeleton(config))
+    if weights.state == "absent" and has_pickled_weights(find_config(recipe.model)):
+        raise ModelError(f"{weights.message}; transformers' `save_pretrained` writes them so")
     with tempfile.TemporaryDirectory(prefix="tunebook-plan-") as aside:
         folder = RunFolder(book or Path(aside), recipe.name)
         known = Known(recipe, config, where, folder.path if book else Path.cwd(), weights)

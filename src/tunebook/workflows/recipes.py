@@ -133,6 +133,8 @@ def run_recipe(
             left.append(step.run)
             continue
         _take(folder, step, f"`tunebook recipes run {name} --book {folder}`")
+        if step.exit_code:
+            say(f"ended with {step.exit_code}, which is the point of this step")
         done[key] = step.run
         write_text(_place(folder, _DONE), json.dumps(done, indent=1))
     text = write_report(found.folder / REPORT, answers_of(folder), left)
@@ -220,7 +222,7 @@ def _take(book: Path, step: Step, again: str) -> None:
         printed = said.read().decode()
     if returncode in _INTERRUPTED or returncode < 0:
         code = returncode if returncode > 0 else 128 - returncode
-        raise RunEnded(f"the recipe was stopped; {again} goes on with it", code)
+        raise RunEnded(f"the recipe was stopped; {again} goes on with it, that run too", code)
     if returncode != step.exit_code:
         raise RunEnded(
             f"`tunebook {step.run}` ended with {returncode}, not {step.exit_code}; {again} goes on "

@@ -215,7 +215,7 @@ def _read_rest(file: Foreign) -> None:
     plugins = file.get("plugins", [])
     if all(str(one).rpartition(".")[2] in _PLUGINS for one in plugins):
         file.leave(FAST, "plugins")
-    why = "method full spreads weights and optimizer over devices by itself"
+    why = "`devices` says how many; method full spreads weights and optimizer over them by itself"
     file.leave(why, "deepspeed", "fsdp", "fsdp_config", "fsdp_version")
     if file.get("shuffle_merged_datasets", True) is True:
         file.leave("the order is drawn anew in each epoch", "shuffle_merged_datasets")

@@ -26,9 +26,9 @@ _SCHEDULES = {
     "cosine_with_min_lr": "cosine",
 }
 
-TRACKERS = "runs are kept in the book"
+TRACKERS = "runs are kept in the book; `report_to: [wandb]` tells W&B of them too"
 FAST = "the step is tunebook's own"
-PLACES = "the run's folder is in the book"
+PLACES = "the run's folder is in the book; `tunebook release --push` is for the hub"
 LOADING = "taken from the model itself"
 
 
