@@ -132,7 +132,7 @@ def _explained(file: SourceFile) -> Iterator[None]:
         yield
     except DataError:
         raise
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{file.path} is damaged or no {file.kind} file ({first_line(error)}); copy it again"
         ) from None

@@ -15,6 +15,8 @@ from made_runs import make_run
 from tunebook.book.codec import to_plain, to_record
 from tunebook.book.events import read_events
 from tunebook.book.places import RunFolder, list_runs
+from tunebook.data.detect import detect
+from tunebook.data.examples import Reader
 from tunebook.data.sources import locate
 from tunebook.errors import (
     BookError,
@@ -28,6 +30,7 @@ from tunebook.imports.read import read_file
 from tunebook.models.screen import screen_adapter, screen_folder
 from tunebook.models.tried import refuse_endless
 from tunebook.recipe.load import load_run_file
+from tunebook.recipe.tree import Source
 from tunebook.records import Diagnosis, Sample
 from tunebook.workflows.convert import convert
 from tunebook.workflows.diff import diff_runs
@@ -472,3 +475,16 @@ def test_a_file_whose_name_is_not_utf8_is_refused(tmp_path: Path) -> None:
         locate(str(path))
     with pytest.raises(DataError, match="name is not UTF-8"):
         read_file(path)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"LONG": "b", "answer": "c"}', '{"messages": [{"role": "LONG", "content": "b"}]}']
+)
+def test_a_key_or_role_of_a_texts_length_is_named_in_part(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(text.replace("LONG", "a" * 9000) + "\n", encoding="utf-8")
+    source = Source(path=str(path))
+    located = locate(source.path)
+    with pytest.raises(DataError, match=r"aaa\.\.\.") as told:
+        list(Reader(located, detect(located, source), source, "sft").examples())
+    assert len(str(told.value)) < 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tunebook.data.formats.shape import DOCUMENT, Shape, Turns, missing_keys, not_text
+from tunebook.data.formats.shape import DOCUMENT, Shape, Turns, missing_keys, not_text, show_key
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Source
 from tunebook.records import Message, Role
@@ -78,9 +78,10 @@ def _messages(
             )
         role, said = turn[who], turn[what]
         if not isinstance(role, str) or role not in roles:
+            shown = show_key(str(role))
             raise DataError(
-                f"{row.place}: turn {place} has {who} {role!r}; format {found_format} knows "
-                f"{', '.join(roles)}; say what it is, as `roles: {{{role}: user}}`"
+                f"{row.place}: turn {place} has {who} {shown!r}; format {found_format} knows "
+                f"{', '.join(roles)}; say what it is, as `roles: {{{shown}: user}}`"
             )
         if not isinstance(said, str):
             raise not_text(row, f"{what} of turn {place}", said)

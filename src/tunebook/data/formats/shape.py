@@ -20,6 +20,7 @@ DOCUMENT = "document"
 """The column that names the document of a row."""
 _SHOWN_CHARACTERS = 40
 _SHOWN_KEYS = 12
+_SHOWN_LETTERS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +119,9 @@ def missing_keys(
 
 def columns_advice(columns: Mapping[str, str]) -> str:
     """Write a mapping for a run file and for the command line."""
-    stated = ", ".join(f"{name}: {own}" for name, own in columns.items())
-    options = " ".join(f"--column {name}={shlex.quote(own)}" for name, own in columns.items())
+    shown = {name: show_key(own) for name, own in columns.items()}
+    stated = ", ".join(f"{name}: {own}" for name, own in shown.items())
+    options = " ".join(f"--column {name}={shlex.quote(own)}" for name, own in shown.items())
     return f"`columns: {{{stated}}}` (on the command line `{options}`)"
 
 
@@ -134,9 +136,14 @@ def not_text(row: RawRow, column: str, value: object) -> DataError:
     return DataError(f"{row.place}: {column} is {shown}, not a text; put it in quotation marks")
 
 
+def show_key(key: str) -> str:
+    """Give a key as an error names it: whole, but for one of a text's length."""
+    return key if len(key) <= _SHOWN_LETTERS else f"{key[:_SHOWN_LETTERS]}..."
+
+
 def list_keys(values: Iterable[str]) -> str:
     """List the keys of a row, the first twelve by name."""
     keys = list(values)
-    shown = ", ".join(keys[:_SHOWN_KEYS]) or "none"
+    shown = ", ".join(map(show_key, keys[:_SHOWN_KEYS])) or "none"
     more = len(keys) - _SHOWN_KEYS
     return f"{shown} and {more} more" if more > 0 else shown
