@@ -206,7 +206,7 @@ class Diagnosis:
     """What all detectors say of a run after `step`; `final` when it was made of the whole log.
 
     Before that a verdict may be amber. `looked_for` are the kinds that it was looked for, and
-    `not_looked_for` says of others what the log lacks.
+    `not_looked_for` says of others why nothing can be told of them.
     """
 
     step: int | None

@@ -180,7 +180,7 @@ def _score_absence(parsed: Absence, own: RunSummary) -> Outcome:
     for kind in parsed.kinds:
         if kind not in own.looked_for:
             why = own.not_looked_for.get(kind)
-            could_not = f"could not be looked for: {why}" if why else "was not looked for"
+            could_not = f"could not be judged: {why}" if why else "was not looked for"
             return Outcome(parsed.text, None, "", f"{kind} {could_not}")
     return Outcome(parsed.text, True, f"{parsed.kind} looked for and not found", "")
 

@@ -82,7 +82,7 @@ def command(
         _print(name, diagnosis)
     for kind in sorted(gated & diagnosis.not_looked_for.keys()):
         why = diagnosis.not_looked_for[kind]
-        click.echo(f"note: {kind} could not be looked for: {why}", err=True)
+        click.echo(f"note: {kind} could not be judged: {why}", err=True)
     return _gate(diagnosis.verdicts, gated)
 
 

@@ -67,7 +67,7 @@ def elo_estimate(games: Sequence[Game]) -> EloEstimate:
     Expected score 1 / (1 + 10^((opponent - player) / 400)). `error` is the sandwich estimator over
     clusters; the interval is where the log-likelihood falls off by the t quantile squared over 2,
     scaled by the same dispersion: draws make results less, openings more alike than coin flips.
-    Both count one more game, decided as a coin would, for what so few games have not shown.
+    Both count one more game, decided as the fit expects, for what so few games have not shown.
     When all are lost (won), the limit at which that would happen in 5 % of cases. UsageError for no
     game or a score that is not 0, 1/2 or 1.
     """

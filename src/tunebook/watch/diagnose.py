@@ -26,7 +26,7 @@ from tunebook.watch.memorised import find_memorised
 from tunebook.watch.no_learning import find_no_learning
 from tunebook.watch.no_validation import find_no_validation
 from tunebook.watch.non_finite import find_non_finite
-from tunebook.watch.overfitting import find_overfitting
+from tunebook.watch.overfitting import find_overfitting, overfitting_untold
 from tunebook.watch.padding_or_length import find_padding_or_length
 from tunebook.watch.random_base import find_random_base
 from tunebook.watch.repeated_rows import find_repeated_rows
@@ -39,11 +39,15 @@ from tunebook.watch.worse_than_base import find_worse_than_base
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """What finds verdicts of some kinds in a log that has all that it `needs` (`RunLog.has`)."""
+    """What finds verdicts of some kinds in a log that has all that it `needs` (`RunLog.has`).
+
+    `untold` says why finding nothing means nothing, None where it means that nothing is there.
+    """
 
     kinds: tuple[str, ...]
     needs: tuple[str, ...]
     find: Callable[[RunLog], Iterable[Verdict]]
+    untold: Callable[[RunLog], str | None] = lambda _log: None
 
 
 def _one(find: Callable[[RunLog], Verdict | None]) -> Callable[[RunLog], Iterable[Verdict]]:
@@ -83,7 +87,9 @@ DETECTORS: tuple[Detector, ...] = (
     Detector(("validation_overlap",), (), _one(find_validation_overlap)),
     Detector(("no_validation",), (), _one(find_no_validation)),
     Detector(("loss_scale_mismatch",), ("loss", "validations"), _one(find_loss_scale_mismatch)),
-    Detector(("overfitting",), ("loss", "validations"), _one(find_overfitting)),
+    Detector(
+        ("overfitting",), ("loss", "validations"), _one(find_overfitting), overfitting_untold
+    ),
     Detector(("memorised",), ("loss", "validations"), _one(find_memorised)),
     Detector(("worse_than_base",), ("base", "validations"), _one(find_worse_than_base)),
     Detector(("converged", "stagnation"), ("loss",), _one(find_stagnation)),
@@ -105,13 +111,15 @@ def diagnose(log: RunLog, detectors: Sequence[Detector] = DETECTORS) -> tuple[Ve
 def coverage(
     log: RunLog, detectors: Sequence[Detector] = DETECTORS
 ) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Give the kinds that are looked for in a log, and what it lacks for each of the others."""
+    """Give the kinds that a log can tell of, and why it cannot for each of the others."""
     seen: dict[str, None] = {}
     blind: dict[str, str] = {}
     for detector in detectors:
         lacking = [need for need in detector.needs if not log.has(need)]
         if lacking:
             blind |= dict.fromkeys(detector.kinds, f"the log has no {', '.join(lacking)}")
+        elif (why := detector.untold(log)) is not None:
+            blind |= dict.fromkeys(detector.kinds, why)
         else:
             seen |= dict.fromkeys(detector.kinds)
     return tuple(seen), {kind: why for kind, why in blind.items() if kind not in seen}
@@ -121,7 +129,7 @@ def _no_fault_found(
     log: RunLog, looked: Sequence[Detector], detectors: Sequence[Detector]
 ) -> Verdict:
     seen, blind = coverage(log, detectors)
-    words = f"; not looked for: {', '.join(blind)}" if blind else ""
+    words = f"; nothing can be told of {', '.join(blind)}" if blind else ""
     return Verdict(
         kind="no_fault_found",
         step=None,

@@ -57,6 +57,20 @@ def find_overfitting(log: RunLog) -> Verdict | None:
     return _verdict(log, steps, losses, onset, evidence)
 
 
+def overfitting_untold(log: RunLog) -> str | None:
+    """Say why finding no overfitting means nothing: a rise that so few documents do not confirm."""
+    n, losses = len(log.documents), [v.loss for v in log.validations if np.isfinite(v.loss)]
+    if not losses or not 0 < n < ENOUGH or losses[-1] <= (1 + _LEAST_RISE) * min(losses):
+        return None
+    if find_overfitting(log) is not None:
+        return None
+    rise = format_percent(losses[-1] / min(losses) - 1)
+    return (
+        f"the held-out loss ended {rise} above its lowest, which {n} documents cannot tell from "
+        f"chance ({ENOUGH} are wanted)"
+    )
+
+
 def _tested(log: RunLog, documents: Documents) -> Verdict | None:
     losses, steps = documents.losses, documents.steps
     over, rises = [False], dict[int, Rise]()

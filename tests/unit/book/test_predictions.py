@@ -77,7 +77,7 @@ def test_another_run_is_compared_on_the_same_examples() -> None:
         ("val_loss < run_1.5.val_loss", other(state="running"), "still running"),
         ("val_loss < run_1.5.val_loss", other(val_loss=math.nan), "not a finite number"),
         ("judge > 30", None, "judge was not measured"),
-        ("no overfitting", None, "overfitting could not be looked for: the log has no validations"),
+        ("no overfitting", None, "overfitting could not be judged: the log has no validations"),
         ("no instability", None, "lr_too_high was not looked for"),
     ],
 )

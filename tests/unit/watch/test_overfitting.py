@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from made_curves import falling, made_log, with_holes, without_documents
+from tunebook.watch.diagnose import DETECTORS, coverage, diagnose
 from tunebook.watch.overfitting import find_overfitting
 from tunebook.watch.run_log import RunLog
 
@@ -93,3 +94,24 @@ def test_an_imported_curve_has_the_coarse_rule_and_says_so():
     assert find_overfitting(without_documents(made_log(falling(3, 0.2), falling(3, 2)))) is None
     short = RunLog(log.steps[:120], log.validations[:7], log.facts)
     assert find_overfitting(without_documents(short)) is None
+
+
+def test_a_rise_that_few_documents_do_not_confirm_is_not_said_to_be_none():
+    # A rise of a tenth, seen on documents that differ by far more than that.
+    log = made_log(falling(3, 0.2), valley(0.8, 0.06), documents=8, epochs=4)
+    assert find_overfitting(log) is None
+    seen, blind = coverage(log)
+    assert "overfitting" not in seen
+    assert "above its lowest, which 8 documents cannot tell from chance" in blind["overfitting"]
+    mine = [one for one in DETECTORS if "overfitting" in one.kinds or "memorised" in one.kinds]
+    (quiet,) = diagnose(log, mine)
+    assert quiet.kind == "no_fault_found"
+    assert "nothing can be told of overfitting" in quiet.cause
+
+
+def test_a_loss_that_does_not_rise_needs_no_more_documents_to_be_told():
+    log = made_log(falling(3, 0.5), falling(3, 2), documents=8, epochs=4)
+    assert "overfitting" in coverage(log)[0]
+    risen = made_log(falling(3, 0.2), valley(), documents=60, epochs=4)
+    assert find_overfitting(risen) is not None
+    assert "overfitting" in coverage(risen)[0]
