@@ -87,9 +87,7 @@ DETECTORS: tuple[Detector, ...] = (
     Detector(("validation_overlap",), (), _one(find_validation_overlap)),
     Detector(("no_validation",), (), _one(find_no_validation)),
     Detector(("loss_scale_mismatch",), ("loss", "validations"), _one(find_loss_scale_mismatch)),
-    Detector(
-        ("overfitting",), ("loss", "validations"), _one(find_overfitting), overfitting_untold
-    ),
+    Detector(("overfitting",), ("loss", "validations"), _one(find_overfitting), overfitting_untold),
     Detector(("memorised",), ("loss", "validations"), _one(find_memorised)),
     Detector(("worse_than_base",), ("base", "validations"), _one(find_worse_than_base)),
     Detector(("converged", "stagnation"), ("loss",), _one(find_stagnation)),
