@@ -6,6 +6,8 @@ anything else is a bug and is reported as one.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What comes of reading what another hand or release wrote; only that part is lost by it."""
 
@@ -127,3 +129,14 @@ class RunEnded(TunebookError):
 def first_line(error: BaseException) -> str:
     """Give the first line of what an error says, or its kind where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def refuse_unwritable_name(path: Path) -> None:
+    """Raise DataError for a name that is not UTF-8: what was read could not be written down."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        shown = str(path).encode("utf-8", "replace").decode()
+        raise DataError(
+            f"{shown}: the file's name is not UTF-8, so it cannot be written down; rename it"
+        ) from None

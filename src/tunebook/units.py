@@ -61,3 +61,8 @@ def format_percent(fraction: float) -> str:
 def format_error(fraction: float) -> str:
     """Write a deviation as percent with its sign."""
     return f"{fraction * 100:+.1f} %"
+
+
+def shorten(text: str, most: int = 80) -> str:
+    """Give a text as an error repeats it: whole, or its beginning, `most` characters in all."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tunebook.units import format_bytes, format_number, format_percent, format_seconds
+from tunebook.units import format_bytes, format_number, format_percent, format_seconds, shorten
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,9 @@ def test_what_is_not_a_number_is_shown_as_such() -> None:
 def test_a_very_small_share_stays_visible() -> None:
     assert format_percent(0.0001) == "<0.1 %"
     assert format_percent(0) == "0 %"
+
+
+def test_a_long_text_is_repeated_in_part_and_says_so() -> None:
+    assert shorten("short", 8) == "short"
+    assert shorten("k" * 100, 8) == "kkkkk..."
+    assert len(shorten("k" * 100)) == 80

@@ -56,17 +56,6 @@ def _into_new_file(path: Path, command: str) -> str:
     return f"{unpack} {own} | {command} > {new}" if unpack else f"{command} < {own} > {new}"
 
 
-def refuse_unwritable_name(path: Path) -> None:
-    """Raise DataError for a name that is not UTF-8: what was read could not be written down."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        shown = str(path).encode("utf-8", "replace").decode()
-        raise DataError(
-            f"{shown}: the file's name is not UTF-8, so it cannot be written down; rename it"
-        ) from None
-
-
 def is_empty(path: Path) -> DataError:
     """Write the error of a file without content."""
     return DataError(f"{path} is empty; put rows into it or leave it out")

@@ -24,11 +24,10 @@ from tunebook.data.bad_files import (
     is_empty,
     is_missing,
     not_utf8,
-    refuse_unwritable_name,
 )
 from tunebook.data.hub import fetch_hub_data
 from tunebook.data.zstd import ZstdStream
-from tunebook.errors import DataError
+from tunebook.errors import DataError, refuse_unwritable_name
 from tunebook.recipe.home import expand_home
 from tunebook.recipe.hub_path import HUB_PREFIX, may_be_hub_data
 from tunebook.units import format_count

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from tunebook.errors import DataError, TunebookError, UsageError
+from tunebook.errors import DataError, TunebookError, UsageError, refuse_unwritable_name
 from tunebook.imports.found import Found
 from tunebook.imports.logs import (
     read_csv,
@@ -46,13 +46,7 @@ def read_file(path: Path, columns: Mapping[str, str] | None = None) -> Found:
 def _choose(path: Path) -> Path:
     if not path.exists():
         raise DataError(f"there is no file {path}")
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        shown = str(path).encode("utf-8", "replace").decode()
-        raise DataError(
-            f"{shown}: the name is not UTF-8, so no run can say it; rename it"
-        ) from None
+    refuse_unwritable_name(path)
     if not path.is_dir():
         return path
     found = [path / name for name in _KNOWN if (path / name).is_file()]

@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 
 from tunebook.errors import LibraryFault, first_line
 from tunebook.models.encoders import ENCODERS, Encode
+from tunebook.units import shorten
 
 FlatTokens = tuple[
     NDArray[Any], NDArray[np.int64], NDArray[np.integer[Any]], NDArray[np.int64] | None
@@ -103,7 +104,7 @@ class FastEncoder:
             fast = ENCODERS[library](self._json)
             found = fast(self._trial)
         except Exception as error:  # they refuse in ways of their own; there is another
-            said = first_line(error)[:80]
+            said = shorten(first_line(error))
             self.why_not = f"{library} refuses it ({said})"
             return
         if not _same(found, self._plain(self._trial)):

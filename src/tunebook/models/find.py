@@ -17,8 +17,8 @@ from huggingface_hub.errors import (
 from tunebook.errors import ModelError
 from tunebook.models.screen import screen_folder
 from tunebook.recipe.home import expand_home
+from tunebook.recipe.hub_path import EMBEDDED
 
-EMBEDDED = "tunebook/tiny"
 EMBEDDED_FOLDER = Path(__file__).parent.parent / "embedded" / "tiny"
 
 # The card and the licence are for the card of what is trained from it.

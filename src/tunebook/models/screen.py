@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tunebook.errors import ModelError
+from tunebook.units import shorten
 
 INDEX = "model.safetensors.index.json"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -197,8 +198,8 @@ def _refuse_outside(folder: Path, whose: str) -> None:
     for name in sorted({str(each) for each in names.values()}):
         if not re.fullmatch(r"[^/\\\0]+\.safetensors", name):
             raise ModelError(
-                f"{whose}: {folder / INDEX} names {name[:80]!r}, which is no .safetensors file of "
-                "this folder; fetch the model anew"
+                f"{whose}: {folder / INDEX} names {shorten(name)!r}, which is no "
+                ".safetensors file of this folder; fetch the model anew"
             )
 
 

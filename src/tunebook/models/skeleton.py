@@ -26,10 +26,11 @@ from transformers import (
 )
 
 from tunebook.errors import ModelError
-from tunebook.models.find import EMBEDDED, find_config, has_pickled_weights
+from tunebook.models.find import find_config, has_pickled_weights
 from tunebook.models.load import quieten_transformers, wrap_in_lora
 from tunebook.models.plain_config import plain_config
 from tunebook.recipe.home import expand_home
+from tunebook.recipe.hub_path import EMBEDDED
 from tunebook.recipe.methods import Lora
 
 Shape = tuple[int, ...]

@@ -18,6 +18,7 @@ from typing import Any
 
 from tunebook.errors import ModelError, TunebookError
 from tunebook.models.find import EMBEDDED_FOLDER
+from tunebook.units import shorten
 
 SECONDS = 30  # above the other: a template may have to wait for a processor
 CPU_SECONDS = 8
@@ -102,8 +103,8 @@ def _tokenizer_files(folder: Path, model: str) -> list[Path]:
     for name in names:
         if name != Path(name).name:
             raise ModelError(
-                f"model {model!r}: tokenizer_config.json names {name[:80]!r}, which is no file of "
-                f"{folder}; fetch the model anew"
+                f"model {model!r}: tokenizer_config.json names {shorten(name)!r}, which is "
+                f"no file of {folder}; fetch the model anew"
             )
     return [folder / name for name in dict.fromkeys(["tokenizer.json", *names])]
 

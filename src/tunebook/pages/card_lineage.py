@@ -13,12 +13,11 @@ from tunebook.book.places import RunFolder
 from tunebook.book.run_file import weight_parent
 from tunebook.pages.markdown import code, escape, table
 from tunebook.pages.run_page import PageSource
-from tunebook.recipe.hub_path import HUB_PREFIX, may_be_hub_data
+from tunebook.recipe.hub_path import EMBEDDED, HUB_PREFIX, may_be_hub_data
 from tunebook.records import RunSummary
 from tunebook.units import format_count, format_number
 
 _HUB_MODEL = re.compile(r"^[\w.-]+/[\w.-]+(@[\w./-]+)?$")
-EMBEDDED = "tunebook/tiny"
 
 
 @dataclass(frozen=True, slots=True)

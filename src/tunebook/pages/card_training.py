@@ -10,9 +10,10 @@ from tunebook.book.releases import Release
 from tunebook.book.run_file import resumed_from
 from tunebook.data.chat import ChatRenderer
 from tunebook.data.render import prompt_form
-from tunebook.pages.card_lineage import EMBEDDED, on_hub
+from tunebook.pages.card_lineage import on_hub
 from tunebook.pages.markdown import code, escape, fence, table
 from tunebook.pages.run_page import PageSource
+from tunebook.recipe.hub_path import EMBEDDED
 from tunebook.units import format_count, format_seconds
 
 _SETTINGS = (

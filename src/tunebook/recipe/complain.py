@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from tunebook.recipe.explain import all_keys, describe_type, section_of
 from tunebook.recipe.tree import Recipe
+from tunebook.units import shorten
 
 ELSEWHERE: dict[str, str] = {
     "base_model": "model",
@@ -81,7 +82,7 @@ def show_value(value: object) -> str:
     if isinstance(value, float):
         return str(value).replace("inf", ".inf").replace("nan", ".nan")
     text = repr(value) if isinstance(value, (str, list, dict)) else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return shorten(text, 60)
 
 
 def _first_item(section: str) -> str:
@@ -129,7 +130,7 @@ def _sentence(key: str, found: Mapping[str, Any]) -> str:
     kind, value, context = found["type"], found["input"], found.get("ctx", {})
     field = _field_at(key)
     if kind == "extra_forbidden":
-        return f"unknown key `{key[:80]}`; {nearest_key(key)}"
+        return f"unknown key `{shorten(key)}`; {nearest_key(key)}"
     if kind == "missing" and field is not None and field.is_required():
         meaning = (field.description or "").rstrip(".")
         return f"`{key}` is missing; give {describe_type(field.annotation)}: {meaning}"

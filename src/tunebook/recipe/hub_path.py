@@ -1,10 +1,12 @@
-"""Tell the id of a data set on the Hugging Face hub from the path of a file."""
+"""Tell the ids of models and data sets from the paths of files."""
 
 from __future__ import annotations
 
 import re
 
 HUB_PREFIX = "hub:"
+EMBEDDED = "tunebook/tiny"
+"""The model that comes with the package."""
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?(:[\w.-]+)?")
 _FILE_ENDING = re.compile(r"\.[a-z]{2,8}$")
 

@@ -10,6 +10,7 @@ from typing import Any
 from tunebook.errors import RunFileError
 from tunebook.recipe.extend import Layer, forget, resolve_paths, set_aside
 from tunebook.recipe.yaml_text import parse_yaml
+from tunebook.units import shorten
 
 COMMAND_LINE = "command line"
 
@@ -36,7 +37,7 @@ def _parse(text: str) -> tuple[list[str], Any]:
     parts = key.split(".")
     if not equals or not all(parts):
         raise RunFileError(
-            f"{COMMAND_LINE}: {text[:80]!r} is not key=value; "
+            f"{COMMAND_LINE}: {shorten(text)!r} is not key=value; "
             "write it like train.learning_rate=1e-4"
         )
     if parts[0] == "extends":

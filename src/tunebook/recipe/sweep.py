@@ -19,6 +19,7 @@ from tunebook.kinds import stopping_kind
 from tunebook.recipe.section import Section
 from tunebook.recipe.tree import SLUG
 from tunebook.recipe.yaml_text import YamlText, parse_yaml, read_text
+from tunebook.units import shorten
 
 LEARNING_RATE = "train.learning_rate"
 LISTED = ("grid", "lr-range")
@@ -230,7 +231,7 @@ def _complaint(error: ValidationError, text: YamlText) -> str:
     if wrong["type"] == "extra_forbidden":
         takes = "range takes low, high and log"
         own = takes if of_range else f"sweep file takes name, run, over, {_keys()}"
-        return f"{text.at(key)}: unknown key `{key[:80]}`; a {own}"
+        return f"{text.at(key)}: unknown key `{shorten(key)}`; a {own}"
     if wrong["type"] == "missing":
         own = "range needs low and high" if of_range else "sweep file needs name, run and over"
         return f"{text.at(key)}: `{key}` is missing; a {own}"

@@ -7,6 +7,7 @@ all that the report knows. A recipe is run in a book of its own, into which its 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shlex
@@ -26,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from tunebook.book.atomic import storage_errors, write_text
 from tunebook.book.liveness import ENDED, current_state
 from tunebook.book.places import RunFolder, create_book
+from tunebook.data.chess.engine import find_engine
 from tunebook.errors import BookError, RunEnded, RunFileError, UsageError
 from tunebook.recipe.yaml_text import parse_yaml, read_text
 from tunebook.workflows.launch import child_environment
@@ -128,7 +130,7 @@ def run_recipe(
         if key in done:
             continue
         say(f"[{number}/{len(found.file.steps)}] tunebook {step.run}")
-        if step.needs and not shutil.which(step.needs) and not _stockfish(step.needs):
+        if step.needs and not _is_here(step.needs):
             say(f"left out: there is no {step.needs} here")
             left.append(step.run)
             continue
@@ -200,8 +202,12 @@ def _key(step: Step) -> str:
     return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
-def _stockfish(program: str) -> bool:
-    return program == "stockfish" and Path("/usr/games/stockfish").exists()
+def _is_here(program: str) -> bool:
+    if program != "stockfish":
+        return shutil.which(program) is not None
+    with contextlib.suppress(UsageError):
+        return bool(find_engine(None))
+    return False
 
 
 def _take(book: Path, step: Step, again: str) -> None:

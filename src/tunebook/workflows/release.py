@@ -43,12 +43,13 @@ from tunebook.models.export import (
     write_chat_template,
     write_merged,
 )
-from tunebook.models.find import EMBEDDED, find_model
+from tunebook.models.find import find_model
 from tunebook.models.screen import ADAPTER_CONFIG
 from tunebook.models.tokenizer import Codec, load_tokenizer
 from tunebook.pages.model_card import write_card
 from tunebook.pages.run_page import read_page_source
 from tunebook.recipe.home import expand_home
+from tunebook.recipe.hub_path import EMBEDDED
 from tunebook.recipe.load import read_resolved
 from tunebook.recipe.methods import Quantization
 from tunebook.recipe.tree import Recipe

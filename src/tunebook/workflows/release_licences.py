@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tunebook.book.licences import Licence, read_cached_licence, read_licence
-from tunebook.models.find import EMBEDDED, EMBEDDED_FOLDER
+from tunebook.models.find import EMBEDDED_FOLDER
 from tunebook.pages.card_lineage import (
     find_ancestors,
     hub_data,
@@ -16,6 +16,7 @@ from tunebook.pages.card_lineage import (
 from tunebook.pages.model_card import Licences
 from tunebook.pages.run_page import PageSource
 from tunebook.recipe.home import expand_home
+from tunebook.recipe.hub_path import EMBEDDED
 
 
 def find_licences(source: PageSource, weights: str) -> Licences:

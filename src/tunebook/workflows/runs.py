@@ -24,6 +24,7 @@ from tunebook.pages.table import (
     plain_table,
 )
 from tunebook.records import RunSummary
+from tunebook.units import shorten
 
 _FILTER = re.compile(r"([A-Za-z_][\w.-]*)\s*(<=|>=|!=|=|<|>)(.*)", re.DOTALL)
 _ANOTHER = re.compile(r"(?:,|\s(?:or|and)\s)\s*[A-Za-z_][\w.-]*\s*[=!<>]", re.IGNORECASE)
@@ -160,19 +161,19 @@ def _keep(
     found = _FILTER.fullmatch(text.strip()) if len(text) <= _LONGEST_FILTER else None
     if not found:
         raise UsageError(
-            f"cannot read the filter `{text[:80]}`; write it like val_loss<2, with "
+            f"cannot read the filter `{shorten(text)}`; write it like val_loss<2, with "
             "one of = != < <= > >="
         )
     column, op, wanted = found[1], found[2], found[3].strip()
     if _ANOTHER.search(wanted):
         raise UsageError(
-            f"the filter `{text[:80]}` holds more than one; give them one at a time: all must "
+            f"the filter `{shorten(text)}` holds more than one; give them one at a time: all must "
             "hold, and there is no `or`"
         )
     _known(column, summaries)
     if op in _ORDER and _number(wanted) is None and _is_number(column, summaries):
         raise UsageError(
-            f"`{column}` is a number, which `{wanted[:80]}` is not; write it like {column}{op}2"
+            f"`{column}` is a number, which `{shorten(wanted)}` is not; write it like {column}{op}2"
         )
     return [row for row in rows if _holds(column_value(row, column), op, wanted)]
 

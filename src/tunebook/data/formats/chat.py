@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tunebook.data.formats.shape import DOCUMENT, Shape, Turns, missing_keys, not_text, show_key
+from tunebook.data.formats.shape import DOCUMENT, Shape, Turns, missing_keys, not_text
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Source
 from tunebook.records import Message, Role
+from tunebook.units import shorten
 
 if TYPE_CHECKING:
     from tunebook.data.rows import RawRow
@@ -78,7 +79,7 @@ def _messages(
             )
         role, said = turn[who], turn[what]
         if not isinstance(role, str) or role not in roles:
-            shown = show_key(str(role))
+            shown = shorten(str(role))
             raise DataError(
                 f"{row.place}: turn {place} has {who} {shown!r}; format {found_format} knows "
                 f"{', '.join(roles)}; say what it is, as `roles: {{{shown}: user}}`"

@@ -12,6 +12,7 @@ import orjson
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Source
 from tunebook.records import Message
+from tunebook.units import shorten
 
 if TYPE_CHECKING:
     from tunebook.data.rows import RawRow
@@ -20,7 +21,6 @@ DOCUMENT = "document"
 """The column that names the document of a row."""
 _SHOWN_CHARACTERS = 40
 _SHOWN_KEYS = 12
-_SHOWN_LETTERS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def missing_keys(
 
 def columns_advice(columns: Mapping[str, str]) -> str:
     """Write a mapping for a run file and for the command line."""
-    shown = {name: show_key(own) for name, own in columns.items()}
+    shown = {name: shorten(own) for name, own in columns.items()}
     stated = ", ".join(f"{name}: {own}" for name, own in shown.items())
     options = " ".join(f"--column {name}={shlex.quote(own)}" for name, own in shown.items())
     return f"`columns: {{{stated}}}` (on the command line `{options}`)"
@@ -131,19 +131,13 @@ def not_text(row: RawRow, column: str, value: object) -> DataError:
         shown = orjson.dumps(value).decode()
     except TypeError:  # nested deeper than orjson writes, or a number it does not know
         shown = f"a {type(value).__name__}"
-    if len(shown) > _SHOWN_CHARACTERS:
-        shown = shown[:_SHOWN_CHARACTERS] + "..."
+    shown = shorten(shown, _SHOWN_CHARACTERS)
     return DataError(f"{row.place}: {column} is {shown}, not a text; put it in quotation marks")
-
-
-def show_key(key: str) -> str:
-    """Give a key as an error names it: whole, but for one of a text's length."""
-    return key if len(key) <= _SHOWN_LETTERS else f"{key[:_SHOWN_LETTERS]}..."
 
 
 def list_keys(values: Iterable[str]) -> str:
     """List the keys of a row, the first twelve by name."""
     keys = list(values)
-    shown = ", ".join(map(show_key, keys[:_SHOWN_KEYS])) or "none"
+    shown = ", ".join(map(shorten, keys[:_SHOWN_KEYS])) or "none"
     more = len(keys) - _SHOWN_KEYS
     return f"{shown} and {more} more" if more > 0 else shown

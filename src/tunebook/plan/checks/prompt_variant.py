@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from tunebook.plan.prompt_texts import PromptTexts, take_apart
 from tunebook.plan.subject import Subject
 from tunebook.records import Finding
+from tunebook.units import shorten
 
 _SHOWN = 20
 _LEAST_WORDS = 3
@@ -28,7 +29,7 @@ def check(subject: Subject) -> Iterator[Finding]:
             "prompt-variant",
             "warn",
             f"{texts.source}: a text that {texts.fixed[whole]} of {texts.n_rows} sampled prompts "
-            f"share, {_short(whole)!r}, holds another one, {_short(part)!r}, as when a comma is "
+            f"share, {shorten(whole)!r}, holds another one, {shorten(part)!r}, as when a comma is "
             "missing between two",
             {
                 "joined": [{"text": a, "holds": b, "rows": texts.fixed[a]} for a, b in joined],
@@ -86,7 +87,3 @@ def _n_words(text: str) -> int:
 
 def _counted(counts: Counter[str]) -> list[dict[str, object]]:
     return [{"text": text, "rows": n} for text, n in counts.most_common(_SHOWN)]
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:77]}..."
