@@ -64,6 +64,7 @@ soak: slow
 	$(FAULTS)/eight.py --count 200 --write
 	$(FAULTS)/judge_faults.py --count 1000 --write
 	$(FAULTS)/long_run.py --count 10000 --write
+	$(FAULTS)/many_runs.py --count 200 --write
 	$(BIN)/python benchmarks/web/hostile.py --count 5000 --write
 	$(BIN)/python benchmarks/web/xss.py --count 100 --each 1 --write
 	$(BIN)/python benchmarks/web/soak.py --seconds 600

@@ -59,3 +59,9 @@ def test_faults_by_the_dozen_lose_nothing(name: str, options: tuple[str, ...]) -
 def test_a_long_run_takes_no_more_memory() -> None:
     said = run_script("long_run.py", "--count", "2000")
     assert "memory grew by" in said
+
+
+@pytest.mark.slow
+def test_many_runs_in_one_book_take_no_more_memory() -> None:
+    said = run_script("many_runs.py", "--count", "30")
+    assert "the server's memory grew by" in said
