@@ -183,6 +183,16 @@ def find_book(start: Path | None = None) -> Path:
     raise BookError(f"no book here or above {here}; make one with `tunebook init mybook`")
 
 
+def find_book_of(file: object) -> Path:
+    """Find the book here or above, else the one around a file that is named from elsewhere."""
+    try:
+        return find_book()
+    except BookError:
+        if isinstance(file, str | Path) and (path := Path(file)).is_file():
+            return find_book(path.parent)
+        raise
+
+
 def create_book(folder: Path) -> Path:
     """Make a book in a new or existing folder; BookError if it already is one."""
     from tunebook.book.atomic import storage_errors, write_text

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
     from tunebook.workflows.runs import RunTable
+
+_NEEDED = (
+    "name", "val_loss", "verdicts", "state", "method", "train_loss", "outcome", "model", "started",
+    "seconds", "perplexity",
+)  # fmt: skip
+"""The columns shown by default, from what is needed most to what a narrow window leaves out."""
+_FOLDED = frozenset(("verdicts", "outcome"))
 
 
 @click.command("runs")
@@ -66,7 +77,7 @@ def command(
     if form == "table" and not table.rows:
         click.echo(_nothing(len(table.book)), err=True)
     elif form == "table" and sys.stdout.isatty():
-        _print_rich(table)
+        _print_rich(table, fixed=bool(chosen))
     else:
         click.echo(write_runs(table, form), nl=False)
 
@@ -77,8 +88,47 @@ def _nothing(runs: int) -> str:
     return f"none of the {runs} runs matches the filters; `tunebook runs` lists all"
 
 
-def _print_rich(table: RunTable) -> None:
+def _print_rich(table: RunTable, fixed: bool) -> None:
     from rich.console import Console
+
+    console = Console()
+    columns = table.columns if fixed else _fitting(table, console.width)
+    console.print(_grid(table, columns))
+    if left := [name for name in table.columns if name not in columns]:
+        click.echo(
+            f"not shown: {', '.join(left)}; a wider window or `--columns` has room",
+            err=True,
+        )
+
+
+def _fitting(table: RunTable, width: int) -> tuple[str, ...]:
+    """Keep the columns that are needed most and fit whole; words of verdicts may be folded."""
+    from tunebook.pages.groups import group_heads, text_against
+
+    text, heads = text_against(table.baseline), group_heads(table.groups, table.columns)
+    rows = [[text(one, name) for name in table.columns] for one in table.rows]
+    rows += [list(table.columns), *([str(cell) for cell in head] for head in heads.values())]
+    needed = {
+        name: max(len(word) for cell in cells for word in _pieces(name, cell))
+        for name, *cells in zip(table.columns, *rows, strict=True)
+    }
+    kept: set[str] = set()
+    for name in sorted(table.columns, key=_rank):
+        if not kept or sum(needed[one] + 2 for one in kept) + needed[name] <= width:
+            kept.add(name)
+    return tuple(name for name in table.columns if name in kept)
+
+
+def _rank(name: str) -> int:
+    # What somebody asked to see by a filter or a sort comes before what is always shown.
+    return _NEEDED.index(name) if name in _NEEDED else -1
+
+
+def _pieces(name: str, cell: str) -> list[str]:
+    return cell.split() or [""] if name in _FOLDED else [cell]
+
+
+def _grid(table: RunTable, columns: Sequence[str]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
@@ -86,20 +136,20 @@ def _print_rich(table: RunTable) -> None:
     from tunebook.pages.table import NUMBERS, changed_columns
 
     grid = Table(box=None, pad_edge=False, header_style="dim")
-    for column in table.columns:
+    for column in columns:
         grid.add_column(column, justify="right" if column in NUMBERS else "left")
-    text, heads = text_against(table.baseline), group_heads(table.groups, table.columns)
+    text, heads = text_against(table.baseline), group_heads(table.groups, columns)
     colours = {True: "green", False: "red", None: ""}
     for summary in table.rows:
         if summary.name in heads:
             grid.add_row(*map(Text, heads[summary.name]), style="bold")
-        changed = changed_columns(summary, table.columns, table.book)
+        changed = changed_columns(summary, columns, table.book)
         cells = []
-        for column in table.columns:
+        for column in columns:
             change = difference(summary, column, table.baseline)
             style = "bold" if column in changed else ""
             if change is not None and table.baseline is not None:
                 style = colours[is_better(column, summary, table.baseline)]
             cells.append(Text(text(summary, column), style=style))
         grid.add_row(*cells)
-    Console().print(grid)
+    return grid

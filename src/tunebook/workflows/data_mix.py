@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tunebook.book.places import RunFolder, find_book
+from tunebook.book.places import RunFolder, find_book_of
 from tunebook.data.prepare import Prepared, prepare
 from tunebook.errors import BookError, TunebookError
 from tunebook.models.find import find_model
@@ -78,7 +78,7 @@ def prepared_run_file(
     Tokens are kept in the book for its run; outside a book they are gone at the end.
     """
     try:
-        book = find_book()
+        book = find_book_of(run_file)
     except BookError:
         book = None
     if book is None:

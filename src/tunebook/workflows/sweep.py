@@ -23,7 +23,7 @@ from typing import Any
 from tunebook.book.atomic import storage_errors, write_text
 from tunebook.book.events import read_events
 from tunebook.book.liveness import ENDED, current_state
-from tunebook.book.places import find_book
+from tunebook.book.places import find_book_of
 from tunebook.book.summary import summarize
 from tunebook.book.sweeps import SweepFolder, SweepTrial, add_trial, read_trials
 from tunebook.data.build import Say
@@ -85,7 +85,7 @@ def plan_only(
     say: Say = lambda _: None,
 ) -> SweepPlan:
     """Plan the trials of a sweep file and write nothing; raises what `sweep` would."""
-    book = find_book() if book is None else book
+    book = find_book_of(file) if book is None else book
     found, _ = load_sweep(Path(file), {"trials": trials} if trials else None)
     run = run_of(found, Path(file))
     found = with_paths(found, Path(file).parent)
@@ -109,7 +109,7 @@ def sweep(
     for what is wrong with the sweep, RunEnded when it was stopped before its end.
     """
     say = _surviving(say)
-    book = find_book() if book is None else book
+    book = find_book_of(file) if book is None else book
     path = Path(file)
     found, written = load_sweep(path, {"trials": trials} if trials else None)
     run = run_of(found, path)

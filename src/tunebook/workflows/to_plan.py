@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunebook.book.places import find_book
+from tunebook.book.places import find_book_of
 from tunebook.errors import BookError
 from tunebook.recipe.load import load_run_file
 from tunebook.recipe.tree import Recipe
@@ -37,7 +37,7 @@ def recipe_to_plan(
     """
     if book is None:
         try:
-            book = find_book()
+            book = find_book_of(run_file)
         except BookError:
             book = None
     extra = [f"device={device}"] if device is not None else []

@@ -23,7 +23,7 @@ from tunebook.book.atomic import alone
 from tunebook.book.checkpoints import list_checkpoints, manifest_hash
 from tunebook.book.content import refuse_other_weights, verify_weights, weights_hash
 from tunebook.book.liveness import current_state
-from tunebook.book.places import RunFolder, find_book, list_runs, open_run, page_lock
+from tunebook.book.places import RunFolder, find_book_of, list_runs, open_run, page_lock
 from tunebook.book.predictions import parse_prediction
 from tunebook.book.run_file import resumed_from
 from tunebook.book.seal import seal
@@ -71,7 +71,7 @@ def train(
     Raises RunFileError or BookError before anything is written; RunEnded, with the exit code that
     a command should have, when training did not reach its last step.
     """
-    book = find_book() if book is None else book
+    book = find_book_of(run_file) if book is None else book
     overrides = accepting(run_file, overrides, accept, book)
     loaded = load_recipe(run_file, overrides, book)
     if hosts is not None:

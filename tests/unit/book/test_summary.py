@@ -8,7 +8,7 @@ import pytest
 from made_runs import make_run, make_step
 from tunebook.book.evaluations import write_result
 from tunebook.book.events import EventWriter
-from tunebook.book.places import RunFolder, create_book, find_book, open_run
+from tunebook.book.places import RunFolder, create_book, find_book, find_book_of, open_run
 from tunebook.book.step_totals import totals_of_records
 from tunebook.book.summary import perplexity, summarize
 from tunebook.errors import BookError
@@ -113,3 +113,17 @@ def test_what_an_evaluation_says_is_in_the_table_too(book: Path) -> None:
     write_result(run, run.evaluations / "loss-final-1.jsonl", done)
     assert summarize(run).verdicts == ("worse_than_base",)
     assert "worse_than_base" in build_run_page(run, book)
+
+
+def test_a_run_file_that_is_named_from_elsewhere_belongs_to_the_book_around_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, other = create_book(tmp_path / "mine"), create_book(tmp_path / "other")
+    (mine / "first.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    assert find_book_of("mine/first.yaml") == mine
+    with pytest.raises(BookError, match="no book here"):
+        find_book_of("first")
+    # Whoever works in a book means that one, wherever the file lies.
+    monkeypatch.chdir(other)
+    assert find_book_of("../mine/first.yaml") == other
