@@ -1,4 +1,4 @@
-"""`tunebook runs` in a terminal: whole columns, the most needed first, and what is left out said."""
+"""`tunebook runs` in a terminal: whole columns, the most needed first, the rest named."""
 
 from __future__ import annotations
 
