@@ -197,6 +197,10 @@ def _data(plan: Plan) -> Iterator[Fact]:
     known = [key for key in ("in", "dropped", "out", "cut") if key in plan.rows]
     counts = [f"{format_count(plan.rows[key])} {key}" for key in known]
     yield Fact("data", f"rows: {', '.join(counts)}")
+    if plan.epochs is not None:
+        epochs = f"{plan.epochs:.3g} epoch{'s' * (plan.epochs != 1)}"
+        each, held_out = (format_count(plan.rows[key]) for key in ("an_epoch", "held_out"))
+        yield Fact("", f"{epochs} of {each} rows, {held_out} rows held out")
     for reason, n in plan.dropped.items():
         yield Fact("", f"dropped {format_count(n)} {reason}")
     if plan.tokens and plan.target_tokens is not None:

@@ -122,6 +122,7 @@ class Plan:
     gradient_accumulation_steps: int
     effective_batch_size: int
     gradient_checkpointing: bool | int
+    epochs: float | None
     steps: int | None
     tokens: int | None
     target_tokens: int | None
@@ -163,6 +164,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "gradient_accumulation_steps": plan.gradient_accumulation_steps,
         "effective_batch_size": plan.effective_batch_size,
         "gradient_checkpointing": plan.gradient_checkpointing,
+        "epochs": plan.epochs,
         "steps": plan.steps,
         "tokens": plan.tokens,
         "target_tokens": plan.target_tokens,

@@ -270,6 +270,7 @@ def _plan(
         gradient_accumulation_steps=batch // chosen.micro_batch_size // known.device.count,
         effective_batch_size=batch,
         gradient_checkpointing=planner.setting.checkpointing,
+        epochs=epochs or None,
         steps=horizon.total_steps if horizon else recipe.train.max_steps,
         tokens=round(epochs * prepared.train.tokens_per_epoch) if prepared else None,
         target_tokens=round(epochs * prepared.train.target_tokens_per_epoch) if prepared else None,
@@ -313,6 +314,8 @@ def _rows(prepared: Prepared) -> dict[str, int]:
         "dropped": sum(sum(a.dropped.values()) for a in accounts),
         "out": sum(a.rows_out for a in accounts),
         "cut": sum(a.cut_rows for a in accounts),
+        "an_epoch": prepared.train.rows_per_epoch,
+        "held_out": 0 if prepared.validation is None else len(prepared.validation),
     }
 
 
