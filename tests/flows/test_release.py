@@ -228,6 +228,21 @@ def test_whole_weights_are_released_also_when_their_data_is_gone(
         assert not (book / "out" / "whole" / name).exists()
 
 
+@pytest.mark.usefixtures("fresh_is_here")
+def test_faults_that_were_found_in_a_run_are_named_when_it_is_released(
+    train: Train, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train("run_1")
+
+    def overfitted(run: RunFolder, book: Path) -> Any:
+        source = read_page_source(run, book)
+        return replace(source, summary=replace(source.summary, verdicts=("overfitting",)))
+
+    monkeypatch.setattr("tunebook.workflows.release.read_page_source", overfitted)
+    assert main(["release", "run_1", "out"]) == 0
+    assert "note: overfitting found in the run, as its card says" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "form", "kind"),

@@ -33,6 +33,7 @@ from tunebook.book.liveness import current_state
 from tunebook.book.places import RunFolder, open_run
 from tunebook.book.releases import Form, Release, Verification, add_release
 from tunebook.errors import BookError, GgufFailed, StorageError, TunebookError, UsageError
+from tunebook.kinds import FAULTS
 from tunebook.models.export import (
     Under,
     copy_adapter,
@@ -179,6 +180,8 @@ def write_release(
         draft = finish(folder, _release(subject, out, found, template))
         card = write_card(draft, source, find_licences(source, weights))
         write_text(folder / "README.md", card)
+    if faults := [kind for kind in source.summary.verdicts if kind in FAULTS]:
+        say(f"note: {', '.join(faults)} found in the run, as its card says")
     files = {path: str(facts["sha256"]) for path, facts in read_manifest(out).items()}
     return dataclasses.replace(draft, files=files)
 

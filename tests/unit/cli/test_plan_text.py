@@ -41,7 +41,9 @@ PLAN = Plan(
     target_tokens=84,
     time=Time(1140.0, None, "a data sheet"),
     disk=Disk(2**30, 80 * 2**30, 2**20, 3, 2**20),
-    rows={"in": 12_000, "dropped": 41, "out": 11_959, "cut": 7, "an_epoch": 11_839, "held_out": 120},
+    rows={
+        "in": 12_000, "dropped": 41, "out": 11_959, "cut": 7, "an_epoch": 11_839, "held_out": 120
+    },
     dropped={"exact_duplicate": 41},
     lengths={"mean": 284.3, "max": 1024},
     tokenizer=Tokenizer("gpt2", 50_257, "<|endoftext|>", None, None),
