@@ -65,6 +65,7 @@ soak: slow
 	$(FAULTS)/judge_faults.py --count 1000 --write
 	$(FAULTS)/long_run.py --count 10000 --write
 	$(FAULTS)/many_runs.py --count 200 --write
+	if $(BIN)/python -c 'import ray' 2> /dev/null; then $(FAULTS)/ray_workers.py --count 10 --write; fi
 	$(BIN)/python benchmarks/web/hostile.py --count 5000 --write
 	$(BIN)/python benchmarks/web/xss.py --count 100 --each 1 --write
 	$(BIN)/python benchmarks/web/soak.py --seconds 600
