@@ -152,7 +152,8 @@ def _lines(shown: ShownRun) -> list[str]:
     for key in JSON_KEYS:
         text = cell_text(key, getattr(summary, key))
         if text and key not in ("examples_hash", "verdicts"):
-            lines.append(f"{key:<18} {text}")
+            of = " in steps and validation" if key == "seconds" else ""
+            lines.append(f"{key:<18} {text}{of}")
     lines += [f"{'lineage':<18} {text}" for text in shown.lineage]
     if shown.seal_intact is False:
         lines.append(f"{'seal':<18} broken: seal.json was changed after it was written")
@@ -201,8 +202,9 @@ def _plan(shown: ShownRun) -> list[str]:
     for figure, found in compare_plan(shown.plan).items():
         if found.planned is not None:
             planned, measured = (figure_text(figure, n) for n in (found.planned, found.measured))
+            word = "measured " if found.measured is not None else ""
             error = f" ({error_text(found)})" if found.error is not None else ""
-            lines.append(f"{'plan':<18} {FIGURES[figure]}: {planned}, measured {measured}{error}")
+            lines.append(f"{'plan':<18} {FIGURES[figure]}: {planned}, {word}{measured}{error}")
     if accepted := shown.plan.get("accepted"):
         lines.append(f"{'accepted':<18} {', '.join(map(str, accepted))}")
     return lines
