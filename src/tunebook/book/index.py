@@ -10,9 +10,9 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,8 +60,8 @@ class Index:
         self._known: dict[str, tuple[str, Measured]] | None = None
         self._fresh: set[str] = set()
         self._lock = threading.Lock()
-        # What `runs` gave last, for the same rows in the same states.
-        self._shown: tuple[object, dict[str, tuple[RunSummary, Measured]]] = None, {}
+        self._lives: dict[str, _Life] = {}
+        self._shown: dict[str, tuple[RunSummary, Measured]] = {}
 
     def refresh(self) -> list[str]:
         """Look which runs there are; gives the names of those that are to be read (again)."""
@@ -114,19 +114,54 @@ class Index:
         """Give the state of this moment of every run, its numbers and its outcome, by name.
 
         Of a run that was never read, or cannot be, only the state is there; see `Measured.read`.
+        As long as nothing is new, it is the same dict; of a run of which nothing is new, the same
+        summary. Whoever is given it does not change it.
         """
         from tunebook.book.summary import outcome_words, state_of
 
-        known, found = self._known or {}, self._found
+        known, found, were = self._known or {}, self._found, self._lives
         rows = {n: known[n][1] if n in known else _glance(run) for n, run in found.items()}
-        states = {name: state_of(found[name], row) for name, row in rows.items()}
-        key = states, rows
-        if self._shown[0] != key:
-            live = {name: replace(row.summary, state=states[name]) for name, row in rows.items()}
-            for name, one in live.items():
-                live[name] = replace(one, outcome=outcome_words(rows[name], one, live.get))
-            self._shown = key, {name: (live[name], row) for name, row in rows.items()}
-        return dict(self._shown[1])
+        bare: dict[str, RunSummary] = {}
+        for name, row in rows.items():
+            state, was = state_of(found[name], row), were.get(name)
+            same = was is not None and _alike(was.row, row) and was.bare.state == state
+            bare[name] = was.bare if was and same else replace(row.summary, state=state)
+        lives = {}
+        for name, row in rows.items():
+            was = were.get(name)
+            if was and was.bare is bare[name] and _all_are(was.asked, bare):
+                lives[name] = was
+                continue
+            asked: dict[str, RunSummary | None] = {}
+            # A prediction may be about another run: with that one it is to be scored again.
+            outcome = outcome_words(row, bare[name], lambda n, a=asked: a.setdefault(n, bare.get(n)))
+            lives[name] = _Life(row, bare[name], replace(bare[name], outcome=outcome), asked)
+        if lives.keys() != were.keys() or any(lives[n] is not were[n] for n in lives):
+            self._lives = lives
+            self._shown = {name: (one.summary, one.row) for name, one in lives.items()}
+        return self._shown
+
+    def evaluated(self, kind: str) -> list[str]:
+        """Name the runs that `refresh` found with a result of a kind of evaluation."""
+        return [name for name, stamp in self._prints.items() if f" {kind}" in f" {stamp}"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Life:
+    """A run at a moment: without its outcome, with it, and the others that decided it."""
+
+    row: Measured
+    bare: RunSummary
+    summary: RunSummary
+    asked: dict[str, RunSummary | None]
+
+
+def _alike(one: Measured, other: Measured) -> bool:
+    return one is other or one == other
+
+
+def _all_are(asked: Mapping[str, RunSummary | None], bare: Mapping[str, RunSummary]) -> bool:
+    return all(bare.get(name) is one for name, one in asked.items())
 
 
 def rebuild(book: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from tunebook.errors import BookError
@@ -239,11 +240,15 @@ def list_runs(book: Path) -> list[RunFolder]:
 
 def open_run(book: Path, name: str) -> RunFolder:
     """Find a run by name; BookError names the nearest one."""
-    known = [run.name for run in list_runs(book)]
-    if name in known:
-        return RunFolder(book, name)
+    # By the listing, which keeps capitals apart wherever the file system does not.
+    with suppress(OSError):
+        if _SLUG.match(name) and name in os.listdir(book / "runs"):
+            run = RunFolder(book, name)
+            if run.exists():
+                return run
     import difflib
 
+    known = [run.name for run in list_runs(book)]
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     if near:
         way_out = f"did you mean `{near[0]}`?"

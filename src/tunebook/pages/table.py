@@ -83,6 +83,20 @@ def column_value(summary: RunSummary, column: str) -> object:
     return getattr(summary, column) if column in JSON_KEYS else summary.config.get(column)
 
 
+def differing(summaries: Sequence[RunSummary]) -> list[str]:
+    """List the settings that are not the same in all runs, as words; unstated ones are left out."""
+    first: dict[str, object] = {}
+    found: dict[str, None] = {}
+    for summary in summaries:
+        for key, value in summary.config.items():
+            if key not in found:
+                known = first.setdefault(key, value)
+                alike = known is value or (type(known) is type(value) and known == value)
+                if not alike and str(known) != str(value):
+                    found[key] = None
+    return list(found)
+
+
 def number_of(summary: RunSummary, column: str) -> float | None:
     """Give a column that is a number; None where it is unknown or something else."""
     value = column_value(summary, column)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tunebook import __version__
 from tunebook.web.comparisons import Comparisons
 from tunebook.web.guard import Guard
+from tunebook.web.kept import Kept, Written
 from tunebook.web.markup import FILTERS
 from tunebook.web.polls import Polls
+from tunebook.web.runs_rows import Rows
 from tunebook.web.shelf import Shelf
 
 PAGES = (
@@ -49,11 +52,30 @@ class Desk:
         self.comparisons = Comparisons(self.shelf)
         self.guard = guard
         self.polls = Polls()
+        self.kept = Kept()
+        self.rows = Rows()
         self.environment = make_environment()
 
     def page(self, request: Request, template: str, status: int = 200, **values: Any) -> Response:
         """Render a template; `here` in it is the path asked for."""
-        text = self.environment.get_template(template).render(
+        return HTMLResponse(self.render(request, template, **values), status)
+
+    def kept_page(
+        self, request: Request, of: tuple[object, ...], write: Callable[[], str]
+    ) -> Response:
+        """Give the page of an address as it was written from the same objects before, or write it.
+
+        Only for what is made of `of` and of the address alone.
+        """
+        asked = request.url.path, request.url.query
+        found = self.kept.page(
+            asked, (*of, self.shelf.reading), lambda: Written(write().encode("utf-8"))
+        )
+        return HTMLResponse(found.body)
+
+    def render(self, request: Request, template: str, **values: Any) -> str:
+        """Write the page of a template; `here` in it is the path asked for."""
+        return self.environment.get_template(template).render(
             here=request.url.path,
             pages=PAGES,
             csrf=self.guard.csrf,
@@ -62,7 +84,6 @@ class Desk:
             version=__version__,
             **values,
         )
-        return HTMLResponse(text, status)
 
 
 def desk_of(request: Request) -> Desk:

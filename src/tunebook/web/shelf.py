@@ -19,6 +19,12 @@ from tunebook.records import RunSummary
 READERS_KEPT = 48
 """Runs whose steps stay in memory: about 3 MB for 20,000 steps."""
 PATIENCE_SECONDS = 2.0
+QUICK_SECONDS = 0.02
+"""A look at the folders of a book that takes no longer is taken for every page."""
+LOOKS_SHARE = 1 / 30
+"""Of its time the server looks for changes, where looking takes longer; training goes first."""
+STALE_SECONDS = 3.0
+"""How old what a page shows may be at most."""
 
 
 class Shelf:
@@ -34,6 +40,8 @@ class Shelf:
         self._done.set()
         self._until = 0.0
         self._queue: dict[str, None] = {}
+        self._look_at = 0.0
+        self._shown: dict[str, tuple[RunSummary, Measured]] = {}
 
     def reader(self, name: str) -> RunReader:
         """Give the reader of a run; BookError when there is no such run."""
@@ -56,24 +64,46 @@ class Shelf:
 
         Runs that this server never read are read by a thread: a call waits for it for up to
         `PATIENCE_SECONDS` after it began, and then has only the state of those that are left. With
-        `whole` it waits to the end.
+        `whole` it waits to the end. As long as nothing is new, it is the same dict, which nobody
+        changes. Where a look at all the folders takes long, it is taken every `STALE_SECONDS`.
         """
         # One at a time: ten tabs that ask at once would all read the same new lines.
         with self._measuring:
-            changed = [name for name in self._index.refresh() if name not in self._queue]
-            self._forget_gone()
-            unread = [name for name in changed if name not in self._readers]
-            for name in changed:
-                if name in self._readers:
-                    self._index.read(name)
-            self._index.keep()
-            if unread and self._done.is_set():
-                self._done.clear()
-                self._until = time.monotonic() + PATIENCE_SECONDS
-                self._queue = dict.fromkeys(unread)
-                threading.Thread(target=self._read_queue, daemon=True).start()
-        self._done.wait(None if whole else max(self._until - time.monotonic(), 0))
-        return self._index.runs()
+            if looked := time.monotonic() >= self._look_at:
+                began = time.monotonic()
+                self._look()
+                took = time.monotonic() - began
+                rest = min(took / LOOKS_SHARE, STALE_SECONDS) if took > QUICK_SECONDS else 0.0
+                self._look_at = began + took + rest
+        if reading := not self._done.is_set():
+            self._done.wait(None if whole else max(self._until - time.monotonic(), 0))
+        with self._measuring:
+            if looked or reading:
+                self._shown = self._index.runs()
+            return self._shown
+
+    def look_again(self) -> None:
+        """Look at the folders at the next call: something was just written by this server."""
+        self._look_at = 0.0
+
+    def _look(self) -> None:
+        changed = [name for name in self._index.refresh() if name not in self._queue]
+        self._forget_gone()
+        unread = [name for name in changed if name not in self._readers]
+        for name in changed:
+            if name in self._readers:
+                self._index.read(name)
+        self._index.keep()
+        if unread and self._done.is_set():
+            self._done.clear()
+            self._until = time.monotonic() + PATIENCE_SECONDS
+            self._queue = dict.fromkeys(unread)
+            threading.Thread(target=self._read_queue, daemon=True).start()
+
+    def evaluated(self, kind: str) -> list[str]:
+        """Name the runs with a result of a kind of evaluation, such as `chess`."""
+        self.measured()
+        return self._index.evaluated(kind)
 
     def _forget_gone(self) -> None:
         with self._lock:
@@ -91,6 +121,7 @@ class Shelf:
                 del self._queue[name]
         finally:
             self._queue = {}
+            self._look_at = 0.0
             self._done.set()
 
     @property

@@ -51,6 +51,7 @@ def add_note(
     desk = desk_of(request)
     words = [word.lstrip("#") for word in re.split(r"[\s,]+", tags) if word]
     write_note(desk.shelf.book, [name], text, words)
+    desk.shelf.look_again()
     if not _in_place(request):
         return RedirectResponse(f"/runs/{name}#notes", 303)
     if view == "latest":
@@ -72,6 +73,7 @@ def set_hypothesis(
     said = hypothesis.replace("\r\n", "\n").strip()
     expected = [line.strip() for line in predictions.splitlines() if line.strip()]
     write_hypothesis(desk.shelf.book, name, said, expected, file_hash)
+    desk.shelf.look_again()
     if not _in_place(request):
         return RedirectResponse(f"/runs/{name}#hypothesis", 303)
     return desk.page(

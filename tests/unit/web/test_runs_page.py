@@ -14,7 +14,7 @@ from tunebook.book.liveness import acquire_run
 from tunebook.cli.main import main
 from tunebook.records import Verdict
 from tunebook.web.app import make_app
-from tunebook.web.runs import spark_paths
+from tunebook.web.runs_rows import spark_paths
 from tunebook.workflows.note import write_note
 
 
