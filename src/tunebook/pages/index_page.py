@@ -43,10 +43,14 @@ def begun_and_waiting(
     runs: Sequence[RunSummary],
 ) -> tuple[list[RunSummary], list[RunSummary]]:
     """Tell the runs that have a history, oldest first, from those that wait to be started."""
-    # When an imported run was trained is often not known: it is history all the same.
-    begun = [run for run in runs if run.started or run.state == "finished"]
-    waiting = [run for run in runs if run not in begun]
+    begun = [run for run in runs if _has_begun(run)]
+    waiting = [run for run in runs if not _has_begun(run)]
     return sorted(begun, key=lambda run: (run.started or "", run.name)), waiting
+
+
+def _has_begun(run: RunSummary) -> bool:
+    # When an imported run was trained is often not known: it is history all the same.
+    return bool(run.started) or run.state == "finished"
 
 
 def write_history(runs: Sequence[RunSummary], book: Mapping[str, RunSummary]) -> str:

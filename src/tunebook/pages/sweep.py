@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -93,14 +94,24 @@ class Sweep:
 
 
 def draw_sweep(
-    runs: Sequence[RunSummary], by: str, columns: Sequence[str] = (), most: int = 9
+    runs: Sequence[RunSummary],
+    by: str,
+    columns: Sequence[str] = (),
+    most: int = 9,
+    *,
+    importance: bool = True,
 ) -> Sweep:
-    """Draw runs over `columns`, else over the settings that tell most, at most so many."""
+    """Draw runs over `columns`, else over the settings that tell most, at most so many.
+
+    Without `importance` it is not looked what goes with the result, and no scipy is imported.
+    """
     drawn = [run for run in runs if _result(run, by) is not None]
     results = [_result(run, by) or 0.0 for run in drawn]
     varying = varying_settings(drawn)
-    importance = {key: _importance(drawn, key, results) for key in varying}
-    varying.sort(key=lambda key: (not importance[key].told, -abs(importance[key].strength or 0)))
+    importances = {key: _importance(drawn, key, results) for key in varying} if importance else {}
+    if importance:
+        found = importances
+        varying.sort(key=lambda key: (not found[key].told, -abs(found[key].strength or 0)))
     together = _together(drawn, varying)
     doubled = {key for group in together for key in group[1:]}
     shown = [key for key in columns if key in varying]
@@ -112,8 +123,8 @@ def draw_sweep(
         by=by,
         axes=tuple(axes),
         courses=tuple(_courses(drawn, results, axes, by)),
-        importance=importance,
-        bends={k: _bend(drawn, k, results) for k in varying if _is_number(drawn, k)},
+        importance=importances,
+        bends={k: _bend(drawn, k, results) for k in importances if _is_number(drawn, k)},
         varying=tuple(varying),
         together=tuple(together),
         undrawn=tuple(run for run in runs if _result(run, by) is None),
@@ -130,7 +141,17 @@ def better(by: str) -> str:
 def varying_settings(runs: Sequence[RunSummary]) -> list[str]:
     """List the settings that are not the same in all runs; what only names a run is none."""
     keys = dict.fromkeys(key for run in runs for key in run.config if not key.startswith(_OWN))
-    return [key for key in keys if len({_text(run, key) for run in runs}) > 1]
+    return [key for key in keys if _varies(runs, key)]
+
+
+def _varies(runs: Sequence[RunSummary], key: str) -> bool:
+    # Of a hundred settings of thousands of runs nearly all are the very same value.
+    first, text = column_value(runs[0], key), _text(runs[0], key)
+    return any(
+        not (value is first or (type(value) is type(first) and value == first))
+        and cell_text(key, value) != text
+        for value in (column_value(run, key) for run in runs)
+    )
 
 
 def _result(run: RunSummary, by: str) -> float | None:
@@ -169,7 +190,7 @@ def _importance(runs: Sequence[RunSummary], key: str, results: Sequence[float]) 
 def _bend(runs: Sequence[RunSummary], key: str, results: Sequence[float]) -> Importance:
     values = [_number(run, key) or 0.0 for run in runs]
     order = sorted(values)
-    thirds = [order.index(value) * 3 // len(order) for value in values]
+    thirds = [bisect_left(order, value) * 3 // len(order) for value in values]
     return share_importance(thirds, results)
 
 
@@ -187,11 +208,13 @@ def _pattern(runs: Sequence[RunSummary], key: str) -> object:
     """
     texts = [_text(run, key) for run in runs]
     if len(set(texts)) < len(texts):
-        return tuple(texts.index(text) for text in texts)
+        first: dict[str, int] = {}
+        return tuple(first.setdefault(text, place) for place, text in enumerate(texts))
     if not _is_number(runs, key):
         return key
     values = [_number(run, key) or 0.0 for run in runs]
-    ranks = tuple(sorted(values).index(value) for value in values)
+    order = sorted(values)
+    ranks = tuple(bisect_left(order, value) for value in values)
     return "order", min(ranks, tuple(len(ranks) - 1 - rank for rank in ranks))
 
 
@@ -201,8 +224,9 @@ def _axis(runs: Sequence[RunSummary], key: str, x: float) -> SettingAxis:
         step = (BOTTOM - TOP) / len(words)
         places = {word: BOTTOM - step * (i + 0.5) for i, word in enumerate(words)}
         labels = _labels(runs, key)
+        values_of = {_text(run, key): column_value(run, key) for run in reversed(runs)}
         ticks = [
-            Tick(y, labels[word] or "not stated", _filter(runs, key, word))
+            Tick(y, labels[word] or "not stated", _filter(key, values_of[word]))
             for word, y in places.items()
         ]
         return SettingAxis(key, x, "words", tuple(_apart(ticks)), places)
@@ -216,9 +240,8 @@ def _axis(runs: Sequence[RunSummary], key: str, x: float) -> SettingAxis:
     return SettingAxis(key, x, scale, tuple(_apart(ticks)), places)
 
 
-def _filter(runs: Sequence[RunSummary], key: str, word: str) -> str | None:
+def _filter(key: str, value: object) -> str | None:
     """Keep the runs that have a value; a list has no filter."""
-    value = next(column_value(run, key) for run in runs if _text(run, key) == word)
     return None if isinstance(value, (list, tuple)) else f"{key}={cell_text(key, value)}"
 
 
@@ -261,13 +284,15 @@ def _courses(
     runs: Sequence[RunSummary], results: Sequence[float], axes: Sequence[SettingAxis], by: str
 ) -> list[Course]:
     values = sorted(set(results))
-    order = sorted(results, reverse=by in HIGHER_IS_BETTER)
+    order: dict[float, int] = {}
+    for place, value in enumerate(sorted(results, reverse=by in HIGHER_IS_BETTER)):
+        order.setdefault(value, place)
     labels = {axis.key: _labels(runs, axis.key) for axis in axes[:-1]}
     courses = []
     for run, result in zip(runs, results, strict=True):
         places = [(axis.x, axis.places[_text(run, axis.key)]) for axis in axes[:-1]]
         places.append((axes[-1].x, _place(result, values, "linear")))
-        grade = order.index(result) * CLASSES // len(order)
+        grade = order[result] * CLASSES // len(runs)
         texts = tuple(labels[axis.key][_text(run, axis.key)] for axis in axes[:-1])
         points = " ".join(f"{x:g},{y:.1f}" for x, y in places)
         courses.append(Course(run, points, grade, result, texts))

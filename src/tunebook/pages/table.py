@@ -45,6 +45,8 @@ JSON_KEYS = (
 )
 """The keys of `--json`; scripts rely on the first sixteen."""
 
+_FIELDS = frozenset(JSON_KEYS)  # every cell of every run looks here
+
 DEFAULT_COLUMNS = (
     "name",
     "state",
@@ -80,7 +82,7 @@ _SETTINGS = ("model", "stage", "method")
 
 def column_value(summary: RunSummary, column: str) -> object:
     """Look a column up: a field of the summary, else a dotted key of the run's settings."""
-    return getattr(summary, column) if column in JSON_KEYS else summary.config.get(column)
+    return getattr(summary, column) if column in _FIELDS else summary.config.get(column)
 
 
 def differing(summaries: Sequence[RunSummary]) -> list[str]:

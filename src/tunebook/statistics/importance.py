@@ -67,11 +67,14 @@ def share_importance(groups: Sequence[Hashable], results: Sequence[float]) -> Im
     groups as alike and normal. Unlike a bootstrap's it can hold 0, which eta squared, a square,
     exceeds by chance alone.
     """
-    n, names = len(groups), list(dict.fromkeys(groups))
+    n = len(groups)
     y = np.asarray(results, dtype=np.float64)
-    parts = [y[[group == name for group in groups]] for name in names]
+    members: dict[Hashable, list[int]] = {}
+    for place, group in enumerate(groups):
+        members.setdefault(group, []).append(place)
+    parts = [y[places] for places in members.values()]
     whole = float(((y - y.mean()) ** 2).sum())
-    between, within = len(names) - 1, n - len(names)
+    between, within = len(parts) - 1, n - len(parts)
     if between < 1 or whole == 0:
         return Importance("share", None, None, n, "one of them is the same in every run")
     inside = math.fsum(float(((part - part.mean()) ** 2).sum()) for part in parts)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from tunebook.book.evaluations import read_results
-from tunebook.book.places import list_runs, open_run
+from tunebook.book.places import open_run
 from tunebook.pages import chess_maps as maps
 from tunebook.pages.elo import elo_lines
 from tunebook.web.desk import desk_of
@@ -21,16 +21,16 @@ def chess(request: Request, run: Annotated[list[str] | None, Query()] = None) ->
     """Show legality, puzzles and Elo of the runs asked for, else of all that have any."""
     desk = desk_of(request)
     book = desk.shelf.book
-    every = [one for one in list_runs(book) if any(one.evaluations.glob("chess*.json"))]
+    every = desk.shelf.evaluated("chess")
     asked = [name for name in run or () if name]
-    chosen = [open_run(book, name) for name in asked] or every
+    chosen = [open_run(book, name) for name in asked or every]
     found, notes = maps.collect({one.name: read_results(one, "chess") for one in chosen})
     tags, curves = maps.ply_curves(found)
     failed, failures = maps.failure_rows(found)
     return desk.page(
         request,
         "chess.html",
-        names=[one.name for one in every],
+        names=every,
         asked=asked,
         series=found,
         notes=notes,

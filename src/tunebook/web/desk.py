@@ -14,6 +14,7 @@ from tunebook import __version__
 from tunebook.web.comparisons import Comparisons
 from tunebook.web.guard import Guard
 from tunebook.web.kept import Kept, Written
+from tunebook.web.later import Later
 from tunebook.web.markup import FILTERS
 from tunebook.web.polls import Polls
 from tunebook.web.runs_rows import Rows
@@ -54,6 +55,7 @@ class Desk:
         self.polls = Polls()
         self.kept = Kept()
         self.rows = Rows()
+        self.statistics = Later("scipy.stats")
         self.environment = make_environment()
 
     def page(self, request: Request, template: str, status: int = 200, **values: Any) -> Response:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from tunebook.book.codec import dump_json
-from tunebook.book.lineage import Lineage
+from tunebook.book.lineage import Edge
 from tunebook.pages.lineage import edge_words, overridden, setting_words
 from tunebook.pages.lineage_map import HEIGHT, MOST_LETTERS, MOST_SMALL_LETTERS, draw_lineage
 from tunebook.pages.verdicts import found_in_short
@@ -27,24 +27,35 @@ _KINDS = {"base": "base model", "missing": "not in this book"}
 def lineage(request: Request, run: str = "", edges: str = "") -> Response:
     """Draw the runs of the book, or what one comes from and what came from it."""
     desk = desk_of(request)
-    found = _found(request, run)
-    about = {node.name: _about(node.name, node.kind, found) for node in found.lineage.nodes}
-    changes = {name: setting_words(overridden(s, found.runs)) for name, s in found.runs.items()}
-    return desk.page(
-        request,
-        "lineage.html",
-        run=run,
-        every=edges == "all",
-        names=sorted(found.runs),
-        drawn=draw_lineage(found.lineage, changes, every_edge=edges == "all"),
-        changes=changes,
-        small_letters=MOST_SMALL_LETTERS,
-        about=about,
-        nodes=[about[name] for name in sorted(about, key=lambda n: _order(n, found.runs))],
-        tree="\n".join(found.tree()),
-        height=HEIGHT,
-        letters=MOST_LETTERS,
-    )
+    measured = desk.shelf.measured()
+
+    def write() -> str:
+        found = _found(request, run)
+        edges_to: dict[str, list[Edge]] = {}
+        for edge in found.lineage.edges:
+            edges_to.setdefault(edge.child, []).append(edge)
+        about = {
+            node.name: _about(node.name, node.kind, found, edges_to.get(node.name, []))
+            for node in found.lineage.nodes
+        }
+        changes = {name: setting_words(overridden(s, found.runs)) for name, s in found.runs.items()}
+        return desk.render(
+            request,
+            "lineage.html",
+            run=run,
+            every=edges == "all",
+            names=sorted(found.runs),
+            drawn=draw_lineage(found.lineage, changes, every_edge=edges == "all"),
+            changes=changes,
+            small_letters=MOST_SMALL_LETTERS,
+            about=about,
+            nodes=[about[name] for name in sorted(about, key=lambda n: _order(n, found.runs))],
+            tree="\n".join(found.tree()),
+            height=HEIGHT,
+            letters=MOST_LETTERS,
+        )
+
+    return desk.kept_page(request, (measured,), write)
 
 
 @router.get("/lineage.json")
@@ -70,14 +81,16 @@ def _order(name: str, runs: Mapping[str, RunSummary]) -> tuple[bool, str, str]:
     return run is None, (run and run.started) or "~", name
 
 
-def _about(name: str, kind: str, found: BookLineage) -> dict[str, Any]:
+def _about(
+    name: str, kind: str, found: BookLineage, edges: Sequence[Edge]
+) -> dict[str, Any]:
     """Collect what a node shows and what is said of it."""
     run = found.runs.get(name)
     if run is None or kind != "run":
         said = _KINDS.get(kind, kind)
         return {"name": name, "kind": kind, "url": None, "line": said, "faults": [], "sure": False,
                 "from": [], "text": f"{name}: {said}"}  # fmt: skip
-    comes_from = _comes_from(name, found.lineage, found.runs)
+    comes_from = [edge_words(edge, found.runs) for edge in edges]
     loss = "" if run.val_loss is None else f"val_loss {format_number(run.val_loss)}"
     faults = [fault for fault in found_in_short(run) if fault != "no fault found"]
     words = (run.state, loss, ", ".join(found_in_short(run)), *comes_from, run.hypothesis or "")
@@ -94,6 +107,3 @@ def _about(name: str, kind: str, found: BookLineage) -> dict[str, Any]:
         "text": f"{name}: " + "; ".join(word for word in words if word),
     }
 
-
-def _comes_from(name: str, lineage: Lineage, runs: Mapping[str, RunSummary]) -> list[str]:
-    return [edge_words(edge, runs) for edge in lineage.parents(name)]

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from tunebook.book.lineage import build_lineage
 from tunebook.book.markers import author_words, generated_part, merge_page
 from tunebook.book.places import RunFolder, open_run
-from tunebook.book.summary import OVER, score_all
+from tunebook.book.summary import OVER, Measured, score_all
 from tunebook.errors import MALFORMED, BookError
 from tunebook.pages.index_page import begun_and_waiting, build_index_page, write_history
 from tunebook.pages.run_page import build_run_page
@@ -42,23 +42,28 @@ class OpenPrediction:
 def notebook(request: Request) -> Response:
     """Show what was tried, what is still open, and what waits to be tried."""
     desk = desk_of(request)
-    runs, outcomes = scored(desk.shelf)
-    begun, waiting = begun_and_waiting(list(runs.values()))
-    found = [
-        OpenPrediction(runs[name], outcome, runs[name].state in OVER)
-        for name in runs
-        for outcome in outcomes[name]
-    ]
-    path = desk.shelf.book / "notebook.md"
-    return desk.page(
-        request,
-        "notebook.html",
-        history=history_of(begun[::-1], runs),
-        own=render(author_words(page_text(path))),
-        predictions=[one for one in found if not one.over],
-        questions=[one for one in found if one.over and one.outcome.held is not True],
-        waiting=waiting,
-    )
+    measured = desk.shelf.measured()
+    own = page_text(desk.shelf.book / "notebook.md")
+
+    def write() -> str:
+        runs, outcomes = score(measured)
+        begun, waiting = begun_and_waiting(list(runs.values()))
+        found = [
+            OpenPrediction(runs[name], outcome, runs[name].state in OVER)
+            for name in runs
+            for outcome in outcomes[name]
+        ]
+        return desk.render(
+            request,
+            "notebook.html",
+            history=history_of(begun[::-1], runs),
+            own=render(author_words(own)),
+            predictions=[one for one in found if not one.over],
+            questions=[one for one in found if one.over and one.outcome.held is not True],
+            waiting=waiting,
+        )
+
+    return desk.kept_page(request, (measured, own), write)
 
 
 @router.get("/notebook.md")
@@ -112,7 +117,13 @@ def scored(
 
     `whole` is that of `Shelf.measured`.
     """
-    measured = shelf.measured(whole=whole)
+    return score(shelf.measured(whole=whole))
+
+
+def score(
+    measured: Mapping[str, tuple[RunSummary, Measured]],
+) -> tuple[dict[str, RunSummary], dict[str, list[Outcome]]]:
+    """Take the summaries of runs by name, and score their predictions."""
     runs = {name: summary for name, (summary, _) in measured.items()}
     return runs, {
         name: score_all(found.predictions, summary, runs.get)

@@ -7,9 +7,8 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import Response
+from fastapi.responses import PlainTextResponse, Response
 
-from tunebook.book.places import RunFolder
 from tunebook.errors import UsageError
 from tunebook.pages import sweep as pages
 from tunebook.pages.table import cell_text
@@ -17,6 +16,9 @@ from tunebook.web.desk import desk_of
 from tunebook.workflows import runs
 
 router = APIRouter()
+
+PATIENCE_SECONDS = 2.0
+LOADING = "what goes with the result is being worked out"
 
 
 @router.get("/sweep")
@@ -33,31 +35,45 @@ def sweep(
     chosen = [text.strip() for text in filters or () if text.strip()]
     named = [name.strip() for text in columns or () for name in text.split(",") if name.strip()]
     asked = runs.Query(tuple(chosen), tuple(named))
-    every = desk.shelf.summaries()
-    rows = runs.choose_runs(list(every.values()), asked).rows
+    measured = desk.shelf.measured()
+    grids = desk.shelf.evaluated("grid-")
+    ready = desk.statistics.ready(PATIENCE_SECONDS)
 
-    def link(wanted: Sequence[str]) -> str:
-        query = [("filter", text) for text in wanted] + [("by", by)]
-        return "/sweep?" + urlencode(query + [("columns", name) for name in named])
+    def write() -> str:
+        rows = runs.choose_runs([summary for summary, _ in measured.values()], asked).rows
+        found = pages.draw_sweep(rows, by, named, importance=ready)
+        return desk.render(
+            request,
+            "sweep.html",
+            found=found,
+            by=by,
+            better=pages.better(by),
+            results=pages.RESULTS,
+            filters=[(text, _link([t for t in chosen if t != text], by, named)) for text in chosen],
+            more=lambda text: _link([*chosen, text], by, named),
+            shown=[axis.key for axis in found.axes[:-1]],
+            grades=pages.grades(found),
+            importance=[_row(key, found) for key in found.importance],
+            ready=ready,
+            grids=grids,
+            text=lambda value: cell_text(by, value),
+            top=pages.TOP,
+            bottom=pages.BOTTOM,
+        )
 
-    found = pages.draw_sweep(rows, by, named)
-    return desk.page(
-        request,
-        "sweep.html",
-        found=found,
-        by=by,
-        better=pages.better(by),
-        results=pages.RESULTS,
-        filters=[(text, link([one for one in chosen if one != text])) for text in chosen],
-        more=lambda text: link([*chosen, text]),
-        shown=[axis.key for axis in found.axes[:-1]],
-        grades=pages.grades(found),
-        importance=[_row(key, found) for key in found.varying],
-        grids=[name for name in every if _has_grid(desk.shelf.book, name)],
-        text=lambda value: cell_text(by, value),
-        top=pages.TOP,
-        bottom=pages.BOTTOM,
-    )
+    return desk.kept_page(request, (measured, " ".join(grids), f"{ready}"), write)
+
+
+@router.get("/sweep/ready")
+def ready(request: Request) -> Response:
+    """Say that what goes with the result is not known yet; once it is, the page loads again."""
+    done = desk_of(request).statistics.ready(0)
+    return PlainTextResponse("" if done else LOADING, headers={"HX-Refresh": "true"} if done else {})
+
+
+def _link(filters: Sequence[str], by: str, columns: Sequence[str]) -> str:
+    query = [("filter", text) for text in filters] + [("by", by)]
+    return "/sweep?" + urlencode(query + [("columns", name) for name in columns])
 
 
 def _row(key: str, found: pages.Sweep) -> dict[str, Any]:
@@ -73,6 +89,3 @@ def _row(key: str, found: pages.Sweep) -> dict[str, Any]:
         "words": pages.importance_words(found, key),
     }
 
-
-def _has_grid(book: Any, name: str) -> bool:
-    return any(RunFolder(book, name).evaluations.glob("grid-*.json"))
