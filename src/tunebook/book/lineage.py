@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -38,16 +39,32 @@ class Edge:
     of_base: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Lineage:
     """All runs of a book with what they come from."""
 
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
 
-    def parents(self, name: str) -> list[Edge]:
+    def parents(self, name: str) -> Sequence[Edge]:
         """List the edges that lead to a run."""
-        return [edge for edge in self.edges if edge.child == name]
+        return self._by_child.get(name, ())
+
+    def kind_of(self, name: str) -> str:
+        """Say what kind of a node has a name."""
+        return self._kinds[name]
+
+    # Every run is asked for: a search for each would take the square of their number.
+    @cached_property
+    def _by_child(self) -> dict[str, list[Edge]]:
+        found: dict[str, list[Edge]] = {}
+        for edge in self.edges:
+            found.setdefault(edge.child, []).append(edge)
+        return found
+
+    @cached_property
+    def _kinds(self) -> dict[str, str]:
+        return {node.name: node.kind for node in self.nodes}
 
     def around(self, name: str) -> Lineage:
         """Keep a run with all it comes from and all that comes from it."""
@@ -56,9 +73,15 @@ class Lineage:
         return Lineage(tuple(n for n in self.nodes if n.name in kept), edges)
 
     def _reach(self, found: set[str], *, up: bool) -> set[str]:
-        ends = [(e.child, e.parent) if up else (e.parent, e.child) for e in self.edges]
-        while new := {there for here, there in ends if here in found} - found:
-            found = found | new
+        beyond: dict[str, list[str]] = {}
+        for edge in self.edges:
+            here, there = (edge.child, edge.parent) if up else (edge.parent, edge.child)
+            beyond.setdefault(here, []).append(there)
+        found, left = set(found), list(found)
+        while left:
+            new = [name for name in beyond.get(left.pop(), ()) if name not in found]
+            found.update(new)
+            left += new
         return found
 
 

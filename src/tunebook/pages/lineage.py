@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import PurePath
 
 from tunebook.book.lineage import Edge, Lineage
@@ -67,16 +67,18 @@ def tree_lines(
     for node in lineage.nodes:
         below.setdefault(above.get(node.name, ""), []).append(node.name)
 
-    def draw(name: str, indent: str, last: bool, depth: int) -> Iterator[tuple[str, str, str]]:
+    rows: list[tuple[str, str, str]] = []
+    # By a stack of its own: a chain of runs may be longer than Python's.
+    left_to_draw = [(root, "", True, 0) for root in reversed(below.get("", []))]
+    while left_to_draw:
+        name, indent, last, depth = left_to_draw.pop()
         edge_sign = "" if depth == 0 else "└─ " if last else "├─ "
         children = below.get(name, [])
         inner = indent if depth == 0 else indent + ("   " if last else "│  ")
-        yield f"{indent}{edge_sign}{name}", inner + "│" * bool(children), _note(lineage, name, runs)
-        for number, child in enumerate(children, 1):
-            yield from draw(child, inner, number == len(children), depth + 1)
-
-    roots = below.get("", [])
-    rows = [row for root in roots for row in draw(root, "", True, 0)]
+        note = _note(lineage, name, runs)
+        rows.append((f"{indent}{edge_sign}{name}", inner + "│" * bool(children), note))
+        for number, child in reversed(list(enumerate(children, 1))):
+            left_to_draw.append((child, inner, number == len(children), depth + 1))
     column = max((len(left) for left, _, _ in rows), default=0) + 2
     lines = []
     for left, under, note in rows:
@@ -97,10 +99,9 @@ def _leads_to(above: Mapping[str, str], name: str, to: str) -> bool:
 
 
 def _note(lineage: Lineage, name: str, runs: Mapping[str, RunSummary]) -> str:
-    kind = next(node.kind for node in lineage.nodes if node.name == name)
     run = runs.get(name)
     if run is None:
-        return "base model" if kind == "base" else "not in this book"
+        return "base model" if lineage.kind_of(name) == "base" else "not in this book"
     loss = f"val_loss {format_number(run.val_loss)}" if run.val_loss is not None else ""
     words = [run.state, loss, *(edge_words(edge, runs) for edge in lineage.parents(name))]
     return "; ".join(word for word in words if word)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from tunebook.book.codec import dump_json
-from tunebook.book.lineage import Edge
 from tunebook.pages.lineage import edge_words, overridden, setting_words
 from tunebook.pages.lineage_map import HEIGHT, MOST_LETTERS, MOST_SMALL_LETTERS, draw_lineage
 from tunebook.pages.verdicts import found_in_short
@@ -31,13 +30,7 @@ def lineage(request: Request, run: str = "", edges: str = "") -> Response:
 
     def write() -> str:
         found = _found(request, run)
-        edges_to: dict[str, list[Edge]] = {}
-        for edge in found.lineage.edges:
-            edges_to.setdefault(edge.child, []).append(edge)
-        about = {
-            node.name: _about(node.name, node.kind, found, edges_to.get(node.name, []))
-            for node in found.lineage.nodes
-        }
+        about = {node.name: _about(node.name, node.kind, found) for node in found.lineage.nodes}
         changes = {name: setting_words(overridden(s, found.runs)) for name, s in found.runs.items()}
         return desk.render(
             request,
@@ -81,16 +74,14 @@ def _order(name: str, runs: Mapping[str, RunSummary]) -> tuple[bool, str, str]:
     return run is None, (run and run.started) or "~", name
 
 
-def _about(
-    name: str, kind: str, found: BookLineage, edges: Sequence[Edge]
-) -> dict[str, Any]:
+def _about(name: str, kind: str, found: BookLineage) -> dict[str, Any]:
     """Collect what a node shows and what is said of it."""
     run = found.runs.get(name)
     if run is None or kind != "run":
         said = _KINDS.get(kind, kind)
         return {"name": name, "kind": kind, "url": None, "line": said, "faults": [], "sure": False,
                 "from": [], "text": f"{name}: {said}"}  # fmt: skip
-    comes_from = [edge_words(edge, found.runs) for edge in edges]
+    comes_from = [edge_words(edge, found.runs) for edge in found.lineage.parents(name)]
     loss = "" if run.val_loss is None else f"val_loss {format_number(run.val_loss)}"
     faults = [fault for fault in found_in_short(run) if fault != "no fault found"]
     words = (run.state, loss, ", ".join(found_in_short(run)), *comes_from, run.hypothesis or "")

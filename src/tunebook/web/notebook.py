@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,10 @@ router = APIRouter()
 
 _KINDS = {"svg": "image/svg+xml", "png": "image/png"}
 _RUNS_NOTHING = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+
+
+_AT_ONCE = 50
+_BETWEEN = "</ul>\n<ul>\n"  # where two lists of the history become one
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +140,14 @@ def history_of(
     begun: Sequence[RunSummary], runs: Mapping[str, RunSummary], sheet: Sheet | None = None
 ) -> Markup:
     """Render the dated list of runs, a hypothesis on a line of its own."""
-    return render(write_history(begun, runs).replace("\n  ", "\\\n  "), sheet=sheet)
+    # In parts of which each is kept once it was rendered, counted from where no run is added.
+    first = len(begun) % _AT_ONCE
+    starts = [0] * bool(first) + list(range(first, len(begun), _AT_ONCE))
+    parts = [
+        render(write_history(begun[a:b], runs).replace("\n  ", "\\\n  "), sheet=sheet)
+        for a, b in itertools.pairwise([*starts, len(begun)])
+    ]
+    return Markup("").join(parts).replace(_BETWEEN, "")
 
 
 def _page(shelf: Shelf, run: RunFolder, *, whole: bool = False) -> str:
