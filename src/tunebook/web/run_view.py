@@ -117,6 +117,7 @@ class RunView:
         self.look: Look | None = None
         known = shelf.measured()
         self.runs: dict[str, RunSummary] = {other: s for other, (s, _) in known.items()}
+        self._shelf, self._listed = shelf, self.runs.get(name)
         measured = known[name][1] if name in known else None
         try:
             self.look = reader.look()
@@ -308,6 +309,9 @@ class RunView:
     @functools.cached_property
     def lineage(self) -> Lineage:
         """Where all runs of the book come from."""
+        # This one may have been read later than the others.
+        if self._listed and self._listed.config == self.summary.config:
+            return self._shelf.lineage()
         return build_lineage(self.run.book, self.runs.values())
 
     def comes_from(self) -> list[tuple[Edge, str]]:

@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.datastructures import QueryParams
 
 from tunebook.book.summary import Measured
-from tunebook.pages.table import DEFAULT_COLUMNS, JSON_KEYS, NUMBERS, column_value, differing
+from tunebook.pages.table import DEFAULT_COLUMNS, JSON_KEYS, NUMBERS, column_value
 from tunebook.records import RunSummary
 from tunebook.web.desk import Desk, desk_of
 from tunebook.web.kept import Written
@@ -92,8 +92,13 @@ def _write(
 ) -> Written:
     summaries = [summary for summary, _ in measured.values()]
     table = choose_runs(summaries, view.query)
-    settings = varying_settings(summaries)
-    rows = desk.rows.write(desk.environment, view, table, _numeric(table), measured)
+    settings = sorted(
+        key
+        for key in desk.rows.settings(summaries)
+        if key not in JSON_KEYS and not key.startswith(_NOT_SETTINGS)
+    )
+    numeric = _numeric(table)
+    rows = desk.rows.write(desk.environment, view, table, numeric, measured)
     n_running = sum(run.state == "running" for run in table.rows)
     shown = hashlib.sha256("".join(rows).encode())
     shown.update(f"{len(summaries)} {n_running} {table.baseline and table.baseline.name}".encode())
@@ -104,7 +109,7 @@ def _write(
         view=view,
         table=table,
         columns=table.columns,
-        numeric=_numeric(table),
+        numeric=numeric,
         rows=rows,
         seen=seen,
         n_all=len(summaries),
@@ -143,20 +148,12 @@ def view_of(asked: QueryParams) -> View:
     return View(query, listed("run"))
 
 
-def varying_settings(summaries: Sequence[RunSummary]) -> list[str]:
-    """List the settings in which the runs of a book are not all the same."""
-    return sorted(
-        key
-        for key in differing(summaries)
-        if key not in JSON_KEYS and not key.startswith(_NOT_SETTINGS)
-    )
-
-
 def _numeric(table: RunTable) -> set[str]:
     """Name the columns of numbers, which stand to the right."""
     return {
         column
         for column in table.columns
         if column in NUMBERS
-        or any(type(column_value(row, column)) in (int, float) for row in table.rows)
+        or column not in JSON_KEYS  # all others of these are words
+        and any(type(column_value(row, column)) in (int, float) for row in table.rows)
     }

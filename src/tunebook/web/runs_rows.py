@@ -17,7 +17,7 @@ from tunebook.book.run_file import config_parent
 from tunebook.book.summary import Measured
 from tunebook.kinds import KINDS
 from tunebook.pages.groups import MEASURED, difference, difference_text, is_better, mean_words
-from tunebook.pages.table import changed_columns, shown_text
+from tunebook.pages.table import changed_columns, differing, shown_text
 from tunebook.pages.verdicts import found_in_short
 from tunebook.records import RunSummary
 from tunebook.workflows.runs import RunTable
@@ -50,6 +50,18 @@ class Rows:
         self._tables: OrderedDict[Hashable, dict[str, tuple[tuple[object, ...], Markup]]] = (
             OrderedDict()
         )
+        self._settings: tuple[list[Mapping[str, Any]], list[str]] = [], []
+
+    def settings(self, summaries: Sequence[RunSummary]) -> list[str]:
+        """List the settings in which runs are not all the same; looked for when one changed."""
+        configs = [summary.config for summary in summaries]
+        known, found = self._settings
+        if len(known) != len(configs) or any(
+            a is not b and a != b for a, b in zip(known, configs, strict=True)
+        ):
+            found = differing(summaries)
+        self._settings = configs, found
+        return found
 
     def write(
         self,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tunebook.book.events import Events
 from tunebook.book.index import Index
+from tunebook.book.lineage import Lineage, build_lineage
 from tunebook.book.places import RunFolder, open_run
 from tunebook.book.reader import Look, RunReader
 from tunebook.book.step_totals import StepTotals
@@ -23,7 +24,7 @@ QUICK_SECONDS = 0.02
 """A look at the folders of a book that takes no longer is taken for every page."""
 LOOKS_SHARE = 1 / 30
 """Of its time the server looks for changes, where looking takes longer; training goes first."""
-STALE_SECONDS = 3.0
+STALE_SECONDS = 5.0
 """How old what a page shows may be at most."""
 
 
@@ -40,7 +41,9 @@ class Shelf:
         self._done.set()
         self._until = 0.0
         self._queue: dict[str, None] = {}
-        self._look_at = 0.0
+        self._lineage: tuple[object, Lineage] = None, Lineage((), ())
+        self._looking = threading.Lock()
+        self._look_at = self._looked_at = self._took_seconds = 0.0
         self._shown: dict[str, tuple[RunSummary, Measured]] = {}
 
     def reader(self, name: str) -> RunReader:
@@ -65,16 +68,15 @@ class Shelf:
         Runs that this server never read are read by a thread: a call waits for it for up to
         `PATIENCE_SECONDS` after it began, and then has only the state of those that are left. With
         `whole` it waits to the end. As long as nothing is new, it is the same dict, which nobody
-        changes. Where a look at all the folders takes long, it is taken every `STALE_SECONDS`.
+        changes. Where a look at all the folders takes long, it is taken every `STALE_SECONDS`, beside
+        the pages.
         """
         # One at a time: ten tabs that ask at once would all read the same new lines.
         with self._measuring:
             if looked := time.monotonic() >= self._look_at:
-                began = time.monotonic()
-                self._look()
-                took = time.monotonic() - began
-                rest = min(took / LOOKS_SHARE, STALE_SECONDS) if took > QUICK_SECONDS else 0.0
-                self._look_at = began + took + rest
+                looked = not self._looks_beside()
+                if looked:
+                    self._look()
         if reading := not self._done.is_set():
             self._done.wait(None if whole else max(self._until - time.monotonic(), 0))
         with self._measuring:
@@ -84,21 +86,53 @@ class Shelf:
 
     def look_again(self) -> None:
         """Look at the folders at the next call: something was just written by this server."""
-        self._look_at = 0.0
+        self._look_at = self._looked_at = 0.0
+
+    def _looks_beside(self) -> bool:
+        """Have a thread look at a large book, where what is known is of a moment ago."""
+        now = time.monotonic()
+        if self._took_seconds <= QUICK_SECONDS or now - self._looked_at > 2 * STALE_SECONDS:
+            return False
+        self._look_at = now + STALE_SECONDS
+        threading.Thread(target=self._look_beside, daemon=True).start()
+        return True
+
+    def _look_beside(self) -> None:
+        try:
+            self._look()
+            with self._measuring:
+                self._shown = self._index.runs()
+        except Exception:  # the next page finds out by itself, and says so
+            self.look_again()
 
     def _look(self) -> None:
-        changed = [name for name in self._index.refresh() if name not in self._queue]
-        self._forget_gone()
-        unread = [name for name in changed if name not in self._readers]
-        for name in changed:
-            if name in self._readers:
-                self._index.read(name)
-        self._index.keep()
-        if unread and self._done.is_set():
-            self._done.clear()
-            self._until = time.monotonic() + PATIENCE_SECONDS
-            self._queue = dict.fromkeys(unread)
-            threading.Thread(target=self._read_queue, daemon=True).start()
+        with self._looking:
+            began = time.monotonic()
+            changed = [name for name in self._index.refresh() if name not in self._queue]
+            self._forget_gone()
+            unread = [name for name in changed if name not in self._readers]
+            for name in changed:
+                if name in self._readers:
+                    self._index.read(name)
+            self._index.keep()
+            if unread and self._done.is_set():
+                self._done.clear()
+                self._until = time.monotonic() + PATIENCE_SECONDS
+                self._queue = dict.fromkeys(unread)
+                threading.Thread(target=self._read_queue, daemon=True).start()
+            self._looked_at = time.monotonic()
+            self._took_seconds = took = self._looked_at - began
+            rest = min(took / LOOKS_SHARE, STALE_SECONDS) if took > QUICK_SECONDS else 0.0
+            self._look_at = self._looked_at + rest
+
+    def lineage(self) -> Lineage:
+        """Say where all runs of the book come from; made once as long as nothing is new."""
+        measured = self.measured()
+        known, lineage = self._lineage
+        if known is not measured:
+            lineage = build_lineage(self.book, (summary for summary, _ in measured.values()))
+            self._lineage = measured, lineage
+        return lineage
 
     def evaluated(self, kind: str) -> list[str]:
         """Name the runs with a result of a kind of evaluation, such as `chess`."""
