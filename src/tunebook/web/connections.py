@@ -17,7 +17,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 PATIENCE_SECONDS = 20.0
 """How long a client may take for a whole request, or read nothing of an answer."""
 
-MOST_CONNECTIONS = min(100, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
+
+
+def _most() -> int:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 100 if files == resource.RLIM_INFINITY else min(100, files // 4)
+
+
+MOST_CONNECTIONS = _most()
 """A browser keeps six. Each may hold an answer of megabytes, and a file of the process."""
 
 

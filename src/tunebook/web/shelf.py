@@ -25,7 +25,9 @@ QUICK_SECONDS = 0.02
 LOOKS_SHARE = 1 / 30
 """Of its time the server looks for changes, where looking takes longer; training goes first."""
 STALE_SECONDS = 5.0
-"""How old what a page shows may be at most."""
+"""How old what a page shows may be at most, as long as somebody looks at pages."""
+KEEP_SECONDS = 1.0
+"""What was read of a book is written to its index so often: each time takes milliseconds."""
 
 
 class Shelf:
@@ -145,11 +147,14 @@ class Shelf:
                 del self._readers[name]
 
     def _read_queue(self) -> None:
+        kept_at = time.monotonic()
         try:
             for name in list(self._queue):
                 try:
                     self._index.read(name)
-                    self._index.keep()
+                    if time.monotonic() - kept_at > KEEP_SECONDS:
+                        self._index.keep()
+                        kept_at = time.monotonic()
                 except Exception:  # a bug with one run must not hide those after it
                     traceback.print_exc()
                 del self._queue[name]
@@ -157,6 +162,7 @@ class Shelf:
             self._queue = {}
             self._look_at = 0.0
             self._done.set()
+            self._index.keep()
 
     @property
     def reading(self) -> str:

@@ -88,7 +88,10 @@ def set_hypothesis(
 def _cell(request: Request, name: str) -> Response:
     desk = desk_of(request)
     around = urlsplit(request.headers.get("hx-current-url", "")).query
-    row = desk.shelf.summaries()[name]
+    if name not in (known := desk.shelf.summaries()):
+        desk.shelf.look_again()  # it was made a moment ago
+        known = desk.shelf.summaries()
+    row = known[name]
     return desk.page(request, "_note_cell.html", row=row, view=view_of(QueryParams(around)))
 
 

@@ -86,3 +86,43 @@ def test_polls_of_many_seeds_do_not_pile_up_and_the_newest_is_found(
     with pytest.raises(UsageError, match="too old"):
         held.find(words[0])
     assert len(held._polls) == len(held._words) == 3
+
+
+def test_a_large_book_is_looked_at_beside_the_pages_and_what_they_write_is_there_at_once(
+    book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(book, "run_1", state=None)
+    monkeypatch.setattr(shelf, "QUICK_SECONDS", -1.0)  # every look is taken for a long one
+    monkeypatch.setattr(shelf, "STALE_SECONDS", 60.0)
+    monkeypatch.setattr(shelf, "LOOKS_SHARE", 1e-9)
+    held = shelf.Shelf(book)
+    known = held.measured()
+    with EventWriter(run, 1) as events:
+        events.write("step", make_step(11))
+    assert held.measured() is known
+    assert known["run_1"][0].step == 10
+    held._look_at = 0.0  # the time has come: a thread looks, and this call does not wait for it
+    assert held.measured() is known
+    until = time.monotonic() + 30
+    while held.measured()["run_1"][0].step != 11:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    with EventWriter(run, 1) as events:
+        events.write("step", make_step(12))
+    held.look_again()
+    assert held.measured()["run_1"][0].step == 12
+
+
+def test_whatever_nothing_happened_to_is_the_same_object(book: Path) -> None:
+    make_run(book, "run_1")
+    run = make_run(book, "run_2", state=None)
+    held = shelf.Shelf(book)
+    first = held.measured()
+    assert held.measured() is first
+    with EventWriter(run, 1) as events:
+        events.write("step", make_step(11))
+    second = held.measured()
+    assert second is not first
+    assert second["run_1"][0] is first["run_1"][0]
+    assert second["run_2"][0].step == 11
+    assert first["run_2"][0].step == 10

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
 from made_runs import make_run
+from tunebook.web import later, sweep
 from tunebook.web.app import make_app
 from tunebook.workflows.runs import bounds
 
@@ -15,6 +17,7 @@ def client(book: Path) -> TestClient:
     for number in range(9):
         make_run(book, f"run_{number}", rank=2**number, loss=2 + number / 10, method="lora")
     make_run(book, "run_9", rank=2, loss=float("nan"), method="lora")
+    importlib.import_module("scipy.stats")  # the page would not wait for it on a busy machine
     return TestClient(make_app(book), base_url="http://127.0.0.1")
 
 
@@ -59,3 +62,23 @@ def test_a_range_is_two_filters_and_a_path_is_none() -> None:
         "train.learning_rate<=1e-3",
     ]
     assert bounds("data.0.path=../x.json") == ["data.0.path=../x.json"]
+
+
+def test_the_page_is_there_before_a_slow_library_is_and_loads_again_after_it(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = tmp_path / "there"
+    waits = f"import pathlib, time\nwhile not pathlib.Path({str(there)!r}).exists():\n"
+    (tmp_path / "takes_long.py").write_text(waits + "    time.sleep(0.01)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sweep, "PATIENCE_SECONDS", 0.05)
+    client.app.state.desk.statistics = later.Later("takes_long")  # type: ignore[attr-defined]
+    page = client.get("/sweep").text
+    assert page.count('class="reach"') == 9
+    assert 'hx-get="/sweep/ready"' in page
+    assert "What goes with" not in page
+    assert "hx-refresh" not in client.get("/sweep/ready").headers
+    there.touch()
+    client.app.state.desk.statistics.ready(30)  # type: ignore[attr-defined]
+    assert client.get("/sweep/ready").headers["hx-refresh"] == "true"
+    assert "a higher lora.rank goes with a higher val_loss" in client.get("/sweep").text
