@@ -47,7 +47,7 @@ class Connection(H11Protocol):
         if len(self.connections) > MOST_CONNECTIONS:
             waiting = [c for c in self.connections if isinstance(c, Connection) and c._clock]
             # One that waits as well: with all others being answered, it is this one.
-            min(waiting, key=lambda one: one.waiting_since or 0.0).transport.abort()
+            min(waiting, key=lambda one: one.waiting_since or 0.0)._hang_up()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock."""
@@ -94,13 +94,9 @@ class Connection(H11Protocol):
         answered = cycle is None or cycle.response_complete
         if not (answered or cycle.more_body or self.flow.write_paused):
             self._stop()
-        elif self._clock is None and not self._gone:
+        elif self._clock is None and self in self.connections:
             self.waiting_since = self.loop.time()
             self._start()
-
-    @property
-    def _gone(self) -> bool:
-        return self not in self.connections
 
     def _start(self) -> None:
         self._unsent_bytes = self.transport.get_write_buffer_size()
@@ -117,4 +113,10 @@ class Connection(H11Protocol):
         if 0 < self.transport.get_write_buffer_size() < self._unsent_bytes:
             self._start()
         else:
-            self.transport.abort()
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        self._stop()
+        # At once: of many that come together, each is to make room for one.
+        self.connections.discard(self)
+        self.transport.abort()
