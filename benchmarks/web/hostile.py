@@ -7,7 +7,8 @@ secret file. Each request is drawn from: every path of the server and paths that
 every method; hosts of others and hosts that are none; origins, cookies, tokens and forms of others;
 headers and bodies that are too long, too many, torn, doubled or no HTTP at all. Then slow ones:
 connections that send nothing, a header or a body a byte at a time, readers that read nothing, while
-somebody else asks for a page.
+somebody else asks for a page. And clients that hang up or reset at a random moment, or send what is
+no HTTP while they are answered.
 
 No answer may be a 5xx, hold the secret file, the key or a traceback, or let another site read. No
 file of the book may change, and the server has to answer at the end within a second.
@@ -20,6 +21,7 @@ import contextlib
 import os
 import random
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -37,6 +39,8 @@ from made import make_book
 from safety import record
 from served import Client, machine, share
 
+SLOWEST_MS = 1000.0
+"""What half of the pages may take beside slow connections."""
 KEY = "sk-canary-of-the-server-0123456789"
 SECRET = "the secret beside the book"
 TOKEN = "sesame-sesame-sesame"
@@ -192,17 +196,52 @@ def slow(port: int, seconds: float, each: int, counts: Counter[str]) -> list[flo
     return took
 
 
-def large(port: int, server: int, counts: Counter[str]) -> list[str]:
+def hang_up(port: int, rng: random.Random) -> str:
+    """Break a connection off at some moment of a request or its answer; gives how."""
+    path = rng.choice(("/", "/runs/run-000", "/runs/run-000/curves.csv", "/sweep", "/notebook",
+                       "/curves.json?run=run-000", "/static/vendor/htmx.min.js"))  # fmt: skip
+    host = f"host: 127.0.0.1:{port}\r\n"
+    get = f"GET {path} HTTP/1.1\r\n{host}\r\n".encode()
+    post = f"POST {path} HTTP/1.1\r\n{host}"
+    form = "content-type: application/x-www-form-urlencoded\r\ncontent-length: 50\r\n\r\ncsrf=x"
+    chunks = f"{post}transfer-encoding: chunked\r\n\r\n".encode()
+    how = {
+        "one request": (get, b""),
+        "several requests": (get * rng.randint(2, 6), b""),
+        "half a form": ((post + form).encode(), b"aaa"),
+        "broken chunks": (chunks, b"zz\r\nxx"),
+        "broken chunks of a GET": (chunks.replace(b"POST", b"GET", 1), b"5\r\nhello\r\nzz\r\n"),
+        "no HTTP behind a request": (get, rng.randbytes(50) + b"\r\n\r\n"),
+    }
+    which = rng.choice(list(how))
+    with (
+        contextlib.suppress(OSError),
+        socket.create_connection(("127.0.0.1", port), timeout=5) as one,
+    ):
+        one.sendall(how[which][0])
+        if rng.random() < 0.7:
+            time.sleep(rng.random() * rng.choice((0.002, 0.02, 0.05)))
+        one.sendall(how[which][1])
+        if rng.random() < 0.3 and "GET" in how[which][0][:3].decode():
+            one.recv(rng.choice((10, 5000)))
+        if rng.random() < 0.5:  # what is left unread is then answered with a reset
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif rng.random() < 0.5:
+            one.shutdown(socket.SHUT_WR)
+    return which
+
+
+def large(port: int, server: int, megabytes: int, counts: Counter[str]) -> list[str]:
     """Send a body and a header without an end; the server's memory may not grow with them."""
     wrong, before = [], psutil.Process(server).memory_info().rss
     for name, head in {
-        "a body of 200 MB": f"POST /runs/run-000/note HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\n"
+        "a body without end": f"POST /runs/run-000/note HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\n"
         "content-type: application/x-www-form-urlencoded\r\ncontent-length: 200000000\r\n\r\n",
-        "chunks of 200 MB": f"POST /side/vote HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\n"
+        "chunks without end": f"POST /side/vote HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\n"
         "content-type: application/x-www-form-urlencoded\r\ntransfer-encoding: chunked\r\n\r\n",
-        "a body of 200 MB to a page that takes none": f"PUT / HTTP/1.1\r\n"
+        "a body without end to a page that takes none": f"PUT / HTTP/1.1\r\n"
         f"host: 127.0.0.1:{port}\r\ncontent-length: 200000000\r\n\r\n",
-        "a header of 200 MB": f"GET / HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nx: ",
+        "a header without end": f"GET / HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nx: ",
     }.items():
         part = b"a" * (1 << 20)
         if "chunks" in name:
@@ -211,7 +250,7 @@ def large(port: int, server: int, counts: Counter[str]) -> list[str]:
         with socket.create_connection(("127.0.0.1", port), timeout=30) as taken:
             with contextlib.suppress(OSError):
                 taken.sendall(head.encode())
-                for _ in range(190):
+                for _ in range(megabytes):
                     taken.sendall(part)
                     most = max(most, psutil.Process(server).memory_info().rss - before)
             with contextlib.suppress(OSError):
@@ -257,6 +296,8 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--slow-seconds", type=float, default=20)
     options.add_argument("--slow-each", type=int, default=40)
+    options.add_argument("--hang-ups", type=int, default=1000)
+    options.add_argument("--megabytes", type=int, default=190)
     options.add_argument("--write", action="store_true", help="into benchmarks/results/safety")
     chosen = options.parse_args()
     rng, counts, wrong = random.Random(chosen.seed), Counter[str](), []
@@ -284,11 +325,13 @@ def main() -> int:
                     if found := check(request, answer, evil, asks_token):
                         wrong.append(f"{request[:300]!r}: {found}")
                 if not asks_token:
-                    wrong += large(port, server, counts)
+                    for _ in range(chosen.hang_ups):
+                        counts[f"hung up within {hang_up(port, rng)}"] += 1
+                    wrong += large(port, server, chosen.megabytes, counts)
                     took = slow(port, chosen.slow_seconds, chosen.slow_each, counts)
                     print(f"beside slow ones: {len(took)} pages, median {share(took, 0.5):.0f} ms, "
                           f"worst {max(took):.0f} ms")  # fmt: skip
-                    if share(took, 0.5) > 5000:
+                    if share(took, 0.5) > SLOWEST_MS:
                         wrong.append(f"beside slow ones a page takes {share(took, 0.5):.0f} ms")
                     status, _, seconds = Client(port).get("/")
                     if (status, seconds < 5) != (200, True):
