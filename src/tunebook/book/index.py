@@ -132,10 +132,10 @@ class Index:
             if was and was.bare is bare[name] and _all_are(was.asked, bare):
                 lives[name] = was
                 continue
-            asked: dict[str, RunSummary | None] = {}
             # A prediction may be about another run: with that one it is to be scored again.
-            outcome = outcome_words(row, bare[name], lambda n, a=asked: a.setdefault(n, bare.get(n)))
-            lives[name] = _Life(row, bare[name], replace(bare[name], outcome=outcome), asked)
+            others = _Others(bare)
+            outcome = outcome_words(row, bare[name], others.find)
+            lives[name] = _Life(row, bare[name], replace(bare[name], outcome=outcome), others.asked)
         if lives.keys() != were.keys() or any(lives[n] is not were[n] for n in lives):
             self._lives = lives
             self._shown = {name: (one.summary, one.row) for name, one in lives.items()}
@@ -154,6 +154,17 @@ class _Life:
     bare: RunSummary
     summary: RunSummary
     asked: dict[str, RunSummary | None]
+
+
+class _Others:
+    """Finds runs by name, and remembers which were asked for and what they were."""
+
+    def __init__(self, runs: Mapping[str, RunSummary]):
+        self._runs = runs
+        self.asked: dict[str, RunSummary | None] = {}
+
+    def find(self, name: str) -> RunSummary | None:
+        return self.asked.setdefault(name, self._runs.get(name))
 
 
 def _alike(one: Measured, other: Measured) -> bool:

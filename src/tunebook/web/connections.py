@@ -18,7 +18,6 @@ PATIENCE_SECONDS = 20.0
 """How long a client may take for a whole request, or read nothing of an answer."""
 
 
-
 def _most() -> int:
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 100 if files == resource.RLIM_INFINITY else min(100, files // 4)

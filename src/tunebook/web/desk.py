@@ -40,6 +40,7 @@ def make_environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        auto_reload=False,  # a look at every file of a page, ten times a second
     )
     environment.filters |= FILTERS
     return environment

@@ -97,4 +97,3 @@ def _about(name: str, kind: str, found: BookLineage) -> dict[str, Any]:
         "from": comes_from,
         "text": f"{name}: " + "; ".join(word for word in words if word),
     }
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import urlencode
@@ -150,10 +150,9 @@ def view_of(asked: QueryParams) -> View:
 
 def _numeric(table: RunTable) -> set[str]:
     """Name the columns of numbers, which stand to the right."""
-    return {
+    settings = [column for column in table.columns if column not in JSON_KEYS]
+    return {column for column in table.columns if column in NUMBERS} | {
         column
-        for column in table.columns
-        if column in NUMBERS
-        or column not in JSON_KEYS  # all others of these are words
-        and any(type(column_value(row, column)) in (int, float) for row in table.rows)
+        for column in settings
+        if any(type(column_value(row, column)) in (int, float) for row in table.rows)
     }

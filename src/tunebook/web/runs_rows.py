@@ -90,8 +90,9 @@ class Rows:
                 cells = [_cell(table, run, column, column in changed) for column in table.columns]
                 spark = spark_paths(tuple(measured[run.name][1].sparks))
                 chips = verdict_chips(run)
-                was = of, macros.row(
-                    run, cells, chips, spark, view, numeric, table.baseline, editable
+                was = (
+                    of,
+                    macros.row(run, cells, chips, spark, view, numeric, table.baseline, editable),
                 )
             now[run.name] = was
             found.append(was[1])

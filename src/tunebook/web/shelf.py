@@ -70,8 +70,8 @@ class Shelf:
         Runs that this server never read are read by a thread: a call waits for it for up to
         `PATIENCE_SECONDS` after it began, and then has only the state of those that are left. With
         `whole` it waits to the end. As long as nothing is new, it is the same dict, which nobody
-        changes. Where a look at all the folders takes long, it is taken every `STALE_SECONDS`, beside
-        the pages.
+        changes. Where a look at all the folders takes long, it is taken beside the pages, and only
+        every `STALE_SECONDS`.
         """
         # One at a time: ten tabs that ask at once would all read the same new lines.
         with self._measuring:

@@ -68,7 +68,9 @@ def sweep(
 def ready(request: Request) -> Response:
     """Say that what goes with the result is not known yet; once it is, the page loads again."""
     done = desk_of(request).statistics.ready(0)
-    return PlainTextResponse("" if done else LOADING, headers={"HX-Refresh": "true"} if done else {})
+    return PlainTextResponse(
+        "" if done else LOADING, headers={"HX-Refresh": "true"} if done else {}
+    )
 
 
 def _link(filters: Sequence[str], by: str, columns: Sequence[str]) -> str:
@@ -88,4 +90,3 @@ def _row(key: str, found: pages.Sweep) -> dict[str, Any]:
         "told": one.told,
         "words": pages.importance_words(found, key),
     }
-

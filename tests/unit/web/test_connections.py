@@ -155,7 +155,8 @@ def test_a_connection_that_is_used_again_and_again_stays_open(server: uvicorn.Se
 @pytest.mark.parametrize("path", ["/at-once", "/after", "/large"])
 @pytest.mark.parametrize("pause", [0.0, 0.05])
 @pytest.mark.parametrize(
-    "then", [b"zz\r\nxx", b"3\r\nabc", b"\x00\xff GET\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\nno HTTP\r\n\r\n"]
+    "then",
+    [b"zz\r\nxx", b"3\r\nabc", b"\x00\xff GET\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\nno HTTP\r\n\r\n"],
 )
 def test_what_is_no_http_behind_a_head_leaves_no_traceback(
     server: uvicorn.Server, caplog: pytest.LogCaptureFixture, path: str, pause: float, then: bytes
