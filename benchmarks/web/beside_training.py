@@ -1,11 +1,11 @@
 """A training run on both cores, with the server asked ten times a second and without it.
 
-    python benchmarks/web/beside_training.py [--book FOLDER] [--rounds 5] [--steps 60]
+    python benchmarks/web/beside_training.py [--book FOLDER] [--runs 3] [--rounds 5] [--steps 60]
 
 Each round trains the embedded model twice with `tunebook train` in a session of its own, as from
 another terminal, once beside a server that is asked for pages and once alone, in turns first. What
-a run took is the sum of the seconds of its steps, of which the first tenth is left out. With --book
-the pages are those of that book, such as `made.py` writes.
+a run took is the sum of the seconds of its steps, of which the first tenth is left out. The pages
+are those of a book of --runs runs, or of the one of --book, such as `made.py` writes.
 """
 
 from __future__ import annotations
@@ -45,11 +45,14 @@ def main() -> None:
     """Train in turns with and without readers, and print both as ratios."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--book", type=Path)
+    options.add_argument("--runs", type=int, default=3)
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--steps", type=int, default=60)
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        book = chosen.book or make_book(Path(scratch) / "book", 3, 500)
+        book = chosen.book or make_book(
+            Path(scratch) / "book", chosen.runs, 500 if chosen.runs < 100 else 60
+        )
         print(f"{len(list((book / 'runs').iterdir()))} runs in the book; {machine()}")
         took: list[float] = []
         ratios = []

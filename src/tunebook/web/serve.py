@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +48,8 @@ def serve(
         # Training on the same machine comes first.
         with contextlib.suppress(OSError, AttributeError):
             os.nice(5)
+        # A page waits so long for the thread that reads runs, each time it asks for Python.
+        sys.setswitchinterval(0.001)
         everywhere = host in _EVERYWHERE
         shown = socket.gethostname() if everywhere else f"[{host}]" if ":" in host else host
         where = " (on every address of this machine)" if everywhere else ""
