@@ -94,6 +94,13 @@ def test_training_beside_the_server_is_measured() -> None:
     assert "ratio: median" in run_script("beside_training.py", "--rounds", "1", "--steps", "10")
 
 
+@pytest.mark.slow
+def test_what_pages_cost_is_measured() -> None:
+    said = run_script("cost.py", "--runs", "4", "--times", "1")
+    assert re.search(r"^/sweep .* \d", said, re.MULTILINE)
+    assert re.search(r"^beside a writer: \d+\.\d of a processor each", said, re.MULTILINE)
+
+
 def test_a_wheel_holds_every_template_and_every_file_that_pages_load(tmp_path: Path) -> None:
     source = tmp_path / "source"  # building leaves files of its own beside the source
     shutil.copytree(ROOT / "src" / "tunebook", source / "src" / "tunebook")
