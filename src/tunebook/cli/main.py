@@ -53,7 +53,7 @@ VERBS: dict[str, str] = {
     "data": "Look at data as the model will see it.",
     "clean": "Delete what no run needs any more.",
     "import": "Read somebody else's runs into the book: logs, event files, tables.",
-    "convert": "Make a run file of one of axolotl's or TRL's.",
+    "convert": "Make a run file of axolotl's or TRL's, or safetensors of pickles.",
     "reindex": "Rebuild the index from the run folders.",
     "schema": "Print the JSON Schema of the run file, for editors.",
     "doctor": "Print versions, devices, memory and disk, to paste into a report.",

@@ -15,7 +15,12 @@ from huggingface_hub.errors import (
 )
 
 from tunebook.errors import ModelError
-from tunebook.models.screen import screen_folder
+from tunebook.models.screen import (
+    ADAPTER_CONFIG,
+    screen_adapter,
+    screen_folder,
+    way_to_convert,
+)
 from tunebook.recipe.home import expand_home
 from tunebook.recipe.hub_path import EMBEDDED
 
@@ -23,7 +28,10 @@ EMBEDDED_FOLDER = Path(__file__).parent.parent / "embedded" / "tiny"
 
 # The card and the licence are for the card of what is trained from it.
 _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "README.md", "LICEN[SC]E*"]
-_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+# By name: an optimizer or another framework's copy beside them would be fetched in vain.
+_PICKLED_ON_HUB = ("pytorch_model*.bin", "adapter_model.bin")
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+"""How files are called that can run code when they are opened."""
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
 
 
@@ -35,16 +43,34 @@ def find_model(model: str) -> Path:
     """
     folder = _found(model, _WANTED)
     _check_config(folder, model)
+    hub = not expand_home(model).is_dir() and model != EMBEDDED
     if not any(folder.glob("*.safetensors")):
         if has_pickled_weights(folder):
             raise ModelError(
                 f"model {model!r} has its weights only as pickle, which can run code when opened; "
-                "convert them to safetensors first: transformers' `save_pretrained` writes them so"
+                f"{way_to_convert(model)}"
             )
         raise ModelError(
             f"model {model!r}: {folder} holds no .safetensors weights; plan does without them, but "
             "to train, put them there, or go online once if the model is on the hub"
+            + (f"; {way_to_convert(model)}, if it has pytorch_model.bin there" if hub else "")
         )
+    return folder
+
+
+def find_pickled_model(model: str) -> Path:
+    """Give the folder of a model or an adapter whose weights may be pickled; none is opened.
+
+    Of a model on the hub, its pickled weights are fetched where it has no safetensors. Raises
+    ModelError as find_model does, except for what is wrong with the weights.
+    """
+    folder = _found(model, _WANTED)
+    if not any(folder.glob("*.safetensors")):
+        folder = _found(model, [*_WANTED, *_PICKLED_ON_HUB])
+    if (folder / "config.json").is_file() or not (folder / ADAPTER_CONFIG).is_file():
+        _check_config(folder, model)
+    else:
+        screen_adapter(folder, pickled=True)
     return folder
 
 
@@ -122,7 +148,7 @@ def _check_config(folder: Path, model: str) -> None:
 
 def has_pickled_weights(folder: Path) -> bool:
     """Tell whether a folder holds weights in a format that can run code when it is opened."""
-    return any(path for pattern in _PICKLED for path in folder.glob(pattern))
+    return any(path for pattern in PICKLED for path in folder.glob(pattern))
 
 
 def has_tokenizer(folder: Path) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,8 +66,18 @@ def screen_folder(folder: Path, model: str) -> None:
         _refuse_outside(folder, whose)
 
 
-def screen_adapter(folder: Path) -> None:
-    """Raise ModelError for an adapter that names code, or whose weights are no safetensors."""
+def way_to_convert(model: str) -> str:
+    """Say how pickled weights become safetensors, with the command to be typed."""
+    name = Path(model).name.partition("@")[0] or "model"
+    written = shlex.join(["tunebook", "convert", model, "-o", f"{name}-safetensors"])
+    return f"`{written}` writes them as safetensors, in a process of its own without network"
+
+
+def screen_adapter(folder: Path, *, pickled: bool = False) -> None:
+    """Raise ModelError for an adapter that names code, or whose weights are no safetensors.
+
+    `pickled`: weights as pickle, which nobody opens here, are taken too.
+    """
     whose = f"the adapter in {folder}"
     _refuse_links(folder, whose)
     settings = read_settings(folder / ADAPTER_CONFIG, whose)
@@ -79,10 +90,10 @@ def screen_adapter(folder: Path) -> None:
                 f"{whose} names Python code to be imported ({key} in {ADAPTER_CONFIG}), which "
                 "tunebook does not run; take that key out"
             )
-    if not (folder / ADAPTER_WEIGHTS).is_file():
+    if not pickled and not (folder / ADAPTER_WEIGHTS).is_file():
         raise ModelError(
             f"{whose} has no {ADAPTER_WEIGHTS}; weights as pickle are not opened, for they can "
-            "run code; save it as safetensors first"
+            f"run code; {way_to_convert(str(folder))}"
         )
 
 

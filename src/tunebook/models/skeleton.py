@@ -29,6 +29,7 @@ from tunebook.errors import ModelError
 from tunebook.models.find import find_config, has_pickled_weights
 from tunebook.models.load import quieten_transformers, wrap_in_lora
 from tunebook.models.plain_config import plain_config
+from tunebook.models.screen import way_to_convert
 from tunebook.recipe.home import expand_home
 from tunebook.recipe.hub_path import EMBEDDED
 from tunebook.recipe.methods import Lora
@@ -180,8 +181,8 @@ def _hub_shapes(model: str) -> dict[str, Shape] | WeightFiles:
     except NotASafetensorsRepoError:
         return WeightFiles(
             "absent",
-            f"model {model!r} has no safetensors weights on the hub; convert them first, or use a "
-            "model that has them",
+            f"model {model!r} has no safetensors weights on the hub; "
+            f"{way_to_convert(model)}, if it has pytorch_model.bin",
         )
     except Exception as error:  # which HTTP library the hub's client uses is its own affair
         return WeightFiles(

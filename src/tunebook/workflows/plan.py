@@ -19,6 +19,7 @@ from tunebook.errors import (
     TunebookError,
 )
 from tunebook.models.find import find_config, has_pickled_weights
+from tunebook.models.screen import way_to_convert
 from tunebook.models.skeleton import build_skeleton, check_weights, load_config
 from tunebook.models.tokenizer import load_tokenizer
 from tunebook.plan.batch_shapes import Sizes
@@ -49,7 +50,7 @@ def plan(asked: ToPlan, *, probe: bool = True, say: Say = lambda _: None) -> Pla
     config = load_config(recipe.model)
     weights = check_weights(recipe.model, build_skeleton(config))
     if weights.state == "absent" and has_pickled_weights(find_config(recipe.model)):
-        raise ModelError(f"{weights.message}; transformers' `save_pretrained` writes them so")
+        raise ModelError(f"{weights.message}; {way_to_convert(recipe.model)}")
     with tempfile.TemporaryDirectory(prefix="tunebook-plan-") as aside:
         folder = RunFolder(book or Path(aside), recipe.name)
         known = Known(recipe, config, where, folder.path if book else Path.cwd(), weights)
