@@ -4,19 +4,28 @@
 
 Each trap of `zoo_models` is tried as the model of `plan`, `train`, `data stats` and `data show`, as
 the base of a finished run by `evaluate`, `probe`, `chat`, `serve` and `release`, and as a folder by
-`release --check` and `import`; traps that are adapters stand where the run's own adapter was. In
-each case nothing may be executed (a canary file is what that would leave), the command must end
-within three minutes, and where it fails, it says one sentence. `--count N` takes the first N traps.
-Without `--all` a trap meets a part of the verbs that take long.
+`release --check`, `import` and `convert`; traps that are adapters stand where the run's own adapter
+was. In each case nothing may be executed (a canary file is what that would leave), the command must
+end within a minute and a half, and where it fails, it says one sentence. A model that is served all
+the same is asked for an answer, and the server stopped. `--count N` takes the first N traps.
+
+What takes the time: `plan`, `train` and a server, a few seconds each, and templates and patterns
+that never end, on each of which a verb spends all the processor time it allows. `plan` is tried
+with the eight seconds of everyday, the other verbs with two. Without `--all` a trap meets a part of
+the verbs that take long.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
+import signal
 import sys
 import tempfile
 import time
+import urllib.request
 from collections import Counter
 from pathlib import Path
 
@@ -27,13 +36,15 @@ import toy
 from harness import arguments, record
 from zoo_models import ADAPTERS, ZOO, Trap
 
-SECONDS = 180  # a loaded machine loads torch for a minute
+SECONDS = 90  # a release is checked in a new process, and a loaded machine loads torch for long
+EVERYDAY_SECONDS, TRIAL_SECONDS = 8, 2  # of processor time, of `plan` and of the others
 AS_MODEL = (("plan", "FILE"), ("train", "FILE"), ("data", "stats", "ROWS", "--model", "TRAP"),
             ("data", "show", "ROWS", "--model", "TRAP"))  # fmt: skip
 AS_BASE = (("evaluate", "done"), ("probe", "done", "--prompts", "2"), ("chat", "done"),
            ("serve", "done", "--port", "0"), ("release", "done", "OUT"),
            ("release", "done", "OUT", "--merged"))  # fmt: skip
-AS_FOLDER = (("release", "--check", "TRAP"), ("import", "TRAP"))
+AS_FOLDER = (("release", "--check", "TRAP"), ("import", "TRAP"), ("convert", "TRAP", "-o", "OUT"))
+AS_ADAPTER = (("convert", "FINAL", "-o", "OUT"),)
 
 
 def finished_run(book: Path) -> None:
@@ -53,9 +64,15 @@ def finished_run(book: Path) -> None:
 
 def try_verb(book: Path, argv: list[str], canary: Path) -> tuple[str | None, str]:
     """Run one command; gives what went wrong (None: nothing) and what it said."""
+    import tunebook.models.tried as tried
+
     began = time.monotonic()
+    tried.CPU_SECONDS = EVERYDAY_SECONDS if argv[0] == "plan" else TRIAL_SECONDS  # forks inherit it
     command = forked.Command(book, argv)
     try:
+        if argv[0] == "serve" and ask_server(command):
+            # What is served does no harm; a server ends when it is told to.
+            os.kill(command.pid, signal.SIGINT)
         code = command.wait(SECONDS)
     except AssertionError:
         return f"no end in {SECONDS} s", command.said()
@@ -68,10 +85,31 @@ def try_verb(book: Path, argv: list[str], canary: Path) -> tuple[str | None, str
         return "a traceback", said
     if "SECRET" in said or "root:x:" in said:
         return "it told a secret", said
+    if argv[0] == "serve" and code in (0, 130):
+        return None, f"{time.monotonic() - began:4.1f} s, exit 0: served and stopped"
     if code != 0 and len(told) != 1:
         return f"{len(told)} sentences and exit code {code}", said
     seconds = time.monotonic() - began
     return None, f"{seconds:4.1f} s, exit {code}: {told[0] if told else 'done'}"
+
+
+def ask_server(command: forked.Command) -> bool:
+    """Wait until a server says where it listens and ask it; False when the command ended."""
+    ends = time.monotonic() + SECONDS
+    while command.poll() is None and time.monotonic() < ends:
+        found = re.search(r"address\s+(http://\S+)", command.said())
+        if found is None:
+            time.sleep(0.05)
+            continue
+        asked = urllib.request.Request(
+            found[1].rstrip("/") + "/completions",
+            b'{"model": "done", "prompt": "Say 1", "max_tokens": 2}',
+            {"Content-Type": "application/json"},
+        )
+        with contextlib.suppress(OSError):  # it is to do no harm, and not to answer
+            urllib.request.urlopen(asked, timeout=20).read()
+        return command.poll() is None
+    return False
 
 
 def put(book: Path, at: Path, trap: Trap, canary: Path, kept: Path) -> None:
@@ -87,6 +125,7 @@ def main() -> int:
     options = arguments(__doc__, len(ZOO) + len(ADAPTERS), ("--all", "every verb for every trap"))
     # A model's words are tried by what users have, not by what this process has imported.
     forked.prepare()
+    began = time.monotonic()
     counts: Counter[str] = Counter()
     failed: list[str] = []
     refused: Counter[str] = Counter()
@@ -107,15 +146,23 @@ def main() -> int:
             put(book, at, trap, canary, adapter if name in ADAPTERS else kept)
             if name not in ADAPTERS:
                 cases += [*AS_MODEL, *AS_FOLDER]
+            else:
+                cases += AS_ADAPTER
+            if name not in ADAPTERS:
                 put(book, base, trap, canary, kept)
             cases += AS_BASE
             toy.write_run(book, f"t{number}", model=str(book / "trap"), train={"max_steps": 2})
             if not options.all:
                 # Of the verbs that take half a minute each trap meets some, and each verb many.
-                cases = [case for n, case in enumerate(cases) if n < 3 or (n + number) % 4 == 0]
+                cases = [
+                    case
+                    for n, case in enumerate(cases)
+                    if n < 3 or (n + number) % 4 == 0 or (case[0] == "convert" and "pickle" in name)
+                ]
             for case in cases:
                 words = {"FILE": str(book / f"t{number}.yaml"), "ROWS": str(book / "rows.json"),
-                         "TRAP": str(book / "trap"), "OUT": f"out-{number}"}  # fmt: skip
+                         "TRAP": str(book / "trap"), "OUT": f"out-{number}",
+                         "FINAL": str(final)}  # fmt: skip
                 argv = [words.get(word, word) for word in case]
                 wrong, said = try_verb(book, argv, canary)
                 counts["cases"] += 1
@@ -132,12 +179,14 @@ def main() -> int:
     harmless = [name for name, _ in every if not refused[name]]
     for line in failed:
         print("FAILED", " ".join(line.split())[:600])
-    print(f"{len(every)} traps, {counts['cases']} cases, {len(failed)} failed; refused by no verb: "
-          f"{', '.join(harmless) or 'none'}")  # fmt: skip
+    seconds = time.monotonic() - began
+    print(f"{len(every)} traps, {counts['cases']} cases, {len(failed)} failed, {seconds:,.0f} s; "
+          f"refused by no verb: {', '.join(harmless) or 'none'}")  # fmt: skip
     if options.write:
         record("zoo", "Nothing that comes with a model is executed: each of the traps ends in one "
                "sentence, or does no harm", ("S", "1", "2", "3"), counts["cases"], len(failed),
-               options.seed, MENDED, {"traps": len(every), "harmless": harmless})  # fmt: skip
+               options.seed, MENDED, {"traps": len(every), "harmless": harmless,
+                                        "seconds": round(seconds)})  # fmt: skip
     return 1 if failed else 0
 
 

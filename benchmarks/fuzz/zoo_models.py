@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,31 @@ def pickle_beside(folder: Path, canary: Path) -> None:
     """A pickle for whoever does not find the weights under their name."""
     (folder / "model.safetensors").rename(folder / "decoy.safetensors")
     (folder / "pytorch_model.bin").write_bytes(_payload(canary))
+
+
+def pickled_zip(folder: Path, canary: Path) -> None:
+    """Weights as torch writes them today: a zip, of which the pickle runs a command."""
+    (folder / "model.safetensors").unlink()
+    with zipfile.ZipFile(folder / "pytorch_model.bin", "w") as file:
+        file.writestr("archive/data.pkl", _payload(canary))
+        file.writestr("archive/version", "3\n")
+
+
+def pickled_index(folder: Path, canary: Path) -> None:
+    """An index of pickles that leads out of its folder."""
+    (folder / "model.safetensors").unlink()
+    (folder.parent / "outside.bin").write_bytes(_payload(canary))
+    index = {"weight_map": {"transformer.wte.weight": "../outside.bin"}}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    (folder / "pytorch_model-00001-of-00001.bin").write_bytes(_payload(canary))
+
+
+def pickled_large(folder: Path, _canary: Path) -> None:
+    """Pickled weights of a few hundred bytes that stand for terabytes."""
+    import torch
+
+    (folder / "model.safetensors").unlink()
+    torch.save({"wte": torch.zeros(1).expand(1 << 40)}, folder / "pytorch_model.bin")
 
 
 def _header(text: bytes, data: bytes = b"\0" * 64, claimed: int | None = None) -> Trap:
@@ -166,6 +192,9 @@ _TOKENIZER_MAP = {"AutoTokenizer": [None, "tokenization_evil.Evil"]}
 
 ZOO: dict[str, Trap] = {
     "pickled-weights": pickled,
+    "pickled-zip": pickled_zip,
+    "pickled-index": pickled_index,
+    "pickled-large": pickled_large,
     "pickle-renamed": pickle_renamed,
     "pickle-beside": pickle_beside,
     "header-longer-than-file": _header(b"{}", claimed=1 << 40),
