@@ -18,6 +18,8 @@ from tunebook.data.sources import MAX_ROW_BYTES, Readable, SourceFile, open_chec
 from tunebook.errors import DataError
 
 _BLOCK_BYTES = 1024 * 1024
+_MOST_BLOCK_BYTES = 16 * 1024 * 1024
+_SLACK_BYTES = 64 * 1024
 _NOT_JSON = ("NaN", "Infinity")
 _FIRST_VALUE = re.compile(rb'\{\s*"((?:[^"\\]|\\.){0,200})"\s*:\s*(\S)')
 _KIND_NAMES = {
@@ -114,11 +116,11 @@ def _streamed(file: SourceFile, blocks: list[bytes], rest: Readable) -> Iterator
     whole = _Chained(file, blocks, rest)
     try:
         if begins == b"[":
-            for value in ijson.items(whole, "item", use_float=True):
+            for value in ijson.items(whole, "item", use_float=True, buf_size=_MOST_BLOCK_BYTES):
                 whole.begin_row()
                 yield value
         else:
-            for key, value in ijson.kvitems(whole, "", use_float=True):
+            for key, value in ijson.kvitems(whole, "", use_float=True, buf_size=_MOST_BLOCK_BYTES):
                 if not isinstance(value, dict):
                     raise _no_row(file, key, kind_name(value))
                 whole.begin_row()
@@ -139,7 +141,9 @@ def _no_row(file: SourceFile, key: str, kind: str) -> DataError:
 class _Chained:
     """A stream that first gives blocks that were read already, and lets go of each.
 
-    It raises DataError when a row takes more than 64 MiB, before that row is in memory.
+    It raises DataError when a row takes more than 64 MiB, before that row is in memory. The longer
+    a row is already, the more is given of it at once: a text that goes over blocks is begun anew at
+    each of them by the parser, which for 70 MiB in small blocks takes half a minute.
     """
 
     def __init__(self, file: SourceFile, blocks: list[bytes], rest: Readable) -> None:
@@ -156,17 +160,22 @@ class _Chained:
     def read(self, size: int) -> bytes:
         """Read at most so many bytes."""
         # What was read at once with the end of the row before counts too.
-        if self._row_bytes > MAX_ROW_BYTES + size:
+        left = MAX_ROW_BYTES + _SLACK_BYTES - self._row_bytes
+        if left < 0:
             raise DataError(
                 f"{self._file.path}: after row {self._row} comes one of over 64 MiB; a large .json "
                 "is a list of rows or an object of id -> row; .jsonl is better still"
             )
-        if not self._left and self._blocks:
-            self._left = self._blocks.pop()
-        if not self._left:
-            given = self._rest.read(size)
-        else:
-            given, self._left = self._left[:size], self._left[size:]
+        wanted = min(size, max(_BLOCK_BYTES, self._row_bytes), left + 1)
+        found = [self._left]
+        n_found = len(self._left)
+        while n_found < wanted and self._blocks:
+            found.append(self._blocks.pop())
+            n_found += len(found[-1])
+        if n_found == 0:
+            found.append(self._rest.read(wanted))
+        whole = b"".join(found)
+        given, self._left = whole[:wanted], whole[wanted:]
         self._row_bytes += len(given)
         return given
 

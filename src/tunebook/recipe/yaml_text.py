@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from tunebook.errors import RunFileError
 
 MAX_FILE_BYTES = 1 << 20
+MAX_WRITTEN = 10_000
+"""Keys and values as they are written: to compose more takes seconds."""
 MAX_NODES = 50_000  # after aliases are expanded
 MAX_DEPTH = 50
 MAX_BITS = 1024
@@ -61,9 +64,26 @@ def read_text(path: Path) -> str:
         ) from None
 
 
+class _TooMany(Exception):
+    """More is written than a run file holds; carries the line, from 1."""
+
+
+class _CountingComposer(Composer):
+    """Ends with the first node too many, before the rest of the text is read."""
+
+    n_written = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.n_written += 1
+        if self.n_written > MAX_WRITTEN:
+            raise _TooMany(self.parser.peek_event().start_mark.line + 1)
+        return super().compose_node(parent, index)
+
+
 def parse_yaml(text: str, origin: str) -> YamlText:
     """Parse one YAML document; RunFileError names the line of what is wrong with it."""
     yaml = YAML(typ="safe", pure=True)
+    yaml.Composer = _CountingComposer
     yaml.composer.warn_double_anchors = False
     try:
         root = yaml.compose(text)
@@ -75,6 +95,11 @@ def parse_yaml(text: str, origin: str) -> YamlText:
         mark = error.problem_mark or error.context_mark
         where = f"{origin}:{mark.line + 1}" if mark is not None else origin
         raise RunFileError(f"{where}: this is not valid YAML: {_problem(error)}") from None
+    except _TooMany as error:
+        raise RunFileError(
+            f"{origin}:{error}: here stand more than {MAX_WRITTEN:,} keys and values; is this a "
+            "run file?"
+        ) from None
     except RecursionError:
         raise RunFileError(f"{origin}: values are nested too deeply to be a run file") from None
     except (YAMLError, ValueError) as error:

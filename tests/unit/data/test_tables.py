@@ -210,6 +210,27 @@ def test_a_large_list_inside_an_object_is_refused_before_it_is_read(write, monke
     assert not asked
 
 
+@pytest.mark.parametrize("opening", ['[{"text": "', '{"id": {"text": "'])
+def test_a_row_that_is_too_long_is_refused_after_few_reads(write, monkeypatch, opening):
+    monkeypatch.setattr("tunebook.data.json_rows.MAX_ROW_BYTES", 4 << 20)
+    monkeypatch.setattr("tunebook.data.json_rows._BLOCK_BYTES", 4096)
+    from tunebook.data.json_rows import _Chained
+
+    reads = []
+    really = _Chained.read
+
+    def counted(self, size):
+        reads.append(len(given := really(self, size)))
+        return given
+
+    monkeypatch.setattr(_Chained, "read", counted)
+    with pytest.raises(DataError, match="after row 0 comes one of over 64 MiB"):
+        rows(write("a.json", opening + "a" * (6 << 20) + '"}]'))
+    # Each read is parsed with all that came before it of the same text.
+    assert len(reads) < 30
+    assert sum(reads) < 5 << 20
+
+
 def test_a_list_inside_an_object_is_pointed_at(write):
     with pytest.raises(DataError, match=r"holds an object, not a list.*under 'data', perhaps"):
         rows(write("a.json", json.dumps({"version": 1, "data": QA})))
