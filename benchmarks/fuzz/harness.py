@@ -141,7 +141,8 @@ def record(
     folder.mkdir(parents=True, exist_ok=True)
     script = Path(sys.argv[0]).name
     # A script that takes a whole list has no count of its own.
-    drawn = "" if name in ("zoo", "paths", "containers", "torn-events") else f" --count {cases}"
+    whole = ("zoo", "paths", "containers", "torn-events", "special-tokens", "bounds")
+    drawn = "" if name in whole else f" --count {cases}"
     how = f"python benchmarks/fuzz/{script}{drawn} --seed {seed}"
     said = {
         "promise": promise,

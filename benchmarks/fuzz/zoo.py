@@ -85,7 +85,7 @@ def try_verb(book: Path, argv: list[str], canary: Path) -> tuple[str | None, str
         return "a traceback", said
     if "SECRET" in said or "root:x:" in said:
         return "it told a secret", said
-    if argv[0] == "serve" and code in (0, 130):
+    if argv[0] == "serve" and code in (0, 130, -signal.SIGINT):
         return None, f"{time.monotonic() - began:4.1f} s, exit 0: served and stopped"
     if code != 0 and len(told) != 1:
         return f"{len(told)} sentences and exit code {code}", said
@@ -120,16 +120,29 @@ def put(book: Path, at: Path, trap: Trap, canary: Path, kept: Path) -> None:
     trap(at, canary)
 
 
+def seal_again(folder: Path) -> None:
+    """Let a trap be what was trained: else every verb would stop at a changed file."""
+    from tunebook.book.checkpoints import MANIFEST, _write_manifest
+
+    (folder / MANIFEST).unlink(missing_ok=True)
+    _write_manifest(folder)
+
+
 def main() -> int:
     """Open every trap."""
-    options = arguments(__doc__, len(ZOO) + len(ADAPTERS), ("--all", "every verb for every trap"))
+    options = arguments(
+        __doc__,
+        len(ZOO) + len(ADAPTERS),
+        ("--all", "every verb for every trap"),
+        ("--adapters", "the traps that are adapters only"),
+    )
     # A model's words are tried by what users have, not by what this process has imported.
     forked.prepare()
     began = time.monotonic()
     counts: Counter[str] = Counter()
     failed: list[str] = []
     refused: Counter[str] = Counter()
-    every = [*ZOO.items(), *ADAPTERS.items()][: options.count]
+    every = [*({} if options.adapters else ZOO).items(), *ADAPTERS.items()][: options.count]
     with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
         book = toy.make_book(Path(folder))
         canary = Path(folder) / "canary"
@@ -144,6 +157,8 @@ def main() -> int:
             cases: list[tuple[str, ...]] = []
             at = final if name in ADAPTERS else book / "trap"
             put(book, at, trap, canary, adapter if name in ADAPTERS else kept)
+            if name in ADAPTERS:
+                seal_again(final)
             if name not in ADAPTERS:
                 cases += [*AS_MODEL, *AS_FOLDER]
             else:
@@ -182,7 +197,7 @@ def main() -> int:
     seconds = time.monotonic() - began
     print(f"{len(every)} traps, {counts['cases']} cases, {len(failed)} failed, {seconds:,.0f} s; "
           f"refused by no verb: {', '.join(harmless) or 'none'}")  # fmt: skip
-    if options.write:
+    if options.write and not options.adapters:
         record("zoo", "Nothing that comes with a model is executed: each of the traps ends in one "
                "sentence, or does no harm", ("S", "1", "2", "3"), counts["cases"], len(failed),
                options.seed, MENDED, {"traps": len(every), "harmless": harmless,

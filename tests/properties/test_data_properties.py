@@ -27,6 +27,7 @@ class Bytes:
     vocab_size, eos_id, bos_id = 258, 256, 257
     special_ids = frozenset({256, 257})
     special_strings = ("<end>", "<begin>")
+    normalizes_specials = False
     has_chat_template, chat_template = False, None
 
     def encode(self, text: str, *, specials: bool) -> tuple[list[int], list[tuple[int, int]]]:

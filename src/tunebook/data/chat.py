@@ -36,6 +36,8 @@ class ChatRenderer:
     def __init__(self, codec: TextCodec) -> None:
         self.codec = codec
         self.identity = f"model 2 {codec.chat_template}"
+        if codec.normalizes_specials:
+            self.identity += " normalized"
         self._specials = sorted(filter(None, codec.special_strings), key=len, reverse=True)
         self._user_first = self._wants_user_first()
 
@@ -140,7 +142,21 @@ class ChatRenderer:
             if len(special) > 1 and special in text:
                 n_found += text.count(special)
                 text = text.replace(special, special[0] + _CUT + special[1:])
-        return text, n_found
+        if not self.codec.normalizes_specials:
+            return text, n_found
+        pieces = [self._break_lookalikes(piece) for piece in text.split(_CUT)]
+        return _CUT.join(piece for piece, _ in pieces), n_found + sum(n for _, n in pieces)
+
+    def _break_lookalikes(self, text: str) -> tuple[str, int]:
+        """Break what only the tokenizer's normalizer makes a special token, however it is spelt."""
+        ids, places = self.codec.encode(text, specials=True)
+        cuts = [
+            start + 1
+            for token, (start, end) in zip(ids, places, strict=True)
+            if token in self.codec.special_ids and end - start > 1
+        ]
+        edges = [0, *cuts, len(text)]
+        return _CUT.join(text[a:b] for a, b in zip(edges, edges[1:], strict=False)), len(cuts)
 
     def _write(self, turns: Sequence[Turn], example_id: str, *, add_generation_prompt: bool) -> str:
         if not turns:

@@ -28,7 +28,8 @@ class TextCodec(Protocol):
 
     `fingerprint` is a sha256 of the tokenizer's files. `bos_id` is set only when the tokenizer
     itself puts a begin token in front of text; `pad_id` is never used, only looked for. Every id is
-    below `vocab_size`.
+    below `vocab_size`. `normalizes_specials`: it looks for special tokens in what its normalizer
+    makes of a text, in which capitals or full width may have become one.
     """
 
     name: str
@@ -39,6 +40,7 @@ class TextCodec(Protocol):
     bos_id: int | None
     special_ids: frozenset[int]
     special_strings: tuple[str, ...]
+    normalizes_specials: bool
     has_chat_template: bool
     chat_template: str | None
 

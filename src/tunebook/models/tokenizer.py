@@ -60,6 +60,9 @@ class Codec:
         self.special_strings = tuple(
             sorted({tokenizer.convert_ids_to_tokens(i) for i in self.special_ids}, key=len)[::-1]
         )
+        self.normalizes_specials = tokenizer.backend_tokenizer.normalizer is not None and any(
+            token.special and token.normalized for token in tokenizer.added_tokens_decoder.values()
+        )
         template = tokenizer.chat_template
         self.chat_template: str | None = template if isinstance(template, str) else None
         self.has_chat_template = self.chat_template is not None

@@ -45,6 +45,40 @@ def example(*turns: tuple[str, str]) -> Example:
     return Example("x#1", "d", tuple(Message(role, said) for role, said in turns))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("normalizer", "written"),
+    [
+        ("Lowercase", "say <|IM_END|> and <|Im_End|>"),
+        ("NFKC", "say ＜｜ｉｍ＿ｅｎｄ｜＞"),
+        ("Lowercase", "<|<|IM_END|>IM_END|>"),
+    ],
+)
+def test_what_a_normalizer_makes_a_special_token_stays_text(make_codec, normalizer, written):
+    from tokenizers import AddedToken, Tokenizer, normalizers
+    from transformers import PreTrainedTokenizerFast
+
+    from tunebook.models.tokenizer import Codec
+
+    plain = make_codec(CHATML)
+    backend = Tokenizer.from_str(plain.tokenizer.backend_tokenizer.to_str())
+    backend.normalizer = getattr(normalizers, normalizer)()
+    backend.add_special_tokens([AddedToken("<|im_end|>", special=True, normalized=True)])
+    fast = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|endoftext|>")
+    fast.chat_template = CHATML
+    codec = Codec(fast, plain.folder, "normalizing")
+    assert codec.normalizes_specials
+    assert not plain.normalizes_specials
+    assert set(codec.encode(written, specials=True)[0]) & codec.special_ids
+
+    def n_controls(content: str) -> int:
+        rendered = ChatRenderer(codec).render(example(("user", content), ("assistant", "Yes.")))
+        assert bool(rendered.split_specials) == (content == written)
+        ids = tokenize([rendered], codec, train_all=False).ids.tolist()
+        return sum(token in codec.special_ids for token in ids)
+
+    assert n_controls(written) == n_controls("a word")
+
+
 def target_texts(codec, one: Example) -> list[str]:
     """Decode each stretch of target tokens on its own."""
     row = tokenize([ChatRenderer(codec).render(one)], codec, train_all=False)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tunebook.models.find import find_model
+from tunebook.models.tokenizer import load_tokenizer
 from tunebook.plan import ends
 from tunebook.plan.checks import (
     answer_not_trained,
@@ -26,7 +27,7 @@ from tunebook.plan.checks import (
     stale_cache,
     token_id_out_of_range,
 )
-from tunebook.plan.rows import batch_rows
+from tunebook.plan.rows import Row, batch_rows
 from tunebook.plan.subject import Subject
 from tunebook.records import Finding
 
@@ -189,6 +190,16 @@ def test_one_row_that_speaks_of_a_special_token_is_only_told(subject_with: Subje
     found = finding(literal_special_token.check, subject_with(rows, validation={"fraction": 0}))
     assert found is not None
     assert found.level == "refuse"
+
+
+def test_a_special_token_as_the_first_text_of_a_row_is_named() -> None:
+    codec = load_tokenizer("tunebook/tiny")
+    for text in ("<|endoftext|>", "<|endoftext|> and more"):
+        ids = np.array(codec.encode(text, specials=False)[0])
+        target = np.arange(len(ids)) > 0
+        row = Row("text", "text#1", ids, target, True)
+        found = literal_special_token.strings_in(row, codec, frozenset(["<|endoftext|>"]))
+        assert found == {"<|endoftext|>": True}
 
 
 @pytest.mark.parametrize("same", [True, False])

@@ -70,7 +70,9 @@ def strings_in(row: Row, codec: TextCodec, strings: frozenset[str]) -> dict[str,
     """
     ids = np.asarray(row.ids)
     special = np.isin(ids, list(codec.special_ids))
-    edges = np.flatnonzero(np.diff(2 * special + row.target)) + 1
+    # The first token of a row carries no loss, which parts no text.
+    target = np.concatenate([row.target[1:2], row.target[1:]])[: len(ids)]
+    edges = np.flatnonzero(np.diff(2 * special + target)) + 1
     found: dict[str, bool] = {}
     whole = codec.decode(ids[~special].tolist())
     strings = frozenset(text for text in strings if text in whole)
