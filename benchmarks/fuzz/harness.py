@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import faulthandler
 import importlib.metadata
 import io
 import json
@@ -36,6 +37,8 @@ from typing import Any
 BATCH = 200
 MEMORY_BYTES = 6 << 30  # of addresses, most of which are the libraries' own
 SECONDS = 60.0
+DRAWING_SECONDS = 240.0
+"""What hypothesis may take for the values of a batch, before the first case."""
 MAX_SENTENCE = 4000
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 _PACKAGES = ("hypothesis", "torch", "transformers", "safetensors", "tokenizers", "pyarrow")
@@ -185,12 +188,14 @@ def _one_batch(target: Target, seed: int, wanted: int, folder: Path) -> dict[str
     words = None
     with os.fdopen(reader, "rb") as heard:
         rest = b""
+        limit = target.seconds + DRAWING_SECONDS
         while True:
-            # A case is drawn before it is run, which takes time too.
-            if not select.select([heard], [], [], target.seconds)[0]:
+            if not select.select([heard], [], [], limit)[0]:
+                where = _stack_of(pid, folder)
                 os.kill(pid, signal.SIGKILL)
-                words = f"no end after {target.seconds:.0f} seconds"
+                words = f"no end after {limit:.0f} seconds{where}"
                 break
+            limit = target.seconds
             block = os.read(heard.fileno(), 1 << 16)
             if not block:
                 break
@@ -212,13 +217,27 @@ def _one_batch(target: Target, seed: int, wanted: int, folder: Path) -> dict[str
     return found
 
 
+def _stack_of(pid: int, folder: Path) -> str:
+    """Let a worker that does not end say where it is."""
+    with contextlib.suppress(OSError):
+        os.kill(pid, signal.SIGUSR1)
+        time.sleep(1)
+        trace = (folder / "stack").read_text(encoding="utf-8", errors="replace")
+        lines = [line.strip() for line in trace.splitlines() if "line " in line][:12]
+        return ": " + " < ".join(re.sub(r'File ".*/(\S+)", line', r"\1", one) for one in lines)
+    return ""
+
+
 def _work(target: Target, seed: int, wanted: int, folder: Path, at: Path, writer: int) -> None:
     """Be the worker; never returns."""
     code = 1
     try:
+        faulthandler.register(signal.SIGUSR1, open(folder / "stack", "w"))  # noqa: SIM115
         resource.setrlimit(resource.RLIMIT_AS, (target.memory_bytes, target.memory_bytes))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        for case in draw_cases(target, seed, wanted):
+        cases = draw_cases(target, seed, wanted)
+        os.write(writer, b"{}\n")  # what was drawn took time of its own
+        for case in cases:
             at.write_text(json.dumps(case, default=_plain))
             place = folder / "place"
             place.mkdir()
@@ -237,8 +256,7 @@ def _work(target: Target, seed: int, wanted: int, folder: Path, at: Path, writer
 def draw_cases(target: Target, seed: int, wanted: int) -> Iterator[dict[str, Any]]:
     """Draw cases around values that hypothesis makes, the same for the same seed and versions."""
     pool = draw_values(seed)
-    for number in range(wanted):
-        yield target.draw(pool, random.Random(f"{seed}:{number}"))
+    return (target.draw(pool, random.Random(f"{seed}:{number}")) for number in range(wanted))
 
 
 def draw_values(seed: int) -> list[Any]:

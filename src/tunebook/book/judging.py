@@ -25,7 +25,8 @@ class ScoreCache:
     def __init__(self, run: RunFolder, judge: str) -> None:
         self._path = run.judge_cache / f"{judge}.jsonl"
         # A line that two processes or a kill spoiled is no score, and costs one question.
-        self._lines = {line["key"]: line for line in _read(self._path, broken_ok=True)}
+        lines = _read(self._path, broken_ok=True)
+        self._lines = {line["key"]: line for line in lines if isinstance(line.get("key"), str)}
 
     def get(self, key: str) -> Mapping[str, Any] | None:
         """Look up the line of what was judged before."""
@@ -61,7 +62,7 @@ def freeze_anchor_answers(
 def read_anchor_sessions(run: RunFolder, judge: str) -> list[dict[str, Any]]:
     """Read what the frozen answers scored with this judge, the newest session last."""
     lines = _read(run.judge_anchor / "sessions.jsonl")
-    return [line for line in lines if line["judge"] == judge]
+    return [line for line in lines if line.get("judge") == judge]
 
 
 def add_anchor_session(run: RunFolder, session: Mapping[str, object]) -> None:

@@ -92,8 +92,12 @@ def read_trials(folder: SweepFolder) -> list[SweepTrial]:
     # What stands behind the last line end was cut off while it was written: its run was not made.
     for number, line in enumerate(lines[:-1], start=1):
         try:
-            found.append(SweepTrial(**orjson.loads(line)))
-        except (orjson.JSONDecodeError, TypeError):
+            trial = SweepTrial(**orjson.loads(line))
+            trial.run(folder.book)  # BookError for what is no name of a run
+            if not isinstance(trial.settings, dict) or not isinstance(trial.point, int):
+                raise TypeError
+            found.append(trial)
+        except (orjson.JSONDecodeError, TypeError, BookError):
             raise BookError(
                 f"{folder.trials_jsonl}:{number}: this line is no trial; put back what stood there"
             ) from None

@@ -31,6 +31,7 @@ from tunebook.plan.probe import Probe
 from tunebook.plan.result import fault_of, plan_json, refusal_reason
 from tunebook.recipe.load import dump_resolved, read_resolved
 from tunebook.recipe.tree import Recipe
+from tunebook.recipe.yaml_text import read_text
 from tunebook.step.forward import Scorer
 from tunebook.step.horizon import batches_of_step, plan_horizon
 from tunebook.step.optimization import Optimization
@@ -69,7 +70,7 @@ class Run:
     def __init__(self, run: RunFolder, events: Recorder, beat: Callable[[], None]) -> None:
         self.run, self.events, self.beat = run, events, beat
         self.team = ALONE
-        text = run.resolved_yaml.read_text(encoding="utf-8")
+        text = read_text(run.resolved_yaml)
         self.recipe: Recipe
         self.recipe, self.environment = read_resolved(text)
         self.before: Events  # read once this attempt has begun: what it will repeat is hidden

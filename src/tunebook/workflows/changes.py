@@ -32,6 +32,7 @@ from tunebook.recipe.load import (
 )
 from tunebook.recipe.overrides import COMMAND_LINE, apply_overrides
 from tunebook.recipe.tree import Recipe
+from tunebook.recipe.yaml_text import read_text
 from tunebook.workflows.launch import Watcher
 from tunebook.workflows.train import library_versions, load_recipe, origin_of, refuse_on_several
 
@@ -185,7 +186,7 @@ def find_changes(run: RunFolder) -> Changes:
 
     Data is read only where something else changed: the trainer reads it in any case.
     """
-    resolved, environment = read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))
+    resolved, environment = read_resolved(read_text(run.resolved_yaml))
     changes = changed_settings(trained_recipe(run, resolved), resolved)
     changes |= edited_settings(resolved, environment, run_file_now(run, resolved, environment))
     then = environment.get("versions")
@@ -212,7 +213,7 @@ def refuse_changes(run: RunFolder, watch: Watcher, overrides: Sequence[str] = ()
             f"run {run.name} cannot go on as it began: {'; '.join(words(refused))}; put that back, "
             f"or {_way_out(run)}"
         )
-    resolved, environment = read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))
+    resolved, environment = read_resolved(read_text(run.resolved_yaml))
     recipe, layer = _taking_over(resolved, changes, overrides)
     taken = changed_settings(resolved, recipe)
     if taken:
@@ -239,7 +240,7 @@ def resumed_recipe(run: RunFolder, overrides: Sequence[str]) -> Recipe:
 
     It is the same before and after `refuse_changes` wrote it down, so that every host knows it.
     """
-    resolved, environment = read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))
+    resolved, environment = read_resolved(read_text(run.resolved_yaml))
     edited = edited_settings(resolved, environment, run_file_now(run, resolved, environment))
     changes = {key: change for key, change in edited.items() if key in TAKEN_OVER}
     return _taking_over(resolved, changes, overrides)[0]

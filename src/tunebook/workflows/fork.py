@@ -20,6 +20,7 @@ from tunebook.book.run_file import resumed_from
 from tunebook.errors import BookError, ParentMismatch, RunFileError
 from tunebook.recipe.load import read_resolved, recipe_from_mapping
 from tunebook.recipe.tree import Recipe
+from tunebook.recipe.yaml_text import read_text
 from tunebook.workflows.changes import (
     Changes,
     changed_settings,
@@ -65,7 +66,7 @@ def fork_run(run: RunFolder, name: str, overrides: Sequence[str]) -> tuple[RunFo
     child = RunFolder(run.book, name)
     if child.path.exists() and not _never_began(child, run):
         raise BookError(f"the name {name} is taken: {child.path} exists; choose another name")
-    resolved, environment = read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))
+    resolved, environment = read_resolved(read_text(run.resolved_yaml))
     checkpoint, _ = newest_good_checkpoint(run)
     if checkpoint is None:
         raise BookError(
@@ -126,7 +127,7 @@ def _refuse_without_steps(
 def _never_began(child: RunFolder, run: RunFolder) -> bool:
     """Tell whether a fork of a run ended before its first step: it holds nothing of its own."""
     try:
-        text = child.resolved_yaml.read_text(encoding="utf-8")
+        text = read_text(child.resolved_yaml)
         fork = resumed_from(read_resolved(text)[1])
     except (OSError, RunFileError):
         return False

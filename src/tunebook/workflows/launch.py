@@ -20,6 +20,7 @@ from tunebook.book.places import RunFolder
 from tunebook.errors import RunEnded
 from tunebook.recipe.load import read_resolved
 from tunebook.recipe.tree import Recipe
+from tunebook.recipe.yaml_text import read_text
 from tunebook.workflows.hosts import HOSTS, Hosts
 from tunebook.workflows.reporters import reporting
 
@@ -90,7 +91,7 @@ def _command(run: RunFolder, hosts: Hosts | None, devices: int | None) -> list[s
 
 
 def _recipe(run: RunFolder) -> Recipe:
-    return read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))[0]
+    return read_resolved(read_text(run.resolved_yaml))[0]
 
 
 def child_environment() -> dict[str, str]:

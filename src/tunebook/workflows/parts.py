@@ -21,6 +21,7 @@ from tunebook.book.summary import summarize
 from tunebook.errors import BookError, RunEnded, RunFileError
 from tunebook.recipe.load import LoadedRecipe, read_resolved
 from tunebook.recipe.tree import SLUG, Recipe
+from tunebook.recipe.yaml_text import read_text
 from tunebook.records import RunSummary
 from tunebook.workflows.changes import changed_settings, refuse_changes, words
 from tunebook.workflows.launch import Watcher
@@ -144,7 +145,7 @@ def _refuse_other_slices(run: RunFolder, then: Recipe, now: Recipe) -> None:
 
 def _refuse_stranger(run: RunFolder, recipe: Recipe, place: str) -> None:
     """Refuse to take a run for a part that is none, or is one of other weights."""
-    text = run.resolved_yaml.read_text(encoding="utf-8") if run.resolved_yaml.exists() else ""
+    text = read_text(run.resolved_yaml) if run.resolved_yaml.exists() else ""
     if not text:
         return
     then, environment = read_resolved(text)
@@ -178,7 +179,7 @@ def _start(
 
 
 def _recipe_of(run: RunFolder) -> Recipe:
-    return read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))[0]
+    return read_resolved(read_text(run.resolved_yaml))[0]
 
 
 def _restate(written: str, own: Mapping[str, object]) -> str:

@@ -54,6 +54,7 @@ from tunebook.recipe.hub_path import EMBEDDED
 from tunebook.recipe.load import read_resolved
 from tunebook.recipe.methods import Quantization
 from tunebook.recipe.tree import Recipe
+from tunebook.recipe.yaml_text import read_text
 from tunebook.units import format_bytes
 from tunebook.workflows.model import build_model
 from tunebook.workflows.notebook import build_notebook
@@ -208,7 +209,7 @@ def _subject(run: RunFolder, weights: str, form: str | None) -> _Subject:
             f"`tunebook stop {run.name}` lets it save and pause"
         )
     folder = find_weights(run, weights)
-    recipe, environment = read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))
+    recipe, environment = read_resolved(read_text(run.resolved_yaml))
     is_adapter = (folder / ADAPTER_CONFIG).exists()
     if form == "adapter" and not is_adapter:
         raise UsageError(

@@ -16,6 +16,7 @@ from tunebook.book.replays import write_replay
 from tunebook.book.run_file import resumed_from
 from tunebook.errors import BookError, CheckpointError, UsageError
 from tunebook.recipe.load import read_resolved
+from tunebook.recipe.yaml_text import read_text
 from tunebook.trials import Replay
 from tunebook.units import format_seconds
 from tunebook.watch.changes import LEAD, Before
@@ -51,7 +52,7 @@ def replay(
         raise UsageError(
             f"run {name} has no step {step}: it recorded steps {min(recorded)} to {max(recorded)}"
         )
-    _, environment = read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))
+    _, environment = read_resolved(read_text(run.resolved_yaml))
     checkpoint, start = nearest_start(run, environment, step)
     last = min(step + steps_after, events.fact("steps") or step + steps_after)
     say(_announcement(run, events, start, step, last, checkpoint))

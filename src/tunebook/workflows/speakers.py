@@ -15,6 +15,7 @@ from tunebook.models.screen import ADAPTER_CONFIG
 from tunebook.models.tokenizer import Codec, load_tokenizer
 from tunebook.recipe.load import read_resolved
 from tunebook.recipe.tree import Recipe
+from tunebook.recipe.yaml_text import read_text
 from tunebook.step.forward import Scorer
 from tunebook.workflows.model import build_model
 from tunebook.workflows.weights import BASE, base_hash, find_weights, refuse_missing
@@ -75,7 +76,7 @@ def open_run_to_ask(
     CheckpointError for damaged ones, ParentMismatch where the base is another.
     """
     refuse_missing(run.book, run.name, names)
-    recipe, environment = read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))
+    recipe, environment = read_resolved(read_text(run.resolved_yaml))
     device = choose_device(device or recipe.device)
     precision = choose_precision(recipe.precision, device)
     chosen = {"device": device, "devices": 1, "precision": precision}

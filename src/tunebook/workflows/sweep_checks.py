@@ -109,7 +109,7 @@ def refuse_other(folder: SweepFolder, found: Sweep, base: Recipe) -> None:
         if key not in free and getattr(before, key) != getattr(found, key)
     ]
     if folder.base_json.exists():
-        was = json.loads(folder.base_json.read_text(encoding="utf-8"))
+        was = _read_base(folder.base_json)
         now = dict(_work(base))
         changed += [
             f"`{key}` in {found.run}" for key in (was | now) if was.get(key) != now.get(key)
@@ -119,6 +119,19 @@ def refuse_other(folder: SweepFolder, found: Sweep, base: Recipe) -> None:
             f"sweep {found.name} was begun with another {changed[0]}; give this one another name, "
             f"or put back what {folder.path} says"
         )
+
+
+def _read_base(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise BookError(
+            f"{path} is damaged, and says no more what the sweep began with; put back what stood "
+            "there, or give the sweep another name"
+        )
+    return found
 
 
 def keep_base(folder: SweepFolder, base: Recipe) -> None:

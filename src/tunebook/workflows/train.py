@@ -43,6 +43,7 @@ from tunebook.recipe.load import (
     recipe_from_mapping,
 )
 from tunebook.recipe.tree import Recipe
+from tunebook.recipe.yaml_text import read_text
 from tunebook.records import RunSummary
 from tunebook.workflows.hosts import Hosts
 from tunebook.workflows.hypothesis import refuse_changed
@@ -103,7 +104,7 @@ def accepting(
 
 def train_run(run: RunFolder, watch: Watcher, hosts: Hosts | None = None) -> RunSummary:
     """Train a run whose folder is ready, and write the notebook however it ends."""
-    resolved = run.resolved_yaml.read_text(encoding="utf-8")
+    resolved = read_text(run.resolved_yaml)
     refuse_without_library(read_resolved(resolved)[0].report_to)
     try:
         train_in_child(run, watch, hosts)
@@ -149,7 +150,7 @@ def origin_of(run: RunFolder) -> Path:
     """
     if not run.resolved_yaml.exists():
         return run.run_yaml
-    _, environment = read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))
+    _, environment = read_resolved(read_text(run.resolved_yaml))
     origin = run.path / str(environment.get("run_file") or run.run_yaml.name)
     if not origin.is_file():
         raise RunFileError(
@@ -218,7 +219,7 @@ def refuse_taken(run: RunFolder, remarks: Mapping[str, object] | None = None) ->
 def _refuse_to_forget_fork(run: RunFolder, remarks: Mapping[str, object]) -> None:
     if "resumed_from" in remarks or not run.resolved_yaml.exists():
         return
-    fork = resumed_from(read_resolved(run.resolved_yaml.read_text(encoding="utf-8"))[1])
+    fork = resumed_from(read_resolved(read_text(run.resolved_yaml))[1])
     if fork is not None:
         raise BookError(
             f"run {run.name} goes on from step {fork[1]} of run {fork[0]}, and would begin anew; "
@@ -242,7 +243,7 @@ def _check_parent(book: Path, named: str, model: str) -> dict[str, object]:
         raise _unusable(named, parent, error) from None
     if not (folder / "adapter_config.json").exists():
         return {}
-    _, then = read_resolved(parent.resolved_yaml.read_text(encoding="utf-8"))
+    _, then = read_resolved(read_text(parent.resolved_yaml))
     if then.get("base_weights") is None:  # made before it was written down
         return {}
     # The hub's client takes a while to import, which other runs need not wait for.
@@ -345,7 +346,7 @@ def find_weights(book: Path, model: str) -> tuple[RunFolder, Path]:
 
 def _base_of_adapter(recipe: Recipe, parent: RunFolder) -> str:
     """Give the model that a run's adapter is for; RunFileError when it cannot be trained on."""
-    then = read_resolved(parent.resolved_yaml.read_text(encoding="utf-8"))[0]
+    then = read_resolved(read_text(parent.resolved_yaml))[0]
     if recipe.method != then.method:
         raise RunFileError(
             f"model {recipe.model!r}: run {parent.name} trained an adapter, which only method "
