@@ -146,6 +146,8 @@ def record(
     # A script that takes a whole list has no count of its own.
     whole = ("zoo", "paths", "containers", "torn-events", "special-tokens", "bounds")
     drawn = "" if name in whole else f" --count {cases}"
+    if name.startswith("guided-"):
+        drawn = f" {name.removeprefix('guided-')} --seconds {more['seconds']}"
     how = f"python benchmarks/fuzz/{script}{drawn} --seed {seed}"
     said = {
         "promise": promise,
