@@ -76,6 +76,10 @@ soak: slow
 	$(FUZZ)/stored.py --count 2000 --write
 	$(FUZZ)/containers.py --write
 	$(FUZZ)/paths.py --write
+	$(FUZZ)/special_tokens.py --write
+	$(FUZZ)/bounds.py --write
+	if $(BIN)/python -c 'import atheris' 2> /dev/null; then \
+	  $(FUZZ)/coverage_guided.py run-files --write && $(FUZZ)/coverage_guided.py data-rows --write; fi
 	$(FUZZ)/zoo.py --all --write
 	$(BIN)/python tools/make_safety.py
 

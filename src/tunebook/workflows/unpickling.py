@@ -186,9 +186,9 @@ def _refuse(said: Mapping[str, Any], pickled: Pickled, target: Path) -> None:
     if "not_isolated" in said:
         raise UsageError(
             "this machine does not let a process be cut off from the network "
-            f"({_plain(said['not_isolated'])}), in which weights as pickle are to be read; convert "
-            f"them on one that does, or say {ISOLATION}: they are read as tensors alone all the "
-            "same"
+            f"({_plain(said['not_isolated'])}), and pickled weights are read in such a one only; "
+            f"convert them on one that does, or say {ISOLATION}: they are read as tensors alone "
+            "all the same"
         )
     if "not_started" in said:
         raise _broke(_plain(said["not_started"]))

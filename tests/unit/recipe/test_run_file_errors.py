@@ -155,6 +155,11 @@ def test_a_file_over_one_mebibyte_is_refused(tmp_path: Path) -> None:
     assert "larger than 1 MiB" in complaint(tmp_path, "#" * (1 << 20) + "\n")
 
 
+def test_too_many_keys_are_refused_before_the_rest_is_read(tmp_path: Path) -> None:
+    keys = "".join(f"k{n}: {n}\n" for n in range(60_000))
+    assert ":5000: here stand more than 10,000 keys and values" in complaint(tmp_path, keys)
+
+
 def test_aliases_that_multiply_are_refused(tmp_path: Path) -> None:
     layers = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     layers += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
