@@ -299,7 +299,7 @@ TARGET = Target(
         "A step with a word where a number belongs ended `show` in a TypeError; it is named now.",
         "What a sweep began with (base.json), once broken, ended `sweep` in a JSONDecodeError.",
         "A line of a judge's scores or sessions without its key ended `judge` in a KeyError.",
-        "Stored settings that are no UTF-8 ended `plan`, `release` and others in an error of Python.",
+        "Stored settings that are no UTF-8 ended `plan` and others in a UnicodeDecodeError.",
     ),
 )
 
