@@ -213,9 +213,13 @@ def main() -> int:
     options = arguments(__doc__, 1 << 30, ("--rows", "files of rows alone"))
     import data_rows
 
+    # Once, and not in each fork.
+    import tunebook.data.show
+    import tunebook.data.stats
     import tunebook.evaluate.judge.settings
     import tunebook.recipe.sweep
-    import tunebook.workflows.convert  # noqa: F401
+    import tunebook.workflows.convert
+    import tunebook.workflows.data_show  # noqa: F401
 
     data_rows.codec()
     began = time.monotonic()
