@@ -109,7 +109,7 @@ def test_the_command_that_a_plan_names_converts_a_sharded_gpt2_which_is_then_com
     assert [path.name for path in book.iterdir() if path.name.startswith(f".{new.name}")] == []
 
 
-@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("zipped", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_tied_head_is_written_once_and_each_part_stays_within_its_size(
     tiny_gpt2: Path, bare: Path, monkeypatch: pytest.MonkeyPatch, zipped: bool
 ) -> None:
@@ -168,7 +168,7 @@ def _stretched(folder: Path, _canary: Path) -> None:
     [
         (_zipped, r"system', which is no part of a tensor"),
         (_in_a_shard, r"00002\.bin.*system', which is no part of a tensor"),
-        (_stretched, "several times as large as the file"),
+        pytest.param(_stretched, "several times as large", marks=pytest.mark.slow),
         pytest.param(_raw, "asks for 'os.system'", marks=pytest.mark.slow),
     ],
 )

@@ -202,4 +202,4 @@ def test_weights_that_are_only_there_as_pickle_are_refused_before_a_run_is_begun
     assert main(["plan", write_run(here, model=str(model)), "--no-probe"]) == 2
     told = capsys.readouterr().err
     assert "holds only pickled weights" in told
-    assert "`save_pretrained` writes them so" in told
+    assert "pickled -o pickled-safetensors` writes them as safetensors" in told
