@@ -54,12 +54,16 @@ slow: $(DEV)
 FAULTS := $(BIN)/python benchmarks/faults_io
 FUZZ := $(BIN)/python benchmarks/fuzz
 soak: slow
-	$(FAULTS)/kills.py --count 1000
+	$(FAULTS)/kills.py --count 1000 --write
 	$(FAULTS)/life.py --count 1000 --write
-	$(FAULTS)/kill_points.py --by hook
-	if command -v strace > /dev/null; then $(FAULTS)/kill_points.py --by strace; fi
-	$(FAULTS)/damage.py --count 2400 --resumes 100
-	$(FAULTS)/full_disk.py --count 200
+	$(FAULTS)/kill_points.py --by hook --write
+	if command -v strace > /dev/null; then $(FAULTS)/kill_points.py --by strace --write; fi
+	$(FAULTS)/damage.py --count 2400 --resumes 100 --write
+	$(FAULTS)/full_disk.py --count 200 --write
+	$(FAULTS)/disk_need.py --write
+	$(FAULTS)/names.py --write
+	$(FAULTS)/signals.py --count 20 --write
+	$(FAULTS)/ranks.py --times 20 --write
 	$(FAULTS)/every_verb.py --count 24 --gone 12 --write
 	$(FAULTS)/eight.py --count 200 --write
 	$(FAULTS)/judge_faults.py --count 1000 --write

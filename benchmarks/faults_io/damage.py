@@ -28,6 +28,7 @@ import forked
 import toy
 from kept import finish, paused_run, put_back, whole_run
 from report import arguments, reported, scratch
+from safety import record
 from toy import RELORA
 
 CUTS, FLIPS = 10, 64
@@ -122,7 +123,7 @@ def check_resume(book: Path, aside: Path, damage: Damage, whole: str, everywhere
 
 def main() -> int:
     """Spoil so often as asked."""
-    parser = arguments(__doc__, 2000)
+    parser = arguments(__doc__, 2000, writes=True)
     parser.add_argument("--resumes", type=int, default=40)
     options = parser.parse_args()
     forked.prepare()
@@ -150,6 +151,9 @@ def main() -> int:
             check_resume(book, asides[mode], damage, f"whole-{mode}", everywhere)
             counts["resumed to the same weights"] += 1
             counts["of these from the start, all checkpoints being damaged"] += everywhere
+    note = f"{options.resumes:,} more of them were resumed, bit-identically"
+    record("R4", "R4", "A damaged checkpoint is named and the newest good one taken",
+           options, done + options.resumes, note=note)  # fmt: skip
     return 0
 
 

@@ -14,21 +14,17 @@ Each time the command has to end with exit code 1 and one sentence that says wha
 where, and the way out; no traceback; every checkpoint whole. A run that has begun is paused. Then
 room is made, and the same command or `resume` has to end in the weights and losses of a run that
 had room enough. A command that only lacked room for pages or the last state ends with 0 or 1.
-
-At last the plan's need for disk is held against the most that a larger toy's run folder held.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
 import re
 import shutil
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,11 +33,15 @@ import forked
 import toy
 from kept import finish, newest, paused_run, whole_run
 from report import arguments, reported, scratch
+from safety import record
 
 PAGE = 4096
 LENGTH = {"train": {"max_steps": 8}, "evaluate": {"every": 4}, "checkpoint": {"keep": 2}}
 ACCEPT = {"accept": ["random-base", "disk-too-small"]}
 ROOM = 256 << 20
+PROMISE = (
+    "A run on a full disk is paused in one sentence, and ends in the same bits once there is room"
+)
 
 
 @contextlib.contextmanager
@@ -113,44 +113,9 @@ def _what(sentence: str) -> str:
     return "the token cache" if "cache" in path.parts else name
 
 
-def plan_against_need(folder: Path, disk: Path, counts: Counter[str]) -> None:
-    """Hold the plan's disk need against the most that the run's folder held."""
-    book = toy.make_book(disk / "larger")
-    shutil.rmtree(book / "toy")
-    toy.make_model(book / "toy", width=128)
-    for mode, changes in (("full", {}), ("lora", {"method": "lora"})):
-        path = toy.write_run(book, mode, **(LENGTH | changes))
-        run = book / "runs" / mode
-        command = forked.Command(book, ("train", str(path)))
-        most = 0
-        while command.poll() is None:
-            most = max(most, _bytes_of(run))
-            time.sleep(0.0005)
-        assert command.returncode == 0, command.said()
-        planned = json.loads((run / "plan.json").read_text())["disk"]["needed_bytes"]
-        error = 100 * (planned / most - 1)
-        print(
-            f"disk need of the {mode} run: planned {planned:,} bytes, at most {most:,} bytes were "
-            f"there: {error:+.1f} %",
-            flush=True,
-        )
-
-
-def _bytes_of(run: Path) -> int:
-    """Sum the files of a run's checkpoints and final weights, at this moment."""
-    total = 0
-    for top in (run / "checkpoints", run):
-        with contextlib.suppress(OSError):
-            for entry in os.scandir(top):
-                if entry.name.startswith(("step-", ".tmp-", ".old-", ".trash-", "final")):
-                    with contextlib.suppress(OSError):
-                        total += sum(e.stat().st_size for e in os.scandir(entry.path))
-    return total
-
-
 def main() -> int:
     """Fill the disk so often as asked."""
-    options = arguments(__doc__, 60).parse_args()
+    options = arguments(__doc__, 60, writes=True).parse_args()
     if sys.platform != "linux" or os.geteuid() != 0:
         print("full_disk: left out, a tmpfs can only be mounted by root on Linux")
         return 0
@@ -190,7 +155,7 @@ def main() -> int:
             if number % 10 == 9:
                 print(f"{number + 1} cases", flush=True)
         counts["cases"] = options.count
-        plan_against_need(folder, disk, counts)
+    record("R5-runs", "R5", PROMISE, options, options.count)
     return 0
 
 

@@ -36,6 +36,7 @@ import forked
 import toy
 from kept import finish, newest, paused_run, put_back, whole_run
 from report import arguments, reported, scratch
+from safety import record
 
 LENGTH: dict[str, dict[str, object]] = {
     "train": {"max_steps": 4},
@@ -154,7 +155,7 @@ def _status(pid: int) -> str:
 
 def main() -> int:
     """Kill at every call, or at so many of them."""
-    parser = arguments(__doc__, 0)
+    parser = arguments(__doc__, 0, writes=True)
     parser.add_argument("--by", choices=("strace", "hook"), default="hook")
     parser.add_argument("--asynchronous", action="store_true", help="saves beside the steps (hook)")
     options = parser.parse_args()
@@ -191,6 +192,13 @@ def main() -> int:
             counts["of these with a newer one whole already"] += kept > PAUSED_AT
             finish(book, "killed", "whole")
             counts["resumed to the same weights and history"] += 1
+    promise = {
+        "strace": "Killed at every system call of two saves, an older good checkpoint stands",
+        "hook": "The same from Python, before and after each call",
+    }[options.by]
+    beside = ", saves beside the steps" if options.asynchronous else ""
+    file = f"R2-{options.by}" + ("-asynchronous" if options.asynchronous else "")
+    record(file, "R2", promise + beside, options, len(points))
     return 0
 
 

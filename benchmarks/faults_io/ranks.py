@@ -1,6 +1,6 @@
 """Kill or freeze a rank of a run on two devices at a random moment, resume, and compare the end.
 
-    python benchmarks/faults_io/ranks.py [--times 20] [--seed 1] [--minutes 60]
+    python benchmarks/faults_io/ranks.py [--times 20] [--seed 1] [--minutes 60] [--write]
 
 Prints one line per fault and the counts (goal G2 of the design): the final weights must be those of
 a run that nobody touched, bit by bit, and a frozen rank must be named within twice the time that
@@ -24,6 +24,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests"), str(ROOT / "tests" / "flows")]
 
+from safety import record  # noqa: E402
 from test_several_devices import CHANGES, ranks_of  # noqa: E402
 from test_train_flow import tunebook, weights, write_run  # noqa: E402
 
@@ -67,12 +68,13 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--write", action="store_true", help="into benchmarks/results/safety")
     asked = parser.parse_args()
     draw = random.Random(asked.seed)
     deadline = time.monotonic() + asked.minutes * 60
     changes = {**CHANGES, "train": {**CHANGES["train"], "max_steps": 60}}
     counts = {"killed": 0, "frozen": 0, "named": 0, "in time": 0, "already over": 0}
-    equal = done = 0
+    equal = done = wrong = 0
     with tempfile.TemporaryDirectory() as folder:
         book = create_book(Path(folder) / "book")
         whole = RunFolder(book, "whole")
@@ -92,13 +94,15 @@ def main() -> None:
             counts["named"] += named
             limit = 2 * STOPPED_SECONDS if number == signal.SIGSTOP else 15.0
             counts["in time"] += named and seconds <= limit
-            counts["already over"] += not named and (run.final / "MANIFEST.json").exists()
+            over = not named and (run.final / "MANIFEST.json").exists()
+            counts["already over"] += over
             at = read_events(run).steps[-1].step
             if not (run.final / "MANIFEST.json").exists():
                 resumed = tunebook(book, "resume", run.name)
                 assert resumed.returncode == 0, resumed.stderr
             same = weights(run) == weights(whole)
             equal += same
+            wrong += not (same and (over or (named and seconds <= limit)))
             done += 1
             print(
                 f"{done}: step {at}, {number.name}, {seconds:.1f} s: {words} -> {same}", flush=True
@@ -106,6 +110,10 @@ def main() -> None:
     print(
         f"seed {asked.seed}: {done} faults {counts}, bit-identical after resume: {equal} of {done}"
     )
+    late = counts["named"] - counts["in time"]
+    note = f"{equal} of {done} end in the same bits" + (f"; {late} were named late" if late else "")
+    promise = "A rank that is killed or frozen is named, and the run ends in the same bits"
+    record("G2", "G2", promise, asked, done, wrong, note)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,13 @@ from pathlib import Path
 _PACKAGES = ("torch", "transformers", "safetensors", "filelock")
 
 
-def arguments(about: str, count: int) -> argparse.ArgumentParser:
-    """Make a parser with `--count` and `--seed`."""
+def arguments(about: str, count: int, *, writes: bool = False) -> argparse.ArgumentParser:
+    """Make a parser with `--count` and `--seed`, and `--write` for what `safety.record` keeps."""
     parser = argparse.ArgumentParser(description=about.splitlines()[0])
     parser.add_argument("--count", type=int, default=count)
     parser.add_argument("--seed", type=int, default=0)
+    if writes:
+        parser.add_argument("--write", action="store_true", help="into benchmarks/results/safety")
     return parser
 
 

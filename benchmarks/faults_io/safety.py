@@ -22,10 +22,12 @@ def record(
     options: argparse.Namespace,
     cases: int,
     failed: int = 0,
+    note: str = "",
 ) -> None:
     """Write one promise's counts, unless the script was called without `--write`.
 
-    What was mended is a person's to say: it is kept as it stands in the file.
+    What was mended is a person's to say: it is kept as it stands in the file. A `note` is made of
+    what this count found, and an older one goes with its count.
     """
     if not getattr(options, "write", False):
         return
@@ -47,5 +49,7 @@ def record(
         "how": " ".join(["python", shown, *said]),
         "measured": {"date": datetime.date.today().isoformat(), "versions": versions},
     }
+    if note:
+        found["note"] = note
     RESULTS.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -22,6 +22,7 @@ import forked
 import toy
 from kept import finish, newest, paused_run, put_back, whole_run
 from report import arguments, reported, scratch
+from safety import record
 
 LENGTH = {"train": {"max_steps": 30}, "evaluate": {"every": 10}, "checkpoint": {"keep": 2}}
 PAUSING = {
@@ -77,7 +78,7 @@ def check_signal(
 
 def main() -> int:
     """Send every signal so often as asked."""
-    options = arguments(__doc__, 5).parse_args()
+    options = arguments(__doc__, 5, writes=True).parse_args()
     forked.prepare()
     rng = random.Random(options.seed)
     with scratch() as folder, reported("signals", options) as counts:
@@ -87,6 +88,8 @@ def main() -> int:
         for _ in range(options.count):
             for case in CASES:
                 check_signal(book, aside, "whole", case, rng, counts)
+    promise = "Signals and a closed output save and pause, and the run ends in the same bits"
+    record("R8", "R8", promise, options, options.count * len(CASES))
     return 0
 
 
