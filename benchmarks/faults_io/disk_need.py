@@ -41,6 +41,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "LoRA": {"method": "lora"},
     "LoRA of rank 2": {"method": "lora", "lora": {"rank": 2}},
     "ReLoRA": toy.RELORA,
+    "LoRA, activations kept": {"method": "lora", "lora": {"layers": 1, "cache_activations": "disk"}},
     "two parts": {"parts": 2},
 }
 
@@ -61,8 +62,9 @@ def compare(book: Path, label: str, changes: dict[str, Any]) -> float | None:
     if command.returncode != 0:
         print(f"{label:26} not trained: {command.said().strip().splitlines()[-1]}", flush=True)
         return None
-    plans = sorted((book / "runs").glob("*/plan.json"))
-    planned = json.loads(plans[0].read_text())["disk"]["needed_bytes"]
+    shutil.rmtree(book / "runs")
+    asked = forked.run(book, "plan", str(path), "--no-probe", "--json").said()
+    planned = json.loads(asked[asked.index("{") :])["disk"]["needed_bytes"]
     error = planned / most - 1
     print(f"{label:26} planned {planned:>12,}  there {most:>12,}  {error:+7.1%}", flush=True)
     return float(error)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tunebook.data.prepare import Prepared
 from tunebook.plan.ceiling import DTYPES, matrix_product_flops
@@ -164,6 +165,23 @@ def times_due(horizon: Horizon, every: Every) -> int:
     marks = horizon.epoch_after(total) if every == "epoch" else 100 / float(every[:-1])
     # A step that crosses several marks counts once.
     return min(math.floor(marks + 1e-9) + (not horizon.due(every, total)), total)
+
+
+def steps_due(horizon: Horizon, every: Every) -> NDArray[np.int64]:
+    """List the steps after which something happens that is due `every` so often, or at the end."""
+    total = horizon.total_steps
+    steps = np.arange(total + 1)
+    if isinstance(every, int):
+        marks = steps // max(every, 1)
+    elif every == "epoch":
+        rows = np.minimum(steps * horizon.effective_batch_size, horizon.total_rows)
+        marks = rows // horizon.rows_per_epoch
+    else:
+        share = float(every[:-1]) / 100
+        marks = np.floor(steps / total / share + 1e-9) if share > 0 else np.zeros(total + 1)
+    is_due = marks[1:] > marks[:-1]
+    is_due[-1] = True
+    return steps[1:][is_due]
 
 
 def measured_speed(probe: Probe, cost: Cost) -> Speed:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from tunebook.book.atomic import free_bytes
 from tunebook.models.tokenizer import tokenizer_bytes
-from tunebook.plan.clock import times_due
+from tunebook.plan.clock import steps_due
 from tunebook.plan.result import Disk, Parameters
 from tunebook.recipe.tree import Recipe
 from tunebook.step.horizon import Horizon
@@ -31,8 +33,9 @@ def plan_disk(
 ) -> Disk:
     """Count what stands on disk at the fullest moment of a run, or of all parts of one.
 
-    The newest `checkpoint.keep` stand, the best one, and the one being written or, in its place at
-    the end, the final weights; the book's token files are there already. The run's folder need not
+    The newest `checkpoint.keep` stand, the best one where it may be none of them, and the one being
+    written or, in its place at the end, the final weights; the book's token files are there already,
+    and checkpoints of pauses are not foreseen. The run's folder need not
     be. `eight_bit_bytes` are those of averages in 8 bits, `kept_bytes` those of activations in a
     file. Raises OSError when its volume cannot be asked.
     """
@@ -92,8 +95,13 @@ def _standing(recipe: Recipe, horizon: Horizon | None) -> tuple[int, int]:
     lasting = recipe.checkpoint.keep + has_validation
     if horizon is None:
         return lasting, lasting + 1
-    saves = times_due(horizon, recipe.checkpoint.every)
-    if has_validation:  # each of them may be the best so far
-        saves += times_due(horizon, recipe.evaluate.every)
-    saves = min(saves, horizon.total_steps)
-    return min(lasting, saves), min(lasting + 1, saves)
+    keep, saves = recipe.checkpoint.keep, steps_due(horizon, recipe.checkpoint.every)
+    if not has_validation:
+        return min(keep, len(saves)), min(keep + 1, len(saves))
+    # Each validation may be the best so far, and is saved then. One checkpoint more stands where
+    # so many saves can follow on the best that it is none of the newest any more.
+    validations = steps_due(horizon, recipe.evaluate.every)
+    later = int((saves > validations[0]).sum())
+    n = len(np.union1d(saves, validations))
+    lasting = keep + 1 if later >= keep else min(keep, n)
+    return lasting, keep + 2 if later > keep else min(keep + 1, n)

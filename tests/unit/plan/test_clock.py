@@ -15,6 +15,7 @@ from tunebook.plan.clock import (
     estimate_time,
     measured_speed,
     stated_speed,
+    steps_due,
     times_due,
 )
 from tunebook.plan.devices import parse_device
@@ -127,3 +128,4 @@ def test_what_is_due_is_counted_without_going_through_the_steps() -> None:
             steps = range(1, horizon.total_steps + 1)
             due = [s for s in steps if horizon.due(each, s) or s == horizon.total_steps]
             assert times_due(horizon, each) == len(due), (horizon, each)
+            assert steps_due(horizon, each).tolist() == due, (horizon, each)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections import namedtuple
 from dataclasses import replace
@@ -119,6 +120,36 @@ def test_the_newest_the_best_and_the_one_being_written_stand_at_one_time() -> No
     assert disk_of(checkpoint={"keep": 3}, validation={"fraction": 0.0}).kept == 4
     # A run of two steps never has more than two.
     assert disk_of(steps=2, checkpoint={"keep": 3}).kept == 2
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3, 5])
+@pytest.mark.parametrize("every", [1, 3, 4, "25%", "epoch"])
+@pytest.mark.parametrize("evaluate", [1, 4, 5, "50%"])
+def test_as_many_checkpoints_are_planned_as_the_worst_order_of_losses_leaves(
+    keep: int, every: int | str, evaluate: int | str
+) -> None:
+    """Every pattern of which validations are the best so far is played through."""
+    steps = 10
+    changes: dict[str, Any] = {"checkpoint": {"keep": keep, "every": every}}
+    disk = disk_of(steps, **changes, evaluate={"every": evaluate})
+    horizon = Horizon(4 * steps, steps, 4 * steps, 4, 4)
+    due = [n for n in range(1, steps + 1) if n == steps or horizon.due(evaluate, n)]
+    most = lasting = 0
+    for better in itertools.product((False, True), repeat=len(due) - 1):
+        # The first validation is always the best so far.
+        improving = {step for step, is_better in zip(due, (True, *better), strict=True) if is_better}
+        stand: list[int] = []
+        best = None
+        for step in range(1, steps + 1):
+            if step in improving:
+                best = step
+            if step in improving or step == steps or horizon.due(every, step):
+                stand.append(step)
+                most = max(most, len(stand))
+                stand = [n for n in stand if n in stand[-keep:] or n == best]
+        lasting = max(lasting, len(stand))
+    assert disk.kept == most
+    assert disk.needed_bytes == max(most * 14_000_000, lasting * 14_000_000 + 2_000_000)
 
 
 def test_bf16_weights_with_masters_and_adamw_take_14_bytes_each() -> None:
