@@ -49,6 +49,38 @@ def test_a_folder_is_no_book_when_its_mark_did_not_fit(
     assert (tmp_path / "mine" / "tunebook.yaml").stat().st_size > 0
 
 
+def test_a_folder_is_no_book_when_its_pages_did_not_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(_book: Path) -> None:
+        raise StorageError("the disk is full: cannot write notebook.md; 0 B free; free space")
+
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("tunebook.workflows.init.build_notebook", full)
+        assert main(["init", "mine"]) == 1
+    assert "the disk is full" in capsys.readouterr().err
+    assert main(["init", "mine"]) == 0
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_page_says_what_a_disk_refused_and_calls_it_no_bug(
+    book: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fastapi.testclient import TestClient
+
+    from tunebook.web.app import make_app
+
+    make_run(book, "run_1")
+    client = TestClient(make_app(book), base_url="http://127.0.0.1")
+    monkeypatch.setattr("tunebook.web.writing.write_note", refuse(number))
+    csrf = client.app.state.desk.guard.csrf  # type: ignore[attr-defined]
+    answer = client.post("/runs/run_1/note", data={"text": "seen", "csrf": csrf})
+    assert answer.status_code == 507
+    assert "cannot write /disk/file" in answer.text
+    assert "bug" not in answer.text
+
+
 def test_an_import_that_only_lacks_its_pages_says_so(
     book: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

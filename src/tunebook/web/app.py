@@ -15,7 +15,8 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from tunebook.errors import BookError, Busy, TunebookError
+from tunebook.book.atomic import describe_any_disk
+from tunebook.errors import BookError, Busy, StorageError, TunebookError
 from tunebook.web import (
     chess,
     compare,
@@ -37,6 +38,7 @@ from tunebook.web.guard import Guard
 GoOn = Callable[[Request], Awaitable[Response]]
 
 _HERE = Path(__file__).parent
+_NO_STORAGE = 507  # what HTTP says of a disk that takes no more
 
 
 def make_app(book: Path, guard: Guard | None = None, *, debug: bool = True) -> FastAPI:
@@ -91,7 +93,7 @@ async def _tell(request: Request, error: Exception) -> Response:
     elif isinstance(error, HTTPException):
         status, sentence = error.status_code, str(error.detail)
     else:
-        known = ((Busy, 409), (BookError, 404))
+        known = ((Busy, 409), (BookError, 404), (StorageError, _NO_STORAGE))
         status = next((code for kind, code in known if isinstance(error, kind)), 400)
         sentence = str(error)
     return desk_of(request).page(request, "mistake.html", status, sentence=sentence)
@@ -111,6 +113,9 @@ async def _whatever_happens(request: Request, go_on: GoOn, debug: bool) -> Respo
     except Exception as bug:
         if debug:
             traceback.print_exc()
+        if (refused := describe_any_disk(bug)) is not None:
+            status = 404 if isinstance(bug, FileNotFoundError) else _NO_STORAGE
+            return desk_of(request).page(request, "mistake.html", status, sentence=refused)
         name = " ".join(f"{type(bug).__name__}: {bug}".split())
         hint = "" if debug else "; start the server as `tunebook --debug ui` for the traceback"
         sentence = f"this is a bug in tunebook: {name}"
