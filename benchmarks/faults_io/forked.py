@@ -2,8 +2,9 @@
 
 The program that tests imports torch, transformers and tunebook once. `start` forks it and runs the
 command line in the fork; where the launcher would start `python -m tunebook.workflows.trainer` as
-a child, the fork forks again and runs that module, with the same pipe, session and log. All
-else, from arguments to exit codes, is the code that a user runs. Linux and macOS only.
+a child, the fork forks again and runs that module, with the same pipe, session and log; likewise
+where a sweep starts a trial, and a recipe a step. All else, from arguments to exit codes, is the
+code that a user runs. Linux and macOS only.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from types import SimpleNamespace
 from typing import Any
 
 TRAINER = "tunebook.workflows.trainer"
+TRIAL = "tunebook.workflows.trial"
+STARTS = ("launch", "sweep_queue", "recipes")
+"""Modules of workflows that start Python anew, and fork here."""
 
 
 def prepare() -> None:
@@ -39,6 +43,9 @@ def prepare() -> None:
     import tunebook.cli.result
     import tunebook.cli.resume
     import tunebook.cli.train
+    import tunebook.workflows.launch
+    import tunebook.workflows.recipes
+    import tunebook.workflows.sweep_queue
     import tunebook.workflows.trainer
     import tunebook.workflows.training  # noqa: F401
 
@@ -61,7 +68,7 @@ class _Child:
 
 
 class ForkedProcess(_Child):
-    """Stands for `subprocess.Popen` where the launcher starts the training process."""
+    """Stands for `subprocess.Popen` where a process of tunebook's own is started."""
 
     inside: Callable[[], None] = staticmethod(lambda: None)  # called first in the training process
 
@@ -69,25 +76,32 @@ class ForkedProcess(_Child):
         self,
         args: Sequence[str],
         *,
-        stdin: int,
-        stdout: Any,
-        stderr: Any,
+        stdin: int | None = None,
+        stdout: Any = None,
+        stderr: Any = None,
         env: Mapping[str, str],
-        start_new_session: bool,
+        cwd: Path | None = None,
+        start_new_session: bool = False,
+        process_group: int | None = None,
     ) -> None:
-        assert TRAINER in args, args
-        assert stdin == subprocess.PIPE
-        assert start_new_session
+        assert list(args[:2]) == [sys.executable, "-m"], args
         read, write = os.pipe()
-        out, error = stdout.fileno(), stderr.fileno()
+        out, error = _descriptor(stdout, 1), _descriptor(stderr, 2)
         self.pid = os.fork()
         if self.pid == 0:
             os.close(write)
-            os.setsid()
+            if start_new_session:
+                os.setsid()
+            elif process_group is not None:
+                os.setpgid(0, process_group)
             os.environ.update(env)
-            _run(read, out, error, lambda: _train(args[args.index(TRAINER) + 1 :]))
+            if cwd is not None:
+                os.chdir(cwd)
+            _run(read, out, error, lambda: _work(args[2], args[3:]))
         os.close(read)
         self.stdin = os.fdopen(write, "wb")
+        if stdin != subprocess.PIPE:
+            self.stdin.close()
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait until it ends."""
@@ -109,13 +123,27 @@ class ForkedProcess(_Child):
         self.send_signal(signal.SIGKILL)
 
 
-def _train(args: Sequence[str]) -> int:
-    sys.argv = [TRAINER, *args]
-    ForkedProcess.inside()
+def _descriptor(stream: Any, own: int) -> int:
+    if stream is None:
+        return own
+    if stream == subprocess.DEVNULL:
+        return os.open(os.devnull, os.O_WRONLY)
+    return int(stream.fileno())
+
+
+def _work(module: str, args: Sequence[str]) -> int:
+    if module == "tunebook":
+        import tunebook.cli.main
+
+        return tunebook.cli.main.main(list(args))
+    assert module in (TRAINER, TRIAL), module
+    sys.argv = [module, *args]
+    if module == TRAINER:
+        ForkedProcess.inside()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # it was imported before
-            runpy.run_module(TRAINER, run_name="__main__", alter_sys=True)
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as end:
         return int(end.code or 0)
     return 0
@@ -125,7 +153,8 @@ def _run(read: int, out: int, error: int, work: Callable[[], int]) -> None:
     """Be a process of its own: streams, signals, exit code; never returns."""
     code = 1
     try:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         for target, source in ((0, read), (1, out), (2, error)):
             os.dup2(source, target)
@@ -179,7 +208,8 @@ class Command(_Child):
         ForkedProcess.inside = staticmethod(inside)
         shim = SimpleNamespace(**vars(subprocess))
         shim.Popen = ForkedProcess
-        launch.subprocess = shim  # type: ignore[attr-defined]
+        for name in STARTS:
+            sys.modules[f"tunebook.workflows.{name}"].subprocess = shim  # type: ignore[attr-defined]
         launch._POLL_SECONDS = 0.02
         return tunebook.cli.main.main(list(args))
 

@@ -1,14 +1,17 @@
-"""Every verb that writes, on a small book: how it is called and what it has to leave."""
+"""Every verb, on a small book: how it is called and what it has to leave."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import forked
 import toy
+from visits import make_server, visit_health, visit_pages
 
 SHORT = {"train": {"max_steps": 4}, "evaluate": {"every": 2}, "checkpoint": {"every": 2, "keep": 2}}
 NEW = {"accept": ["random-base", "disk-too-small"]}
@@ -17,9 +20,11 @@ ASKED = ("--device", "cpu", "--max-new-tokens", "2")
 
 @dataclass(frozen=True)
 class Verb:
-    """A command in the book, what it makes, and what must be there first.
+    """A command in the book, what it makes (patterns), and what must be there first.
 
-    `slow` ones load a model in a process of their own, and are tried at fewer points.
+    `slow` ones load a model in a process of their own, and are tried at fewer points. One that goes
+    on until Ctrl-C gets that when it has said `until`, and after `visit` was called with all it
+    said.
     """
 
     name: str
@@ -28,10 +33,17 @@ class Verb:
     before: Callable[[Path], object] = lambda _book: None
     stdin: str = ""
     slow: bool = False
+    until: str = ""
+    visit: Callable[[str], str] = visit_health
 
 
 def _judged(args: tuple[str, ...], judge: str) -> tuple[str, ...]:
     return (*args, "--base-url", judge, "--judge-model", "m", "--concurrency", "2")
+
+
+def _log(kind: str) -> tuple[str, ...]:
+    """Name what an evaluation of run `done` leaves: its answers, and what it came to."""
+    return (f"runs/done/evaluations/{kind}*.jsonl",)
 
 
 def _left_over(book: Path) -> None:
@@ -55,8 +67,10 @@ def verbs(judge: str) -> list[Verb]:
             slow=True,
         ),
         Verb("resume", ("resume", "paused"), ("runs/paused/final/MANIFEST.json",)),
-        Verb("sweep", ("sweep", "sweep.yaml", "--workers", "1"), ("sweeps/rates",), slow=True),
+        Verb("sweep", ("sweep", "sweep.yaml", "--workers", "1"),
+             ("sweeps/rates/*.md", "runs/rates-002/final/MANIFEST.json"), slow=True),
         Verb("replay", ("replay", "done", "--step", "3"), slow=True),
+        Verb("stop", ("stop", "paused"), ("runs/paused/stop-requested",), before=_as_if_it_ran),
         Verb(
             "chat",
             ("chat", "done", *ASKED),
@@ -66,7 +80,8 @@ def verbs(judge: str) -> list[Verb]:
         Verb("show --figure", ("show", "done", "--figure", "a.svg"), ("a.svg",)),
         Verb("show --curves", ("show", "done", "--curves", "a.csv"), ("a.csv",)),
         Verb("compare --blind",
-             ("compare", "done", "lora", "--blind", "--ask", "questions.jsonl"), stdin="1\n2\n"),
+             ("compare", "done", "lora", "--blind", "--ask", "questions.jsonl"), _log("votes"),
+             stdin="1\n2\n"),
         Verb("note", ("note", "done", "a note", "--tag", "seen")),
         Verb("notebook build", ("notebook", "build", "--html"), ("notebook.html",)),
         Verb("evaluate", ("evaluate", "done", "--device", "cpu")),
@@ -98,7 +113,6 @@ def verbs(judge: str) -> list[Verb]:
              "--device", "cpu"),
             ("scores.jsonl",),
         ),
-        Verb("data stats", ("data", "stats", rows, "--model", "toy", "--template", "qa")),
         Verb("data mix", ("data", "mix", "new.yaml"), before=_without_cache),
         Verb(
             "data chess",
@@ -106,34 +120,102 @@ def verbs(judge: str) -> list[Verb]:
              "--pgn", "games.pgn"),
             ("moves.jsonl", "games.pgn"),
         ),
-        Verb("chess", ("chess", "--games", "played.pgn"), before=_games),
+        Verb("chess --games", ("chess", "--games", "played.pgn"), before=_games),
+        Verb("chess of a run", ("chess", "done", "--device", "cpu", "--weights", "final", "--each",
+             "0", "--header", "none", "--set", "positions=3"), _log("chess"), slow=True),
         Verb("clean", ("clean",), before=_left_over),
         Verb("import", ("import", "log.csv", "--name", "theirs"), ("runs/theirs",)),
         Verb("convert", ("convert", "trl.yaml", "-o", "converted.yaml"), ("converted.yaml",)),
         Verb("reindex", ("reindex",), before=_without_index),
         Verb("schema", ("schema", "--write"), (".tunebook/run.schema.json",)),
         Verb("demo", ("demo", "--book", "demo-book"), ("demo-book/notebook.md",), slow=True),
-        Verb("recipes run", ("recipes", "run", "alpaca-9k", "--book", "recipe-book"), slow=True),
-        Verb("serve", ("serve", "lora", "--port", "0", "--device", "cpu"), slow=True),
-        *(Verb(f"{name}, which only reads", args) for name, args in _READING),
+        Verb("recipes run", ("recipes", "run", "short", "--book", "recipe-book"),
+             ("recipe-book/report.md",), slow=True),
+        Verb("serve", ("serve", "lora", "--port", "0", "--engine", "vllm"), slow=True,
+             until="Ctrl-C ends it"),
+        Verb("ui", ("ui", "--port", "0"), until="http://", visit=visit_pages),
+        *(Verb(f"{' '.join(args[:2])}, which only reads", args) for args, _ in READING),
     ]  # fmt: skip
 
 
-_READING = (
-    ("runs", ("runs",)),
-    ("show", ("show", "done")),
-    ("verdicts", ("verdicts", "done")),
-    ("lineage", ("lineage",)),
-    ("diff", ("diff", "done", "lora")),
-    ("compare", ("compare", "done", "lora")),
-    ("doctor", ("doctor",)),
-    ("data show", ("data", "show", "rows.json", "--model", "toy", "--template", "qa")),
+READING: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("runs",), "lists runs; only the index, which is thrown away at any time, may be written"),
+    (
+        ("show", "done"),
+        "shows a run; with --figure and --curves it writes, and is among the others",
+    ),
+    (("watch", "done"), "shows the events of a run"),
+    (("verdicts", "done"), "judges a run anew, and prints it"),
+    (("lineage",), "draws which run comes from which"),
+    (("diff", "done", "lora"), "compares two run files"),
+    (("compare", "done", "lora"), "compares stored scores; with --blind it writes"),
+    (("doctor",), "prints versions and devices"),
+    (("data", "show", "rows.json", "--model", "toy", "--template", "qa"), "decodes rows"),
+    (("data", "stats", "rows.json", "--model", "toy", "--template", "qa"), "counts rows"),
+    (("recipes",), "lists what the package carries"),
+    (("recipes", "show", "short"), "prints a file of the package"),
+    (("schema",), "prints the schema; with --write it writes"),
 )
+"""What writes nothing of its own, and why; tried all the same: each has to work or say why not."""
+
+RECIPE = """\
+title: a recipe for the test
+notebook: Four steps of a toy.
+minutes: 0.1
+steps:
+  - run: plan short.yaml --no-probe --json
+    keep: planned
+  - run: train short.yaml
+  - run: verdicts short --json
+    keep: verdicts
+"""
+
+
+def make_short(folder: Path) -> None:
+    """Let `demo` and `recipes run` take seconds, and put a stand-in server in front of PATH.
+
+    Both train a toy for four steps; a recipe made for the test stands in place of the package's.
+    """
+    import os
+
+    import tunebook.workflows.demo
+    import tunebook.workflows.recipes
+
+    demo = tunebook.workflows.demo
+    toy_model = json.dumps(str(folder / "toy"))
+    for said, instead in (
+        ("epochs: 4", "max_steps: 4"),
+        ("model: tunebook/tiny", f"model: {toy_model}\naccept: [random-base, disk-too-small]"),
+        ("max_seq_len: 128", "device: cpu\nmax_seq_len: 128"),
+    ):
+        assert said in demo.RUN_FILE
+        demo.RUN_FILE = demo.RUN_FILE.replace(said, instead)
+    recipe = folder / "recipes" / "short"
+    (recipe / "twin").mkdir(parents=True)
+    (recipe / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
+    (recipe / "report.md").write_text("{{ verdicts | length }} verdicts\n", encoding="utf-8")
+    shutil.copy(folder / "whole" / "rows.json", recipe / "twin" / "rows.json")
+    run = json.loads(toy.write_run(folder, "short", **SHORT, **NEW).read_text(encoding="utf-8"))
+    run["data"] = [{"path": "rows.json"}]
+    (recipe / "twin" / "short.yaml").write_text(json.dumps(run), encoding="utf-8")
+    tunebook.workflows.recipes.FOLDER = recipe.parent
+    servers = make_server(folder / "bin", sys.executable)
+    os.environ["PATH"] = f"{servers}{os.pathsep}{os.environ['PATH']}"
+
+
+def _as_if_it_ran(book: Path) -> None:
+    """Write the heartbeat of a process that lives: this one."""
+    import os
+    import socket
+
+    from tunebook.book.liveness import _identity
+
+    beat = {"host": socket.gethostname(), "pid": os.getpid(), "process": _identity(os.getpid())}
+    path = book / "runs" / "paused" / "heartbeat.json"
+    path.write_text(json.dumps({**beat, "time": 1e9}), encoding="utf-8")
 
 
 def _without_cache(book: Path) -> None:
-    import shutil
-
     shutil.rmtree(book / ".tunebook" / "cache", ignore_errors=True)
 
 
@@ -161,8 +243,6 @@ def make_book(folder: Path) -> Path:
         scored = forked.run(book, "evaluate", name, "--device", "cpu")
         assert scored.returncode == 0, scored.said()
     paused_run(book, "paused", 2, **SHORT, **NEW)
-    import shutil
-
     shutil.rmtree(book / "aside")
     toy.write_run(book, "new", **SHORT, **NEW, seed=7)
     toy.write_run(book, "told", **SHORT, **NEW, report_to=["tensorboard"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ from test_train_flow import tunebook
 
 from tunebook.book.places import RunFolder
 from tunebook.cli.main import main
-from tunebook.errors import BookError, RunEnded, RunFileError, UsageError
+from tunebook.errors import BookError, RunEnded, RunFileError, StorageError, UsageError
 from tunebook.workflows import recipes
 
 STEPS = """\
@@ -93,6 +94,28 @@ def test_a_copy_that_was_broken_off_is_made_again(recipe: Path) -> None:
     Path("small-book/.tunebook/recipe/done.json").unlink()
     recipes.run_recipe("small")
     assert Path("small-book/report.md").is_file()
+
+
+@pytest.mark.parametrize("n_written", [0, 1, 2, 3])
+def test_a_recipe_whose_book_did_not_fit_on_the_disk_begins_once_there_is_room(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, n_written: int
+) -> None:
+    real, calls = os.fsync, 0
+
+    def full(descriptor: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > n_written:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(descriptor)
+
+    found = recipes.find_recipe("small")
+    with monkeypatch.context() as patch, pytest.raises(StorageError, match="the disk is full"):
+        patch.setattr(os, "fsync", full)
+        recipes._book_for(found, Path("mine"), False)
+    recipes._book_for(found, Path("mine"), False)
+    assert Path("mine/tunebook.yaml").is_file()
+    assert Path("mine/rows.jsonl").is_file()
 
 
 def test_a_folder_that_is_no_book_of_the_recipe_is_left_alone(recipe: Path) -> None:

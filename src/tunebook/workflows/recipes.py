@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from tunebook.book.atomic import storage_errors, write_text
 from tunebook.book.liveness import ENDED, current_state
-from tunebook.book.places import RunFolder, create_book
+from tunebook.book.places import MARK, RunFolder, create_book
 from tunebook.data.chess.engine import find_engine
 from tunebook.errors import BookError, RunEnded, RunFileError, UsageError
 from tunebook.recipe.yaml_text import parse_yaml, read_text
@@ -162,16 +162,17 @@ def _book_for(found: FoundRecipe, book: Path | None, fresh: bool) -> Path:
         first = book or Path(f"{found.name}-book")
         folder, number = first.with_name(f"{first.name}-{number}"), number + 1
     marker, answers = _place(folder, "name"), _place(folder, _ANSWERS)
-    if not folder.exists():
-        create_book(folder)
+    if not _has_files(folder):  # not begun, or without room for a first file
         with storage_errors(f"begin the recipe {found.name}", folder):
-            marker.parent.mkdir(parents=True)
+            marker.parent.mkdir(parents=True, exist_ok=True)
             write_text(marker, found.name)
     elif not marker.is_file() or marker.read_text(encoding="utf-8") != found.name:
         raise BookError(
             f"{folder} is there and is no book of the recipe {found.name}; say --book FOLDER for "
             "another place"
         )
+    if not (folder / MARK).exists():
+        create_book(folder)
     if not answers.is_dir():  # last of all, so that a copy that was broken off is made again
         with storage_errors(f"copy the recipe {found.name}", folder):
             shutil.copytree(found.folder / TWIN, folder, dirs_exist_ok=True)
@@ -179,6 +180,10 @@ def _book_for(found: FoundRecipe, book: Path | None, fresh: bool) -> Path:
                 shutil.copytree(found.folder / FULL, folder / FULL, dirs_exist_ok=True)
             answers.mkdir()
     return folder
+
+
+def _has_files(folder: Path) -> bool:
+    return any(path.is_file() for path in folder.rglob("*")) if folder.is_dir() else folder.exists()
 
 
 def _read_done(book: Path) -> dict[str, str]:
