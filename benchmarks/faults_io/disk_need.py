@@ -4,7 +4,7 @@
 
 Runs of a toy with 600,000 weights, of every method and of what else makes a checkpoint larger or
 more of them stand at once. While each trains, its checkpoints and final weights are summed every
-millisecond; the plan has to say that, within `LIMIT`. Pages of the book and logs are not in the plan.
+millisecond; the plan has to say that, within `LIMIT`. Pages and logs are not in the plan.
 Not tried here are AdamW in 8 bits, activations kept in a file, and several devices.
 """
 

@@ -16,7 +16,8 @@ a file is as it was, or has become longer, or is a whole new one. Then, with roo
 gets done and leaves what it leaves with room from the start.
 
 `ui` and `serve` are ended by Ctrl-C once they are there; before that, pages of `ui` are opened and
-a note is written. `demo` and `recipes run` train a toy for four steps, and a server of others is a stand-in.
+a note is written. `demo` and `recipes run` train a toy for four steps, and a server of others is a
+stand-in.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def verbs(judge: str) -> list[Verb]:
         Verb("resume", ("resume", "paused"), ("runs/paused/final/MANIFEST.json",)),
         Verb("sweep", ("sweep", "sweep.yaml", "--workers", "1"),
              ("sweeps/rates/*.md", "runs/rates-002/final/MANIFEST.json"), slow=True),
-        Verb("replay", ("replay", "done", "--step", "3"), slow=True),
+        Verb("replay", ("replay", "spiky", "--step", "6"), ("runs/spiky/replays.jsonl",)),
         Verb("stop", ("stop", "paused"), ("runs/paused/stop-requested",), before=_as_if_it_ran),
         Verb(
             "chat",
@@ -242,6 +242,10 @@ def make_book(folder: Path) -> Path:
         assert made.returncode == 0, made.said()
         scored = forked.run(book, "evaluate", name, "--device", "cpu")
         assert scored.returncode == 0, scored.said()
+    high = {**SHORT["train"], "max_steps": 8, "warmup_steps": 5, "learning_rate": 0.3}
+    path = toy.write_run(book, "spiky", **{**SHORT, **NEW, "train": high, "stop_on": []})
+    spiky = forked.run(book, "train", str(path))
+    assert spiky.returncode == 0, spiky.said()
     paused_run(book, "paused", 2, **SHORT, **NEW)
     shutil.rmtree(book / "aside")
     toy.write_run(book, "new", **SHORT, **NEW, seed=7)

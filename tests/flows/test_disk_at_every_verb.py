@@ -63,6 +63,27 @@ def test_a_folder_is_no_book_when_its_pages_did_not_fit(
     assert main(["init", "mine"]) == 0
 
 
+@pytest.mark.parametrize("target", ["nowhere/at/all", "mine"])
+def test_a_book_is_not_made_of_a_link_that_leads_nowhere(
+    tmp_path: Path, target: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").symlink_to(target)
+    assert main(["init", "mine"]) == 2
+    assert "mine is a link that leads to no folder" in capsys.readouterr().err
+
+
+def test_a_run_file_in_a_folder_whose_name_is_no_text_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    assert main(["init", str(folder)]) == 0
+    monkeypatch.chdir(folder)
+    (folder / "a.yaml").write_text("name: a\nmodel: tunebook/tiny\ndata: [{path: rows.json}]\n")
+    assert main(["train", "a.yaml"]) == 2
+    assert "is in a folder whose name is not UTF-8" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
 def test_a_page_says_what_a_disk_refused_and_calls_it_no_bug(
     book: Path, number: int, monkeypatch: pytest.MonkeyPatch
@@ -105,6 +126,9 @@ def test_an_import_that_only_lacks_its_pages_says_so(
         (errno.EROFS, "is read-only: cannot write /disk/file"),
         (errno.ENOENT, "/disk/file is not there; was it moved or deleted meanwhile?"),
         (errno.ESTALE, "/disk/file is not there; was it moved or deleted meanwhile?"),
+        (errno.ENOTDIR, "/disk/file cannot be there: a file stands where its path has a folder"),
+        (errno.ENAMETOOLONG, "is too long for this system; choose a shorter one"),
+        (errno.ELOOP, "/disk/file is a link that leads to itself; take it away, or name another"),
         (errno.EMFILE, "cannot open /disk/file: Too many open files"),
         (errno.EIO, "cannot use /disk/file: Input/output error"),
     ],

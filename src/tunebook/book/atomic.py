@@ -18,7 +18,8 @@ PATIENCE_SECONDS = 30.0
 """How long `alone` waits; only a process that was halted keeps a lock for so long."""
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
-_GONE = {errno.ENOENT, errno.ENOTDIR, errno.ESTALE}
+_GONE = {errno.ENOENT, errno.ESTALE}
+_SHOWN = 80  # characters of either end of a path that is too long
 _OS_ERROR = re.compile(r"os error (\d+)")
 
 
@@ -138,6 +139,11 @@ def describe_storage_error(
     if number in _NO_ACCESS:
         reason = "is read-only" if number == errno.EROFS else "is not writable"
         return f"the folder {folder} {reason}: cannot {doing}; make it writable"
+    if number == errno.ENAMETOOLONG:
+        shown = os.fsdecode(getattr(error, "filename", None) or folder)
+        if len(shown) > 2 * _SHOWN:
+            shown = f"{shown[:_SHOWN]}...{shown[-_SHOWN:]}"
+        return f"the path {shown} is too long for this system; choose a shorter one"
     return None
 
 
@@ -152,8 +158,12 @@ def describe_any_disk(error: BaseException) -> str | None:
     folder = Path(what).parent if named else Path(os.curdir)
     if number is None and "database or disk is full" in str(error):  # sqlite's own words
         return f"the disk is full: cannot write the index; {_free(folder)} free; free space"
-    if number in _NO_SPACE | _NO_ACCESS:
+    if number in {*_NO_SPACE, *_NO_ACCESS, errno.ENAMETOOLONG}:
         return describe_storage_error(error, f"write {what}", folder, None, "free space")
+    if number == errno.ENOTDIR:
+        return f"{what} cannot be there: a file stands where its path has a folder; take it away"
+    if number == errno.ELOOP:
+        return f"{what} is a link that leads to itself; take it away, or name another"
     if number in _GONE:
         gone = what if named else "the folder this was started in"
         return f"{gone} is not there; was it moved or deleted meanwhile?"

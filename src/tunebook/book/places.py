@@ -198,6 +198,8 @@ def create_book(folder: Path) -> Path:
     """Make a book in a new or existing folder; BookError if it already is one."""
     from tunebook.book.atomic import storage_errors, write_text
 
+    if folder.is_symlink() and not folder.exists():
+        raise BookError(f"{folder} is a link that leads to no folder; name a folder for the book")
     if (folder / MARK).exists():
         raise BookError(f"{folder} already is a book; `tunebook new NAME` starts a run in it")
     if folder.exists() and not folder.is_dir():

@@ -53,11 +53,23 @@ def load_run_file(
     `find_run` gives the run file of a run that `extends` names. Relative paths count from the
     file that states them, those of `overrides` from the working folder.
     """
+    _refuse_unspeakable(path)
     written = read_text(path)
     text = parse_yaml(written, str(path))
     layer = _own_layer(text, THIS_FILE)
     layer, chain = _with_parents(layer, text, path.absolute().parent, (path.resolve(),), find_run)
     return replace(_finish(layer, str(path), written, chain, overrides), path=path.absolute())
+
+
+def _refuse_unspeakable(path: Path) -> None:
+    """Refuse a folder that a run file, which is text, could not name."""
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        shown = str(path.absolute()).encode("utf-8", "replace").decode()
+        raise RunFileError(
+            f"{shown} is in a folder whose name is not UTF-8, and no run can name it; rename it"
+        ) from None
 
 
 def recipe_from_mapping(

@@ -18,6 +18,7 @@ import traceback
 from pathlib import Path
 from types import FrameType
 
+from tunebook.book.atomic import describe_any_disk
 from tunebook.book.events import EventWriter, cut_torn_lines, next_attempt
 from tunebook.book.liveness import acquire_run
 from tunebook.book.places import RunFolder
@@ -134,6 +135,8 @@ def _train(run: RunFolder, stop: StopRequests, *, many: bool) -> int:
         except TunebookError as error:
             return _end(events, "failed", str(error), error.exit_code)
         except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return _end(events, "failed", describe_any_disk(error) or str(error), 1)
             if error.errno not in _NO_ROOM:
                 return _bug(events, error)
             text = (

@@ -137,7 +137,9 @@ def test_as_many_checkpoints_are_planned_as_the_worst_order_of_losses_leaves(
     most = lasting = 0
     for better in itertools.product((False, True), repeat=len(due) - 1):
         # The first validation is always the best so far.
-        improving = {step for step, is_better in zip(due, (True, *better), strict=True) if is_better}
+        improving = {
+            step for step, is_better in zip(due, (True, *better), strict=True) if is_better
+        }
         stand: list[int] = []
         best = None
         for step in range(1, steps + 1):
