@@ -195,15 +195,17 @@ def _measure(run: RunFolder, read: Read | None) -> Measured:
 
 def _glance(run: RunFolder) -> Measured:
     """Say of a run only how it stands, by its last event."""
-    from tunebook.book.events import event_files, parse_line
+    from tunebook.book.events import event_files, parse_line, row_order
     from tunebook.errors import BookError
 
+    rows = []
+    for path in event_files(run):
+        with contextlib.suppress(OSError, BookError), open(path, "rb") as file:
+            file.seek(max(path.stat().st_size - _TAIL_BYTES, 0))
+            rows.append(parse_line(path, 0, file.read().rstrip().rpartition(b"\n")[2]))
     recorded: State | None = None
-    with contextlib.suppress(OSError, ValueError, BookError):
-        last = max(event_files(run), key=lambda path: path.stat().st_mtime_ns)
-        with open(last, "rb") as file:
-            file.seek(max(last.stat().st_size - _TAIL_BYTES, 0))
-            row = parse_line(last, 0, file.read().rstrip().rpartition(b"\n")[2])
+    if rows:  # the last by its attempt: a clock that went back made the newest file the oldest
+        row = max(rows, key=row_order)
         recorded = row["state"] if row["kind"] == "state" else "running"
     return _unread(run, recorded)
 

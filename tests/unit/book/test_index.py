@@ -112,6 +112,18 @@ def test_many_readers_and_writers_of_one_index_agree(filled: Path) -> None:
         assert set(pool.map(read, range(24))) == {expected}
 
 
+def test_a_first_look_takes_the_last_attempt_whatever_the_clock_said(book: Path) -> None:
+    run = make_run(book, "a", state="paused")
+    (first,) = run.events.iterdir()
+    earlier = first.rename(first.with_name("host-1.jsonl"))
+    with EventWriter(run, 2) as writer:
+        writer.write("state", {"state": "finished", "step": 3})
+    os.utime(earlier, (4e9, 4e9))  # written before the clock went back
+    index = Index(book)
+    index.refresh()
+    assert index.runs()["a"][0].state == "finished"
+
+
 def test_an_index_kept_in_memory_reads_only_what_changed(
     filled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
