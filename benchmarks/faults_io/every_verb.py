@@ -38,6 +38,7 @@ from pathlib import Path
 import forked
 from answering import answering
 from full_disk import PAGE, ROOM, resize, small_disk, used
+from kept import is_finished
 from report import arguments, reported, scratch
 from safety import record
 from verbs import Verb, make_book, make_short, verbs
@@ -157,7 +158,9 @@ class Case:
         """With room the same command gets done."""
         run = re.search(r"train|resume", self.verb.name) and self._begun()
         if run:
-            again = forked.run(self.book, "resume", run)
+            # One that only lacked room for its page is finished.
+            words = ("notebook", "build") if is_finished(self.book, run) else ("resume", run)
+            again = forked.run(self.book, *words)
             code, said = again.returncode, again.said()
         else:
             code, said = self.call()

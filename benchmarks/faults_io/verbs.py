@@ -69,7 +69,8 @@ def verbs(judge: str) -> list[Verb]:
         Verb("resume", ("resume", "paused"), ("runs/paused/final/MANIFEST.json",)),
         Verb("sweep", ("sweep", "sweep.yaml", "--workers", "1"),
              ("sweeps/rates/*.md", "runs/rates-002/final/MANIFEST.json"), slow=True),
-        Verb("replay", ("replay", "spiky", "--step", "6"), ("runs/spiky/evaluations/replay-step-6.json",)),
+        Verb("replay", ("replay", "spiky", "--step", "6"),
+             ("runs/spiky/evaluations/replay-step-6.json",)),
         Verb("stop", ("stop", "paused"), ("runs/paused/stop-requested",), before=_as_if_it_ran),
         Verb(
             "chat",

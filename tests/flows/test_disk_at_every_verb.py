@@ -15,6 +15,7 @@ import pytest
 from made_runs import make_run
 from tunebook.cli.main import main
 from tunebook.errors import StorageError
+from tunebook.workflows.train import train_run
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks" / "faults_io"
 
@@ -61,6 +62,19 @@ def test_a_folder_is_no_book_when_its_pages_did_not_fit(
         assert main(["init", "mine"]) == 1
     assert "the disk is full" in capsys.readouterr().err
     assert main(["init", "mine"]) == 0
+
+
+def test_a_training_that_only_lacks_its_pages_says_so(
+    book: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(_book: Path) -> None:
+        raise StorageError("the disk is full: cannot write notebook.md; 0 B free; free space")
+
+    run = make_run(book, "run_1")
+    monkeypatch.setattr("tunebook.workflows.train.train_in_child", lambda *_: None)
+    monkeypatch.setattr("tunebook.workflows.train.build_notebook", full)
+    with pytest.raises(StorageError, match="run run_1 is finished, and `tunebook notebook build`"):
+        train_run(run, lambda _kind, _payload: None)
 
 
 @pytest.mark.parametrize("target", ["nowhere/at/all", "mine"])

@@ -110,9 +110,10 @@ def test_a_recipe_whose_book_did_not_fit_on_the_disk_begins_once_there_is_room(
         real(descriptor)
 
     found = recipes.find_recipe("small")
-    with monkeypatch.context() as patch, pytest.raises(StorageError, match="the disk is full"):
+    with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        recipes._book_for(found, Path("mine"), False)
+        with pytest.raises(StorageError, match="the disk is full"):
+            recipes._book_for(found, Path("mine"), False)
     recipes._book_for(found, Path("mine"), False)
     assert Path("mine/tunebook.yaml").is_file()
     assert Path("mine/rows.jsonl").is_file()

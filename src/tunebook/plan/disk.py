@@ -36,8 +36,8 @@ def plan_disk(
     The newest `checkpoint.keep` stand, the best one where it may be none of them, and the one being
     written or, in its place at the end, the final weights; checkpoints of pauses are not foreseen,
     the book's token files are there already. The run's folder need not be. `eight_bit_bytes` are
-    those of averages in 8 bits, `kept_bytes` those of activations in a file. Raises OSError when its
-    volume cannot be asked.
+    those of averages in 8 bits, `kept_bytes` those of activations in a file. Raises OSError when
+    its volume cannot be asked.
     """
     copied = 0 if tokenizer_folder is None else tokenizer_bytes(tokenizer_folder)
     final = weight_bytes(recipe, precision, parameters, n_trainable_tensors) + copied

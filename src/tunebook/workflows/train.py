@@ -33,6 +33,7 @@ from tunebook.errors import (
     CheckpointError,
     ModelError,
     RunFileError,
+    StorageError,
     TunebookError,
 )
 from tunebook.recipe.load import (
@@ -113,7 +114,12 @@ def train_run(run: RunFolder, watch: Watcher, hosts: Hosts | None = None) -> Run
         with contextlib.suppress(TunebookError, OSError):
             build_notebook(run.book)
         raise
-    build_notebook(run.book)
+    try:
+        build_notebook(run.book)
+    except StorageError as error:
+        raise StorageError(
+            f"{error}; run {run.name} is finished, and `tunebook notebook build` writes its page"
+        ) from error
     return summarize(run)
 
 
