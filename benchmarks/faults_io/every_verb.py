@@ -38,7 +38,6 @@ from pathlib import Path
 import forked
 from answering import answering
 from full_disk import PAGE, ROOM, resize, small_disk, used
-from kept import is_finished
 from report import arguments, reported, scratch
 from safety import record
 from verbs import Verb, make_book, make_short, verbs
@@ -154,12 +153,12 @@ class Case:
         if asides:
             self.complain(how, f"left behind: {[p.name for p in asides]}", said)
 
-    def check_again(self, how: str, code_with_room: int) -> None:
-        """With room the same command gets done."""
+    def check_again(self, how: str, code_with_room: int, before: str) -> None:
+        """With room the same command gets done, or another where it said so."""
         run = re.search(r"train|resume", self.verb.name) and self._begun()
-        if run:
-            # One that only lacked room for its page is finished.
-            words = ("notebook", "build") if is_finished(self.book, run) else ("resume", run)
+        only_pages = "and `tunebook notebook build` writes" in before
+        if run or only_pages:
+            words = ("notebook", "build") if only_pages else ("resume", str(run))
             again = forked.run(self.book, *words)
             code, said = again.returncode, again.said()
         else:
@@ -211,7 +210,7 @@ def full(case: Case, most: int, rng: random.Random) -> None:
             if not NO_ROOM.search(said):
                 case.complain(how, f"ended with {code} and not a word of space", said)
             case.counts["full: refused in a sentence"] += 1
-            case.check_again(how, code_with_room)
+            case.check_again(how, code_with_room, said)
         elif code == 0:
             case.counts["full: got done all the same"] += 1
             if missing := case.missing():

@@ -64,6 +64,41 @@ def test_a_folder_is_no_book_when_its_pages_did_not_fit(
     assert main(["init", "mine"]) == 0
 
 
+def test_of_two_files_of_games_none_is_left_when_one_did_not_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("games.jsonl").write_text('{"Moves": "e2e4 e7e5 d1h5 b8c6 f1c4 g8f6 h5f7"}\n')
+    words = ["data", "chess", "games.jsonl", "--task", "next_move", "--out", "moves.jsonl"]
+    words += ["--pgn", "games.pgn"]
+    real, synced = os.fsync, []
+
+    def second(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        if "moves" in synced[-1]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(descriptor)
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", second)
+        assert main(words) == 1
+    assert "the disk is full" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["games.jsonl"]
+    assert main(words) == 0
+
+
+def test_an_index_that_did_not_fit_is_not_said_to_be_made(
+    book: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(book, "run_1")
+    monkeypatch.chdir(book)
+    with monkeypatch.context() as full:
+        full.setattr("tunebook.book.index._store", lambda *_: None)
+        assert main(["reindex"]) == 1
+    assert "the index cannot be written" in capsys.readouterr().err
+    assert main(["reindex"]) == 0
+
+
 def test_a_training_that_only_lacks_its_pages_says_so(
     book: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import runpy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -199,16 +203,25 @@ def inject(monkeypatch: pytest.MonkeyPatch, where: str, step: int) -> None:
     monkeypatch.setattr(Optimization, "grad_norm", grad_norm)
 
 
+SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks" / "faults_io"
+
+
+def names_of(*labels: str) -> list[str]:
+    """Take some of the names that `names.py` trains in by the dozen."""
+    listed = runpy.run_path(str(SCRIPTS / "odd_names.py"))["NAMES"]
+    return [os.fsdecode(listed[label]) for label in labels]
+
+
+@pytest.mark.slow
+def test_folders_of_odd_names_and_owners_train_or_are_refused_in_a_sentence() -> None:
+    done = subprocess.run(
+        [sys.executable, str(SCRIPTS / "names.py")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
+
+
 @pytest.mark.parametrize(
-    "name",
-    [
-        'it\'s "a" [book]*? {a,b} 📓',
-        "Мой блокнот ノート ünï",
-        "-r $HOME `x` ~ %41 #1 a:b & back\\slash",
-        "two\nlines\tand a tab ",
-        "long-" + 240 * "x",
-    ],
-    ids=["quotes", "unicode", "shell", "white", "long"],
+    "name", names_of("quotes", "unicode", "command", "newline", "255 bytes", "YAML")
 )
 def test_a_book_trains_in_a_folder_of_any_name(tmp_path: Path, tiny_model: Path, name: str) -> None:
     run = start(create_book(tmp_path / name), tiny_model, "run_1", max_steps=2)

@@ -177,7 +177,7 @@ def _all_are(asked: Mapping[str, RunSummary | None], bare: Mapping[str, RunSumma
 
 def rebuild(book: Path) -> int:
     """Make the index anew from the run folders; returns the number of runs."""
-    _remove(_path(book))
+    _remove(index_path(book))
     return len(run_summaries(book))
 
 
@@ -267,13 +267,14 @@ _NUMBERS = ("train_loss", "val_loss", "perplexity", "bits_per_byte", "base_val_l
 # --- the database -------------------------------------------------------------------------------
 
 
-def _path(book: Path) -> Path:
+def index_path(book: Path) -> Path:
+    """Name the database, which is there once it could be written."""
     return book / ".tunebook" / "index.db"
 
 
 @contextmanager
 def _open(book: Path) -> Iterator[sqlite3.Connection]:
-    connection = sqlite3.connect(_path(book), timeout=2.0, isolation_level=None)
+    connection = sqlite3.connect(index_path(book), timeout=2.0, isolation_level=None)
     try:
         # SQLite before 3.51.3 can corrupt a WAL that is reset while it is read.
         journal = "WAL" if sqlite3.sqlite_version_info >= (3, 51, 3) else "TRUNCATE"
@@ -296,7 +297,7 @@ def _create(connection: sqlite3.Connection) -> None:
 
 
 def _load(book: Path) -> dict[str, tuple[str, str]]:
-    if not _path(book).exists():
+    if not index_path(book).exists():
         return {}
     try:
         with _open(book) as connection:
@@ -305,14 +306,14 @@ def _load(book: Path) -> dict[str, tuple[str, str]]:
     except sqlite3.OperationalError:
         return {}  # locked or not readable: another process is at it
     except sqlite3.DatabaseError:
-        _remove(_path(book))
+        _remove(index_path(book))
         return {}
 
 
 def _store(book: Path, changed: dict[str, tuple[str, Any]], gone: Any) -> None:
     rows = [(name, fingerprint, _encode(m)) for name, (fingerprint, m) in changed.items()]
     with contextlib.suppress(sqlite3.Error, OSError):
-        _path(book).parent.mkdir(exist_ok=True)
+        index_path(book).parent.mkdir(exist_ok=True)
         with _open(book) as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany("INSERT OR REPLACE INTO runs VALUES (?, ?, ?)", rows)

@@ -73,8 +73,7 @@ def convert(
         plans = [chess.model_copy(update={"tasks": [task]}) for task in chess.shares]
     try:
         with ExitStack() as stack:
-            rows_file = stack.enter_context(_aside(out)) if out else None
-            pgn_file = stack.enter_context(_aside(pgn)) if pgn else None
+            rows_file, pgn_file = stack.enter_context(_aside(out, pgn))
             games = read_games(
                 located, dict(columns or {}), survey, keep_going=keep_going, limit=limit
             )
@@ -148,10 +147,15 @@ def _refuse_target(target: Path | None) -> None:
 
 
 @contextmanager
-def _aside(target: Path) -> Iterator[IO[bytes]]:
-    """Write a file beside its name and rename it when it is whole; .gz and .zst are packed."""
-    with files_aside([target]) as (raw,), _packed(raw, target.suffix.lower()) as stream:
-        yield stream
+def _aside(*targets: Path | None) -> Iterator[list[IO[bytes] | None]]:
+    """Write files beside their names, renamed when all are whole; .gz and .zst are packed."""
+    wanted = [target for target in targets if target is not None]
+    with files_aside(wanted) as files, ExitStack() as stack:
+        raw = dict(zip(wanted, files, strict=True))
+        yield [
+            None if one is None else stack.enter_context(_packed(raw[one], one.suffix.lower()))
+            for one in targets
+        ]
 
 
 @contextmanager
