@@ -171,6 +171,7 @@ def steps_due(horizon: Horizon, every: Every) -> NDArray[np.int64]:
     """List the steps after which something happens that is due `every` so often, or at the end."""
     total = horizon.total_steps
     steps = np.arange(total + 1)
+    marks: NDArray[Any]
     if isinstance(every, int):
         marks = steps // max(every, 1)
     elif every == "epoch":
