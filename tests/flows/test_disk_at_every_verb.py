@@ -107,7 +107,7 @@ def test_a_training_that_only_lacks_its_pages_says_so(
 
     run = make_run(book, "run_1")
     monkeypatch.setattr("tunebook.workflows.train.train_in_child", lambda *_: None)
-    monkeypatch.setattr("tunebook.workflows.train.build_notebook", full)
+    monkeypatch.setattr("tunebook.workflows.notebook.build_notebook", full)
     with pytest.raises(StorageError, match="run run_1 is finished, and `tunebook notebook build`"):
         train_run(run, lambda _kind, _payload: None)
 

@@ -14,7 +14,7 @@ from tunebook.book.lineage import build_lineage
 from tunebook.book.markers import merge_page
 from tunebook.book.places import RunFolder, list_runs, page_lock
 from tunebook.book.summary import book_lookup, measure, score_all, summarize
-from tunebook.errors import BookError, TunebookError, first_line
+from tunebook.errors import BookError, StorageError, TunebookError, first_line
 from tunebook.pages.figures import draw_figure, drawn_digest
 from tunebook.pages.index_page import build_index_page
 from tunebook.pages.run_curves import RunCurves
@@ -55,6 +55,15 @@ def build_notebook(
     index = build_index_page(runs, outcomes, build_lineage(book, runs))
     changed += write_page(book, book / "notebook.md", index)
     return sorted(changed)
+
+
+def build_last(book: Path, done: str) -> None:
+    """Write the pages at the end of a verb; a StorageError says what is done all the same."""
+    try:
+        build_notebook(book)
+    except StorageError as error:
+        way_out = "`tunebook notebook build` writes its page"
+        raise StorageError(f"{error}; {done}, and {way_out}") from error
 
 
 def _last_written(run: RunFolder) -> float:

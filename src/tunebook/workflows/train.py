@@ -33,7 +33,6 @@ from tunebook.errors import (
     CheckpointError,
     ModelError,
     RunFileError,
-    StorageError,
     TunebookError,
 )
 from tunebook.recipe.load import (
@@ -50,7 +49,7 @@ from tunebook.workflows.hosts import Hosts
 from tunebook.workflows.hypothesis import refuse_changed
 from tunebook.workflows.join import join_run, refuse_on_hosts
 from tunebook.workflows.launch import Watcher, train_in_child
-from tunebook.workflows.notebook import build_notebook
+from tunebook.workflows.notebook import build_last, build_notebook
 from tunebook.workflows.reporters import refuse_without_library
 from tunebook.workflows.run_folder import forget_failed_start, has_trained, write_folder
 
@@ -114,12 +113,7 @@ def train_run(run: RunFolder, watch: Watcher, hosts: Hosts | None = None) -> Run
         with contextlib.suppress(TunebookError, OSError):
             build_notebook(run.book)
         raise
-    try:
-        build_notebook(run.book)
-    except StorageError as error:
-        raise StorageError(
-            f"{error}; run {run.name} is finished, and `tunebook notebook build` writes its page"
-        ) from error
+    build_last(run.book, f"run {run.name} is finished")
     return summarize(run)
 
 
