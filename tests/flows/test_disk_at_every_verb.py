@@ -192,8 +192,7 @@ def test_what_a_disk_refuses_where_nobody_expects_it_is_no_bug(
     make_run(book, "run_1")
     monkeypatch.chdir(book)
     monkeypatch.setattr("tunebook.workflows.runs.list_runs", refuse(number), raising=True)
-    monkeypatch.setattr("tunebook.book.places.list_runs", refuse(number), raising=True)
-    assert main(["show", "run_1"]) == 1
+    assert main(["runs"]) == 1
     said = capsys.readouterr().err
     assert sentence in said
     assert "bug" not in said
