@@ -1,6 +1,7 @@
 """A training run on both cores, with the server asked ten times a second and without it.
 
-    python benchmarks/web/beside_training.py [--book FOLDER] [--runs 3] [--rounds 5] [--steps 60]
+    python benchmarks/web/beside_training.py [--book FOLDER] [--runs 3] [--rounds 5] [--steps 60] \
+        [--write]
 
 Each round trains the embedded model twice with `tunebook train` in a session of its own, as from
 another terminal, once beside a server that is asked for pages and once alone, in turns first. What
@@ -21,7 +22,10 @@ import threading
 import time
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "faults_io"))
+
 from made import make_book
+from safety import record
 from served import Client, machine, served, share
 
 import tunebook
@@ -29,6 +33,8 @@ from tunebook.book.places import RunFolder
 from tunebook.book.reader import RunReader
 
 PER_SECOND = 10
+SLOWEST_MS = 300.0  # what 99 of 100 pages may take
+MOST_SLOWED = 1.10  # and how much longer the steps beside them
 RUN_FILE = """\
 name: {name}
 model: tunebook/tiny
@@ -48,12 +54,14 @@ def main() -> None:
     options.add_argument("--runs", type=int, default=3)
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--steps", type=int, default=60)
+    options.add_argument("--write", action="store_true", help="into benchmarks/results/safety")
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         book = chosen.book or make_book(
             Path(scratch) / "book", chosen.runs, 500 if chosen.runs < 100 else 60
         )
-        print(f"{len(list((book / 'runs').iterdir()))} runs in the book; {machine()}")
+        runs = len(list((book / "runs").iterdir()))
+        print(f"{runs} runs in the book; {machine()}")
         took: list[float] = []
         ratios = []
         with served(book) as port:
@@ -72,14 +80,20 @@ def main() -> None:
                 f"ratio {ratios[-1]:.3f}; load {os.getloadavg()[0]:.1f}",
                 flush=True,
             )
+        slowed, p99 = statistics.median(ratios), share(took, 0.99)
         print(
-            f"ratio: median {statistics.median(ratios):.3f}, from {min(ratios):.3f} to "
+            f"ratio: median {slowed:.3f}, from {min(ratios):.3f} to "
             f"{max(ratios):.3f}"
         )
         print(
             f"{len(took)} requests at {PER_SECOND} a second: median {share(took, 0.5):.0f} ms, "
-            f"p99 {share(took, 0.99):.0f} ms, worst {max(took):.0f} ms"
+            f"p99 {p99:.0f} ms, worst {max(took):.0f} ms"
         )
+        record("W1", "W1", "Pages answer beside training, and hardly slow it", chosen, len(took),
+               (slowed >= MOST_SLOWED) + (p99 >= SLOWEST_MS), f"{runs:,} runs in the book, "
+               f"{PER_SECOND} requests a second: training beside them took {slowed:.3f} times as "
+               f"long (median of {len(ratios)} rounds in turns, {min(ratios):.3f} to "
+               f"{max(ratios):.3f}), and 99 of 100 pages took under {p99:.0f} ms")  # fmt: skip
 
 
 def one_run(book: Path, name: str, steps: int, beside: bool, took: list[float]) -> float:
