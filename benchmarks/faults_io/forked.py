@@ -194,17 +194,19 @@ class Command(_Child):
         else:
             opened = os.open(self.output, os.O_WRONLY | os.O_APPEND)
         nothing = os.open(stdin, os.O_RDONLY)
+        # Opened here: a book that is deleted at once is deleted under the command, not before it.
+        folder = os.open(self.book, os.O_RDONLY)
         self.pid = os.fork()
         if self.pid == 0:
+            os.fchdir(folder)
             _run(nothing, opened, opened, lambda: self._work(args, inside))
-        os.close(opened)
-        os.close(nothing)
+        for each in (opened, nothing, folder):
+            os.close(each)
 
     def _work(self, args: Sequence[str], inside: Callable[[], None]) -> int:
         import tunebook.cli.main
         import tunebook.workflows.launch as launch
 
-        os.chdir(self.book)
         ForkedProcess.inside = staticmethod(inside)
         shim = SimpleNamespace(**vars(subprocess))
         shim.Popen = ForkedProcess

@@ -81,10 +81,7 @@ def main() -> None:
                 flush=True,
             )
         slowed, p99 = statistics.median(ratios), share(took, 0.99)
-        print(
-            f"ratio: median {slowed:.3f}, from {min(ratios):.3f} to "
-            f"{max(ratios):.3f}"
-        )
+        print(f"ratio: median {slowed:.3f}, from {min(ratios):.3f} to {max(ratios):.3f}")
         print(
             f"{len(took)} requests at {PER_SECOND} a second: median {share(took, 0.5):.0f} ms, "
             f"p99 {p99:.0f} ms, worst {max(took):.0f} ms"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -251,7 +252,9 @@ def _decode(text: str) -> Measured:
     lists = {key: tuple(fields[key]) for key in _LISTS}
     if not all(isinstance(value, float | int | None) for value in numbers.values()):
         raise TypeError(f"a number of run {fields['name']} is none")
-    summary = RunSummary(**(fields | numbers | lists))
+    # Every run has the same hundred keys: each run's own copies were most of what it takes.
+    config = {sys.intern(key): value for key, value in fields["config"].items()}
+    summary = RunSummary(**(fields | numbers | lists | {"config": config}))
     sparks = tuple(tuple(pair) for pair in whole["sparks"])
     predictions = tuple(whole["predictions"])
     return Measured(

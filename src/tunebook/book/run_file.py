@@ -29,7 +29,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return copy.deepcopy(_parse(path, stat.st_ino, stat.st_size, stat.st_mtime_ns))
 
 
-@functools.lru_cache(256)
+@functools.lru_cache(32)  # of a recipe about 25 KB
 def _parse(path: Path, *_stamp: int) -> dict[str, Any]:
     # The parser takes a tenth of a second to import, which a list from a warm index never needs.
     from tunebook.recipe.yaml_text import parse_yaml, read_text

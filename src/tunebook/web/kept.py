@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 MOST_BYTES = 32 << 20
 """What all kept pages may hold; a table of 2,000 runs holds four megabytes."""
+MOST_PAGES = 64
+"""How many are kept: each also holds on to what it was written from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Kept:
 
     def _forget(self) -> None:
         held = sum(len(written.body) for _, written in self._pages.values())
-        while held > MOST_BYTES:
+        while held > MOST_BYTES or len(self._pages) > MOST_PAGES:
             _, (_, written) = self._pages.popitem(last=False)
             held -= len(written.body)
 

@@ -73,6 +73,7 @@ def test_only_rows_of_which_something_is_new_are_written_again(
     monkeypatch.setattr(
         runs_rows, "verdict_chips", lambda run: rows.append(run.name) or real(run)  # type: ignore[func-returns-value]
     )  # fmt: skip
+    client.app.state.desk.shelf.measured(whole=True)  # type: ignore[attr-defined]
     client.get("/")
     assert rows == [f"run_{number}" for number in range(4)]
     write_note(book, ["run_2"], "looked at again")
@@ -109,6 +110,13 @@ def test_the_oldest_pages_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
     for key in (1, 2, 3, 1, 3):
         pages.page(key, (), lambda k=key: written.append(k) or kept.Written(b"x" * 40))  # type: ignore[misc]
     assert written == [1, 2, 3, 1]
+
+
+def test_only_so_many_pages_hold_on_to_what_they_were_written_from() -> None:
+    pages, written = kept.Kept(), []
+    for key in (*range(kept.MOST_PAGES + 1), 1, 0):
+        pages.page(key, (), lambda k=key: written.append(k) or kept.Written(b"x"))  # type: ignore[misc]
+    assert written == [*range(kept.MOST_PAGES + 1), 0]
 
 
 def test_a_page_that_several_ask_for_at_once_is_written_once() -> None:
