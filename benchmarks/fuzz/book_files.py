@@ -290,7 +290,7 @@ TARGET = Target(
     "book-files",
     "A book with a broken file is read all the same: one sentence names the run or the file, the "
     "other runs are listed, and nothing else is changed",
-    ("R10", "D1"),
+    ("R10",),
     draw,
     run,
     seconds=60.0,
