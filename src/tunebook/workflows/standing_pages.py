@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tunebook.book.codec import dump_json
 from tunebook.book.markers import merge_page
 from tunebook.book.page_stamps import (
     PageStamp,
@@ -87,7 +86,7 @@ class StandingPages:
         """Hash what the book knows of a run; a page of a family asks for the same ones again."""
         if name not in self._rows:
             found = self._whole.runs.get(name)
-            self._rows[name] = hash_bytes(dump_json([name, found]))
+            self._rows[name] = hash_text(repr((name, found)))
         return self._rows[name]
 
 
