@@ -6,7 +6,6 @@ Throw-away: without a stamp, or with one that cannot be read, a page is written 
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import os
 import time
@@ -16,7 +15,6 @@ from pathlib import Path
 
 import orjson
 
-import tunebook
 from tunebook.book.atomic import alone, write_atomically
 from tunebook.book.codec import dump_json, to_record
 from tunebook.book.places import RunFolder, page_lock, page_stamps
@@ -99,20 +97,6 @@ def print_folder(run: RunFolder) -> str | None:
     if newest > time.time_ns() - SETTLED_SECONDS * 1e9:
         return None
     return hash_text("\n".join(sorted(lines)))
-
-
-@functools.cache
-def print_program() -> str:
-    """Hash what tunebook is at this moment: with another one every page is written again.
-
-    By its files as well as its version, which stays the same while somebody works on it.
-    """
-    root = Path(tunebook.__file__).parent
-    lines = [tunebook.__version__]
-    for path in sorted(root.rglob("*.py")):
-        stat = path.stat()
-        lines.append(f"{path.relative_to(root)}:{stat.st_size}:{stat.st_mtime_ns}")
-    return hash_text("\n".join(lines))
 
 
 def hash_text(text: str) -> str:

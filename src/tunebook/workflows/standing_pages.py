@@ -6,8 +6,10 @@ the runs it names, and of tunebook itself. All four are in its stamp.
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
+from tunebook import __version__
 from tunebook.book.markers import merge_page
 from tunebook.book.page_stamps import (
     PageStamp,
@@ -15,7 +17,6 @@ from tunebook.book.page_stamps import (
     hash_text,
     keep_stamps,
     print_folder,
-    print_program,
     read_stamps,
 )
 from tunebook.book.places import RunFolder
@@ -42,7 +43,7 @@ class StandingPages:
         With `drawing` the same is told of its figure; else that may wait for another build.
         """
         stamp = self._stamps.get(run.name)
-        folder = print_folder(run) if stamp else None
+        folder = print_folder(run) if stamp and print_program() else None
         if stamp is None or folder is None or stamp.of != self._of(run, folder, stamp.asked):
             return False
         try:
@@ -63,7 +64,9 @@ class StandingPages:
         figure was there. A living run gets no stamp: its page ages by itself.
         """
         run = source.run
-        if folder is None or source.summary.state == "running" or source.runs.listed:
+        if folder is None or print_program() is None or source.runs.listed:
+            return
+        if source.summary.state == "running":
             return
         curves = source.steps.curves
         asked = tuple(sorted(source.runs.asked))
@@ -79,7 +82,7 @@ class StandingPages:
         lineage, name = self._whole.lineage, run.name
         family = family_names(name, self._whole.links)
         edges = [*lineage.parents(name), *lineage.children(name)]
-        parts = [print_program(), folder, repr(family), repr(edges), *map(self._row, asked)]
+        parts = [str(print_program()), folder, repr(family), repr(edges), *map(self._row, asked)]
         return hash_text("\n".join(parts))
 
     def _row(self, name: str) -> str:
@@ -88,6 +91,26 @@ class StandingPages:
             found = self._whole.runs.get(name)
             self._rows[name] = hash_text(repr((name, found)))
         return self._rows[name]
+
+
+@functools.cache
+def print_program() -> str | None:
+    """Hash what tunebook is at this moment: with another one every page is written again.
+
+    By its files as well as its version, which stays the same while somebody works on it. None
+    when a file is newer than this process, which then writes as the older one said.
+    """
+    import psutil
+
+    root = Path(__file__).parents[1]
+    lines, newest = [__version__], 0.0
+    for path in sorted(root.rglob("*.py")):
+        stat = path.stat()
+        lines.append(f"{path.relative_to(root)}:{stat.st_size}:{stat.st_mtime_ns}")
+        newest = max(newest, stat.st_mtime, stat.st_ctime)
+    if newest > psutil.Process().create_time():
+        return None
+    return hash_text("\n".join(lines))
 
 
 def stays_as_written(generated: str, text: str) -> bool:

@@ -401,3 +401,34 @@ def test_builds_at_the_same_time_leave_the_pages_of_a_full_build(
     build_notebook(book, drawing_seconds=math.inf)
     assert files(book) == in_full(book, tmp_path / "aside")
     assert page_stamps.read_stamps(book).keys() == {run.name for run in list_runs(book)}
+
+
+def test_one_more_trial_of_a_sweep_writes_its_own_page_and_that_of_its_base(
+    book: Path, read: list[str]
+) -> None:
+    base = make_run(book, "base")
+    for number in range(12):
+        make_run(book, f"trial-{number:02d}", steps=1, extends="base", learning_rate=1e-4)
+    build_notebook(book, drawing_seconds=math.inf)
+    build_notebook(book)
+    read.clear()
+    make_run(book, "trial-99", steps=1, extends="base", learning_rate=1e-3)
+    build_notebook(book)
+    assert set(read) == {"trial-99", "base"}
+    assert "[trial-99](../trial-99/notebook.md)" in base.notebook_md.read_text()
+
+
+def test_a_process_that_is_older_than_its_program_leaves_nothing_alone(
+    book: Path, read: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run(book, "a")
+    build_notebook(book)
+    build_notebook(book)
+    read.clear()
+    standing_pages.print_program.cache_clear()
+    monkeypatch.setattr("psutil.Process.create_time", lambda process: 1e9)
+    try:
+        build_notebook(book)
+    finally:
+        standing_pages.print_program.cache_clear()
+    assert read == ["a"]
