@@ -309,6 +309,19 @@ def test_a_figure_that_there_was_no_time_for_is_drawn_by_a_later_build(book: Pat
     assert all("curve.svg" in run.notebook_md.read_text() for run in made)
 
 
+def test_a_page_does_not_show_a_figure_that_is_gone_though_there_is_no_time_to_draw(
+    book: Path,
+) -> None:
+    made = [make_run(book, name) for name in "abc"]
+    build_notebook(book, drawing_seconds=math.inf)
+    for run in made:
+        run.curve_svg.unlink()
+    build_notebook(book, drawing_seconds=0)
+    shown = ["curve.svg" in run.notebook_md.read_text() for run in made]
+    assert shown == [run.curve_svg.exists() for run in made]
+    assert shown.count(True) == 1
+
+
 def test_a_run_with_files_of_this_moment_is_looked_at_again(
     book: Path, read: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
