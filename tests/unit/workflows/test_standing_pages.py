@@ -298,12 +298,17 @@ def test_a_run_whose_trainer_is_dead_without_a_word_is_written_again(
     assert "b is still running" not in RunFolder(book, "a").notebook_md.read_text()
 
 
-def test_a_figure_that_there_was_no_time_for_is_drawn_by_a_later_build(book: Path) -> None:
+def test_a_figure_that_there_was_no_time_for_is_drawn_by_a_later_build(
+    book: Path, read: list[str]
+) -> None:
     made = [make_run(book, name) for name in "abc"]
     build_notebook(book, drawing_seconds=0)
     drawn = [run.curve_svg.exists() for run in made]
     assert drawn.count(True) == 1
     assert build_notebook(book, drawing_seconds=0) == []
+    read.clear()
+    assert build_notebook(book, drawing_seconds=0) == []
+    assert read == []
     build_notebook(book, drawing_seconds=math.inf)
     assert all(run.curve_svg.exists() for run in made)
     assert all("curve.svg" in run.notebook_md.read_text() for run in made)
