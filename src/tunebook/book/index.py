@@ -40,11 +40,16 @@ _FOLDERS = ("checkpoints", "final")
 
 def run_summaries(book: Path) -> list[RunSummary]:
     """Summarize every run of a book by name, reading only those whose files changed."""
+    return [summary for summary, _ in run_rows(book).values()]
+
+
+def run_rows(book: Path) -> dict[str, tuple[RunSummary, Measured]]:
+    """Give every run of a book as `Index.runs` does, reading only those whose files changed."""
     index = Index(book)
     for name in index.refresh():
         index.read(name)
     index.keep()
-    return [summary for summary, _ in index.runs().values()]
+    return index.runs()
 
 
 class Index:

@@ -50,6 +50,10 @@ class Lineage:
         """List the edges that lead to a run."""
         return self._by_child.get(name, ())
 
+    def children(self, name: str) -> Sequence[Edge]:
+        """List the edges that lead away from a run."""
+        return self._by_parent.get(name, ())
+
     def kind_of(self, name: str) -> str:
         """Say what kind of a node has a name."""
         return self._kinds[name]
@@ -60,6 +64,13 @@ class Lineage:
         found: dict[str, list[Edge]] = {}
         for edge in self.edges:
             found.setdefault(edge.child, []).append(edge)
+        return found
+
+    @cached_property
+    def _by_parent(self) -> dict[str, list[Edge]]:
+        found: dict[str, list[Edge]] = {}
+        for edge in self.edges:
+            found.setdefault(edge.parent, []).append(edge)
         return found
 
     @cached_property

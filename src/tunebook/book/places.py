@@ -220,6 +220,11 @@ def page_lock(book: Path) -> Path:
     return book / ".tunebook" / "pages.lock"
 
 
+def page_stamps(book: Path) -> Path:
+    """Name the throw-away file that says of what each page was written."""
+    return book / ".tunebook" / "pages.json"
+
+
 def served_dir(book: Path) -> Path:
     """Give the folder of released weights that are served, by what they were made of."""
     return book / ".tunebook" / "served"

@@ -96,6 +96,17 @@ def score_all(
     return outcomes
 
 
+def score_runs(
+    measured: Mapping[str, tuple[RunSummary, Measured]],
+) -> tuple[dict[str, RunSummary], dict[str, list[Outcome]]]:
+    """Take the summaries of runs by name, and score their predictions."""
+    runs = {name: summary for name, (summary, _) in measured.items()}
+    return runs, {
+        name: score_all(found.predictions, summary, runs.get)
+        for name, (summary, found) in measured.items()
+    }
+
+
 def measure(run: RunFolder, read: tuple[Events, StepTotals] | None = None) -> Measured:
     """Read everything about a run that its own files say.
 

@@ -28,7 +28,9 @@ def build(html: str | None) -> None:
     from tunebook.workflows.notebook import build_notebook
 
     book = find_book()
-    changed = build_notebook(book, lambda text: click.echo(text, err=True), math.inf)
+    changed = build_notebook(
+        book, lambda text: click.echo(text, err=True), math.inf, every_page=True
+    )
     for page in changed:
         click.echo(str(page))
     if html is not None:

@@ -129,7 +129,7 @@ def _quoted(text: str) -> str:
 def write_lineage(name: str, lineage: Lineage, runs: Mapping[str, RunSummary]) -> str:
     """Write the section of a run's page that says what it comes from, and what came from it."""
     sentences = [f"- {edge_words(edge, runs)}" for edge in lineage.parents(name)]
-    children = [edge for edge in lineage.edges if edge.parent == name]
+    children = lineage.children(name)
     sentences += [
         f"- [{edge.child}](../{edge.child}/notebook.md) {edge_words(edge, runs)}"
         for edge in children

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from tunebook.book.diagnosis import whole_diagnosis
 from tunebook.book.evaluations import read_results
 from tunebook.book.events import Events, read_events
 from tunebook.book.index import run_summaries
-from tunebook.book.lineage import Lineage, build_lineage
+from tunebook.book.lineage import Lineage
 from tunebook.book.places import RunFolder
 from tunebook.book.plans import read_plan
 from tunebook.book.predictions import count_outcomes
@@ -25,6 +25,7 @@ from tunebook.book.summary import OVER, bring_to_life, measure, score_all
 from tunebook.errors import MALFORMED
 from tunebook.pages.evaluations import write_evaluations
 from tunebook.pages.facts import write_facts
+from tunebook.pages.family import AskedRuns, WholeBook, find_family, whole_book
 from tunebook.pages.grids import write_grids
 from tunebook.pages.lineage import write_lineage
 from tunebook.pages.markdown import code, escape, fence, table
@@ -49,7 +50,6 @@ from tunebook.units import format_number, format_seconds
 if TYPE_CHECKING:
     from tunebook.book.reader import Look
 
-_FAMILY_SIZE = 10
 _FAMILY_SETTINGS = 5
 
 
@@ -65,8 +65,13 @@ class PageSource:
     environment: Mapping[str, Any]
     data: Mapping[str, Any]
     plan: Mapping[str, Any]
-    runs: Mapping[str, RunSummary]
-    lineage: Lineage
+    runs: AskedRuns
+    whole: WholeBook
+
+    @property
+    def lineage(self) -> Lineage:
+        """Where the runs of the book come from."""
+        return self.whole.lineage
 
     @property
     def events(self) -> Events:
@@ -93,17 +98,24 @@ def read_page_source(
     book: Path,
     runs: Mapping[str, RunSummary] | None = None,
     look: Look | None = None,
+    whole: WholeBook | None = None,
 ) -> PageSource:
-    """Collect what a run's page is written from."""
-    known = dict(runs) if runs is not None else {s.name: s for s in run_summaries(book)}
+    """Collect what a run's page is written from; `whole` is the book, where many are collected."""
+    if whole is not None:
+        runs = whole.runs
+    elif runs is None:
+        runs = {s.name: s for s in run_summaries(book)}
     # The index hides a damaged run; its own page must say so.
     steps = read_steps(run, look)
     measured = measure(run, (steps.events, steps.totals))
     summary = bring_to_life(run, measured)
+    known = AskedRuns(runs, summary)
     outcomes = tuple(score_all(measured.predictions, summary, known.get))
     if summary.state in OVER:
         summary = replace(summary, outcome=count_outcomes(outcomes))
-    known[run.name] = summary
+    known = AskedRuns(runs, summary, known.asked)
+    if whole is None:
+        whole = whole_book(book, {**runs, run.name: summary})
     environment = read_yaml(run.resolved_yaml).get("environment")
     return PageSource(
         run=run,
@@ -115,7 +127,7 @@ def read_page_source(
         data=read_data(run),
         plan=read_plan(run),
         runs=known,
-        lineage=build_lineage(book, known.values()),
+        whole=whole,
     )
 
 
@@ -297,7 +309,7 @@ def outcome_word(outcome: Outcome, over: bool) -> str:
 
 
 def _family(source: PageSource) -> str:
-    family = find_family(source.summary, source.runs)
+    family = find_family(source.summary, source.runs, source.whole.links)
     if len(family) < 2:
         return ""
     settings: list[str] = []
@@ -312,28 +324,6 @@ def _family(source: PageSource) -> str:
     note = f"\n{more} more changed settings are on the runs' own pages.\n" if more > 0 else ""
     body = markdown_table(family, columns, source.runs)
     return f"## Family\n\nBold: changed against the run it extends.\n\n{body}{note}"
-
-
-def find_family(summary: RunSummary, runs: Mapping[str, RunSummary]) -> list[RunSummary]:
-    """Collect the runs linked to a run by what they extend or start from, oldest first."""
-    links: dict[str, set[str]] = {name: set() for name in runs}
-    for name, other in runs.items():
-        for parent in _linked(other):
-            if parent in runs and parent != name:
-                links[name].add(parent)
-                links[parent].add(name)
-    found, frontier = [summary.name], [summary.name]
-    while frontier and len(found) < _FAMILY_SIZE:
-        near = sorted({n for name in frontier for n in links.get(name, ())} - set(found))
-        frontier = near[: _FAMILY_SIZE - len(found)]
-        found += frontier
-    members = [runs[name] for name in found]
-    return sorted(members, key=lambda member: (member.started or "~", member.name))
-
-
-def _linked(summary: RunSummary) -> Sequence[str]:
-    parent = config_parent(summary.config)
-    return (*summary.parents, parent) if parent else summary.parents
 
 
 def _reproduce(source: PageSource) -> str:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from tunebook.book.lineage import build_lineage
 from tunebook.book.markers import author_words, generated_part, merge_page
 from tunebook.book.places import RunFolder, open_run
-from tunebook.book.summary import OVER, Measured, score_all
+from tunebook.book.summary import OVER, score_runs
 from tunebook.errors import MALFORMED, BookError
 from tunebook.pages.index_page import begun_and_waiting, build_index_page, write_history
 from tunebook.pages.run_page import build_run_page
@@ -51,7 +51,7 @@ def notebook(request: Request) -> Response:
     own = page_text(desk.shelf.book / "notebook.md")
 
     def write() -> str:
-        runs, outcomes = score(measured)
+        runs, outcomes = score_runs(measured)
         begun, waiting = begun_and_waiting(list(runs.values()))
         found = [
             OpenPrediction(runs[name], outcome, runs[name].state in OVER)
@@ -122,18 +122,7 @@ def scored(
 
     `whole` is that of `Shelf.measured`.
     """
-    return score(shelf.measured(whole=whole))
-
-
-def score(
-    measured: Mapping[str, tuple[RunSummary, Measured]],
-) -> tuple[dict[str, RunSummary], dict[str, list[Outcome]]]:
-    """Take the summaries of runs by name, and score their predictions."""
-    runs = {name: summary for name, (summary, _) in measured.items()}
-    return runs, {
-        name: score_all(found.predictions, summary, runs.get)
-        for name, (summary, found) in measured.items()
-    }
+    return score_runs(shelf.measured(whole=whole))
 
 
 def history_of(

@@ -5,21 +5,24 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tunebook.book.atomic import alone, write_atomically, write_text
 from tunebook.book.events import event_files
-from tunebook.book.index import run_summaries
-from tunebook.book.lineage import build_lineage
+from tunebook.book.index import run_rows
 from tunebook.book.markers import merge_page
+from tunebook.book.page_stamps import print_folder
 from tunebook.book.places import RunFolder, list_runs, page_lock
-from tunebook.book.summary import book_lookup, measure, score_all, summarize
+from tunebook.book.summary import book_lookup, measure, score_all, score_runs, summarize
 from tunebook.errors import BookError, StorageError, TunebookError, first_line
+from tunebook.pages.family import WholeBook, whole_book
 from tunebook.pages.figures import draw_figure, drawn_digest
 from tunebook.pages.index_page import build_index_page
 from tunebook.pages.run_curves import RunCurves
 from tunebook.pages.run_page import read_page_source, render_run_page
 from tunebook.records import Outcome
+from tunebook.workflows.standing_pages import StandingPages, stays_as_written
 
 DRAWING_SECONDS = 1.5
 """How long figures are drawn at the end of another task."""
@@ -29,32 +32,54 @@ def build_notebook(
     book: Path,
     say: Callable[[str], None] = lambda _text: None,
     drawing_seconds: float = DRAWING_SECONDS,
+    *,
+    every_page: bool = False,
 ) -> list[Path]:
-    """Write every page again and return those that changed; the author's words stay.
+    """Bring every page up to date and return those that changed; the author's words stay.
 
-    Figures whose numbers changed are drawn again, those of the newest runs first, and none is
-    begun after `drawing_seconds`. A run whose files are damaged keeps its old page, and `say` is
-    told why.
+    Pages that would be written as they are are left alone, unless `every_page` is asked for: the
+    end of a verb costs what it changed. Figures whose numbers changed are drawn again, those of
+    the newest runs first, and none is begun after `drawing_seconds`. A run whose files are damaged
+    keeps its old page, and `say` is told why.
     """
     started = time.monotonic()
-    runs = run_summaries(book)
-    by_name = {summary.name: summary for summary in runs}
-    outcomes: dict[str, tuple[Outcome, ...]] = {}
+    runs, outcomes = score_runs(run_rows(book))
+    whole = whole_book(book, runs)
+    standing = StandingPages(book, whole)
     changed = []
     for place, run in enumerate(sorted(list_runs(book), key=_last_written, reverse=True)):
-        try:
-            source = read_page_source(run, book, by_name)
-        except TunebookError as error:
-            say(f"the page of {run.name} stays as it was: {error}")
-            continue
-        outcomes[run.name] = source.outcomes
         # On a busy machine loading what draws may take as long; the newest is drawn all the same.
-        if place == 0 or time.monotonic() - started < drawing_seconds:
-            keep_figure(run, source.steps.curves, say)
-        changed += write_page(book, run.notebook_md, render_run_page(source))
-    index = build_index_page(runs, outcomes, build_lineage(book, runs))
+        drawing = place == 0 or time.monotonic() - started < drawing_seconds
+        if every_page or not standing.stands(run, drawing=drawing):
+            changed += _build_page(run, whole, standing, say, drawing=drawing)
+    index = build_index_page(list(runs.values()), outcomes, whole.lineage)
     changed += write_page(book, book / "notebook.md", index)
+    standing.keep()
     return sorted(changed)
+
+
+def _build_page(
+    run: RunFolder,
+    whole: WholeBook,
+    standing: StandingPages,
+    say: Callable[[str], None],
+    *,
+    drawing: bool,
+) -> list[Path]:
+    folder = print_folder(run)  # first: what changes from now on is not in it
+    try:
+        source = read_page_source(run, run.book, whole=whole)
+    except TunebookError as error:
+        say(f"the page of {run.name} stays as it was: {error}")
+        return []
+    if drawing:
+        keep_figure(run, source.steps.curves, say)
+    pictured = run.curve_svg.is_file()
+    generated = render_run_page(source)
+    text, is_new = _rewrite(run.book, run.notebook_md, partial(merge_page, generated))
+    if stays_as_written(generated, text):
+        standing.add(source, folder, pictured, text)
+    return [run.notebook_md] if is_new else []
 
 
 def build_last(book: Path, done: str) -> None:
@@ -98,13 +123,17 @@ def change_page(book: Path, path: Path, change: Callable[[str | None], str]) -> 
 
     One writer at a time: a note that comes while a trainer writes its result is not lost.
     """
+    return [path] if _rewrite(book, path, change)[1] else []
+
+
+def _rewrite(book: Path, path: Path, change: Callable[[str | None], str]) -> tuple[str, bool]:
+    """Do as `change_page` does; gives what the page says now, and whether that is new."""
     with alone(page_lock(book)):
         existing = read_page(path)
         changed = change(existing)
-        if changed == existing:
-            return []
-        write_text(path, changed)
-    return [path]
+        if changed != existing:
+            write_text(path, changed)
+    return changed, changed != existing
 
 
 def read_page(path: Path) -> str | None:

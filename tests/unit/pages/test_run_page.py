@@ -13,9 +13,10 @@ from tunebook.book.checkpoints import mark_best, writing_checkpoint, writing_fol
 from tunebook.book.events import EventWriter
 from tunebook.book.index import run_summaries
 from tunebook.book.places import RunFolder
+from tunebook.pages.family import find_family
 from tunebook.pages.index_page import build_index_page
 from tunebook.pages.lineage import setting_words
-from tunebook.pages.run_page import build_run_page, find_family, read_page_source
+from tunebook.pages.run_page import build_run_page, read_page_source
 from tunebook.records import Diagnosis
 from tunebook.watch.non_finite import find_non_finite
 
