@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from tunebook.errors import StorageError
+from tunebook.regular import NotReadable
 from tunebook.units import format_bytes
 
 PATIENCE_SECONDS = 30.0
@@ -154,6 +155,8 @@ def describe_any_disk(error: BaseException) -> str | None:
     """
     number = storage_errno(error)
     named = getattr(error, "filename", None)
+    if isinstance(error, NotReadable):
+        return f"{named} cannot be read: {error.strerror}; take it away, or name another"
     what = os.fsdecode(named) if isinstance(named, (str, bytes, os.PathLike)) else "a file"
     folder = Path(what).parent if named else Path(os.curdir)
     if number is None and "database or disk is full" in str(error):  # sqlite's own words
