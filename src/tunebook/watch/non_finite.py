@@ -30,7 +30,12 @@ def find_non_finite(steps: Sequence[StepRecord]) -> Verdict | None:
             f"the update of step {first.step} made weights NaN or infinite although its loss and "
             "gradient were finite: the optimizer's state was not, or train.learning_rate too high"
         )
-        action = "train on from the last checkpoint before that step, as a new run's model"
+        action = (
+            "train on from the last checkpoint before that step, as a new run's model, with a "
+            "lower train.learning_rate"
+            if before
+            else "lower train.learning_rate and train a new run; no step of this one was sound"
+        )
     elif blamed:
         cause = f"{what} became {_word(first)} at step {first.step}, from {len(ids)} row(s)"
         action = "look at the rows named in the evidence, then lower train.learning_rate"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,13 +91,22 @@ def test_non_finite_names_the_rows_or_says_that_no_row_is_to_blame(book: Path) -
 
 
 def test_a_gradient_that_is_not_finite_lists_every_row_of_the_step() -> None:
-    from dataclasses import replace
-
     verdict = find_non_finite([replace(make_step(1), grad_norm=math.inf, applied=False)])
     assert verdict is not None
     assert verdict.evidence["examples"] == ["sayings#1"]
     assert verdict.evidence["last_finite_step"] is None
     assert "no single row" in verdict.cause
+
+
+def test_a_run_whose_first_update_broke_its_weights_is_sent_to_no_checkpoint() -> None:
+    broke = replace(make_step(2), update_ratio=math.nan)
+    sound = find_non_finite([make_step(1), broke])
+    assert sound is not None
+    assert "last checkpoint before that step" in sound.next_action
+    never = find_non_finite([replace(broke, step=1)])
+    assert never is not None
+    assert "checkpoint" not in never.next_action
+    assert never.next_action.startswith("lower train.learning_rate")
 
 
 def test_what_an_evaluation_says_is_in_the_table_too(book: Path) -> None:
