@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,24 @@ def test_data_that_cannot_be_used_is_named(
 def test_a_missing_data_file_is_named(book: Path, tiny_model: Path) -> None:
     path = write_run(book, "run_1", tiny_model, data=[{"path": "nowhere.json"}])
     assert "nowhere.json" in expect(book, path)
+
+
+def test_a_missing_data_file_is_named_before_anything_slow_or_lasting(
+    book: Path, tiny_model: Path
+) -> None:
+    path = write_run(book, "run_1", tiny_model, data=[{"path": "nowhere.json"}])
+    for verb in ("plan", "train"):
+        program = (
+            "import sys; from tunebook.cli.main import main; code = main(sys.argv[1:]);"
+            "sys.exit(99 if 'torch' in sys.modules else code)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program, verb, str(path)],
+            cwd=book, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 2, done.stderr
+        assert "there is no data file" in done.stderr
+    assert not (book / "runs" / "run_1").exists()
 
 
 def test_an_unknown_format_lists_the_known_ones(book: Path, tiny_model: Path) -> None:

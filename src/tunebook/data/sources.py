@@ -30,6 +30,7 @@ from tunebook.data.zstd import ZstdStream
 from tunebook.errors import DataError, refuse_unwritable_name
 from tunebook.recipe.home import expand_home
 from tunebook.recipe.hub_path import HUB_PREFIX, may_be_hub_data
+from tunebook.recipe.tree import Recipe
 from tunebook.units import format_count
 
 Kind = Literal["json", "jsonl", "csv", "tsv", "parquet", "arrow", "pgn", "text"]
@@ -108,6 +109,14 @@ def locate(path: str) -> Located:
     else:
         name = files[0].label if len(files) == 1 else Path(_fixed_part(path)).name
     return Located(name or "data", path, files[0].kind, tuple(files), left_out)
+
+
+def refuse_missing(recipe: Recipe) -> None:
+    """Raise DataError where a source of a recipe leads nowhere; asks neither the hub nor torch."""
+    paths = [source.path for source in recipe.data]
+    for path in [*paths, *filter(None, [recipe.validation.path])]:
+        if not _is_hub_data(path):
+            _find_files(path)
 
 
 def _is_hub_data(path: str) -> bool:

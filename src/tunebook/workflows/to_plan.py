@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunebook.book.places import find_book_of
+from tunebook.data.sources import refuse_missing
 from tunebook.errors import BookError
 from tunebook.recipe.load import load_run_file
 from tunebook.recipe.tree import Recipe
@@ -33,8 +34,21 @@ def recipe_to_plan(
 ) -> ToPlan:
     """Resolve a run file, or a new run of a book; `device` and `devices` stand above both.
 
-    Raises RunFileError or BookError for what is wrong with it.
+    Raises RunFileError, BookError or DataError for what is wrong with it.
     """
+    asked = _resolved(run_file, overrides, device, devices, accept, book)
+    refuse_missing(asked.recipe)
+    return asked
+
+
+def _resolved(
+    run_file: str | Path,
+    overrides: Sequence[str],
+    device: str | None,
+    devices: int | None,
+    accept: Sequence[str],
+    book: Path | None,
+) -> ToPlan:
     if book is None:
         try:
             book = find_book_of(run_file)

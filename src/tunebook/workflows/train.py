@@ -28,6 +28,7 @@ from tunebook.book.predictions import parse_prediction
 from tunebook.book.run_file import resumed_from
 from tunebook.book.seal import seal
 from tunebook.book.summary import summarize
+from tunebook.data.sources import refuse_missing
 from tunebook.errors import (
     BookError,
     CheckpointError,
@@ -53,8 +54,6 @@ from tunebook.workflows.notebook import build_last, build_notebook
 from tunebook.workflows.reporters import refuse_without_library
 from tunebook.workflows.run_folder import forget_failed_start, has_trained, write_folder
 
-_PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")
-
 
 def train(
     run_file: str | Path | Mapping[str, Any],
@@ -69,8 +68,8 @@ def train(
 
     `accept` names checks that are accepted beside those of the run file; with `hosts` this is one
     of several that train it, of which the first makes the run.
-    Raises RunFileError or BookError before anything is written; RunEnded, with the exit code that
-    a command should have, when training did not reach its last step.
+    Raises RunFileError, BookError or DataError before anything is written; RunEnded, with the exit
+    code that a command should have, when training did not reach its last step.
     """
     book = find_book_of(run_file) if book is None else book
     overrides = accepting(run_file, overrides, accept, book)
@@ -80,6 +79,7 @@ def train(
         if hosts.number:
             run, devices = RunFolder(book, loaded.recipe.name), loaded.recipe.devices
             return join_run(run, watch, hosts, devices=devices, resumes=False)
+    refuse_missing(loaded.recipe)
     if loaded.recipe.parts is not None and loaded.recipe.part is None:
         # Parts are trained one by one with the functions below.
         from tunebook.workflows.parts import train_parts
@@ -391,7 +391,8 @@ def library_versions(recipe: Recipe) -> dict[str, str | None]:
         "python": platform.python_version(),
     }
     uses_bits = recipe.method == "qlora" or recipe.train.optimizer == "adamw_8bit"
-    for name in (*_PACKAGES, *(("bitsandbytes",) if uses_bits else ())):
+    packages = ("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")
+    for name in (*packages, *(("bitsandbytes",) if uses_bits else ())):
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
