@@ -12,7 +12,7 @@ import pytest
 from tunebook.book.checkpoints import list_checkpoints, verify_checkpoint
 from tunebook.book.events import EventWriter, read_events
 from tunebook.book.places import RunFolder
-from tunebook.errors import StorageError
+from tunebook.errors import PlanRefused, StorageError
 from tunebook.workflows.train import load_recipe, start_run
 from tunebook.workflows.training import run_to_end
 
@@ -60,3 +60,29 @@ def test_a_run_pauses_before_a_checkpoint_without_room_and_goes_on_from_the_one_
     go_on(run, 2)
     assert read_events(run).states[-1]["state"] == "finished"
     assert [step.step for step in read_events(run).steps] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_finding_that_was_accepted_is_told_as_that_and_a_refusal_is_told_once(
+    book: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"instruction": f"Say {n}", "output": f"That is {n}."} for n in range(30)]
+    (book / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
+    monkeypatch.setattr("tunebook.plan.disk.free_bytes", lambda _path: 0)
+    for name, accept in (("taken", ["random-base", "disk-too-small"]), ("left", ["random-base"])):
+        values = {
+            "name": name,
+            "model": str(tiny_model),
+            "data": [{"path": str(book / "rows.json")}],
+            "template": "alpaca",
+            "evaluate": {"prompts": []},
+            "train": {"max_steps": 1, "effective_batch_size": 2},
+            "accept": accept,
+        }
+        run = start_run(book, load_recipe(values, (), book))
+        if name == "taken":
+            go_on(run, 1)
+        else:
+            with pytest.raises(PlanRefused, match="disk-too-small"):
+                go_on(run, 1)
+        told = [note for note in read_events(run).notes if "disk-too-small" in note]
+        assert [text.split(":")[0] for text in told] == (["accepted"] if name == "taken" else [])

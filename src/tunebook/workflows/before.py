@@ -212,7 +212,9 @@ def plan_run(run: Run) -> None:
     kept = {k: v for k, v in read_plan(run.run).items() if k == "out_of_memory"}
     write_plan(run.run, {**plan_json(plan), **kept})
     for finding in plan.findings:
-        run.say(f"{finding.level}: {finding.name}: {finding.message}")
+        if finding not in plan.refusals[:1]:  # which the refusal says itself
+            level = "accepted" if plan.is_accepted(finding) else finding.level
+            run.say(f"{level}: {finding.name}: {finding.message}")
     if plan.refusals:
         raise PlanRefused(refusal_reason("it", plan.refusals))
     run.micro_batch_size = plan.micro_batch_size
