@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tunebook.book.places import find_book_of
 from tunebook.data.sources import refuse_missing
-from tunebook.errors import BookError
+from tunebook.errors import BookError, ModelError
+from tunebook.models.find import find_config
 from tunebook.recipe.load import load_run_file
 from tunebook.recipe.tree import Recipe
 from tunebook.workflows.train import accepting, load_recipe, with_run_model
@@ -37,8 +38,17 @@ def recipe_to_plan(
     Raises RunFileError, BookError or DataError for what is wrong with it.
     """
     asked = _resolved(run_file, overrides, device, devices, accept, book)
-    refuse_missing(asked.recipe)
+    if _has_weights(asked.recipe.model):
+        refuse_missing(asked.recipe)
     return asked
+
+
+def _has_weights(model: str) -> bool:
+    """Tell whether a model is here as a whole; of one that is not, a plan goes on without data."""
+    try:
+        return any(find_config(model).glob("*.safetensors"))
+    except ModelError:
+        return False  # the plan says what is wrong with it
 
 
 def _resolved(
