@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 
 import orjson
@@ -11,6 +9,7 @@ import orjson
 from tunebook.book.codec import to_plain
 from tunebook.book.run_file import config_parent
 from tunebook.pages.markdown import escape, table
+from tunebook.pages.spreadsheet import write_csv
 from tunebook.pages.verdicts import found_in_short
 from tunebook.records import RunSummary
 from tunebook.units import format_bytes, format_number, format_seconds
@@ -184,12 +183,13 @@ def changed_columns(
 
 def csv_table(summaries: Sequence[RunSummary], columns: Sequence[str]) -> str:
     """Write the table as CSV with plain values; several in one cell are joined by spaces."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
-    for summary in summaries:
-        writer.writerow([_csv_value(column_value(summary, column)) for column in columns])
-    return out.getvalue()
+    return write_csv(
+        columns,
+        (
+            [_csv_value(column_value(summary, column)) for column in columns]
+            for summary in summaries
+        ),
+    )
 
 
 def _csv_value(value: object) -> object:

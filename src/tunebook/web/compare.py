@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
@@ -20,6 +18,7 @@ from tunebook.book.summary import bring_to_life, measure
 from tunebook.errors import MALFORMED, DefectError, TunebookError, UsageError
 from tunebook.pages.comparison import PAIR_HEADER, SCORE_HEADER, pair_cells, score_cells
 from tunebook.pages.markdown import escape, table
+from tunebook.pages.spreadsheet import write_csv
 from tunebook.pages.table import cell_text
 from tunebook.records import Finding, RunSummary
 from tunebook.watch.between import Side, change_words, find_confounded, settings_changed
@@ -220,10 +219,7 @@ def as_csv(request: Request, choice: TwoChosen, table: str = "pairs") -> Respons
 
 
 def _csv(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Response:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerows([head, *rows])
-    return PlainTextResponse(out.getvalue(), media_type="text/csv; charset=utf-8")
+    return PlainTextResponse(write_csv(head, rows), media_type="text/csv; charset=utf-8")
 
 
 def _summaries(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
@@ -18,6 +16,7 @@ from tunebook.book.places import open_run
 from tunebook.errors import MALFORMED, BookError, TunebookError, UsageError
 from tunebook.pages.markdown import escape, fence
 from tunebook.pages.probes import HEADER, probe_rows, probe_verdicts
+from tunebook.pages.spreadsheet import write_csv
 from tunebook.pages.word_diff import Piece, cut_at, word_diff
 from tunebook.units import format_number
 from tunebook.web.desk import Desk, desk_of
@@ -149,15 +148,14 @@ def as_json(request: Request, view: Viewed) -> Response:
 def as_csv(request: Request, view: Viewed) -> Response:
     """Give a line per question with an answer and a score per model as CSV."""
     found = _found(desk_of(request), view)
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     scores = [f"{name} score" for name in found.names]
-    writer.writerow(["item_id", "question", "reference", *found.names, *scores])
+    rows = []
     for one in choose_rows(found, view):
         texts = [answer.text if answer else None for answer in one.answers]
         values = [answer.score if answer else None for answer in one.answers]
-        writer.writerow([one.item_id, one.text, one.reference, *texts, *values])
-    return PlainTextResponse(out.getvalue(), media_type="text/csv; charset=utf-8")
+        rows.append([one.item_id, one.text, one.reference, *texts, *values])
+    text = write_csv(["item_id", "question", "reference", *found.names, *scores], rows)
+    return PlainTextResponse(text, media_type="text/csv; charset=utf-8")
 
 
 @router.get("/side.md")
