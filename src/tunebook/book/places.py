@@ -206,13 +206,26 @@ def create_book(folder: Path) -> Path:
         raise BookError(f"{folder} is a file; name a folder for the book")
     with storage_errors(f"make the book {folder}", folder.parent):
         (folder / "runs").mkdir(parents=True, exist_ok=True)
-        (folder / ".tunebook").mkdir(exist_ok=True)
-        (folder / ".tunebook" / ".gitignore").write_text(_IGNORE, encoding="utf-8")
+        make_hidden_dir(folder)
         if not (folder / "notebook.md").exists():
             (folder / "notebook.md").touch()
         # The mark comes last: a folder with a mark is a whole book.
         write_text(folder / MARK, _BOOK_YAML)
     return folder.resolve()
+
+
+def make_hidden_dir(book: Path) -> Path:
+    """Make the folder of a book that git leaves out, where it is not there; OSError if refused."""
+    hidden = book / ".tunebook"
+    hidden.mkdir(exist_ok=True)
+    if not (hidden / ".gitignore").exists():
+        (hidden / ".gitignore").write_text(_IGNORE, encoding="utf-8")
+    return hidden
+
+
+def ui_token_file(book: Path) -> Path:
+    """Name the file of what visitors of the book's pages must know; only its owner may read it."""
+    return book / ".tunebook" / "ui-token"
 
 
 def page_lock(book: Path) -> Path:

@@ -1,28 +1,33 @@
 """Who may ask for a page, and what a page may do.
 
-A page of another site can make the browser send requests here, or point a name of its own at this
-machine. So: the host asked for must be one of ours, what writes must come from our own page and
-carry the secret of this server, and no page may load or run anything that is not ours.
+Every account of a machine reaches its loopback. A page of another site can make the browser send
+requests here, or point a name of its own at this machine. So: a visitor must know the token, the
+host asked for must be one of ours, what writes must come from our own page and carry the secret of
+this server, and no page may load or run anything that is not ours.
 """
 
 from __future__ import annotations
 
-import hmac
+import ipaddress
 import secrets
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from fastapi import Request
-from fastapi.responses import PlainTextResponse, RedirectResponse, Response
+from fastapi.responses import PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-COOKIE = "tunebook_token"
+from tunebook.web.entry import ask_token, same
+
 MAX_BODY_BYTES = 1 << 20
 """More than anybody writes into a form here."""
+_READ = ("GET", "HEAD")
 _FORM = "application/x-www-form-urlencoded"
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""Addresses that no other machine reaches."""
 _HEADERS = {
     # Inline styles are allowed for what scripts set on elements only: 'self' has no inline part.
     "Content-Security-Policy": (
@@ -41,12 +46,14 @@ _HEADERS = {
 class Guard:
     """What a server lets in: `host` is the address it listens on, `token` what visitors must know.
 
-    Without a token only names of this machine are answered. `csrf` is made anew by every server.
-    ValueError for a token of no letters, which everybody knows.
+    Without a token every account of this machine is let in. `names` are hosts that it answers to
+    beside this machine's own, in small letters. `csrf` is made anew by every server. ValueError for
+    a token of no letters, which everybody knows.
     """
 
     host: str = "127.0.0.1"
     token: str | None = None
+    names: frozenset[str] = frozenset()
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(24))
 
     def __post_init__(self) -> None:
@@ -57,24 +64,28 @@ class Guard:
         self, request: Request, go_on: Callable[[Request], Awaitable[Response]]
     ) -> Response:
         """Answer a request, or say in one sentence why not."""
-        response = await self._refusal(request) or await go_on(request)
+        refused = await self._refusal(request)
+        response = refused or await go_on(request)
+        if _brings_a_body(request) and (refused or request.method in _READ):
+            # Nobody reads that body: with its connection it ends here, and is no next request.
+            response.headers["Connection"] = "close"
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
         response.headers.setdefault("Cache-Control", "no-store")
         return response
 
     async def _refusal(self, request: Request) -> Response | None:
-        if self.token is None and _host_of(request) not in {*_LOOPBACK, self.host}:
+        if not self._answers_to(host := _host_of(request)):
             return _no(
                 400,
-                f"this server does not answer to the host {_host_of(request)!r}; open it as "
-                "127.0.0.1 or localhost, or start it with --token",
+                f"this server does not answer to the host {host[:100]!r}; open it as 127.0.0.1 or "
+                "localhost, or start it with --name for the host it is to answer to",
             )
-        if self.token is not None and (answer := self._without_token(request, self.token)):
+        if self.token is not None and (answer := ask_token(request, self.token)):
             return answer
-        if request.method not in ("GET", "HEAD") and (answer := _too_long(request)):
+        if request.method not in _READ and (answer := _too_long(request)):
             return answer
-        if request.method not in ("GET", "HEAD") and not await self._is_ours(request):
+        if request.method not in _READ and not await self._is_ours(request):
             return _no(
                 403,
                 "this request does not come from a page of this server, or the server was started "
@@ -84,18 +95,12 @@ class Guard:
             return _no(403, "this server answers its own pages only; open it in a tab of its own")
         return None
 
-    def _without_token(self, request: Request, token: str) -> Response | None:
-        given = request.query_params.get("token")
-        if given is not None and _same(given, token):
-            left = request.url.remove_query_params("token")
-            target = left.path + (f"?{left.query}" if left.query else "")
-            answer = RedirectResponse("/" + target.lstrip("/"), 303)
-            answer.set_cookie(COOKIE, token, httponly=True, samesite="strict")
-            return answer
-        bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if _same(request.cookies.get(COOKIE, ""), token) or _same(bearer, token):
-            return None
-        return _no(401, "this server asks for its token; open it once as /?token=...")
+    def _answers_to(self, host: str) -> bool:
+        if host in {*LOOPBACK, self.host.lower(), *self.names}:
+            return True
+        # Whoever listens for other machines has addresses that nothing here knows of. A name can be
+        # pointed here by anybody, an address cannot.
+        return self.host not in LOOPBACK and (host in _own_names() or _is_address(host))
 
     async def _is_ours(self, request: Request) -> bool:
         origin = request.headers.get("origin")
@@ -112,7 +117,7 @@ class Guard:
                 given = (await request.form()).get("csrf")  # type: ignore[assignment]
             except (HTTPException, ClientDisconnect):  # too many fields, or nobody is there
                 return False
-        return isinstance(given, str) and _same(given, self.csrf)
+        return isinstance(given, str) and same(given, self.csrf)
 
 
 def _too_long(request: Request) -> Response | None:
@@ -125,11 +130,33 @@ def _too_long(request: Request) -> Response | None:
     return None
 
 
+def _brings_a_body(request: Request) -> bool:
+    length = _header(request, "content-length")
+    return "transfer-encoding" in request.headers or length not in ("", "0")
+
+
 def _host_of(request: Request) -> str:
+    host = _header(request, "host")
+    if any(sign in host for sign in "@/\\?#"):  # an address of which a redirect would make more
+        return ""
     try:
-        return urlsplit(f"//{_header(request, 'host')}").hostname or ""
+        return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
+
+
+def _own_names() -> set[str]:
+    whole = socket.gethostname().lower()
+    short = whole.partition(".")[0]
+    return {whole, short, f"{short}.local"}
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _header(request: Request, name: str) -> str:
@@ -142,10 +169,6 @@ def _is_opened(request: Request) -> bool:
         "navigate",
         "document",
     )
-
-
-def _same(given: str, secret: str) -> bool:
-    return hmac.compare_digest(given.encode(), secret.encode())
 
 
 def _no(status: int, sentence: str) -> Response:

@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,9 +16,8 @@ import uvicorn
 from tunebook.errors import UsageError
 from tunebook.web.app import make_app
 from tunebook.web.connections import MOST_CONNECTIONS, Connection
-from tunebook.web.guard import Guard
+from tunebook.web.guard import LOOPBACK, Guard
 
-_LOCAL = ("127.0.0.1", "localhost", "::1")
 _EVERYWHERE = ("0.0.0.0", "::")
 
 
@@ -29,21 +28,23 @@ def serve(
     token: str | None,
     say: Callable[[str], None],
     *,
+    names: Iterable[str] = (),
     debug: bool = False,
 ) -> None:
     """Serve a book until it is interrupted; `say` is told the address, once it answers.
 
-    Raises UsageError for an address of other machines without a token, for a token of no letters,
-    and where the port is taken.
+    `names` are hosts that it answers to beside this machine's own. Raises UsageError for an address
+    of other machines without a token, for a token of no letters, and where the port is taken.
     """
     if token == "":
         raise UsageError("--token is empty, which everybody knows; give one, or leave it out")
-    if host not in _LOCAL and not token:
+    if host not in LOOPBACK and not token:
         raise UsageError(
-            f"--host {host} lets other machines read and write this book; give a --token that "
-            "they must know, or keep to 127.0.0.1"
+            f"--host {host} lets other machines read and write this book; leave out --no-token, or "
+            "keep to 127.0.0.1"
         )
-    app = make_app(book, Guard(host, token), debug=debug)
+    guard = Guard(host, token, frozenset(name.lower() for name in names))
+    app = make_app(book, guard, debug=debug)
     with _listen(host, port) as listening:
         # Training on the same machine comes first.
         with contextlib.suppress(OSError, AttributeError):

@@ -28,7 +28,7 @@ def client_of(book: Path, guard: Guard | None = None, base: str = "http://127.0.
 def test_a_name_that_is_not_of_this_machine_is_not_answered(book: Path, host: str) -> None:
     answer = client_of(book).get("/", headers={"host": host})
     assert answer.status_code == 400
-    assert "--token" in answer.text
+    assert "--name" in answer.text
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:7878", "localhost:7878", "[::1]:7878"])
@@ -39,7 +39,8 @@ def test_names_of_this_machine_are_answered(book: Path, host: str) -> None:
 
 def test_with_a_token_nothing_is_shown_without_it(book: Path) -> None:
     make_run(book, "run_1")
-    client = client_of(book, Guard("0.0.0.0", "sesame"), "http://machine.example")
+    guard = Guard("0.0.0.0", "sesame", frozenset({"machine.example"}))
+    client = client_of(book, guard, "http://machine.example")
     assert client.get("/").status_code == 401
     assert client.get("/?token=wrong").status_code == 401
     assert client.get("/", headers={"authorization": "Bearer sesame"}).status_code == 200
