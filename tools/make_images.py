@@ -107,7 +107,7 @@ def tunebook(book: Path, *words: str) -> None:
 def serving(book: Path) -> Iterator[str]:
     """Serve a book by the command itself; gives its address."""
     server = subprocess.Popen(
-        [*TUNEBOOK, "ui", "--port", "0"], cwd=book, stdout=subprocess.PIPE, text=True
+        [*TUNEBOOK, "ui", "--port", "0", "--no-token"], cwd=book, stdout=subprocess.PIPE, text=True
     )
     try:
         assert server.stdout is not None

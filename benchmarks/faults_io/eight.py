@@ -106,10 +106,13 @@ def page(book: Path) -> Iterator[tuple[int, int]]:
     import subprocess
     from urllib.parse import urlsplit
 
+    from served import TOKEN
+
     with (book.parent / "said-server").open("ab") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "tunebook", "ui", "--port", "0"],
             cwd=book, stdout=subprocess.PIPE, stderr=log, text=True,
+            env={**os.environ, "TUNEBOOK_UI_TOKEN": TOKEN},
         )  # fmt: skip
         try:
             assert server.stdout is not None

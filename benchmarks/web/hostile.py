@@ -5,7 +5,8 @@
 The book holds runs, pages and a key in the environment of the server; beside the book lies a
 secret file. Each request is drawn from: every path of the server and paths that climb out of it, in
 every method; hosts of others and hosts that are none; origins, cookies, tokens and forms of others;
-headers and bodies that are too long, too many, torn, doubled or no HTTP at all. Then slow ones:
+headers and bodies that are too long, too many, torn, doubled or no HTTP at all. Some meet a server
+without a token, some show it the right one, some a wrong one or none. Then slow ones:
 connections that send nothing, a header or a body a byte at a time, readers that read nothing, while
 somebody else asks for a page. And clients that hang up or reset at a random moment, or send what is
 no HTTP while they are answered.
@@ -37,13 +38,16 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "faults_io"))
 
 from made import make_book
 from safety import record
-from served import Client, machine, share
+from served import TOKEN, Client, machine, share
+
+from tunebook.web.entry import cookie_of
 
 SLOWEST_MS = 1000.0
 """What half of the pages may take beside slow connections."""
 KEY = "sk-canary-of-the-server-0123456789"
 SECRET = "the secret beside the book"
-TOKEN = "sesame-sesame-sesame"
+MODES = {"no token": 0.4, "token shown": 0.4, "token not shown": 0.2}
+"""How a visitor meets the server, and with what share of the requests."""
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT",
            "PROPFIND", "get", "G\x00T", "X" * 500)  # fmt: skip
 CLIMBS = (
@@ -68,8 +72,11 @@ def paths(book: Path) -> list[str]:
     return list(make_app(book).openapi()["paths"])
 
 
-def draw(rng: random.Random, every: list[str], port: int) -> tuple[bytes, bool]:
-    """Draw a request; gives its bytes, and whether its host is one that must be refused."""
+def draw(rng: random.Random, every: list[str], port: int, shows: bool) -> tuple[bytes, bool]:
+    """Draw a request, with the token where it `shows` it.
+
+    Gives its bytes, and whether its host is one that must be refused.
+    """
     path = rng.choice(every)
     for name in ("{name}", "{file}", "{path}", "{number}"):
         good = "run-000" if name == "{name}" else "run.yaml"
@@ -79,18 +86,19 @@ def draw(rng: random.Random, every: list[str], port: int) -> tuple[bytes, bool]:
     if rng.random() < 0.3:
         names = rng.choices(("run", "filter", "sort", "columns", "since", "y", "token", "q"), k=3)
         path += "?" + "&".join(f"{n}={rng.choice((*ODD, *CLIMBS[:6]))}" for n in names)
-    method = rng.choice(METHODS[:8]) if rng.random() < 0.95 else rng.choice(METHODS)
+    method = rng.choice(
+        ("GET", "GET", "POST", *METHODS[:8] * 2, *METHODS)[: rng.choice((3, 19, 32))]
+    )
     evil_host = rng.random() < 0.25
     host = rng.choice(HOSTS[:8]) if evil_host else f"127.0.0.1:{port}"
     if not evil_host and rng.random() < 0.1:
         host = rng.choice(HOSTS)
-    headers = [f"host: {host}"]
+    headers = [f"host: {host}"] + [f"authorization: Bearer {TOKEN}"] * shows
     headers += rng.sample(
         (
             "origin: http://evil.example", "origin: null", f"origin: http://127.0.0.1:{port}",
             "sec-fetch-site: cross-site", "referer: http://evil.example/",
-            "cookie: tunebook_token=x",
-            
+            "cookie: tunebook_token=x", f"cookie: {cookie_of(TOKEN)[0]}=x",
             "authorization: Bearer x", "x-csrf-token: x", "x-forwarded-host: evil.example",
             "x-original-url: /../secret.txt", "upgrade: websocket", "expect: 100-continue",
             "content-type: application/x-www-form-urlencoded", "content-type: multipart/form-data",
@@ -131,23 +139,27 @@ def send(port: int, request: bytes) -> bytes:
 
 
 def check(request: bytes, answer: bytes, evil: bool, asks_token: bool) -> str | None:
-    """Say what is wrong with an answer, or nothing."""
+    """Say what is wrong with an answer, or nothing; `asks_token`: the token was not shown."""
+    if answer[9:12] in (b"411", b"413") and answer.count(b"HTTP/1.1 ") > 1:
+        return "answered what followed a body that was refused"
     for number, one in enumerate(answer.split(b"HTTP/1.1 ")[1:]):
         status = one[:3]
         if status.startswith(b"5"):
             return f"answered {one[:200]!r}"
-        if number == 0 and asks_token and status == b"200":
+        if number == 0 and asks_token and status == b"200" and b" /static/" not in request[:99]:
             return "answered a visitor without the token"
-        if number == 0 and evil and not asks_token and status.startswith(b"2"):
+        if number == 0 and evil and status.startswith((b"2", b"3")):
             return "answered to the host of another"
     lower = answer.lower()
-    for word in (SECRET.encode(), KEY.encode(), b"root:x:0:0", b"Traceback"):
+    for word in (SECRET.encode(), KEY.encode(), TOKEN.encode(), b"root:x:0:0", b"Traceback"):
         if word in answer:
             return f"holds {word!r}"
     if b"access-control-allow-origin" in lower:
         return "lets another site read"
     if b"set-cookie: a=b" in lower:
         return "sets a cookie that the question named"
+    if b"\r\nlocation: " in lower and b"evil.example" in lower.partition(b"\r\nlocation: ")[2][:40]:
+        return "leads to the host of another"
     return None
 
 
@@ -306,11 +318,12 @@ def main() -> int:
         (Path(scratch) / "secret.txt").write_text(SECRET)
         every, before, log = paths(book), contents(book), Path(scratch) / "log"
         print(f"{len(every)} paths; {machine()}", flush=True)
-        for asks_token, share_of in ((False, 0.8), (True, 0.2)):
-            more = ("--token", TOKEN) if asks_token else ()
+        for mode, share_of in MODES.items():
+            more = ("--no-token",) if mode == "no token" else ("--token", TOKEN)
+            asks_token, shows = mode == "token not shown", mode == "token shown"
             with started(book, log, *more) as (port, server):
-                for _ in range(int(chosen.count * share_of)):
-                    request, evil = draw(rng, every, port)
+                for _ in range(round(chosen.count * share_of)):
+                    request, evil = draw(rng, every, port, shows)
                     try:
                         answer = send(port, request)
                     except TimeoutError:
@@ -324,7 +337,7 @@ def main() -> int:
                     counts[f"answered {answer[9:12].decode('latin-1') or 'with nothing'}"] += 1
                     if found := check(request, answer, evil, asks_token):
                         wrong.append(f"{request[:300]!r}: {found}")
-                if not asks_token:
+                if mode == "no token":
                     for _ in range(chosen.hang_ups):
                         counts[f"hung up within {hang_up(port, rng)}"] += 1
                     wrong += large(port, server, chosen.megabytes, counts)
@@ -337,7 +350,7 @@ def main() -> int:
                     if (status, seconds < 5) != (200, True):
                         wrong.append(f"at the end: {status} after {seconds:.1f} s")
         said = log.read_text(errors="replace")
-        for word in ("Traceback", "this is a bug", KEY, SECRET):
+        for word in ("Traceback", "this is a bug", KEY, SECRET, TOKEN):
             if word in said:
                 wrong.append(f"the log holds {word}: {said[:2000]}")
         if contents(book) != before:
@@ -347,7 +360,7 @@ def main() -> int:
     print(f"{len(wrong):7,}  wrong")
     for line in wrong[:40]:
         print(line)
-    record("W2", "W2", "Hostile requests over a socket: no 5xx, no secret, nothing outside of the "
+    record("W2", "W2", "Hostile requests over a socket, with a token and without: no 5xx, no secret, nothing outside of the "
            "book, no file changed, no body held in memory, and a page is answered beside slow and "
            "half-open connections", chosen, counts["requests"], len(wrong))  # fmt: skip
     return 1 if wrong else 0

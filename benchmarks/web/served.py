@@ -1,4 +1,4 @@
-"""The real `tunebook ui` on a book, and what asking it costs."""
+"""The real `tunebook ui` on a book, and what asking it costs; visitors show its token."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+TOKEN = "the-token-of-a-measurement"
+
 
 @contextmanager
 def served(book: Path) -> Iterator[int]:
@@ -21,6 +23,7 @@ def served(book: Path) -> Iterator[int]:
         server = subprocess.Popen(
             [sys.executable, "-m", "tunebook", "ui", "--port", "0"],
             cwd=book, stdout=subprocess.PIPE, stderr=errors, text=True,
+            env={**os.environ, "TUNEBOOK_UI_TOKEN": TOKEN},
         )  # fmt: skip
         try:
             assert server.stdout is not None
@@ -38,7 +41,7 @@ def served(book: Path) -> Iterator[int]:
 
 
 class Client:
-    """One connection to the server, kept open as a browser keeps it."""
+    """One connection to the server, kept open as a browser keeps it; it shows `TOKEN`."""
 
     def __init__(self, port: int):
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
@@ -46,7 +49,7 @@ class Client:
     def get(self, path: str) -> tuple[int, bytes, float]:
         """Ask for a path; gives status, body and the seconds until the last byte was there."""
         began = time.perf_counter()
-        self._connection.request("GET", path)
+        self._connection.request("GET", path, headers={"Authorization": f"Bearer {TOKEN}"})
         answer = self._connection.getresponse()
         body = answer.read()
         return answer.status, body, time.perf_counter() - began

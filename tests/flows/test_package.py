@@ -137,7 +137,10 @@ def test_an_installed_wheel_trains_the_demo_and_serves_its_pages(
     assert (book / "runs" / "demo_1" / "notebook.md").is_file()
     quiet(program, "release", "demo_1", "out", cwd=book)
     with subprocess.Popen(
-        [str(program), "ui", "--port", "0"], cwd=book, stdout=subprocess.PIPE, text=True
+        [str(program), "ui", "--port", "0", "--no-token"],
+        cwd=book,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as server:
         try:
             assert server.stdout is not None

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -31,6 +32,12 @@ def ui(book: Path, *options: str) -> subprocess.Popen[str]:
     )
 
 
+def browser() -> urllib.request.OpenerDirector:
+    return urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor()
+    )
+
+
 def run_script(name: str, *options: str) -> str:
     done = subprocess.run(
         [sys.executable, str(SCRIPTS / name), *options],
@@ -50,12 +57,39 @@ def test_the_server_says_where_it_is_and_ends_without_a_word(
     server = ui(book, "--port", "0")
     assert server.stdout is not None
     address = server.stdout.readline().strip()
-    with urllib.request.urlopen(address, timeout=30) as answer:
+    with browser().open(address, timeout=30) as answer:
+        assert answer.url == address.partition("?")[0]
         assert b"run_1" in answer.read()
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        browser().open(address.partition("?")[0], timeout=30)
     server.send_signal(ending)
     said, complained = server.communicate(timeout=30)
     assert (said, complained) == ("", "")
     assert server.returncode in ((0,) if ending == signal.SIGINT else (0, -ending))
+
+
+def test_a_browser_that_was_let_in_stays_so_when_the_server_is_started_again(book: Path) -> None:
+    visitor, addresses = browser(), []
+    for asked in ("?", ""):
+        with ui(book, "--port", "0") as server:
+            assert server.stdout is not None
+            addresses.append(server.stdout.readline().strip())
+            base, _, token = addresses[-1].partition("?")
+            with visitor.open(base + f"?{token}" * bool(asked), timeout=30) as answer:
+                assert answer.status == 200
+            server.terminate()
+    assert addresses[0].partition("?")[2] == addresses[1].partition("?")[2]
+
+
+def test_without_a_token_one_line_warns(book: Path) -> None:
+    server = ui(book, "--port", "0", "--no-token")
+    assert server.stdout is not None
+    with browser().open(server.stdout.readline().strip(), timeout=30) as answer:
+        assert answer.status == 200
+    server.terminate()
+    _, complained = server.communicate(timeout=30)
+    assert complained.startswith("note: without a token every account of this machine can read")
+    assert complained.count("\n") == 1
 
 
 def test_what_keeps_a_server_from_starting_is_one_sentence(book: Path, tmp_path: Path) -> None:
@@ -67,7 +101,8 @@ def test_what_keeps_a_server_from_starting_is_one_sentence(book: Path, tmp_path:
             (book, ("--port", port), "name another with --port"),
             (book, ("--port", "70000"), "--port"),
             (book, ("--host", "192.0.2.1", "--token", "x"), "cannot listen on 192.0.2.1"),
-            (book, ("--host", "0.0.0.0"), "--token"),
+            (book, ("--host", "0.0.0.0", "--no-token"), "lets other machines read and write"),
+            (book, ("--token", "x", "--no-token"), "exclude each other"),
             (tmp_path, (), "no book here"),
         ):
             _, complained = (server := ui(folder, *options)).communicate(timeout=60)
