@@ -48,6 +48,7 @@ KEY = "sk-canary-of-the-server-0123456789"
 SECRET = "the secret beside the book"
 MODES = {"no token": 0.4, "token shown": 0.4, "token not shown": 0.2}
 """How a visitor meets the server, and with what share of the requests."""
+PLAIN = ("/", "/runs/run-000", "/notebook", "/lineage", "/runs.csv", "/static/app.css")
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT",
            "PROPFIND", "get", "G\x00T", "X" * 500)  # fmt: skip
 CLIMBS = (
@@ -86,14 +87,14 @@ def draw(rng: random.Random, every: list[str], port: int, shows: bool) -> tuple[
     if rng.random() < 0.3:
         names = rng.choices(("run", "filter", "sort", "columns", "since", "y", "token", "q"), k=3)
         path += "?" + "&".join(f"{n}={rng.choice((*ODD, *CLIMBS[:6]))}" for n in names)
-    method = rng.choice(
-        ("GET", "GET", "POST", *METHODS[:8] * 2, *METHODS)[: rng.choice((3, 19, 32))]
-    )
+    method = rng.choice(rng.choice((("GET", "POST"), METHODS[:8], METHODS[:8], METHODS)))
     evil_host = rng.random() < 0.25
     host = rng.choice(HOSTS[:8]) if evil_host else f"127.0.0.1:{port}"
     if not evil_host and rng.random() < 0.1:
         host = rng.choice(HOSTS)
     headers = [f"host: {host}"] + [f"authorization: Bearer {TOKEN}"] * shows
+    if not evil_host and rng.random() < 0.1:  # one that is as it should be, between the others
+        return "\r\n".join((f"GET {rng.choice(PLAIN)} HTTP/1.1", *headers, "", "")).encode(), False
     headers += rng.sample(
         (
             "origin: http://evil.example", "origin: null", f"origin: http://127.0.0.1:{port}",
@@ -360,9 +361,10 @@ def main() -> int:
     print(f"{len(wrong):7,}  wrong")
     for line in wrong[:40]:
         print(line)
-    record("W2", "W2", "Hostile requests over a socket, with a token and without: no 5xx, no secret, nothing outside of the "
-           "book, no file changed, no body held in memory, and a page is answered beside slow and "
-           "half-open connections", chosen, counts["requests"], len(wrong))  # fmt: skip
+    record("W2", "W2", "Hostile requests over a socket, with a token and without: no 5xx, no "
+           "secret, nothing outside of the book, no file changed, no body held in memory, and a "
+           "page is answered beside slow and half-open connections", chosen, counts["requests"],
+           len(wrong))  # fmt: skip
     return 1 if wrong else 0
 
 
