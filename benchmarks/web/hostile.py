@@ -353,7 +353,7 @@ def main() -> int:
         said = log.read_text(errors="replace")
         for word in ("Traceback", "this is a bug", KEY, SECRET, TOKEN):
             if word in said:
-                wrong.append(f"the log holds {word}: {said[:2000]}")
+                wrong.append(f"the log holds {word}: {said[:4000]}")
         if contents(book) != before:
             wrong.append("a file of the book changed")
     for word, number in sorted(counts.items()):

@@ -67,8 +67,10 @@ def _find_region(page: str) -> tuple[int, int] | None:
     """
     found = []
     for begin in _BEGIN_LINE.finditer(page):
-        end = _END_LINE.search(page, begin.end())
-        if end is None or _MARK in page[begin.end() : end.start()]:
+        # Only the very next marker can end it; to search for an end from every beginning takes the
+        # square of a page's length.
+        end = _END_LINE.match(page, max(page.find(_MARK, begin.end()), 0))
+        if end is None or end.start() < begin.end():
             continue
         start = _region_start(page, begin)
         if start is None:
@@ -83,5 +85,6 @@ def _find_region(page: str) -> tuple[int, int] | None:
 def _region_start(page: str, begin: re.Match[str]) -> int | None:
     if not begin.group().startswith("# "):
         return begin.start()
-    front = _FRONT.search(page, 0, begin.start())
+    line = page.rfind("\n", 0, max(begin.start() - 1, 0)) + 1
+    front = _FRONT.match(page, line, begin.start())
     return front.start() if front else None

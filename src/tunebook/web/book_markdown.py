@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from markdown_it import MarkdownIt
+from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 from markupsafe import Markup
 
@@ -19,6 +20,13 @@ from tunebook.pages.run_result import BRAILLE
 
 SHOWN_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}\.(svg|png)")
 """Pictures that a page of a run may show: a plain name, without a way out of the run's folder."""
+
+MOST_LETTERS = 256 << 10
+"""What is rendered of one text; the page of a run has some twenty thousand letters."""
+MOST_INLINE = 4 << 10
+"""Letters of a paragraph whose words are formatted. Of `[[[[...` each is looked for to the end."""
+_KEPT_LETTERS = 64 << 10
+_TOO_LONG = "This is too long to be formatted, and stands here as it was written."
 
 FIGURE = "curve.svg"
 _RUN = re.compile(r"runs/([A-Za-z0-9][A-Za-z0-9._-]{0,99})(/notebook\.md)?")
@@ -32,12 +40,12 @@ class Sheet:
     """One file that pages of several runs stand in, below a heading of their own.
 
     Links lead to places in it, of the `runs` that are there; `figure` is the HTML of a run's
-    figure, empty where there is none. `ids` are those that are taken.
+    figure, empty where there is none. `ids` are those that are taken, and how often each was asked.
     """
 
     runs: Collection[str]
     figure: str = ""
-    ids: set[str] = field(default_factory=set)
+    ids: dict[str, int] = field(default_factory=dict)
 
 
 def render(text: str, run: str | None = None, sheet: Sheet | None = None) -> Markup:
@@ -45,12 +53,17 @@ def render(text: str, run: str | None = None, sheet: Sheet | None = None) -> Mar
 
     Tags in it are shown as text, and so are pictures but those of the run's own folder; links that
     lead to no page here and to no other site are plain words. A curve in braille is left out below
-    the figure that shows the same.
+    the figure that shows the same. What is longer than `MOST_LETTERS` is shown as text, and so is a
+    paragraph longer than `MOST_INLINE`: others' pages must not keep the server at work.
     """
-    return _rendered(text, run) if sheet is None else _render(text, run, sheet)
+    if sheet is None and len(text) <= _KEPT_LETTERS:
+        return _rendered(text, run)
+    return _render(text, run, sheet)
 
 
 def _render(text: str, run: str | None, sheet: Sheet | None) -> Markup:
+    if len(text) > MOST_LETTERS:
+        return Markup('<p><em>{}</em></p>\n<pre tabindex="0">{}</pre>\n').format(_TOO_LONG, text)
     env: Env = {"run": run, "open": [], "sheet": sheet, "figure": False}
     return Markup(_reader().render(text, env))
 
@@ -63,7 +76,7 @@ def _rendered(text: str, run: str | None) -> Markup:
 
 def sections(text: str) -> list[tuple[str, str]]:
     """List the headings of the second level, each with the id that `render` gives it."""
-    tokens = _reader().parse(text)
+    tokens = _reader().parse(text) if len(text) <= MOST_LETTERS else []
     return [
         (_id_of(words.content), words.content)
         for token, words in zip(tokens, tokens[1:], strict=False)
@@ -103,9 +116,28 @@ def _reader() -> MarkdownIt:
         "th_open": _cell,
         "td_open": _cell,
     }
+    reader.core.ruler.at("inline", _format_words)
     for name, rule in rules.items():
         reader.add_render_rule(name, lambda _self, *given, rule=rule: rule(*given))
     return reader
+
+
+def _format_words(state: StateCore) -> None:
+    """Parse the words of every block, but of one that is too long."""
+    for token in state.tokens:
+        if token.type != "inline":
+            continue
+        token.children = []
+        if len(token.content) <= MOST_INLINE:
+            state.md.inline.parse(token.content, state.md, state.env, token.children)
+        else:
+            token.children += [
+                Token("em_open", "em", 1),
+                Token("text", "", 0, content=_TOO_LONG),
+                Token("em_close", "em", -1),
+                Token("hardbreak", "br", 0),
+                Token("text", "", 0, content=token.content),
+            ]
 
 
 def _id_of(heading: str) -> str:
@@ -121,11 +153,11 @@ def _heading(tokens: Sequence[Token], at: int, _options: Any, env: Env) -> str:
     if sheet is not None:
         # No name of a run and no heading can make another's id: two dashes stand only here.
         first = id_ = f"in-{env['run'] or ''}--{id_}"
-        number = 1
+        number = sheet.ids.get(first, 1)
         while id_ in sheet.ids:
             number += 1
             id_ = f"{first}--{number}"
-        sheet.ids.add(id_)
+        sheet.ids[id_], sheet.ids[first] = 1, number
     return f'<{_level(tokens[at].tag, env)} id="{escape(id_)}">'
 
 

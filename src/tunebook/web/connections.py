@@ -83,7 +83,9 @@ class Connection(H11Protocol):
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True  # whatever is still being made is not sent
             cycle.message_event.set()
-        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+        # The answer to a HEAD has no body, and uvicorn would send one.
+        has_body = cycle is None or cycle.response_complete or cycle.scope["method"] != "HEAD"
+        if has_body and self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             super().send_400_response(msg)
         else:
             self.transport.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +64,13 @@ class Desk:
         return HTMLResponse(self.render(request, template, **values), status)
 
     def kept_page(
-        self, request: Request, of: tuple[object, ...], write: Callable[[], str]
+        self, asked: tuple[Hashable, ...], of: tuple[object, ...], write: Callable[[], str]
     ) -> Response:
-        """Give the page of an address as it was written from the same objects before, or write it.
+        """Give a page as it was written from the same objects before, or write it.
 
-        Only for what is made of `of` and of the address alone.
+        Only for what is made of `of` and `asked` alone: which page, and what it reads of a query.
+        What else stands in an address makes no other page.
         """
-        asked = request.url.path, request.url.query
         found = self.kept.page(
             asked, (*of, self.shelf.reading), lambda: Written(write().encode("utf-8"))
         )

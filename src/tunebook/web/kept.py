@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 MOST_BYTES = 32 << 20
-"""What all kept pages may hold; a table of 2,000 runs holds four megabytes."""
+"""What all kept pages and their addresses may hold; a table of 2,000 runs has four megabytes."""
 MOST_PAGES = 64
 """How many are kept: each also holds on to what it was written from."""
 
@@ -29,7 +29,7 @@ class Kept:
     """Pages by what was asked for; one that several ask for at once is written once."""
 
     def __init__(self) -> None:
-        self._pages: OrderedDict[Hashable, tuple[tuple[object, ...], Written]] = OrderedDict()
+        self._pages: OrderedDict[Hashable, tuple[tuple[object, ...], Written, int]] = OrderedDict()
         self._making: dict[Hashable, threading.Lock] = {}
         self._lock = threading.Lock()
 
@@ -45,7 +45,9 @@ class Kept:
                         return found[1]
                 written = write()
                 with self._lock:
-                    self._pages[key] = of, written
+                    # A character of what was asked for takes four bytes at most.
+                    size = len(written.body) + 4 * len(repr(key))
+                    self._pages[key] = of, written, size
                     self._pages.move_to_end(key)
                     self._forget()
                 return written
@@ -54,10 +56,10 @@ class Kept:
                 self._making.pop(key, None)
 
     def _forget(self) -> None:
-        held = sum(len(written.body) for _, written in self._pages.values())
+        held = sum(size for _, _, size in self._pages.values())
         while held > MOST_BYTES or len(self._pages) > MOST_PAGES:
-            _, (_, written) = self._pages.popitem(last=False)
-            held -= len(written.body)
+            _, (_, _, size) = self._pages.popitem(last=False)
+            held -= size
 
 
 def _same(one: tuple[object, ...], other: tuple[object, ...]) -> bool:

@@ -48,7 +48,7 @@ def lineage(request: Request, run: str = "", edges: str = "") -> Response:
             letters=MOST_LETTERS,
         )
 
-    return desk.kept_page(request, (measured,), write)
+    return desk.kept_page(("/lineage", run, edges == "all"), (measured,), write)
 
 
 @router.get("/lineage.json")

@@ -16,7 +16,8 @@ from tunebook.units import (
 )
 from tunebook.web.book_markdown import render
 
-_TAGS_AT_END = re.compile(r"(?:\s+#[A-Za-z0-9][\w-]*)+$")
+_WORD = re.compile(r"\S+")
+_TAG = re.compile(r"#[A-Za-z0-9][\w-]*")
 
 
 def marked(text: str) -> Markup:
@@ -30,7 +31,11 @@ def marked(text: str) -> Markup:
 
 def untagged(note: str) -> str:
     """Leave out the tags at the end of a note, where they are shown beside it."""
-    return _TAGS_AT_END.sub("", note)
+    # Word by word from the end: one pattern for all of them takes the square of a note's length.
+    words = list(_WORD.finditer(note))
+    while len(words) > 1 and _TAG.fullmatch(words[-1][0]):
+        words.pop()
+    return note[: words[-1].end()] if words else note
 
 
 FILTERS = {

@@ -68,7 +68,7 @@ def notebook(request: Request) -> Response:
             waiting=waiting,
         )
 
-    return desk.kept_page(request, (measured, own), write)
+    return desk.kept_page(("/notebook",), (measured, own), write)
 
 
 @router.get("/notebook.md")

@@ -27,6 +27,10 @@ _NOT_SETTINGS = ("notebook.", "name", "extends")
 _MEDIA = {"md": "text/markdown", "csv": "text/csv", "json": "application/json"}
 
 
+_SHORT = 500
+"""Characters of a view whose links are kept: all of them together hold a few megabytes at most."""
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """What a table was asked for: the query of the list, and the runs that are chosen in it."""
@@ -56,6 +60,8 @@ class View:
 
     def filter_link(self, text: str) -> str:
         """Filter by one thing more."""
+        if len(text) + sum(len(v) for _, v in self.pairs()) + sum(map(len, self.chosen)) > _SHORT:
+            return _filter_link.__wrapped__(self, text)
         return _filter_link(self, text)
 
     def without_filter(self, text: str) -> str:
@@ -63,7 +69,7 @@ class View:
         return self.link(filters=tuple(f for f in self.query.filters if f != text))
 
 
-@functools.lru_cache(4096)
+@functools.lru_cache(1024)
 def _filter_link(view: View, text: str) -> str:
     # Every row of a table links its tags.
     return view.link(filters=(*dict.fromkeys((*view.query.filters, text)),))

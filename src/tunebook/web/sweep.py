@@ -61,7 +61,8 @@ def sweep(
             bottom=pages.BOTTOM,
         )
 
-    return desk.kept_page(request, (measured, " ".join(grids), f"{ready}"), write)
+    key = "/sweep", tuple(chosen), by, tuple(named)
+    return desk.kept_page(key, (measured, " ".join(grids), f"{ready}"), write)
 
 
 @router.get("/sweep/ready")

@@ -169,6 +169,16 @@ def test_what_is_no_http_behind_a_head_leaves_no_traceback(
     assert complaints(caplog) == []
 
 
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_what_is_no_http_behind_the_head_of_a_head_leaves_no_traceback(
+    server: uvicorn.Server, caplog: pytest.LogCaptureFixture, method: str
+) -> None:
+    asked = head("/after", "transfer-encoding: chunked\r\n", method)
+    with opened(server, asked + b"zz\r\n") as one:
+        assert everything(one)[9:12] in (b"400", b"")
+    assert complaints(caplog) == []
+
+
 @pytest.mark.parametrize("reset", [True, False])
 def test_who_hangs_up_within_an_answer_leaves_no_traceback(
     server: uvicorn.Server, caplog: pytest.LogCaptureFixture, reset: bool

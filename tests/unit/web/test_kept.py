@@ -132,3 +132,41 @@ def test_a_page_that_several_ask_for_at_once_is_written_once() -> None:
         go_on.set()
         assert {one.result(30).body for one in asked} == {b"x"}
     assert len(written) == 1
+
+
+@pytest.mark.parametrize("path", ["/lineage", "/notebook", "/sweep", "/"])
+def test_what_a_page_does_not_read_of_an_address_makes_no_other_page(
+    client: TestClient, written: list[str], path: str
+) -> None:
+    first = client.get(path).text
+    assert [client.get(f"{path}?z={n}{'x' * 500}").text for n in range(3)] == [first] * 3
+    assert len(written) == 1
+
+
+def test_what_was_asked_for_counts_as_what_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "MOST_BYTES", 100_000)
+    pages, made = kept.Kept(), []
+
+    def write() -> kept.Written:
+        made.append(1)
+        return kept.Written(b"short")
+
+    for _ in range(2):
+        for number in range(10):
+            pages.page(("/", f"{number}" + "x" * 10_000), (), write)
+    assert len(made) == 20
+
+
+def test_links_of_long_views_are_not_kept() -> None:
+    from tunebook.web import runs
+    from tunebook.workflows.runs import Query
+
+    runs._filter_link.cache_clear()
+    for view in (
+        runs.View(Query(("name=" + "x" * 600,), (), None, (), None)),
+        runs.View(Query((), (), None, (), None), ("x" * 600,)),
+    ):
+        assert "filter=tags=a" in view.filter_link("tags=a")
+    assert runs._filter_link.cache_info().currsize == 0
+    assert runs.View(Query((), (), None, (), None)).filter_link("tags=a") == "?filter=tags=a"
+    assert runs._filter_link.cache_info().currsize == 1

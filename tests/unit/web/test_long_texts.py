@@ -1,0 +1,108 @@
+"""A page that somebody else wrote keeps the server at work for seconds at most."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from made_runs import make_run
+from tunebook.book.markers import author_words, generated_part, merge_page
+from tunebook.web.app import make_app
+from tunebook.web.book_markdown import MOST_INLINE, MOST_LETTERS, Sheet, render, sections
+from tunebook.web.markup import untagged
+
+SECONDS = 5.0
+"""Of a processor that others use too; without bounds the worst of these take a minute and more."""
+
+
+def filled(part: str, letters: int = MOST_LETTERS) -> str:
+    return (part * (letters // len(part) + 1))[:letters]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        filled("!["),
+        filled("![]("),
+        filled("[" * (MOST_INLINE - 2) + "\n\n"),
+        filled("![" * (MOST_INLINE // 2 - 2) + "\n\n"),
+        "|a" * 2000 + "\n" + "|-" * 2000 + "\n" + filled("|b\n", 60_000),
+    ],
+    ids=["pictures", "links", "paragraphs", "paragraphs-of-pictures", "table"],
+)
+def test_the_worst_markdown_is_rendered_in_seconds(text: str) -> None:
+    began = time.process_time()
+    render(text)
+    assert time.process_time() - began < SECONDS
+
+
+def test_as_many_headings_of_one_name_as_there_can_be_are_told_apart_in_seconds() -> None:
+    began = time.process_time()
+    page = render(filled("# a\n", MOST_LETTERS // 2), "run_1", Sheet({"run_1"}))
+    assert time.process_time() - began < SECONDS
+    ids = [part.partition('"')[0] for part in page.split(' id="')[1:]]
+    assert len(set(ids)) == len(ids) == MOST_LETTERS // 8
+    assert ids[:2] == ["in-run_1--a", "in-run_1--a--2"]
+
+
+def test_what_is_too_long_is_shown_as_text_and_said() -> None:
+    page = render("*x* <b>" + filled("a ", MOST_LETTERS))
+    assert "too long to be formatted" in page
+    assert "*x* &lt;b&gt;a a" in page
+    assert sections("## a\n" + filled("a ", MOST_LETTERS)) == []
+    assert "too long" not in render(filled("words\n\n", MOST_LETTERS))
+
+
+def test_a_paragraph_that_is_too_long_is_text_and_those_beside_it_are_formatted() -> None:
+    page = render("*one*\n\n*two*" + filled(" word", MOST_INLINE) + "\n\n*three*\n")
+    assert all(part in page for part in ("<em>one</em>", "*two* word", "<em>three</em>"))
+    assert page.count("too long to be formatted") == 1
+
+
+@pytest.mark.parametrize(
+    ("note", "shown"),
+    [
+        ("a #b #c-d", "a"),
+        ("a #b c #d", "a #b c"),
+        ("#a #b", "#a"),
+        ("a #-", "a #-"),
+        ("", ""),
+        ("a\n#b", "a"),
+    ],
+)
+def test_tags_at_the_end_of_a_note_are_left_out(note: str, shown: str) -> None:
+    assert untagged(note) == shown
+
+
+def test_a_note_of_many_tags_is_shown_at_once() -> None:
+    began = time.process_time()
+    note = " #a" * 60_000 + "!"
+    assert untagged(note) == note
+    assert time.process_time() - began < SECONDS
+
+
+@pytest.mark.parametrize(
+    "line", ["<!-- tunebook:begin -->\n", "# <!-- tunebook:begin -->\n<!-- tunebook:end -->\n"]
+)
+def test_a_page_of_many_markers_is_read_at_once(line: str) -> None:
+    page = line * (1_000_000 // len(line)) + "<!-- tunebook:end -->\n"
+    began = time.process_time()
+    assert author_words(page)
+    assert generated_part(page) == ""
+    assert time.process_time() - began < SECONDS
+    assert page in merge_page("new", page)
+
+
+def test_a_note_of_brackets_leaves_its_page_readable(book: Path) -> None:
+    run = make_run(book, "run_1")
+    run.notebook_md.write_text(filled("![](", 200_000))
+    client = TestClient(make_app(book), base_url="http://127.0.0.1")
+    began = time.process_time()
+    for path in ("/notebook/run_1", "/runs/run_1"):
+        answer = client.get(path)
+        assert answer.status_code == 200
+        assert "too long to be formatted" in answer.text
+    assert time.process_time() - began < SECONDS
