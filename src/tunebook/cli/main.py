@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import click
 
 from tunebook import __version__
+from tunebook.cli.terminal import shown_safely
 from tunebook.errors import TunebookError
 
 VERBS: dict[str, str] = {
@@ -148,10 +149,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     A command may return its exit code as an integer; anything else it returns counts as done.
     """
-    options = Options()
     _never_fail_on_encoding()
     if argv is None:
         _take_memory_as_training_does()
+    with shown_safely():
+        return _main(argv, Options())
+
+
+def _main(argv: Sequence[str] | None, options: Options) -> int:
     try:
         return _run(list(sys.argv[1:] if argv is None else argv), options)
     except click.exceptions.Exit as end:

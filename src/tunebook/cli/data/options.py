@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
+from tunebook.cli.terminal import console
 from tunebook.recipe.tree import DocumentUnit, FormatName, TemplateName
 
 if TYPE_CHECKING:
@@ -114,7 +115,6 @@ def shown_progress() -> Iterator[Callable[[Progress], None]]:
     if not sys.stderr.isatty():
         yield _Lines()
         return
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         DownloadColumn,
@@ -125,12 +125,12 @@ def shown_progress() -> Iterator[Callable[[Progress], None]]:
     )
 
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console(stderr=True),
         transient=True,
     ) as bars:
         tasks: dict[str, Any] = {}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from tunebook.cli.data.options import source_options, token_options
+from tunebook.cli.terminal import console
 from tunebook.units import format_count, format_percent
 
 if TYPE_CHECKING:
@@ -100,7 +100,6 @@ def _print(found: ShownData, *, full: bool) -> None:
 
 def _print_sample(found: ShownData, *, full: bool) -> None:
     """Print the row; on a terminal targets are bold green, else between double brackets."""
-    from rich.console import Console
     from rich.text import Text
 
     click.echo(
@@ -112,12 +111,12 @@ def _print_sample(found: ShownData, *, full: bool) -> None:
     left_out = 0
     if not full:
         parts, left_out = _begin(parts)
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    if console.is_terminal:
+    screen = console(highlight=False, soft_wrap=True)
+    if screen.is_terminal:
         text = Text()
         for said, target in parts:
             text.append(said, style="bold green" if target else "")
-        console.print(text)
+        screen.print(text)
     else:
         click.echo(_bracketed(parts))
     if left_out:
