@@ -29,8 +29,8 @@ from transformers import AutoModelForCausalLM
 from tunebook.book.evaluations import read_log
 from tunebook.book.places import RunFolder, create_book
 from tunebook.cli.chat_screen import TerminalScreen
-from tunebook.cli.terminal import visible
 from tunebook.cli.main import main
+from tunebook.cli.terminal import visible
 from tunebook.models.generate import Sampling
 from tunebook.models.tokenizer import load_tokenizer
 from tunebook.workflows import talk as talk_module
