@@ -294,3 +294,12 @@ def test_the_key_goes_to_its_host_only_and_to_no_environment_of_another(
         "Bearer none",
         f"Bearer {os.environ['MY_KEY']}",
     ]
+
+
+@pytest.mark.parametrize("status", [307, 400, 401, 429, 500, 999])
+def test_a_refusal_that_is_torn_off_is_a_fault_of_the_endpoint(status: int) -> None:
+    with judge_server(lambda prompt, nth: Act(status, b"x" * 4000, how="torn")) as server:
+        try:
+            assert asked(server.base_url).unanswered
+        except JudgeError as error:
+            assert server.base_url in str(error)

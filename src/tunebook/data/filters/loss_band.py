@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -74,7 +75,7 @@ class LossBand(Filter):
 
     def _how_to_score(self) -> str:
         return (
-            f"score this very file with `tunebook data score FILE --out {self._scores.path}`, and "
+            f"score this very file with `tunebook data score FILE --out {shlex.quote(str(self._scores.path))}`, and "
             "put loss_band before filters that rewrite"
         )
 

@@ -132,6 +132,8 @@ class Endpoint:
         except openai.APIConnectionError as error:
             why = self._shown(str(error.__cause__ or error))
             return Reply(why, UNREACHABLE, self._judge.retries + 1)
+        except _HTTP.HTTPError as error:  # a refusal torn off, which openai leaves as it is
+            return Reply(self._shown(str(error)), UNREACHABLE, self._judge.retries + 1)
 
     async def _ask(self, prompt: str) -> Reply:
         async with self._client.chat.completions.with_streaming_response.create(
