@@ -74,8 +74,9 @@ class LossBand(Filter):
         return "loss above the band" if found > self.high else None
 
     def _how_to_score(self) -> str:
+        out = shlex.quote(str(self._scores.path))
         return (
-            f"score this very file with `tunebook data score FILE --out {shlex.quote(str(self._scores.path))}`, and "
+            f"score this very file with `tunebook data score FILE --out {out}`, and "
             "put loss_band before filters that rewrite"
         )
 
