@@ -215,8 +215,8 @@ def _train(going: _Going, workers: Workers, file: str) -> None:
     if interrupted:
         code = 130 if interrupted[0] == signal.SIGINT else 143
         raise RunEnded(
-            f"sweep {going.sweep.name} was stopped; `tunebook sweep {shlex.quote(str(file))}` goes on "
-            "with it",
+            f"sweep {going.sweep.name} was stopped; "
+            f"`tunebook sweep {shlex.quote(str(file))}` goes on with it",
             code,
         )
 
