@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from tunebook.cli.data.options import source_options, token_options
 from tunebook.cli.terminal import console
-from tunebook.units import format_count, format_percent
+from tunebook.units import format_bytes, format_count, format_percent
 
 if TYPE_CHECKING:
     from tunebook.data.show import ShownData
 
 _SHOWN_LINES = 40
 _SHOWN_CHARACTERS = 4000
+_SAID_FROM_BYTES = 8 << 20  # what takes more than ten seconds to tokenize as a single row
 
 
 @click.command("show")
@@ -40,6 +42,9 @@ def command(
     """Show the format of PATH, its rows and lengths, and one row with target tokens marked."""
     from tunebook.workflows import data_show
 
+    file = Path(path)
+    if file.is_file() and (size := file.stat().st_size) > _SAID_FROM_BYTES:
+        click.echo(f"tokenizing {format_bytes(size)}", err=True)
     found = data_show.show(
         path,
         model=model,
@@ -49,6 +54,7 @@ def command(
         columns=columns,
         roles=roles,
         document=document,
+        whole=full or as_json,
     )
     if as_json:
         click.echo(json.dumps(_as_json(found), ensure_ascii=False, indent=2))
@@ -119,7 +125,9 @@ def _print_sample(found: ShownData, *, full: bool) -> None:
         screen.print(text)
     else:
         click.echo(_bracketed(parts))
-    if left_out:
+    if len(found.sample) < found.sample_tokens:
+        click.echo(f"… the row has {format_count(found.sample_tokens)} tokens (--full shows all)")
+    elif left_out:
         more = "character" if left_out == 1 else "characters"
         click.echo(f"… {format_count(left_out)} {more} more (--full shows all)")
 
