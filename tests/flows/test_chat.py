@@ -30,9 +30,9 @@ from tunebook.book.evaluations import read_log
 from tunebook.book.places import RunFolder, create_book
 from tunebook.cli.chat_screen import TerminalScreen
 from tunebook.cli.main import main
-from tunebook.cli.terminal import visible
 from tunebook.models.generate import Sampling
 from tunebook.models.tokenizer import load_tokenizer
+from tunebook.terminal import visible
 from tunebook.workflows import talk as talk_module
 from tunebook.workflows.chat import Frame, open_talk
 from tunebook.workflows.talk import Talk

@@ -18,7 +18,7 @@ import hostile_book
 from hostile_book import make_hostile_book
 from tunebook.book.places import create_book
 from tunebook.cli.main import main
-from tunebook.cli.terminal import SafeStream, console, redraw, shown_safely, visible
+from tunebook.terminal import SafeStream, console, redraw, shown_safely, visible
 
 # The clipboard, the title, a clear screen, concealed words, C1, and letters turned around.
 COMMANDS = "\x1b]52;c;Q0FO\x07 \x1b]0;t\x07 \x1b[2J \x1b[8mX \x9b2J \x08 \u202eabc\u2066 \x7f z"

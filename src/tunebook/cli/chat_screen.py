@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
-from tunebook.cli.terminal import console, visible
+from tunebook.terminal import console, visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

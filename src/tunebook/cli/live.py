@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tunebook.book.codec import to_record
 from tunebook.book.step_totals import Pace, StepProfile, pace_of_records
-from tunebook.cli.terminal import console
 from tunebook.kinds import FAULTS
 from tunebook.pages.speed import Speed, measure_speed, speed_line
 from tunebook.pages.verdicts import head_text, next_command, verdict_text
 from tunebook.records import Diagnosis, StepRecord
+from tunebook.terminal import console
 from tunebook.units import format_bytes, format_number, format_seconds
 
 if TYPE_CHECKING:

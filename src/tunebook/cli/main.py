@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import click
 
 from tunebook import __version__
-from tunebook.cli.terminal import shown_safely
 from tunebook.errors import TunebookError
+from tunebook.terminal import shown_safely
 
 VERBS: dict[str, str] = {
     "demo": "Train, compare and write a notebook page on the embedded model.",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tunebook.cli.terminal import console
+from tunebook.terminal import console
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tunebook.cli.terminal import redraw
+from tunebook.terminal import redraw
 from tunebook.units import format_count
 
 if TYPE_CHECKING:

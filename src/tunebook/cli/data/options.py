@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
-from tunebook.cli.terminal import console
 from tunebook.recipe.tree import DocumentUnit, FormatName, TemplateName
+from tunebook.terminal import console
 
 if TYPE_CHECKING:
     from tunebook.data.build import Progress, Workers

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from tunebook.cli.data.options import source_options
-from tunebook.cli.terminal import console
 from tunebook.recipe.tree import TemplateName
+from tunebook.terminal import console
 from tunebook.units import format_count, format_number, format_percent, format_seconds
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tunebook.cli.data.options import source_options, token_options
-from tunebook.cli.terminal import console
+from tunebook.terminal import console
 from tunebook.units import format_bytes, format_count, format_percent
 
 if TYPE_CHECKING:
