@@ -7,8 +7,10 @@ Each file must be taken, or refused in one sentence with its name and the word t
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import re
 import sys
 import tempfile
@@ -102,8 +104,20 @@ def cases() -> list[tuple[str, bytes, str]]:
         ("two-frames.jsonl.zst", zst + zst, "taken"),
         ("plain.jsonl.gz", JSONL, "damaged"),
         ("plain.jsonl.zst", JSONL, "damaged"),
-        ("gzip-inside.jsonl", gz, utf8),
-        ("zip.jsonl.gz", _zip(), "damaged"),
+        ("gzip-inside.jsonl", gz, r"gzip.*name it gzip-inside\.jsonl\.gz"),
+        ("zip.jsonl.gz", _zip(), "zip archive.*unpack it"),
+        ("gzip.txt", gz, r"gzip.*name it gzip\.txt\.gz"),
+        ("gzip-twice.jsonl.gz", gzip.compress(gz), "gzip.*unpack it once"),
+        ("gzip.jsonl.zst", gz, r"gzip.*name it gzip\.jsonl\.gz"),
+        ("zstd.csv", zst, r"zstandard.*name it zstd\.csv\.zst"),
+        ("zip.jsonl", _zip(), "zip archive.*unpack it"),
+        ("tar.jsonl", _tar(), "tar archive.*unpack it"),
+        ("tar.jsonl.gz", gzip.compress(_tar()), "tar archive.*unpack it"),
+        ("bzip2.jsonl", bz2.compress(JSONL), "bzip2.*unpack it"),
+        ("xz.json", lzma.compress(JSON), "xz.*unpack it"),
+        ("parquet.jsonl", parquet, r"parquet.*name it parquet\.parquet"),
+        ("pdf.txt", b"%PDF-1.7\n%\xe2\xe3\n1 0 obj\n", "PDF.*save its text"),
+        ("elf.jsonl", b"\x7fELF\x02\x01\x01" + b"\0" * 90, "ELF"),
         ("rows.zip", _zip(), "unknown kind"),
         ("rows.tar", _tar(), "unknown kind"),
         ("rows.tar.gz", gzip.compress(_tar()), "unknown kind"),

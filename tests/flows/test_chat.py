@@ -28,10 +28,11 @@ from transformers import AutoModelForCausalLM
 
 from tunebook.book.evaluations import read_log
 from tunebook.book.places import RunFolder, create_book
-from tunebook.cli.chat_screen import TerminalScreen, visible
+from tunebook.cli.chat_screen import TerminalScreen
 from tunebook.cli.main import main
 from tunebook.models.generate import Sampling
 from tunebook.models.tokenizer import load_tokenizer
+from tunebook.terminal import visible
 from tunebook.workflows import talk as talk_module
 from tunebook.workflows.chat import Frame, open_talk
 from tunebook.workflows.talk import Talk
@@ -425,4 +426,5 @@ def test_words_are_written_as_they_come_and_each_once(
 
 
 def test_nothing_a_model_says_commands_the_terminal() -> None:
-    assert visible("a\x1b[2Jb\x07\x9bc\r\nd\te") == "a\ufffd[2Jb\ufffd\ufffdc\ufffd\nd\te"
+    said = "a\x1b[2Jb\x07\x9bc\rd\r\ne\tf"
+    assert visible(said) == "a\\u001b[2Jb\\u0007\\u009bc\\u000dd\r\ne\tf"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 import click
+
+from tunebook.terminal import console, visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -93,10 +94,8 @@ class JsonScreen(PlainScreen):
 class TerminalScreen:
     """One model's words as they come; those of several side by side when all have spoken."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        from rich.console import Console
-
-        self.console = console or Console(highlight=False, markup=False, emoji=False)
+    def __init__(self, given: Console | None = None) -> None:
+        self.console = given or console(highlight=False)
         self._waiting: Status | None = None
         self._several = False
         self._shown = ""
@@ -186,13 +185,6 @@ class TerminalScreen:
 
     def _name(self, name: str) -> None:
         self.console.print(f"{name}: ", style="bold", end="")
-
-
-def visible(text: str) -> str:
-    """Write text without the control characters by which a terminal could be told what to do."""
-    return "".join(
-        sign if sign in "\n\t" or unicodedata.category(sign) != "Cc" else "\ufffd" for sign in text
-    )
 
 
 def remarks(answer: Answer) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import click
@@ -61,7 +62,10 @@ def command(
     if out is None:
         click.echo(made.text, nl=False)
     else:
-        click.echo(f"written to {out}; `tunebook plan {out}` shows what it needs", err=True)
+        click.echo(
+            f"written to {out}; `tunebook plan {shlex.quote(str(out))}` shows what it needs",
+            err=True,
+        )
 
 
 def _is_model(named: str) -> bool:

@@ -49,6 +49,11 @@ def command(
     from tunebook.workflows.weights import refuse_missing
 
     refuse_missing(find_book(), run, [weights])
+    judged_by = None
+    if judge is not None:
+        from tunebook.evaluate.judge.settings import usable_judge
+
+        judged_by = usable_judge(judge, {})
     from tunebook.evaluate.grid import cells_of
     from tunebook.workflows.grid import grid
 
@@ -59,13 +64,10 @@ def command(
         max_new_tokens,
     )
     bench = None
-    if judge is not None:
+    if judged_by is not None:
         from tunebook.evaluate.judge.prompts import find_prompt
-        from tunebook.evaluate.judge.settings import make_judge
         from tunebook.workflows.judging import Bench
 
-        judged_by = make_judge(judge, {})
-        judged_by.key()  # a missing key is said before answers are written
         bench = Bench(judged_by, find_prompt(judged_by.prompt))
     found = grid(
         run,

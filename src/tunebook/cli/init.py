@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import click
 
 
@@ -13,4 +15,4 @@ def command(folder: str) -> None:
 
     book = init_book(folder)
     click.echo(f"book: {book}")
-    click.echo(f"next: cd {folder} && tunebook new NAME", err=True)
+    click.echo(f"next: cd {shlex.quote(str(folder))} && tunebook new NAME", err=True)

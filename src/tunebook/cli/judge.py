@@ -91,13 +91,13 @@ def command(
     if pairwise and anchor:
         raise click.UsageError("--anchor is for scores; leave it out with --pairwise")
     from tunebook.book.places import find_book
-    from tunebook.evaluate.judge.settings import make_judge
+    from tunebook.evaluate.judge.settings import usable_judge
     from tunebook.workflows.weights import refuse_missing
 
     def say(text: str) -> None:
         click.echo(text, err=True)
 
-    judge = make_judge(judge_file, given)
+    judge = usable_judge(judge_file, given)
     names = [name.strip() for name in weights.split(",") if name.strip()]
     refuse_missing(find_book(), run, names)
     # What comes now takes seconds to import.

@@ -15,6 +15,7 @@ from tunebook.kinds import FAULTS
 from tunebook.pages.speed import Speed, measure_speed, speed_line
 from tunebook.pages.verdicts import head_text, next_command, verdict_text
 from tunebook.records import Diagnosis, StepRecord
+from tunebook.terminal import console
 from tunebook.units import format_bytes, format_number, format_seconds
 
 if TYPE_CHECKING:
@@ -204,11 +205,10 @@ class LiveView:
 
     def __init__(self) -> None:
         # rich is only needed on a terminal.
-        from rich.console import Console
         from rich.live import Live
 
         self._progress = Progress()
-        self._console = Console(stderr=True)
+        self._console = console(stderr=True)
         self._live = Live(console=self._console, auto_refresh=False, transient=False)
         self._drawn = 0.0
 
@@ -220,7 +220,7 @@ class LiveView:
         self._draw()
         self._live.stop()
         for line in self._progress.next_lines():
-            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self._console.print(line, highlight=False, soft_wrap=True)
 
     def __call__(self, kind: str, payload: Mapping[str, Any]) -> None:
         """Take an event in and redraw at most four times a second."""

@@ -20,6 +20,7 @@ import click
 
 from tunebook import __version__
 from tunebook.errors import TunebookError
+from tunebook.terminal import shown_safely
 
 VERBS: dict[str, str] = {
     "demo": "Train, compare and write a notebook page on the embedded model.",
@@ -148,10 +149,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     A command may return its exit code as an integer; anything else it returns counts as done.
     """
-    options = Options()
     _never_fail_on_encoding()
     if argv is None:
         _take_memory_as_training_does()
+    with shown_safely():
+        return _main(argv, Options())
+
+
+def _main(argv: Sequence[str] | None, options: Options) -> int:
     try:
         return _run(list(sys.argv[1:] if argv is None else argv), options)
     except click.exceptions.Exit as end:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tunebook.terminal import console
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -89,11 +91,9 @@ def _nothing(runs: int) -> str:
 
 
 def _print_rich(table: RunTable, fixed: bool) -> None:
-    from rich.console import Console
-
-    console = Console()
-    columns = table.columns if fixed else _fitting(table, console.width)
-    console.print(_grid(table, columns))
+    screen = console()
+    columns = table.columns if fixed else _fitting(table, screen.width)
+    screen.print(_grid(table, columns))
     if left := [name for name in table.columns if name not in columns]:
         click.echo(
             f"not shown: {', '.join(left)}; a wider window or `--columns` has room",

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tunebook.terminal import console
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -142,17 +144,16 @@ def _rows(name: str, verdict: Verdict) -> Iterator[tuple[str, str]]:
 
 
 def _print_rich(blocks: Sequence[tuple[str, Sequence[tuple[str, str]]]]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    screen = console()
     for head, rows in blocks:
-        console.print(Text(head, style="bold"))
+        screen.print(Text(head, style="bold"))
         grid = Table(box=None, show_header=False, padding=(0, 1), pad_edge=True)
         grid.add_column(style="dim", no_wrap=True)
         grid.add_column(overflow="fold")
         for key, text in rows:
             grid.add_row(key, Text(text))
         if rows:
-            console.print(grid)
+            screen.print(grid)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from tunebook.data.bad_files import all_blank, is_empty
+from tunebook.data.containers import LOOKED_AT_BYTES, refuse_container
 from tunebook.data.documents import TextPart, read_documents
 from tunebook.data.examples import Read, Reader
 from tunebook.data.rows import RawRow, parse_line, read_rows
@@ -149,6 +150,7 @@ def _require_content(path: Path) -> None:
     """Raise DataError for a file that is empty or has blank lines only; it reads up to a row."""
     n_lines = 0
     with explained(path), path.open("rb") as stream:
+        refuse_container(path, stream.peek(LOOKED_AT_BYTES))
         while raw := stream.readline(MAX_ROW_BYTES + 1):
             n_lines += 1
             # What is wrong with bytes is found where they are read.

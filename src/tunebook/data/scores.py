@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import shlex
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -176,7 +177,7 @@ def _lines(path: Path) -> Iterator[bytes]:
     except OSError as error:
         raise DataError(
             f"the scores {path} cannot be read: {error.strerror}; make them with `tunebook data "
-            f"score FILE --out {path}`"
+            f"score FILE --out {shlex.quote(str(path))}`"
         ) from None
 
 

@@ -29,6 +29,10 @@ from tunebook.recipe.tree import Source
 
 _NO_LIMIT = 2**62
 _DROPS_SHOWN = 5
+# Enough for four thousand characters of four tokens each, twice; decoded within two seconds.
+_SAMPLE_TOKENS = 32_768
+# A character has four bytes at most; what is still none after so many tokens, never will be one.
+_MOST_OF_ONE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,8 @@ class ShownData:
     """What a source is, where its rows went, and one row as the model will see it.
 
     `file_rows` counts rows of the files, of which one may be several examples; `rows_in` counts
-    examples. `dropped_ids` has the first few ids per reason.
+    examples. `dropped_ids` has the first few ids per reason. `sample` is the begin of a row of
+    `sample_tokens` tokens, or all of it.
     """
 
     source: str
@@ -76,20 +81,27 @@ class ShownData:
     target_tokens: int
     lengths: Lengths
     sample_id: str
+    sample_tokens: int
     sample: tuple[ShownToken, ...]
     notes: tuple[str, ...]
 
 
 def show_data(
-    source: Source, codec: TextCodec, *, template: str = "auto", stage: str | None = None
+    source: Source,
+    codec: TextCodec,
+    *,
+    template: str = "auto",
+    stage: str | None = None,
+    whole: bool = True,
 ) -> ShownData:
     """Detect, tokenize and describe a source; stage by default cpt for text, else sft.
 
-    Raises DataError for what `prepare` raises it.
+    Tokens are decoded one by one, which takes minutes for a row of megabytes: unless `whole`, only
+    the first 32,768 of the row are. Raises DataError for what `prepare` raises it.
     """
     with tempfile.TemporaryDirectory(prefix="tunebook-show-") as folder:
         built, stage = build_uncut(source, codec, Path(folder), template=template, stage=stage)
-        return _describe(source, built, codec, stage)
+        return _describe(source, built, codec, stage, _NO_LIMIT if whole else _SAMPLE_TOKENS)
 
 
 def build_uncut(
@@ -113,7 +125,9 @@ def build_uncut(
     ), stage
 
 
-def _describe(source: Source, built: Built, codec: TextCodec, stage: str) -> ShownData:
+def _describe(
+    source: Source, built: Built, codec: TextCodec, stage: str, most_tokens: int
+) -> ShownData:
     facts, store, detected = built.store.facts, built.store, built.detected
     if not len(store):
         reasons = ", ".join(f"{n} {reason}" for reason, n in facts["dropped"].items())
@@ -123,7 +137,7 @@ def _describe(source: Source, built: Built, codec: TextCodec, stage: str) -> Sho
         )
     shards = Shards([Part(built.name, store, np.arange(len(store), dtype=np.int64))])
     first = shards.example(0)
-    sample = mark_tokens(codec, first.ids, first.target)
+    sample = mark_tokens(codec, first.ids[:most_tokens], first.target[:most_tokens])
     return ShownData(
         source=source.path,
         format=detected.format,
@@ -143,6 +157,7 @@ def _describe(source: Source, built: Built, codec: TextCodec, stage: str) -> Sho
         target_tokens=int(shards.target_counts.sum()),
         lengths=_lengths(shards),
         sample_id=first.id,
+        sample_tokens=len(first.ids),
         sample=sample,
         notes=tuple(_notes(built, sample)),
     )
@@ -196,7 +211,8 @@ def mark_tokens(
     for stop, carries in enumerate(target, start=1):
         before, after = codec.decode(ids[start:read]), codec.decode(ids[start:stop])
         text = ""
-        if not after.endswith("\ufffd") or stop == len(ids):
+        whole = not after.endswith("\ufffd") or stop - read > _MOST_OF_ONE
+        if whole or stop == len(ids):
             text = after[len(before) :]
             start, read = read, stop
         shown.append(ShownToken(text, carries))

@@ -25,6 +25,7 @@ from tunebook.data.bad_files import (
     is_missing,
     not_utf8,
 )
+from tunebook.data.containers import LOOKED_AT_BYTES, refuse_container
 from tunebook.data.hub import fetch_hub_data
 from tunebook.data.zstd import ZstdStream
 from tunebook.errors import DataError, refuse_unwritable_name
@@ -268,13 +269,24 @@ def explained(path: Path) -> Iterator[None]:
 def _opened(path: Path) -> Iterator[io.BufferedReader]:
     with explained(path), path.open("rb") as raw:
         ending = path.suffix.lower()
-        if ending == ".gz":
-            with gzip.GzipFile(fileobj=raw) as unpacked:
-                yield io.BufferedReader(unpacked, _BLOCK_BYTES)
-        elif ending == ".zst":
-            yield io.BufferedReader(ZstdStream(raw), _BLOCK_BYTES)
-        else:
+        head = raw.peek(LOOKED_AT_BYTES)
+        if ending not in _COMPRESSED:
+            refuse_container(path, head)
             yield raw
+        elif ending == ".gz":
+            if not head.startswith(b"\x1f\x8b"):
+                refuse_container(path, head)
+            with gzip.GzipFile(fileobj=raw) as unpacked:
+                yield _looked_into(path, io.BufferedReader(unpacked, _BLOCK_BYTES))
+        else:
+            if not head.startswith(b"\x28\xb5\x2f\xfd"):
+                refuse_container(path, head)
+            yield _looked_into(path, io.BufferedReader(ZstdStream(raw), _BLOCK_BYTES))
+
+
+def _looked_into(path: Path, stream: io.BufferedReader) -> io.BufferedReader:
+    refuse_container(path, stream.peek(LOOKED_AT_BYTES), unpacked=True)
+    return stream
 
 
 def read_lines(file: SourceFile) -> Iterator[tuple[int, str]]:

@@ -98,6 +98,11 @@ def _found(model: str, wanted: list[str]) -> Path:
     folder = expand_home(model)
     if folder.is_dir():
         return folder
+    if model.startswith("tunebook/"):  # a slip: the hub has none of ours
+        raise ModelError(
+            f"model {model!r}: there is no such model, only {EMBEDDED} comes with tunebook; did "
+            "you mean that?"
+        )
     if model.startswith((".", "/", "~")) or model.count("/") > 1:
         raise ModelError(
             f"model {model!r}: there is no such folder; give a folder, a hub id such as "

@@ -102,7 +102,9 @@ def read_settings(path: Path, whose: str) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise ModelError(f"{whose}: {path} is over 64 MiB, so it holds no settings")
-        found = json.loads(path.read_text(encoding="utf-8"))
+        if not (text := path.read_text(encoding="utf-8")).strip():
+            raise ModelError(f"{whose}: {path} is empty; copy or download it again")
+        found = json.loads(text)
     except RecursionError:
         raise ModelError(f"{whose}: {path} is nested too deeply to be settings") from None
     except (ValueError, OSError) as error:

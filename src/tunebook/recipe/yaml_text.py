@@ -108,6 +108,8 @@ def parse_yaml(text: str, origin: str) -> YamlText:
 
 
 def _problem(error: MarkedYAMLError) -> str:
+    if "'\\t'" in str(error.problem):
+        return "a Tab stands here, which YAML does not take; indent with spaces"
     parts = [str(part) for part in (error.context, error.problem) if part]
     return " ".join(", ".join(parts).split())
 
@@ -150,7 +152,10 @@ class _Builder:
                 raise self.wrong(name_node, "a key without a name")
             if name in values:
                 first = self.lines.get(f"{key}.{name}" if key else name)
-                raise self.wrong(name_node, f"`{name}` a second time (first on line {first})")
+                raise RunFileError(
+                    f"{self.origin}:{name_node.start_mark.line + 1}: `{name}` is there a second "
+                    f"time (first on line {first})"
+                )
             below = f"{key}.{name}" if key else name
             self.lines[below] = name_node.start_mark.line + 1
             values[name] = self.build(value_node, below, depth + 1)

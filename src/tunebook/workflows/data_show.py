@@ -26,8 +26,11 @@ def show(
     columns: Mapping[str, str] | None = None,
     roles: Mapping[str, str] | None = None,
     document: str = "auto",
+    whole: bool = True,
 ) -> ShownData:
     """Describe a data file; no book is needed and nothing is kept.
+
+    Unless `whole`, of a long row only the begin is shown.
 
     Raises DataError for the file, ModelError for the tokenizer, UsageError for an option.
     """
@@ -36,7 +39,7 @@ def show(
     )
     # A wrong path is said at once; a tokenizer takes seconds to load.
     detect(locate(source.path), source)
-    return show_data(source, load_tokenizer(model), template=template, stage=stage)
+    return show_data(source, load_tokenizer(model), template=template, stage=stage, whole=whole)
 
 
 def source_of(

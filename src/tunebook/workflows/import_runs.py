@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -110,7 +111,7 @@ def _names(runs: Sequence[ImportedRun], name: str | None) -> list[str]:
 def _taken(name: str, path: Path) -> BookError:
     return BookError(
         f"the book has a run {name} already, and imported history is never written over; "
-        f"`tunebook import {path} --name OTHER` imports it beside that"
+        f"`tunebook import {shlex.quote(str(path))} --name OTHER` imports it beside that"
     )
 
 

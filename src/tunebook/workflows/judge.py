@@ -24,7 +24,7 @@ from tunebook.statistics.items import hash_keys
 from tunebook.statistics.noise import variance_components
 from tunebook.workflows.answers import answer
 from tunebook.workflows.judge_anchor import Anchor, check_anchor, era_of
-from tunebook.workflows.judging import Bench, score_tasks
+from tunebook.workflows.judging import Bench, score_tasks, why_none
 from tunebook.workflows.notebook import build_notebook
 from tunebook.workflows.prefixes import asked_in
 from tunebook.workflows.speakers import Trained, open_run_to_ask
@@ -62,7 +62,7 @@ def judge_run(
     asked; what it said is kept, and the same call goes on from there.
     """
     run = open_run(book, name)
-    bench.judge.key()  # a missing key is said before answers are written
+    bench.judge.refuse_unusable()  # said before answers are written
     trained = open_run_to_ask(run, (BASE, *weights), device=device, say=say)
     questions = choose_questions(trained, asked, say)
     answers = answers_to(questions, trained, asked, say)
@@ -161,8 +161,8 @@ def _evaluations(
     for name, own in rows.items():
         if all(row.value is None for row in own):
             counted = judged_details(logs[name].rows, bench.judge)["missing_by_fault"]
-            why = ", ".join(f"{n} x {fault}" for fault, n in counted.items())
-            raise JudgeError(f"no answer of {name} got a score ({why}); see {logs[name].path}")
+            why = why_none(bench, counted, logs[name])
+            raise JudgeError(f"no answer of {name} got a score{why}")
     pairs = [(name, BASE) for name in rows if name != BASE]
     compared = compare_many(rows, pairs, scale=SCALE)
     found = []

@@ -26,7 +26,7 @@ from tunebook.workflows.judge import (
     texts_of,
 )
 from tunebook.workflows.judge_anchor import era_of
-from tunebook.workflows.judging import Bench, score_tasks
+from tunebook.workflows.judging import Bench, score_tasks, why_none
 from tunebook.workflows.notebook import build_notebook
 from tunebook.workflows.speakers import open_run_to_ask
 from tunebook.workflows.weights import BASE
@@ -56,7 +56,7 @@ def judge_pairs(
     does.
     """
     run = open_run(book, name)
-    bench.judge.key()
+    bench.judge.refuse_unusable()
     names = (weights, BASE) if against == BASE else (weights,)
     one = open_run_to_ask(run, names, device=device, say=say)
     questions = choose_questions(one, asked, say)
@@ -84,7 +84,8 @@ def judge_pairs(
     rows = scores_of(log.rows, one.subjects[0].label)
     details = judged_details(log.rows, bench.judge)
     if all(row.value is None for row in rows):
-        raise JudgeError(f"no pair got a choice ({details['missing_by_fault']}); see {log.path}")
+        counted = details["missing_by_fault"]
+        raise JudgeError(f"no pair got a choice{why_none(bench, counted, log)}")
     # Logs of answers may hold more questions than were asked here.
     lengths = {k: (len(our_texts[k]), len(their_texts[k])) for k in our_texts.keys() & their_texts}
     found = pairs_evaluation(weights, rows, lengths, settings, details)

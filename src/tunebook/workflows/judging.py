@@ -15,7 +15,7 @@ from tunebook.book.evaluations import EvaluationLog, settings_hash
 from tunebook.book.judging import ScoreCache
 from tunebook.book.places import RunFolder
 from tunebook.evaluate.judge.asking import Judged, Task, judge_tasks, total
-from tunebook.evaluate.judge.client import UNANSWERED, JudgeError
+from tunebook.evaluate.judge.client import TIMED_OUT, UNANSWERED, UNREACHABLE, JudgeError
 from tunebook.evaluate.judge.prompts import Prompt
 from tunebook.evaluate.judge.settings import Judge
 
@@ -100,6 +100,17 @@ def score_tasks(
         write_held()
     except JudgeError as error:
         say(f"what was missing before was asked again: {error}")
+
+
+def why_none(bench: Bench, missing: Mapping[str, int], log: EvaluationLog) -> str:
+    """Say why nothing got a score, from the count of each fault, and what to do."""
+    why = ", ".join(f"{n} x {fault}" for fault, n in missing.items())
+    if missing and missing.keys() <= {UNREACHABLE, TIMED_OUT}:
+        return (
+            f" ({why}): nothing answers at {bench.judge.base_url}; see that a judge runs there, "
+            "and the same command asks again"
+        )
+    return f" ({why}); see {log.path}"
 
 
 def _to_ask(

@@ -134,7 +134,7 @@ def run_recipe(
             say(f"left out: there is no {step.needs} here")
             left.append(step.run)
             continue
-        _take(folder, step, f"`tunebook recipes run {name} --book {folder}`")
+        _take(folder, step, f"`tunebook recipes run {name} --book {shlex.quote(str(folder))}`")
         if step.exit_code:
             say(f"ended with {step.exit_code}, which is the point of this step")
         done[key] = step.run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def resume(
     if other and fork is None:
         raise UsageError(
             f"{other[0]} would change run {name}; `tunebook resume {name} --fork NEW "
-            f"{' '.join(overrides)}` goes on with it as a new run"
+            f"{shlex.join(overrides)}` goes on with it as a new run"
         )
     if hosts is not None and run.resolved_yaml.exists():
         if fork is not None:

@@ -11,6 +11,7 @@ sweep that was broken off goes on where it was.
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import signal
 from collections import Counter
@@ -214,7 +215,9 @@ def _train(going: _Going, workers: Workers, file: str) -> None:
     if interrupted:
         code = 130 if interrupted[0] == signal.SIGINT else 143
         raise RunEnded(
-            f"sweep {going.sweep.name} was stopped; `tunebook sweep {file}` goes on with it", code
+            f"sweep {going.sweep.name} was stopped; "
+            f"`tunebook sweep {shlex.quote(str(file))}` goes on with it",
+            code,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from click.testing import CliRunner
@@ -116,3 +117,21 @@ def test_marked_tokens_add_up_to_the_row_and_never_cut_a_character(codec):
     shown = mark_tokens(codec, ids, (True,) * len(ids))
     assert "".join(token.text for token in shown) == "snow 雪 é"
     assert not any("\ufffd" in token.text for token in shown)
+
+
+def test_of_a_long_row_only_the_begin_is_decoded_unless_all_is_asked_for(write, codec, run):
+    path = write("a.jsonl", [{"prompt": "a", "completion": "b " * 400_000}])
+    began = time.monotonic()
+    shown = run(path).output
+    assert time.monotonic() - began < 10
+    assert " tokens (--full shows all)" in shown.splitlines()[-1]
+    found = show_data(Source(path=str(path)), codec, whole=False)
+    assert len(found.sample) == 32_768 < found.sample_tokens == found.tokens
+
+
+def test_a_row_of_signs_that_stand_for_no_character_is_marked_in_time_with_its_length(codec):
+    ids = tuple(codec.encode("\ufffd" * 20_000, specials=False)[0])
+    began = time.monotonic()
+    shown = mark_tokens(codec, ids, (True,) * len(ids))
+    assert "".join(token.text for token in shown) == "\ufffd" * 20_000
+    assert time.monotonic() - began < 20

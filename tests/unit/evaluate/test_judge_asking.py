@@ -135,7 +135,7 @@ def test_a_judge_that_is_gone_ends_in_a_sentence_and_keeps_what_was_scored() -> 
 @pytest.mark.parametrize(
     ("status", "headers", "way_out"),
     [
-        (401, {}, "check the key"),
+        (401, {}, "check the key in MY_KEY"),
         (404, {}, "check base_url"),
         (302, {"location": "http://127.0.0.1:9/v1"}, "points elsewhere"),
     ],

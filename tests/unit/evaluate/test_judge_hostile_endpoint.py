@@ -40,6 +40,18 @@ METADATA = (
     "[fe80::1]",
     "[fe80::1%25lo]",
     "[fd00:ec2::254]",
+    "[fd00:ec2::23]",
+    "[fd20:ce::254]",
+    "[fd00:c1::a9fe:a9fe]",
+    "[64:ff9b:1::a9fe:a9fe]",
+    "[::ffff:0:a9fe:a9fe]",
+    "[2001:0:a9fe:a9fe::]",
+    "169.254.169.254.",
+    "192.0.0.192",
+    "metadata.google.internal",
+    "METADATA.google.internal.",
+    "metadata",
+    "metadata.goog",
     "100.100.100.200",
     "168.63.129.16",
 )
@@ -164,9 +176,10 @@ def test_no_redirect_is_followed_and_no_key_goes_with_it(
         there = where.format(port=other.server_address[1])
         with (
             judge_server(lambda prompt, nth: Act(status, b"{}", {"location": there})) as server,
-            pytest.raises(JudgeError, match="points elsewhere"),
+            pytest.raises(JudgeError, match="points elsewhere") as error,
         ):
             asked(server.base_url, key_env="MY_KEY", retries=2)
+        assert not there or there not in str(error.value) or there in server.base_url
         assert len(server.requests) == 1
         assert other.requests == []
 
@@ -281,3 +294,12 @@ def test_the_key_goes_to_its_host_only_and_to_no_environment_of_another(
         "Bearer none",
         f"Bearer {os.environ['MY_KEY']}",
     ]
+
+
+@pytest.mark.parametrize("status", [307, 400, 401, 429, 500, 999])
+def test_a_refusal_that_is_torn_off_is_a_fault_of_the_endpoint(status: int) -> None:
+    with judge_server(lambda prompt, nth: Act(status, b"x" * 4000, how="torn")) as server:
+        try:
+            assert asked(server.base_url).unanswered
+        except JudgeError as error:
+            assert server.base_url in str(error)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tunebook.terminal import redraw
 from tunebook.units import format_count
 
 if TYPE_CHECKING:
@@ -98,14 +99,17 @@ def _progress(began: float) -> Callable[[int], None]:
             return
         last = now
         text = f"{format_count(n_games)} games, {n_games / (now - began):,.0f}/s"
-        click.echo(f"\r{text}\x1b[K" if terminal else text, err=True, nl=not terminal)
+        if terminal:
+            redraw(text)
+        else:
+            click.echo(text, err=True)
 
     return progress
 
 
 def _print(survey: Survey, seconds: float) -> None:
     if sys.stderr.isatty():
-        click.echo("\r\x1b[K", err=True, nl=False)
+        redraw()
     dropped = sum(survey.dropped.values())
     speed = survey.games_in / seconds if seconds else 0.0
     click.echo(f"source     {survey.path}")

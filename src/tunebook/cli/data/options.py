@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import click
 
 from tunebook.recipe.tree import DocumentUnit, FormatName, TemplateName
+from tunebook.terminal import console
 
 if TYPE_CHECKING:
     from tunebook.data.build import Progress, Workers
@@ -114,7 +115,6 @@ def shown_progress() -> Iterator[Callable[[Progress], None]]:
     if not sys.stderr.isatty():
         yield _Lines()
         return
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         DownloadColumn,
@@ -125,12 +125,12 @@ def shown_progress() -> Iterator[Callable[[Progress], None]]:
     )
 
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console(stderr=True),
         transient=True,
     ) as bars:
         tasks: dict[str, Any] = {}

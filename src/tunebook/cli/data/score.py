@@ -16,6 +16,7 @@ import click
 
 from tunebook.cli.data.options import source_options
 from tunebook.recipe.tree import TemplateName
+from tunebook.terminal import console
 from tunebook.units import format_count, format_number, format_percent, format_seconds
 
 if TYPE_CHECKING:
@@ -121,7 +122,6 @@ def _progress() -> Iterator[Callable[[int, int, float], None]]:
     if not sys.stderr.isatty():
         yield _lines()
         return
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     with Progress(
@@ -129,7 +129,7 @@ def _progress() -> Iterator[Callable[[int, int, float], None]]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console(stderr=True),
     ) as bar:
         task = bar.add_task("scoring", total=None)
         yield lambda done, rows, seconds: bar.update(task, completed=done, total=rows)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from tunebook.cli.data.options import source_options, token_options
-from tunebook.units import format_count, format_percent
+from tunebook.terminal import console
+from tunebook.units import format_bytes, format_count, format_percent
 
 if TYPE_CHECKING:
     from tunebook.data.show import ShownData
 
 _SHOWN_LINES = 40
 _SHOWN_CHARACTERS = 4000
+_SAID_FROM_BYTES = 8 << 20  # what takes more than ten seconds to tokenize as a single row
 
 
 @click.command("show")
@@ -40,6 +42,9 @@ def command(
     """Show the format of PATH, its rows and lengths, and one row with target tokens marked."""
     from tunebook.workflows import data_show
 
+    file = Path(path)
+    if file.is_file() and (size := file.stat().st_size) > _SAID_FROM_BYTES:
+        click.echo(f"tokenizing {format_bytes(size)}", err=True)
     found = data_show.show(
         path,
         model=model,
@@ -49,6 +54,7 @@ def command(
         columns=columns,
         roles=roles,
         document=document,
+        whole=full or as_json,
     )
     if as_json:
         click.echo(json.dumps(_as_json(found), ensure_ascii=False, indent=2))
@@ -100,7 +106,6 @@ def _print(found: ShownData, *, full: bool) -> None:
 
 def _print_sample(found: ShownData, *, full: bool) -> None:
     """Print the row; on a terminal targets are bold green, else between double brackets."""
-    from rich.console import Console
     from rich.text import Text
 
     click.echo(
@@ -112,15 +117,17 @@ def _print_sample(found: ShownData, *, full: bool) -> None:
     left_out = 0
     if not full:
         parts, left_out = _begin(parts)
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    if console.is_terminal:
+    screen = console(highlight=False, soft_wrap=True)
+    if screen.is_terminal:
         text = Text()
         for said, target in parts:
             text.append(said, style="bold green" if target else "")
-        console.print(text)
+        screen.print(text)
     else:
         click.echo(_bracketed(parts))
-    if left_out:
+    if len(found.sample) < found.sample_tokens:
+        click.echo(f"… the row has {format_count(found.sample_tokens)} tokens (--full shows all)")
+    elif left_out:
         more = "character" if left_out == 1 else "characters"
         click.echo(f"… {format_count(left_out)} {more} more (--full shows all)")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -73,8 +74,9 @@ class LossBand(Filter):
         return "loss above the band" if found > self.high else None
 
     def _how_to_score(self) -> str:
+        out = shlex.quote(str(self._scores.path))
         return (
-            f"score this very file with `tunebook data score FILE --out {self._scores.path}`, and "
+            f"score this very file with `tunebook data score FILE --out {out}`, and "
             "put loss_band before filters that rewrite"
         )
 

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from tunebook.evaluate.judge.client import (
     CUT_OFF,
     NOT_THE_PROTOCOL,
+    TIMED_OUT,
     UNANSWERED,
+    UNREACHABLE,
     Endpoint,
     JudgeError,
     Reply,
@@ -100,10 +102,12 @@ async def _judge_tasks(
                 unanswered.clear()
             if len(unanswered) >= _GIVE_UP_AFTER:
                 said = f", {judged.reply}" if judged.reply else ""
+                gone = judged.fault in (UNREACHABLE, TIMED_OUT)
+                mend = "see that a judge runs there" if gone else "mend this"
                 raise JudgeError(
                     f"{judge.base_url} left {len(unanswered)} questions in a row unanswered (the "
-                    f"last: {judged.fault}{said}); what was scored is kept: mend this, and the "
-                    "same command goes on from there"
+                    f"last: {judged.fault}{said}); what was scored is kept: {mend}, and "
+                    "the same command goes on from there"
                 )
 
     async with Endpoint(judge) as endpoint:

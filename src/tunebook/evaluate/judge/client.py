@@ -18,12 +18,14 @@ from typing import Any
 import orjson
 
 from tunebook.errors import TunebookError, UsageError
-from tunebook.evaluate.judge.settings import Judge, refuse_link_local
+from tunebook.evaluate.judge.addresses import refuse_link_local
+from tunebook.evaluate.judge.keys import hide_key
+from tunebook.evaluate.judge.settings import NEEDS_OPENAI, Judge
 
 try:
     import openai
 except ModuleNotFoundError:
-    raise UsageError("judging needs openai; pip install 'tunebook[judge]'") from None
+    raise UsageError(NEEDS_OPENAI) from None
 
 # The HTTP library that openai sends with; its older releases have another.
 _HTTP = importlib.import_module(openai.DefaultAsyncHttpxClient.__mro__[1].__module__.split(".")[0])
@@ -130,6 +132,8 @@ class Endpoint:
         except openai.APIConnectionError as error:
             why = self._shown(str(error.__cause__ or error))
             return Reply(why, UNREACHABLE, self._judge.retries + 1)
+        except _HTTP.HTTPError as error:  # a refusal torn off, which openai leaves as it is
+            return Reply(self._shown(str(error)), UNREACHABLE, self._judge.retries + 1)
 
     async def _ask(self, prompt: str) -> Reply:
         async with self._client.chat.completions.with_streaming_response.create(
@@ -171,18 +175,27 @@ class Endpoint:
     def _status_fault(self, error: openai.APIStatusError) -> Reply:
         status = error.status_code
         said = self._shown(" ".join(str(error).split()))
-        if status in (401, 402, 403, 404) or 300 <= status < 400:
+        if 300 <= status < 400:
+            # Where it leads is not said: whoever gives that as the address sends the key there.
+            raise JudgeError(
+                f"{self._judge.base_url} answers with {status} and points elsewhere, which is not "
+                "followed: questions and key are for this address; check base_url"
+            )
+        if status in (401, 402, 403, 404):
             way_out = {
-                401: "check the key",
                 402: "pay for more, and the same command goes on",
-                403: "check the key",
                 404: "check base_url (it often ends in /v1) and the model's name",
-            }.get(status, "the endpoint points elsewhere; give that address as base_url")
+            }.get(status, self._about_key())
             raise JudgeError(f"{self._judge.base_url} refuses with {status} ({said}); {way_out}")
         requests = 1 + int(error.request.headers.get("x-stainless-retry-count", 0))
         if status == 429:
             return Reply(said, RATE_LIMITED, requests)
         return Reply(said, SERVER_ERROR if status >= 500 or status == 408 else REJECTED, requests)
+
+    def _about_key(self) -> str:
+        if self._judge.key_env is None:
+            return "give key_env, the name of the environment variable with the key it asks for"
+        return f"check the key in {self._judge.key_env}"
 
     def _shown(self, text: str) -> str:
         """Cut text for a message, only after the key was taken out: half a key is a secret too."""
@@ -190,7 +203,7 @@ class Endpoint:
 
     def _hide_key(self, text: str) -> str:
         """Take the key out of what an endpoint says back, before anything is written down."""
-        return text.replace(self._key, "[key]") if self._key else text
+        return hide_key(self._key, text) if self._key else text
 
     async def _before_sending(self, request: Any) -> None:
         # OPENAI_ORG_ID and its kind, read from the environment, are not for another host to see.

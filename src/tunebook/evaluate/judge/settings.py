@@ -5,9 +5,8 @@ The key itself is never part of this: only the name of the environment variable 
 
 from __future__ import annotations
 
-import ipaddress
+import importlib.util
 import os
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,12 @@ from urllib.parse import urlsplit
 from pydantic import Field, JsonValue, ValidationError, field_validator
 
 from tunebook.errors import UsageError
+from tunebook.evaluate.judge.addresses import refuse_link_local
+from tunebook.evaluate.judge.keys import is_variable_name
 from tunebook.recipe.section import Section
 from tunebook.recipe.yaml_text import parse_yaml, read_text
 
-_IPV4_INSIDE = tuple(map(ipaddress.IPv6Network, ("::/96", "::ffff:0:0/96", "64:ff9b::/96")))
-# Of AWS over IPv6, Alibaba and Azure: not link-local, and just as open to whoever asks.
-_METADATA = {"fd00:ec2::254", "100.100.100.200", "168.63.129.16"}
+NEEDS_OPENAI = "judging needs openai; pip install 'tunebook[judge]'"
 
 
 class Judge(Section):
@@ -47,10 +46,22 @@ class Judge(Section):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("must be an address such as http://127.0.0.1:8000/v1")
+        if not url.isprintable() or " " in url:
+            raise ValueError("must hold no blank and no control character")
         # Settings are written down; a key would be with them.
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("must hold no user, password or query; name the key with key_env")
         return url.rstrip("/")
+
+    @field_validator("key_env")
+    @classmethod
+    def _is_no_key(cls, name: str | None) -> str | None:
+        if name is not None and not is_variable_name(name):
+            raise ValueError(
+                "that is no name of an environment variable that is set (is it the key itself?); "
+                "put the key into one, and give its name"
+            )
+        return name
 
     def identity(self) -> dict[str, object]:
         """Give what decides the scores; scores of other identities are never mixed."""
@@ -80,6 +91,13 @@ class Judge(Section):
             raise UsageError(f"{self.key_env} holds signs that no key has; copy the key again")
         return key
 
+    def refuse_unusable(self) -> None:
+        """Raise UsageError for what keeps a judge from being asked, before any model is loaded."""
+        if importlib.util.find_spec("openai") is None:
+            raise UsageError(NEEDS_OPENAI)
+        self.key()
+        self.refuse_link_local()
+
     @property
     def is_local(self) -> bool:
         """Tell whether the judge runs on this machine, where no proxy leads."""
@@ -90,30 +108,11 @@ class Judge(Section):
         refuse_link_local(urlsplit(self.base_url).hostname or "", self.base_url)
 
 
-def refuse_link_local(host: str, shown: str) -> None:
-    """Raise UsageError where a host is, or a name leads to, where clouds keep credentials.
-
-    Numbers of any base and addresses of IPv4 inside IPv6 are what they lead to.
-    """
-    try:
-        found = {str(info[4][0]) for info in socket.getaddrinfo(host.partition("%")[0], None)}
-    except (OSError, UnicodeError):  # the client will say that there is no such host
-        return
-    if any(_keeps_credentials(one) for one in found):
-        raise UsageError(
-            f"{shown} is a link-local address or one like it, where clouds keep credentials; "
-            "name the judge by its own address"
-        )
-
-
-def _keeps_credentials(text: str) -> bool:
-    address = ipaddress.ip_address(text)
-    if isinstance(address, ipaddress.IPv6Address):
-        low = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        inside = low if any(address in net for net in _IPV4_INSIDE) else address.sixtofour
-        if inside is not None and _keeps_credentials(str(inside)):
-            return True
-    return address.is_link_local or text in _METADATA
+def usable_judge(file: Path | None, given: Mapping[str, Any]) -> Judge:
+    """Make a judge that can be asked, as far as no model is needed to know; else UsageError."""
+    judge = make_judge(file, given)
+    judge.refuse_unusable()
+    return judge
 
 
 def make_judge(file: Path | None, given: Mapping[str, Any]) -> Judge:
@@ -141,6 +140,6 @@ def make_judge(file: Path | None, given: Mapping[str, Any]) -> Judge:
                 f"{where}: unknown key `{key}`; a judge takes {', '.join(Judge.model_fields)}"
             ) from None
         what = str(wrong["msg"]).removeprefix("Value error, ")
-        # An address may hold a secret, which is why it is refused.
-        shown = "" if key == "base_url" else f" is {wrong['input']!r}:"
+        # An address may hold a secret, and so may what should be the name of one.
+        shown = ":" if key in ("base_url", "key_env") else f" is {wrong['input']!r}:"
         raise UsageError(f"{where}: `{key}`{shown} {what}") from None
