@@ -223,7 +223,7 @@ def test_clean_takes_what_is_superseded_and_nothing_else(
     with writing_folder(done.final) as path:
         (path / "w").write_text("final")
     (paused.checkpoints / ".tmp-4-4194305").mkdir()
-    (here / ".tunebook" / "cache" / "0123abcd").mkdir(parents=True)
+    (here / ".tunebook" / "cache" / ("ab" * 32)).mkdir(parents=True)
     with acquire_run(running):
         dry = run_out(capsys, "clean", "--dry-run", "--json")
         assert len(left(paused)) == 4
@@ -234,9 +234,9 @@ def test_clean_takes_what_is_superseded_and_nothing_else(
     assert left(paused) == ["step-3"]
     assert left(running) == ["step-1", "step-2", "step-3"]
     assert (done.final / "w").read_text() == "final"
-    assert (here / ".tunebook" / "cache" / "0123abcd").is_dir()
+    assert (here / ".tunebook" / "cache" / ("ab" * 32)).is_dir()
     assert "unused token cache" in run_out(capsys, "clean")
-    assert not (here / ".tunebook" / "cache" / "0123abcd").exists()
+    assert not (here / ".tunebook" / "cache" / ("ab" * 32)).exists()
 
 
 def test_a_run_whose_newest_checkpoint_is_damaged_keeps_the_good_one(
@@ -276,11 +276,13 @@ def test_clean_keeps_the_tokens_of_a_run_that_can_go_on_and_those_being_made(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_run(here, "done")
-    make_run(here, "paused", state="paused")
+    run = make_run(here, "paused", state="paused")
     cache = here / ".tunebook" / "cache"
-    for name in ("tokens-of-done", "tokens-of-paused", ".tmp-made", ".tmp-left"):
+    done, paused, made, left_over = "ab" * 32, "cd" * 32, ".tmp-" + "ef" * 8, ".tmp-" + "01" * 8
+    run.data_json.write_text(run.data_json.read_text().replace("tokens-of-paused", paused))
+    for name in (done, paused, made, left_over):
         (cache / name).mkdir(parents=True)
         (cache / name / "lock").touch()
-    with FileLock(cache / ".tmp-made" / "lock"):
+    with FileLock(cache / made / "lock"):
         run_out(capsys, "clean")
-    assert sorted(p.name for p in cache.iterdir()) == [".tmp-made", "tokens-of-paused"]
+    assert sorted(p.name for p in cache.iterdir()) == [made, paused]

@@ -20,6 +20,7 @@ from tunebook.book.atomic import (
     storage_errors,
     sync_folder,
 )
+from tunebook.book.inside import refuse_linked, refuse_linked_run
 from tunebook.book.lineage import steps_started_from
 from tunebook.book.liveness import process_alive
 from tunebook.book.places import RunFolder
@@ -187,12 +188,16 @@ def _inside(name: str) -> bool:
 
 
 def list_checkpoints(run: RunFolder) -> list[Path]:
-    """List the completed checkpoints of a run, oldest first."""
+    """List the completed checkpoints of a run, oldest first; a link is none."""
     try:
-        found = [p for p in run.checkpoints.iterdir() if _STEP.match(p.name) and p.is_dir()]
-    except FileNotFoundError:
+        found = [p for p in run.checkpoints.iterdir() if _STEP.match(p.name) and _own_folder(p)]
+    except (FileNotFoundError, NotADirectoryError):
         return []
     return sorted(found, key=checkpoint_step)
+
+
+def _own_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def checkpoint_step(path: Path) -> int:
@@ -228,8 +233,10 @@ def best_step(run: RunFolder) -> int | None:
 def rotate_checkpoints(run: RunFolder, keep: int, protect: set[int]) -> None:
     """Delete all but the newest checkpoints, the best one and those of the protected steps.
 
-    One that another run of the book started from stays as well.
+    One that another run of the book started from stays as well. Raises BookError where the run or
+    its checkpoints are behind a link.
     """
+    refuse_linked_run(run)
     kept = protect | steps_started_from(run)
     best = best_step(run)
     if best is not None:
@@ -241,7 +248,11 @@ def rotate_checkpoints(run: RunFolder, keep: int, protect: set[int]) -> None:
 
 
 def delete_folder(path: Path) -> None:
-    """Delete a folder so that a crash half-way never leaves a damaged one under its name."""
+    """Delete a folder so that a crash half-way never leaves a damaged one under its name.
+
+    Raises BookError for a link.
+    """
+    refuse_linked(path.parent, path)
     trash = path.parent / f".trash-{path.name}-{os.getpid()}"
     with storage_errors(f"delete {path}", path.parent):
         os.rename(path, trash)
@@ -254,17 +265,21 @@ def stale_folders(run: RunFolder) -> list[Path]:
     for parent in (run.path, run.checkpoints):
         try:
             entries = sorted(parent.iterdir())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             continue
         for path in entries:
             match = _ASIDE.match(path.name)
-            if match and path.is_dir() and not process_alive(int(match.group(1))):
+            if match and _own_folder(path) and not process_alive(int(match.group(1))):
                 found.append(path)
     return found
 
 
 def clear_stale_folders(run: RunFolder) -> None:
-    """Delete what dead processes left; a folder set aside and not yet replaced is put back."""
+    """Delete what dead processes left; a folder set aside and not yet replaced is put back.
+
+    Raises BookError where the run or its checkpoints are behind a link.
+    """
+    refuse_linked_run(run)
     for path in stale_folders(run):
         match = _OLD.match(path.name)
         if match and not (path.parent / match.group(1)).exists():
@@ -278,7 +293,7 @@ def clear_asides(parent: Path, name: str) -> None:
     """Delete what dead processes left in a folder while they wrote `name`."""
     for path in parent.glob(f".tmp-{name}-*"):
         match = _ASIDE.match(path.name)
-        if match and path.is_dir() and not process_alive(int(match.group(1))):
+        if match and _own_folder(path) and not process_alive(int(match.group(1))):
             shutil.rmtree(path, ignore_errors=True)
 
 

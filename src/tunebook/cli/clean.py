@@ -19,7 +19,7 @@ def command(dry_run: bool, as_json: bool) -> None:
     from tunebook.workflows.clean import clean_book
 
     book = find_book()
-    removals = clean_book(book, dry_run=dry_run)
+    removals = clean_book(book, dry_run=dry_run, say=lambda text: click.echo(text, err=True))
     if as_json:
         click.echo(dump_json(removals, indent=True).decode(), nl=False)
         return

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +21,15 @@ from tunebook.book.checkpoints import (
     stale_folders,
 )
 from tunebook.book.index import run_summaries
+from tunebook.book.inside import refuse_linked, refuse_linked_run
 from tunebook.book.lineage import steps_started_from
 from tunebook.book.places import RunFolder, served_dir
+from tunebook.errors import BookError
 from tunebook.records import RunSummary
+
+# What tunebook itself makes there: tokens and grown tokenizers, and released copies, by a hash.
+_CACHED = re.compile(r"(?:[0-9a-f]{64}|\.tmp-[0-9a-f]{16}|\.?tokenizer-[0-9a-f]{32}(?:-\d+)?)\Z")
+_SERVED = re.compile(r"[0-9a-f]{16}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,28 +41,38 @@ class Removal:
     bytes: int
 
 
-def clean_book(book: Path, *, dry_run: bool = False) -> list[Removal]:
+def clean_book(
+    book: Path, *, dry_run: bool = False, say: Callable[[str], None] = lambda _text: None
+) -> list[Removal]:
     """Delete superseded checkpoints, half-written folders, unused token caches and served copies.
 
     Never touched: a running run, `best`, `final`, a checkpoint that another run started from, and
-    the newest good checkpoint of a run that can still go on. Nor what is being served.
+    the newest good checkpoint of a run that can still go on. Nor what is being served, nor anything
+    behind a link: `say` is told of such a run. Raises BookError where the caches are a link.
     """
+    for folder in (book / ".tunebook" / "cache", served_dir(book)):
+        refuse_linked(book, folder)
     summaries = {summary.name: summary for summary in run_summaries(book)}
-    removals = [
-        removal
-        for name, summary in summaries.items()
-        if summary.state != "running"
-        for removal in _of_run(RunFolder(book, name), summary)
-    ]
+    idle = [RunFolder(book, name) for name, s in summaries.items() if s.state != "running"]
+    runs = [run for run in idle if _may_be_cleaned(run, say)]
+    removals = [removal for run in runs for removal in _of_run(run, summaries[run.name])]
     removals += _caches(book, summaries)
     removals += _served(book)
     if not dry_run:
         for removal in removals:
             _remove(removal)
-        for name, summary in summaries.items():
-            if summary.state != "running":
-                clear_stale_folders(RunFolder(book, name))
+        for run in runs:
+            clear_stale_folders(run)
     return removals
+
+
+def _may_be_cleaned(run: RunFolder, say: Callable[[str], None]) -> bool:
+    try:
+        refuse_linked_run(run)
+    except BookError as error:
+        say(f"run {run.name} stays as it is: {error}")
+        return False
+    return True
 
 
 def _of_run(run: RunFolder, summary: RunSummary) -> Iterator[Removal]:
@@ -89,18 +106,23 @@ def _caches(book: Path, summaries: Mapping[str, RunSummary]) -> Iterator[Removal
         return
     resumable = [RunFolder(book, n) for n, s in summaries.items() if s.state == "paused"]
     used = "".join(_text(run.data_json) for run in resumable)
-    for path in sorted(cache.iterdir()):
+    for path in _made_in(cache, _CACHED):
         if path.name not in used and not _in_use(path):
-            size = folder_bytes(path) if path.is_dir() else path.lstat().st_size
-            yield Removal(path, "unused token cache", size)
+            yield Removal(path, "unused token cache", folder_bytes(path))
 
 
 def _served(book: Path) -> Iterator[Removal]:
     """List released copies of weights; serving them again makes them again."""
     folder = served_dir(book)
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.is_dir() and not _in_use(path):
+    for path in _made_in(folder, _SERVED) if folder.is_dir() else []:
+        if not _in_use(path):
             yield Removal(path, "served copy", folder_bytes(path))
+
+
+def _made_in(folder: Path, names: re.Pattern[str]) -> list[Path]:
+    """List the folders that tunebook made: what else lies beside them is somebody's own."""
+    found = [path for path in folder.iterdir() if names.match(path.name)]
+    return sorted(path for path in found if path.is_dir() and not path.is_symlink())
 
 
 def _in_use(path: Path) -> bool:
@@ -110,7 +132,7 @@ def _in_use(path: Path) -> bool:
             continue
         try:
             FileLock(lock).acquire(timeout=0).lock.release()
-        except Timeout:
+        except (Timeout, OSError):  # one that cannot be asked may be held
             return True
     return False
 
@@ -127,7 +149,4 @@ def _remove(removal: Removal) -> None:
         delete_folder(removal.path)
         return
     with storage_errors(f"delete {removal.path}", removal.path.parent):
-        if removal.path.is_dir():
-            shutil.rmtree(removal.path)
-        else:
-            removal.path.unlink(missing_ok=True)
+        shutil.rmtree(removal.path)

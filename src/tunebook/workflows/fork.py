@@ -14,6 +14,7 @@ from typing import Any
 from tunebook.book.checkpoints import MANIFEST, newest_good_checkpoint, writing_checkpoint
 from tunebook.book.content import weights_hash
 from tunebook.book.events import read_events
+from tunebook.book.inside import refuse_linked_run
 from tunebook.book.liveness import current_state
 from tunebook.book.places import RunFolder, run_file_of
 from tunebook.book.run_file import resumed_from
@@ -101,6 +102,7 @@ def fork_run(run: RunFolder, name: str, overrides: Sequence[str]) -> tuple[RunFo
     kept = ("model_as_written", "base_weights", "parent_weights", "adapter", "precision")
     remarks = {key: environment[key] for key in kept if key in environment}
     loaded = replace(loaded, recipe=recipe, written=write_values(values))
+    refuse_linked_run(child)
     shutil.rmtree(child.checkpoints, ignore_errors=True)  # of one that never began
     start_run(run.book, loaded, {**remarks, "resumed_from": resumed})
     _take_checkpoint(checkpoint, child, _moved(position, recipe, changed))

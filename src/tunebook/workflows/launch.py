@@ -15,6 +15,7 @@ from typing import Any
 from tunebook.allocator import allocator_settings
 from tunebook.book.atomic import free_bytes, storage_errors
 from tunebook.book.events import EventTail, next_attempt, read_events
+from tunebook.book.inside import refuse_linked_run
 from tunebook.book.liveness import ENDED, current_state
 from tunebook.book.places import RunFolder
 from tunebook.errors import RunEnded
@@ -43,8 +44,10 @@ def train_in_child(
     file, where they are not given.
 
     The process dies with this one. The first Ctrl-C, or a SIGTERM, lets it save and pause; a
-    second Ctrl-C stops it at once. Raises RunEnded with the exit code when the run did not finish.
+    second Ctrl-C stops it at once. Raises RunEnded with the exit code when the run did not finish,
+    and BookError where its checkpoints are behind a link: no old one could be deleted.
     """
+    refuse_linked_run(run)
     watch = _surviving(watch)
     tail = EventTail(run)
     tail.poll()  # what earlier attempts wrote is not news

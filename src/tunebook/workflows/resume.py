@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from tunebook.book.inside import refuse_linked_run
 from tunebook.book.places import find_book, open_run
 from tunebook.book.summary import summarize
 from tunebook.errors import BookError, UsageError
@@ -38,6 +39,7 @@ def resume(
     book = find_book() if book is None else book
     run = open_run(book, name)
     refuse_imported(run)
+    refuse_linked_run(run)
     other = [text for text in overrides if text.partition("=")[0].strip() not in TAKEN_OVER]
     if other and fork is None:
         raise UsageError(

@@ -6,12 +6,17 @@ import shutil
 
 from tunebook.book.atomic import write_atomically
 from tunebook.book.events import read_events
+from tunebook.book.inside import refuse_linked_run
 from tunebook.book.places import RunFolder
 from tunebook.errors import StorageError
 
 
 def write_folder(run: RunFolder, resolved: str, written: str) -> None:
-    """Make a run's folder with both of its run files; StorageError where it cannot be made."""
+    """Make a run's folder with both of its run files; StorageError where it cannot be made.
+
+    Raises BookError where there is a link instead of the folder.
+    """
+    refuse_linked_run(run)
     try:
         run.path.mkdir(parents=True, exist_ok=True)
         # Once there is a run file its folder can be trained, so that what a fork is comes first.
@@ -25,7 +30,11 @@ def write_folder(run: RunFolder, resolved: str, written: str) -> None:
 
 
 def forget_failed_start(run: RunFolder) -> None:
-    """Clear what a start that trained nothing left behind, keeping the author's page."""
+    """Clear what a start that trained nothing left behind, keeping the author's page.
+
+    Raises BookError where that is behind a link.
+    """
+    refuse_linked_run(run)
     for path in (run.seal_json, run.data_json, run.plan_json, run.wandb_json):
         path.unlink(missing_ok=True)
     for folder in (run.events, run.tensorboard):

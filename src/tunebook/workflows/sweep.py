@@ -23,6 +23,7 @@ from typing import Any
 
 from tunebook.book.atomic import storage_errors, write_text
 from tunebook.book.events import read_events
+from tunebook.book.inside import refuse_linked_run
 from tunebook.book.liveness import ENDED, current_state
 from tunebook.book.places import find_book_of
 from tunebook.book.summary import summarize
@@ -315,6 +316,7 @@ def make_run(book: Path, sweep: Sweep, run: str, trial: SweepTrial) -> None:
     if there.run_yaml.exists():
         return
     if there.exists() and not there.started():  # killed between the folder and the file in it
+        refuse_linked_run(there)
         shutil.rmtree(there.path)
     settings = dict(trial.settings)
     if trial.seed is not None:
