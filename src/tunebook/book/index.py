@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
 from tunebook.book.codec import dump_json, revive
+from tunebook.book.index_file import load_rows, refuse_unwritten, remove_index, store_rows
+from tunebook.book.inside import link_below
 from tunebook.book.places import RunFolder, kept_steps, list_runs
+from tunebook.errors import MALFORMED
 from tunebook.records import RunSummary, State
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from tunebook.book.summary import Measured
 
     Read = Callable[[RunFolder], tuple[Events, StepTotals]]
-
-INDEX_VERSION = 9
-"""Raised when a summary gains or changes a field; an index of another version is made anew."""
 
 _TAIL_BYTES = 4096
 _FILES = ("run.yaml", "resolved.yaml", "seal.json", "notebook.md")
@@ -69,15 +67,18 @@ class Index:
         self._lives: dict[str, _Life] = {}
         self._shown: dict[str, tuple[RunSummary, Measured]] = {}
 
-    def refresh(self) -> list[str]:
-        """Look which runs there are; gives the names of those that are to be read (again)."""
+    def refresh(self, *, anew: bool = False) -> list[str]:
+        """Look which runs there are; gives the names of those that are to be read (again).
+
+        `anew`: what the database says of them is not believed.
+        """
         self._found = {run.name: run for run in list_runs(self._book)}
         self._prints = {name: _fingerprint(run) for name, run in self._found.items()}
         if self._known is None:
             self._known = {}
-            for name, (fingerprint, text) in _load(self._book).items():
-                with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):
-                    self._known[name] = fingerprint, _decode(text)
+            for name, (fingerprint, text) in ({} if anew else load_rows(self._book)).items():
+                with contextlib.suppress(*MALFORMED):
+                    self._known[name] = fingerprint, _decode(name, text)
         known = self._known
         return [n for n, p in self._prints.items() if n not in known or known[n][0] != p]
 
@@ -97,8 +98,11 @@ class Index:
             self._known[name] = fingerprint, measured
             self._fresh.add(name)
 
-    def keep(self) -> None:
-        """Write what was read to the database, and take away the runs that are gone."""
+    def keep(self, *, whatever: bool = False) -> str | None:
+        """Write what was read to the database, and take away the runs that are gone.
+
+        Gives None, or in words why it could not be written. `whatever`: also if nothing is new.
+        """
         from tunebook.book.liveness import is_alive
 
         with self._lock:
@@ -111,10 +115,14 @@ class Index:
         # What a living run comes to is out of date with its next step.
         fresh = {name: row for name, row in fresh.items() if not is_alive(found[name])}
         for name in gone:
+            kept = kept_steps(self._book, name)
             with contextlib.suppress(OSError):
-                kept_steps(self._book, name).unlink(missing_ok=True)
-        if fresh or gone:
-            _store(self._book, fresh, gone)
+                if link_below(self._book, kept) is None:
+                    kept.unlink(missing_ok=True)
+        if not (fresh or gone or whatever):
+            return None
+        rows = {name: (fingerprint, _encode(m)) for name, (fingerprint, m) in fresh.items()}
+        return store_rows(self._book, rows, gone)
 
     def runs(self) -> dict[str, tuple[RunSummary, Measured]]:
         """Give the state of this moment of every run, its numbers and its outcome, by name.
@@ -182,9 +190,16 @@ def _all_are(asked: Mapping[str, RunSummary | None], bare: Mapping[str, RunSumma
 
 
 def rebuild(book: Path) -> int:
-    """Make the index anew from the run folders; returns the number of runs."""
-    _remove(index_path(book))
-    return len(run_summaries(book))
+    """Make the index anew from the run folders; returns the number of runs.
+
+    Raises StorageError where it cannot be written.
+    """
+    remove_index(book)
+    index = Index(book)
+    for name in index.refresh(anew=True):
+        index.read(name)
+    refuse_unwritten(book, index.keep(whatever=True))
+    return len(index.names)
 
 
 def _measure(run: RunFolder, read: Read | None) -> Measured:
@@ -192,7 +207,7 @@ def _measure(run: RunFolder, read: Read | None) -> Measured:
 
     try:
         # Through the same text as a stored one, so that the two can never differ.
-        return _decode(_encode(measure(run, read(run) if read else None)))
+        return _decode(run.name, _encode(measure(run, read(run) if read else None)))
     except Exception:
         # Whatever a folder holds, it must not hide the other runs; `tunebook show` and the run's
         # page say what is wrong with it.
@@ -248,7 +263,7 @@ def _encode(measured: Measured) -> str:
     return dump_json(measured).decode()
 
 
-def _decode(text: str) -> Measured:
+def _decode(name: str, text: str) -> Measured:
     from tunebook.book.summary import Measured
 
     whole = orjson.loads(text)
@@ -256,7 +271,9 @@ def _decode(text: str) -> Measured:
     numbers = {key: revive(fields[key]) for key in _NUMBERS}
     lists = {key: tuple(fields[key]) for key in _LISTS}
     if not all(isinstance(value, float | int | None) for value in numbers.values()):
-        raise TypeError(f"a number of run {fields['name']} is none")
+        raise TypeError(f"a number of run {name} is none")
+    if fields["name"] != name:
+        raise ValueError(f"what is kept of run {name} is another's")
     # Every run has the same hundred keys: each run's own copies were most of what it takes.
     config = {sys.intern(key): value for key, value in fields["config"].items()}
     summary = RunSummary(**(fields | numbers | lists | {"config": config}))
@@ -270,66 +287,3 @@ def _decode(text: str) -> Measured:
 _LISTS = ("parents", "verdicts", "amber", "effects", "looked_for", "tags")
 _NUMBERS = ("train_loss", "val_loss", "perplexity", "bits_per_byte", "base_val_loss",
             "best_val_loss", "judge")  # fmt: skip
-
-
-# --- the database -------------------------------------------------------------------------------
-
-
-def index_path(book: Path) -> Path:
-    """Name the database, which is there once it could be written."""
-    return book / ".tunebook" / "index.db"
-
-
-@contextmanager
-def _open(book: Path) -> Iterator[sqlite3.Connection]:
-    connection = sqlite3.connect(index_path(book), timeout=2.0, isolation_level=None)
-    try:
-        # SQLite before 3.51.3 can corrupt a WAL that is reset while it is read.
-        journal = "WAL" if sqlite3.sqlite_version_info >= (3, 51, 3) else "TRUNCATE"
-        connection.execute(f"PRAGMA journal_mode={journal}")
-        connection.execute("PRAGMA synchronous=OFF")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version != INDEX_VERSION:
-            _create(connection)
-        yield connection
-    finally:
-        connection.close()
-
-
-def _create(connection: sqlite3.Connection) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    connection.execute("DROP TABLE IF EXISTS runs")
-    connection.execute("CREATE TABLE runs (name TEXT PRIMARY KEY, fingerprint TEXT, summary TEXT)")
-    connection.execute(f"PRAGMA user_version={INDEX_VERSION}")
-    connection.execute("COMMIT")
-
-
-def _load(book: Path) -> dict[str, tuple[str, str]]:
-    if not index_path(book).exists():
-        return {}
-    try:
-        with _open(book) as connection:
-            rows = connection.execute("SELECT name, fingerprint, summary FROM runs").fetchall()
-            return {name: (fingerprint, summary) for name, fingerprint, summary in rows}
-    except sqlite3.OperationalError:
-        return {}  # locked or not readable: another process is at it
-    except sqlite3.DatabaseError:
-        _remove(index_path(book))
-        return {}
-
-
-def _store(book: Path, changed: dict[str, tuple[str, Any]], gone: Any) -> None:
-    rows = [(name, fingerprint, _encode(m)) for name, (fingerprint, m) in changed.items()]
-    with contextlib.suppress(sqlite3.Error, OSError):
-        index_path(book).parent.mkdir(exist_ok=True)
-        with _open(book) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.executemany("INSERT OR REPLACE INTO runs VALUES (?, ?, ?)", rows)
-            connection.executemany("DELETE FROM runs WHERE name = ?", [(name,) for name in gone])
-            connection.execute("COMMIT")
-
-
-def _remove(path: Path) -> None:
-    for suffix in ("", "-journal", "-wal", "-shm"):
-        with contextlib.suppress(OSError):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)

@@ -243,8 +243,14 @@ def served_dir(book: Path) -> Path:
     return book / ".tunebook" / "served"
 
 
+def is_run_name(name: str) -> bool:
+    """Tell whether a run can have a name: it is one part of a path, and leads nowhere else."""
+    return _SLUG.match(name) is not None
+
+
 def kept_steps(book: Path, name: str) -> Path:
-    """Name the throw-away copy of what was read of a long run."""
+    """Name the throw-away copy of what was read of a long run; BookError for no name of a run."""
+    name = RunFolder(book, name).name
     return book / ".tunebook" / "steps" / f"{name}.npz"
 
 

@@ -28,6 +28,7 @@ from tunebook.book.events import (
     row_order,
     row_shown,
 )
+from tunebook.book.inside import link_below
 from tunebook.book.places import RunFolder, kept_steps
 from tunebook.book.step_totals import (
     PHASES,
@@ -343,6 +344,8 @@ class RunReader:
         out = io.BytesIO()
         packed = np.frombuffer(orjson.dumps(header), dtype=np.uint8)
         np.savez(out, columns=self._all, header=packed)
+        if link_below(self.run.book, self._kept) is not None:
+            return
         try:
             self._kept.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self._kept, out.getvalue())

@@ -8,10 +8,10 @@ import json
 import re
 import sqlite3
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from tunebook.databases import computed_columns, open_untrusted
 from tunebook.errors import DataError, UsageError
 from tunebook.imports.curves import choose_columns, left_over, one_curve, read_curve
 from tunebook.imports.found import Found
@@ -28,6 +28,9 @@ _HF_SETTINGS = {
     "seed": "seed",
 }
 """Arguments of the Trainer that are settings of a recipe."""
+
+_MOST_ROWS = 2_000_000
+_MOST_OPERATIONS = 500_000_000  # of SQLite's machine: a minute or less
 
 Overrides = Mapping[str, str]
 
@@ -122,25 +125,45 @@ def read_csv(text: str, name: str, overrides: Overrides) -> Found:
 def read_trackio(path: Path, overrides: Overrides) -> Found:
     """Read every run of a project of Trackio: its tables `metrics` and `configs`."""
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            logged = "SELECT run_name, step, metrics FROM metrics ORDER BY id"
-            metrics = database.execute(logged).fetchall()
-            configs = dict(database.execute("SELECT run_name, config FROM configs").fetchall())
+        metrics, configs = _trackio_tables(path)
     except sqlite3.Error as error:
         raise DataError(f"it is a SQLite database and no project of Trackio: {error}") from None
     by_run: dict[str, list[dict[str, Any]]] = {}
-    for run, step, values in metrics:
-        by_run.setdefault(run, []).append({**json.loads(values), "step": step})
+    for run, step, text in metrics:
+        values = _object(text)
+        if not isinstance(run, str) or values is None:
+            raise DataError("a row of its table `metrics` has no name of a run or no JSON object")
+        by_run.setdefault(run, []).append({**values, "step": step})
     if not by_run:
         raise DataError("no run was logged to it")
     names = list(dict.fromkeys(key for rows in by_run.values() for row in rows for key in row))
     # Its own step counts calls of log(), which is not always the step of training.
     columns = choose_columns(names, overrides)
     runs = tuple(
-        read_curve(run, rows, columns, settings=_settings(json.loads(configs.get(run) or "{}")))
+        read_curve(run, rows, columns, settings=_settings(_object(configs.get(run)) or {}))
         for run, rows in by_run.items()
     )
     return Found("Trackio project", runs, columns, left_over(names, columns))
+
+
+def _object(text: Any) -> dict[str, Any] | None:
+    """Read a JSON object; None for anything else."""
+    found = json.loads(text) if isinstance(text, str | bytes) else None
+    return found if isinstance(found, dict) else None
+
+
+def _trackio_tables(path: Path) -> tuple[list[tuple[Any, ...]], dict[Any, Any]]:
+    """Read what was logged and the settings of each run; sqlite3.Error where it cannot be."""
+    with open_untrusted(path, writable=False, most_operations=_MOST_OPERATIONS) as database:
+        for table in ("metrics", "configs"):
+            if computed := computed_columns(database, table):
+                raise DataError(f"its column {table}.{computed[0]} is computed, not logged")
+        logged = "SELECT run_name, step, metrics FROM metrics ORDER BY id LIMIT ?"
+        metrics = database.execute(logged, (_MOST_ROWS + 1,)).fetchall()
+        if len(metrics) > _MOST_ROWS:
+            raise DataError(f"it has more than {_MOST_ROWS:,} rows; export a run of it as CSV")
+        configs = "SELECT run_name, config FROM configs LIMIT ?"
+        return metrics, dict(database.execute(configs, (_MOST_ROWS,)).fetchall())
 
 
 def read_tensorboard(path: Path, name: str, overrides: Overrides) -> Found:
