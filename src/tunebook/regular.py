@@ -8,15 +8,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 
 class NotReadable(OSError):
     """What a name leads to is no file, or is larger than what is read; `strerror` says which."""
 
 
-def open_regular(path: str | Path, most_bytes: int | None = None) -> BinaryIO:
+def open_regular(path: str | Path, most_bytes: int | None = None) -> BufferedReader:
     """Open a regular file to read its bytes; a link that leads to one is followed.
 
     Never waits. Raises NotReadable for a pipe, a socket or a device, and for a file of more than

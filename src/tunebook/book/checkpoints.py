@@ -25,6 +25,7 @@ from tunebook.book.lineage import steps_started_from
 from tunebook.book.liveness import process_alive
 from tunebook.book.places import RunFolder
 from tunebook.errors import CheckpointError, StorageError
+from tunebook.regular import open_regular, read_regular
 from tunebook.units import format_bytes
 
 MANIFEST = "MANIFEST.json"
@@ -147,7 +148,7 @@ def verify_checkpoint(path: Path) -> None:
                 raise CheckpointError(
                     f"{file} is damaged: it has {size} bytes, not {facts['size']} as when saved"
                 )
-            with open(file, "rb") as opened:
+            with open_regular(file) as opened:
                 digest = hashlib.file_digest(opened, "sha256").hexdigest()
         except FileNotFoundError:
             raise CheckpointError(f"{file} is missing from the checkpoint") from None
@@ -161,7 +162,7 @@ def read_manifest(path: Path) -> dict[str, dict[str, Any]]:
     """Read the size and hash of every file of a folder; CheckpointError if it cannot be trusted."""
     manifest = path / MANIFEST
     try:
-        data = manifest.read_bytes()
+        data = read_regular(manifest)
     except FileNotFoundError:
         raise CheckpointError(f"{manifest} is missing: the folder was never completed") from None
     except OSError as error:

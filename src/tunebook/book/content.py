@@ -18,6 +18,7 @@ import orjson
 from tunebook.book.atomic import write_atomically
 from tunebook.book.checkpoints import read_manifest
 from tunebook.errors import CheckpointError, ModelError, ParentMismatch, StorageError
+from tunebook.regular import read_regular
 
 _CONFIGS = ("config.json", "adapter_config.json")
 # A blob of the Hugging Face cache is named after its content: sha256 for large files.
@@ -119,7 +120,7 @@ def _path(book: Path) -> Path:
 
 def _load(book: Path) -> dict[str, list[object]]:
     try:
-        found = orjson.loads(_path(book).read_bytes())
+        found = orjson.loads(read_regular(_path(book)))
     except (OSError, orjson.JSONDecodeError):
         return {}
     if not isinstance(found, dict):

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from tunebook.book.inside import read_inside
 from tunebook.book.places import RunFolder
 from tunebook.units import format_count
 
@@ -14,7 +15,7 @@ from tunebook.units import format_count
 def read_data(run: RunFolder) -> dict[str, Any]:
     """Read `data.json`; empty when there is none, or it is broken."""
     try:
-        found = orjson.loads(run.data_json.read_bytes())
+        found = orjson.loads(read_inside(run.book, run.data_json))
     except (OSError, orjson.JSONDecodeError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -22,9 +22,11 @@ import orjson
 
 from tunebook.book.atomic import storage_errors, write_atomically
 from tunebook.book.codec import dump_json, revive, to_plain, to_record
+from tunebook.book.inside import shown
 from tunebook.book.places import RunFolder
 from tunebook.errors import MALFORMED, BookError, Busy
 from tunebook.records import Evaluation, ItemScore
+from tunebook.regular import open_regular, read_regular
 
 FORMAT_VERSION = 1
 
@@ -115,7 +117,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
     Raises BookError for a line that is no JSON object.
     """
-    data = path.read_bytes()
+    data = read_regular(path)
     rows: dict[tuple[str, str, int], dict[str, Any]] = {}
     for number, line in enumerate(data[: data.rfind(b"\n") + 1].split(b"\n")[1:-1], start=2):
         try:
@@ -137,7 +139,7 @@ def _revived(row: dict[str, Any]) -> dict[str, Any]:
 def read_settings(path: Path) -> dict[str, Any]:
     """Read the settings in the first line of a log; BookError when it has none."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             head = orjson.loads(file.readline())
         return dict(head["settings"])
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
@@ -177,7 +179,7 @@ def read_results(run: RunFolder, kind: str | None = None) -> list[Evaluation]:
     found = []
     for path in run.evaluations.glob(f"{kind or '*'}-*.json"):
         try:
-            stat = path.stat()
+            stat = shown(run.book, path).stat()
             found.append(_read_result(path, stat.st_ino, stat.st_size, stat.st_mtime_ns))
         except (OSError, *MALFORMED):
             continue
@@ -187,7 +189,7 @@ def read_results(run: RunFolder, kind: str | None = None) -> list[Evaluation]:
 @functools.lru_cache(maxsize=256)
 def _read_result(path: Path, *stamp: int) -> Evaluation:
     """Read a result once for as long as its file stays the same; a server asks for it all day."""
-    found = to_record(Evaluation, orjson.loads(path.read_bytes()))
+    found = to_record(Evaluation, orjson.loads(read_regular(path)))
     if not all(isinstance(x, str) for x in (found.kind, found.subject, found.log, found.finished)):
         raise TypeError("kind, subject, log and finished are texts")
     return found

@@ -20,10 +20,12 @@ import orjson
 
 from tunebook.book.atomic import storage_errors
 from tunebook.book.codec import revive, to_plain, to_record
+from tunebook.book.inside import is_inside, shown
 from tunebook.book.places import RunFolder
 from tunebook.book.step_totals import StepProfile
 from tunebook.errors import BookError
 from tunebook.records import Diagnosis, Sample, State, StepRecord, ValidationRecord, Verdict
+from tunebook.regular import NotReadable
 
 _ENVELOPE = ("kind", "seq", "attempt", "time")
 _ENVELOPE_KEYS = frozenset(_ENVELOPE)
@@ -160,11 +162,17 @@ class EventWriter:
 
 
 def event_files(run: RunFolder) -> list[Path]:
-    """List the event files of a run by name."""
+    """List the event files of a run by name; a pipe is none, nor what leads out of the run."""
     try:
-        return sorted(p for p in run.events.iterdir() if p.suffix == ".jsonl")
-    except (FileNotFoundError, NotADirectoryError):
+        with os.scandir(shown(run.book, run.events)) as found:
+            entries = [(Path(entry.path), entry.is_file(follow_symlinks=False)) for entry in found]
+    except (FileNotFoundError, NotADirectoryError, NotReadable):
         return []
+    return sorted(
+        run.events / path.name
+        for path, is_file in entries
+        if path.suffix == ".jsonl" and (is_file or is_inside(run.book, run.events / path.name))
+    )
 
 
 def is_long(run: RunFolder) -> bool:

@@ -6,11 +6,20 @@ A book may come from a stranger, and a link in it may lead to any folder of whoe
 
 from __future__ import annotations
 
+import errno
 import os
-from pathlib import Path, PurePosixPath
+from io import BufferedReader
+from pathlib import Path
 
 from tunebook.book.places import RunFolder
 from tunebook.errors import BookError
+from tunebook.regular import (
+    NotReadable,
+    is_regular,
+    open_regular,
+    read_regular,
+    read_regular_text,
+)
 
 
 def link_below(folder: Path, path: Path) -> Path | None:
@@ -49,8 +58,8 @@ def _sentence(book: Path, link: Path) -> str:
     )
 
 
-def inside(folder: Path, name: str | PurePosixPath) -> Path:
-    """Join a name to a folder; BookError unless what it leads to lies in that folder.
+def inside(folder: Path, name: str) -> Path:
+    """Join a name to a folder; NotReadable unless what it leads to lies in that folder.
 
     Gives the place without links, which need not be there.
     """
@@ -62,13 +71,44 @@ def inside(folder: Path, name: str | PurePosixPath) -> Path:
     except (OSError, ValueError, RuntimeError):
         stays = False
     if not stays:
-        raise BookError(f"`{name}` leads out of {folder}, so it is not shown; put a file there")
+        raise NotReadable(errno.EXDEV, f"it leads out of {folder}", str(folder / name))
     return found
 
 
-def in_run(run: RunFolder, name: str) -> Path:
-    """Find a file of a run to show it; BookError when it, or the run, leads to another place."""
-    place = inside(run.book / "runs", run.name)
-    if place.parent != (run.book / "runs").resolve():
-        raise BookError(f"runs/{run.name} leads into another run, so it is not shown")
-    return inside(place, name)
+def shown(book: Path, path: Path) -> Path:
+    """Find a file of a book to tell what it says.
+
+    Raises NotReadable where it leads out of the folder of its run; one of no run, out of the book.
+    """
+    parts = path.relative_to(book).parts
+    if parts[0] != "runs" or len(parts) < 3:
+        return inside(book, "/".join(parts))
+    if link_below(book / "runs", path) is None:
+        return path  # by far the most, and a list of runs asks for thousands
+    run = inside(book / "runs", parts[1])
+    if run.parent != (book / "runs").resolve():
+        raise NotReadable(errno.EXDEV, f"runs/{parts[1]} is no run of the book", str(path))
+    return inside(run, "/".join(parts[2:]))
+
+
+def open_inside(book: Path, path: Path, most_bytes: int | None = None) -> BufferedReader:
+    """Open a file of a book to read it, as `shown` finds it and `open_regular` opens it."""
+    return open_regular(shown(book, path), most_bytes)
+
+
+def read_inside(book: Path, path: Path, most_bytes: int | None = None) -> bytes:
+    """Read a file of a book, as `shown` finds it and `read_regular` reads it."""
+    return read_regular(shown(book, path), most_bytes)
+
+
+def read_text_inside(book: Path, path: Path) -> str:
+    """Read a text of a book, as `shown` finds it and `read_regular_text` reads it."""
+    return read_regular_text(shown(book, path))
+
+
+def is_inside(book: Path, path: Path) -> bool:
+    """Tell whether a name in a book leads to a regular file that may be told of."""
+    try:
+        return is_regular(shown(book, path))
+    except OSError:
+        return False

@@ -9,9 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from tunebook.book.inside import read_text_inside
 from tunebook.book.places import RunFolder, list_runs
 from tunebook.book.run_file import config_parent, weight_parent
 from tunebook.records import RunSummary
+from tunebook.regular import read_regular_text
 
 EdgeKind = Literal["weights", "config", "resume"]
 
@@ -125,7 +127,7 @@ def _edges_to(book: Path, run: RunSummary) -> list[Edge]:
 def _is_fork(run: RunFolder) -> bool:
     # As text: every page of a book asks for all forks, and YAML takes its time.
     try:
-        text = run.resolved_yaml.read_text(encoding="utf-8", errors="replace")
+        text = read_text_inside(run.book, run.resolved_yaml)
     except OSError:
         return False
     return "\n  resumed_from:\n" in text
@@ -142,7 +144,7 @@ def steps_started_from(run: RunFolder) -> set[int]:
     for other in list_runs(run.book):
         for path in (other.run_yaml, other.resolved_yaml) if other != run else ():
             try:
-                text = path.read_text(encoding="utf-8", errors="replace")
+                text = read_regular_text(path)
             except OSError:
                 continue
             steps |= {int(found) for found in named.findall(text)}

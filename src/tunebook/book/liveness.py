@@ -15,6 +15,7 @@ import orjson
 
 from tunebook.book.atomic import storage_errors, write_atomically
 from tunebook.book.events import Events, read_events
+from tunebook.book.inside import read_inside
 from tunebook.book.places import RunFolder
 from tunebook.errors import BookError
 from tunebook.records import State
@@ -113,7 +114,7 @@ def trainer_here(run: RunFolder) -> int | None:
 
 def _read_heartbeat(run: RunFolder) -> dict[str, Any] | None:
     try:
-        beat = orjson.loads(run.heartbeat_json.read_bytes())
+        beat = orjson.loads(read_inside(run.book, run.heartbeat_json))
     except (OSError, orjson.JSONDecodeError):
         return None
     expected = {"host": str, "pid": int, "process": str, "time": float}

@@ -19,6 +19,7 @@ from tunebook.book.atomic import alone, write_atomically
 from tunebook.book.codec import dump_json, to_record
 from tunebook.book.places import RunFolder, page_lock, page_stamps
 from tunebook.errors import MALFORMED, StorageError
+from tunebook.regular import read_regular
 
 SETTLED_SECONDS = 2.0
 """A file that changed so lately may change again within one tick of a coarse clock, unseen."""
@@ -43,7 +44,7 @@ class PageStamp:
 def read_stamps(book: Path) -> dict[str, PageStamp]:
     """Read the stamps of a book by the names of its runs; empty where there are none."""
     try:
-        found = orjson.loads(page_stamps(book).read_bytes())["pages"]
+        found = orjson.loads(read_regular(page_stamps(book)))["pages"]
         return {name: to_record(PageStamp, one) for name, one in found.items()}
     except (OSError, AttributeError, *MALFORMED):
         return {}

@@ -255,13 +255,49 @@ def kept_steps(book: Path, name: str) -> Path:
 
 
 def list_runs(book: Path) -> list[RunFolder]:
-    """List the runs of a book by name; folders that begin with a dot are set aside."""
+    """List the runs of a book by name; folders that begin with a dot are set aside.
+
+    A link that leads out of `runs` is none: what is behind it would be told as part of the book.
+    """
+    return [RunFolder(book, name) for name, stays in _entries(book) if stays]
+
+
+def left_out_runs(book: Path) -> list[RunFolder]:
+    """List what would be runs, and is no part of the book: links that lead out of `runs`."""
+    return [RunFolder(book, name) for name, stays in _entries(book) if not stays]
+
+
+def describe_left_out(run: RunFolder) -> str:
+    """Say why a link is no run of its book."""
+    return (
+        f"a link to {os.readlink(run.path)}, which is not in the book; put the folder itself "
+        "there, or make all of `runs` a link"
+    )
+
+
+def _entries(book: Path) -> list[tuple[str, bool]]:
     try:
         with os.scandir(book / "runs") as found:
-            entries = sorted(entry.name for entry in found if entry.is_dir())
-    except FileNotFoundError:
+            folders = [(entry.name, entry.is_symlink()) for entry in found if _is_folder(entry)]
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    return [RunFolder(book, name) for name in entries if _SLUG.match(name)]
+    named = [(name, link) for name, link in folders if _SLUG.match(name)]
+    return sorted((name, not link or _leads_to_a_run(book, name)) for name, link in named)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _leads_to_a_run(book: Path, name: str) -> bool:
+    runs = (book / "runs").resolve()
+    try:
+        return (runs / name).resolve().parent == runs
+    except (OSError, RuntimeError):
+        return False
 
 
 def open_run(book: Path, name: str) -> RunFolder:
@@ -271,6 +307,8 @@ def open_run(book: Path, name: str) -> RunFolder:
         if _SLUG.match(name) and name in os.listdir(book / "runs"):
             run = RunFolder(book, name)
             if run.exists():
+                if run.path.is_symlink() and not _leads_to_a_run(book, name):
+                    raise BookError(f"runs/{name} is {describe_left_out(run)}")
                 return run
     import difflib
 

@@ -11,6 +11,7 @@ import orjson
 
 from tunebook.book.atomic import write_atomically
 from tunebook.book.codec import dump_json
+from tunebook.book.inside import read_inside
 from tunebook.book.places import RunFolder
 
 _PEAKS = (
@@ -60,7 +61,7 @@ class Errors:
 def read_plan(run: RunFolder) -> dict[str, Any]:
     """Read `plan.json`; empty when there is none, or it is broken."""
     try:
-        found = orjson.loads(run.plan_json.read_bytes())
+        found = orjson.loads(read_inside(run.book, run.plan_json))
     except (OSError, orjson.JSONDecodeError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -10,6 +10,7 @@ import orjson
 
 from tunebook.book.atomic import write_atomically
 from tunebook.book.codec import dump_json, to_record
+from tunebook.book.inside import read_inside
 from tunebook.book.places import RunFolder
 
 Form = Literal["whole", "adapter", "merged"]
@@ -79,7 +80,7 @@ class Release:
 def read_releases(run: RunFolder) -> list[Release]:
     """Read what was released of a run; empty when nothing was, or the file is broken."""
     try:
-        found = orjson.loads(run.release_json.read_bytes())["releases"]
+        found = orjson.loads(read_inside(run.book, run.release_json))["releases"]
         return [to_record(Release, each) for each in found]
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         return []

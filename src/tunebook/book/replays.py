@@ -9,6 +9,7 @@ import orjson
 
 from tunebook.book.atomic import storage_errors, write_atomically
 from tunebook.book.codec import dump_json, to_record
+from tunebook.book.inside import read_inside
 from tunebook.book.places import RunFolder
 from tunebook.trials import Replay
 
@@ -29,7 +30,7 @@ def read_replays(run: RunFolder) -> list[Replay]:
     found = []
     for path in run.evaluations.glob("replay-step-*.json"):
         try:
-            found.append(to_record(Replay, orjson.loads(path.read_bytes())))
+            found.append(to_record(Replay, orjson.loads(read_inside(run.book, path))))
         except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
             continue
     return sorted(found, key=lambda one: one.step)

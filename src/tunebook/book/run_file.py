@@ -13,8 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tunebook.book.inside import read_text_inside, shown
 from tunebook.book.places import RunFolder
 from tunebook.errors import RunFileError
+from tunebook.regular import NotReadable
 
 _WEIGHTS = re.compile(r"^run:([^/]+)(?:/(.+))?$")
 
@@ -47,16 +49,24 @@ def read_config(run: RunFolder) -> tuple[dict[str, Any], object]:
     The second value is the model as its author named it: a resolved `run:NAME` is a folder. That of
     a fork is the checkpoint it went on from.
     """
-    resolved = read_yaml(run.resolved_yaml)
+    resolved = read_own_yaml(run, run.resolved_yaml)
     recipe = resolved.get("recipe")
     if not isinstance(recipe, dict):
-        own = read_yaml(run.run_yaml)
+        own = read_own_yaml(run, run.run_yaml)
         return own, own.get("model")
     environment = resolved.get("environment")
     if fork := resumed_from(environment):
         return recipe, f"run:{fork[0]}/step-{fork[1]}"
     named = environment.get("model_as_written") if isinstance(environment, dict) else None
     return recipe, named or recipe.get("model")
+
+
+def read_own_yaml(run: RunFolder, path: Path) -> dict[str, Any]:
+    """Read a YAML file of a run; empty for a link out of it, of which nothing is told."""
+    try:
+        return read_yaml(shown(run.book, path))
+    except NotReadable:
+        return {}
 
 
 def resumed_from(environment: object) -> tuple[str, int] | None:
@@ -70,13 +80,13 @@ def resumed_from(environment: object) -> tuple[str, int] | None:
 def imported_from(run: RunFolder) -> Mapping[str, Any]:
     """Read what a run was imported from; empty for a run of this book's own."""
     try:
-        text = run.resolved_yaml.read_text(encoding="utf-8", errors="replace")
+        text = read_text_inside(run.book, run.resolved_yaml)
     except OSError:
         return {}
     # As text first: YAML takes its time.
     if "\n  imported:\n" not in text:
         return {}
-    environment = read_yaml(run.resolved_yaml).get("environment")
+    environment = read_own_yaml(run, run.resolved_yaml).get("environment")
     found = environment.get("imported") if isinstance(environment, Mapping) else None
     return found if isinstance(found, Mapping) else {}
 

@@ -11,8 +11,10 @@ import orjson
 
 from tunebook.book.atomic import write_atomically
 from tunebook.book.events import event_files
+from tunebook.book.inside import read_inside
 from tunebook.book.places import RunFolder
 from tunebook.errors import BookError
+from tunebook.regular import NotReadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,11 @@ def seal(run: RunFolder, hypothesis: str | None, predictions: Sequence[str]) -> 
 def read_seal(run: RunFolder) -> Seal | None:
     """Read a run's seal; None when nothing was sealed."""
     try:
-        data = run.seal_json.read_bytes()
+        data = read_inside(run.book, run.seal_json)
     except FileNotFoundError:
         return None
+    except NotReadable:  # whatever stands there, it is no seal
+        return Seal(None, (), None, intact=False)
     try:
         whole = orjson.loads(data)
         body = {key: whole[key] for key in ("hypothesis", "predictions", "sealed_at")}

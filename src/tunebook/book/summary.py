@@ -11,11 +11,12 @@ from typing import Any
 from tunebook.book.diagnosis import whole_diagnosis
 from tunebook.book.evaluations import read_results, settings_hash
 from tunebook.book.events import Events, is_long, read_events
+from tunebook.book.inside import read_text_inside
 from tunebook.book.liveness import live_state
 from tunebook.book.markers import author_words
 from tunebook.book.places import RunFolder
 from tunebook.book.predictions import count_outcomes, parse_prediction, score_prediction
-from tunebook.book.run_file import flatten, read_config, read_yaml, weight_parent
+from tunebook.book.run_file import flatten, read_config, read_own_yaml, weight_parent
 from tunebook.book.seal import read_seal
 from tunebook.book.step_totals import StepTotals, totals_of_records
 from tunebook.errors import RunFileError, TunebookError
@@ -176,7 +177,7 @@ def _judged(run: RunFolder) -> dict[str, Any]:
 def _with_extends(run: RunFolder, config: dict[str, Any]) -> dict[str, Any]:
     # A resolved recipe need not repeat what it extends; the author's file always says it.
     if run.resolved_yaml.exists() and not config.get("extends"):
-        config["extends"] = read_yaml(run.run_yaml).get("extends")
+        config["extends"] = read_own_yaml(run, run.run_yaml).get("extends")
     return config
 
 
@@ -242,7 +243,7 @@ def perplexity(loss: float) -> float:
 def _notes(run: RunFolder) -> list[str]:
     """Read the dated lines that the author added outside the generated part of the page."""
     try:
-        page = run.notebook_md.read_text(encoding="utf-8", errors="replace")
+        page = read_text_inside(run.book, run.notebook_md)
     except OSError:
         return []
     return _NOTE_LINE.findall(author_words(page))

@@ -17,6 +17,7 @@ import orjson
 from tunebook.book.atomic import storage_errors
 from tunebook.book.places import RunFolder
 from tunebook.errors import BookError
+from tunebook.regular import read_regular
 
 
 class SweepFolder:
@@ -85,7 +86,7 @@ class SweepTrial:
 def read_trials(folder: SweepFolder) -> list[SweepTrial]:
     """Read the trials that were begun, in their order; BookError for a line that is none."""
     try:
-        lines = folder.trials_jsonl.read_bytes().split(b"\n")
+        lines = read_regular(folder.trials_jsonl).split(b"\n")
     except FileNotFoundError:
         return []
     found = []

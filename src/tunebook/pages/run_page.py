@@ -14,12 +14,13 @@ from tunebook.book.diagnosis import whole_diagnosis
 from tunebook.book.evaluations import read_results
 from tunebook.book.events import Events, read_events
 from tunebook.book.index import run_summaries
+from tunebook.book.inside import is_inside
 from tunebook.book.lineage import Lineage
 from tunebook.book.places import RunFolder
 from tunebook.book.plans import read_plan
 from tunebook.book.predictions import count_outcomes
 from tunebook.book.replays import read_replays
-from tunebook.book.run_file import config_parent, read_yaml, weight_parent
+from tunebook.book.run_file import config_parent, read_own_yaml, weight_parent
 from tunebook.book.seal import Seal, read_seal
 from tunebook.book.summary import OVER, bring_to_life, measure, score_all
 from tunebook.errors import MALFORMED
@@ -116,7 +117,7 @@ def read_page_source(
     known = AskedRuns(runs, summary, known.asked)
     if whole is None:
         whole = whole_book(book, {**runs, run.name: summary})
-    environment = read_yaml(run.resolved_yaml).get("environment")
+    environment = read_own_yaml(run, run.resolved_yaml).get("environment")
     return PageSource(
         run=run,
         summary=summary,
@@ -185,7 +186,7 @@ def with_records(source: PageSource) -> Events:
 def _picture(run: RunFolder) -> str:
     """Refer to the figure of a run, where there is one."""
     path = run.curve_svg
-    return f"![Loss of {run.name}]({path.name})\n" if path.is_file() else ""
+    return f"![Loss of {run.name}]({path.name})\n" if is_inside(run.book, path) else ""
 
 
 def _front_matter(source: PageSource) -> str:

@@ -16,6 +16,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from tunebook.errors import RunFileError
+from tunebook.regular import open_regular
 
 MAX_FILE_BYTES = 1 << 20
 MAX_WRITTEN = 10_000
@@ -46,7 +47,7 @@ def read_text(path: Path) -> str:
     try:
         if path.is_dir():
             raise RunFileError(f"{path}: this is a folder; name the run file in it")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             raw = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
         raise RunFileError(f"{path}: there is no such run file") from None

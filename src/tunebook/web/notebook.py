@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, PlainTextResponse, Response
 from markupsafe import Markup
 
+from tunebook.book.inside import is_inside, read_text_inside
 from tunebook.book.lineage import build_lineage
 from tunebook.book.markers import author_words, generated_part, merge_page
 from tunebook.book.places import RunFolder, open_run
@@ -48,7 +49,7 @@ def notebook(request: Request) -> Response:
     """Show what was tried, what is still open, and what waits to be tried."""
     desk = desk_of(request)
     measured = desk.shelf.measured()
-    own = page_text(desk.shelf.book / "notebook.md")
+    own = page_text(desk.shelf.book, desk.shelf.book / "notebook.md")
 
     def write() -> str:
         runs, outcomes = score_runs(measured)
@@ -78,7 +79,8 @@ def notebook_markdown(request: Request) -> Response:
     runs, outcomes = scored(shelf, whole=True)
     every = list(runs.values())
     generated = build_index_page(every, outcomes, build_lineage(shelf.book, every))
-    return PlainTextResponse(merge_page(generated, page_text(shelf.book / "notebook.md") or None))
+    own = page_text(shelf.book, shelf.book / "notebook.md")
+    return PlainTextResponse(merge_page(generated, own or None))
 
 
 @router.get("/notebook/{name}")
@@ -109,7 +111,7 @@ def picture(request: Request, name: str, file: str) -> Response:
     run = open_run(desk_of(request).shelf.book, name)
     path = run.path / file
     # A link could lead anywhere, and what it names need not be a picture.
-    if not SHOWN_FILE.fullmatch(file) or path.is_symlink() or not path.is_file():
+    if not SHOWN_FILE.fullmatch(file) or not is_inside(run.book, path):
         raise BookError(f"the run {name} has no picture `{file}`; its page shows those it has")
     headers = {"Content-Security-Policy": _RUNS_NOTHING}
     return FileResponse(path, media_type=_KINDS[file.rpartition(".")[2]], headers=headers)
@@ -141,7 +143,7 @@ def history_of(
 
 def _page(shelf: Shelf, run: RunFolder, *, whole: bool = False) -> str:
     """Read the page of a run as it was last written, or write one for this answer."""
-    if text := page_text(run.notebook_md):
+    if text := page_text(run.book, run.notebook_md):
         return text
     try:
         runs, look = shelf.summaries(whole=whole), shelf.look(run.name)
@@ -153,10 +155,10 @@ def _page(shelf: Shelf, run: RunFolder, *, whole: bool = False) -> str:
         ) from None
 
 
-def page_text(path: Any) -> str:
-    """Read a page; empty where there is none."""
+def page_text(book: Path, path: Path) -> str:
+    """Read a page of a book; empty where there is none, BookError where it leads elsewhere."""
     try:
-        return str(path.read_text(encoding="utf-8", errors="replace"))
+        return read_text_inside(book, path)
     except FileNotFoundError:
         return ""
     except OSError as error:

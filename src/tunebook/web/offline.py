@@ -13,6 +13,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from tunebook import __version__
+from tunebook.book.inside import is_inside, read_text_inside
 from tunebook.book.lineage import build_lineage
 from tunebook.book.markers import author_words, generated_part
 from tunebook.book.places import RunFolder, list_runs
@@ -44,7 +45,8 @@ def write_offline(book: Path, path: Path) -> int:
 def offline_page(book: Path) -> str:
     """Put the pages of a book together; runs whose page was never written are in the table only."""
     runs, outcomes = scored(Shelf(book), whole=True)
-    folders = [run for run in list_runs(book) if run.name in runs and run.notebook_md.is_file()]
+    listed = [run for run in list_runs(book) if run.name in runs]
+    folders = [run for run in listed if is_inside(book, run.notebook_md)]
     known = {run.name for run in folders}
     begun, waiting = begun_and_waiting(list(runs.values()))
     lineage = build_lineage(book, runs.values())
@@ -65,7 +67,7 @@ def offline_page(book: Path) -> str:
             open=_open(runs, outcomes),
             over=OVER,
             faults=FAULTS,
-            own=render(author_words(page_text(book / "notebook.md")), sheet=whole),
+            own=render(author_words(page_text(book, book / "notebook.md")), sheet=whole),
             history=history_of(begun[::-1], runs, whole),
             waiting=history_of(waiting, runs, whole) if waiting else "",
             tree="\n".join(tree_lines(lineage, runs, None)),
@@ -83,7 +85,7 @@ def _open(runs: dict[str, RunSummary], outcomes: dict[str, Any]) -> list[tuple[R
 
 
 def _page(run: RunFolder, known: Collection[str]) -> dict[str, Any]:
-    page = page_text(run.notebook_md)
+    page = page_text(run.book, run.notebook_md)
     front, body = front_matter(generated_part(page))
     sheet = Sheet(known, _figure(run))
     return {
@@ -99,7 +101,7 @@ def _figure(run: RunFolder) -> str:
     As the address of an image: whoever wrote the file, nothing in it can run or ask for anything.
     """
     try:
-        svg = run.curve_svg.read_text("utf-8", errors="replace")
+        svg = read_text_inside(run.book, run.curve_svg)
     except OSError:
         return ""
     found = _ALT.search(svg[:4000])

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from tunebook.book.events import read_events
+from tunebook.book.inside import is_inside, open_inside
 from tunebook.book.places import open_run
 from tunebook.errors import BookError
 from tunebook.pages.run_mixture import write_mixture
@@ -75,10 +76,9 @@ def file(request: Request, name: str, file: Annotated[str, Path()]) -> Response:
     """Give a text file of a run as it is; of a long one its end."""
     found = open_run(desk_of(request).shelf.book, name)
     # A link in the folder of a run could lead anywhere.
-    path = found.path / file
-    if file not in SHOWN_FILES or path.is_symlink() or not path.is_file():
+    if file not in SHOWN_FILES or not is_inside(found.book, found.path / file):
         raise BookError(f"run {name} has no file `{file}` to show")
-    with open(path, "rb") as opened:
+    with open_inside(found.book, found.path / file) as opened:
         opened.seek(max(opened.seek(0, 2) - _MOST_LOG_BYTES, 0))
         return PlainTextResponse(opened.read().decode("utf-8", "replace"))
 

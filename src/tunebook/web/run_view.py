@@ -24,7 +24,7 @@ from tunebook.book.plans import read_plan
 from tunebook.book.predictions import count_outcomes
 from tunebook.book.reader import Look
 from tunebook.book.replays import read_replays
-from tunebook.book.run_file import config_parent, read_yaml, weight_parent
+from tunebook.book.run_file import config_parent, read_own_yaml, weight_parent
 from tunebook.book.seal import Seal, read_seal
 from tunebook.book.step_totals import StepTotals, Work
 from tunebook.book.summary import OVER, Measured, bring_to_life, measure, score_all
@@ -275,7 +275,7 @@ class RunView:
     @functools.cached_property
     def environment(self) -> Mapping[str, Any]:
         """What `resolved.yaml` says beside the recipe."""
-        found = read_yaml(self.run.resolved_yaml).get("environment")
+        found = read_own_yaml(self.run, self.run.resolved_yaml).get("environment")
         return found if isinstance(found, Mapping) else {}
 
     @functools.cached_property

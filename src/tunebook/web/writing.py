@@ -23,7 +23,7 @@ router = APIRouter()
 
 def words_of(run: RunFolder) -> str:
     """Read what the author wrote on a run's page, as Markdown."""
-    page = (read_page(run.notebook_md) or "").encode("utf-8", "surrogateescape")
+    page = (read_page(run.book, run.notebook_md) or "").encode("utf-8", "surrogateescape")
     return author_words(page.decode("utf-8", "replace")).strip()
 
 

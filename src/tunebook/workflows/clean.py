@@ -26,6 +26,7 @@ from tunebook.book.lineage import steps_started_from
 from tunebook.book.places import RunFolder, served_dir
 from tunebook.errors import BookError
 from tunebook.records import RunSummary
+from tunebook.regular import read_regular_text
 
 # What tunebook itself makes there: tokens and grown tokenizers, and released copies, by a hash.
 _CACHED = re.compile(r"(?:[0-9a-f]{64}|\.tmp-[0-9a-f]{16}|\.?tokenizer-[0-9a-f]{32}(?:-\d+)?)\Z")
@@ -139,7 +140,7 @@ def _in_use(path: Path) -> bool:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return read_regular_text(path)
     except OSError:
         return ""
 

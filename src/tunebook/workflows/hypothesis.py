@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunebook.book.atomic import alone, write_text
+from tunebook.book.inside import is_inside, read_inside
 from tunebook.book.places import RunFolder, open_run, page_lock
 from tunebook.book.predictions import parse_prediction
-from tunebook.book.run_file import read_yaml
+from tunebook.book.run_file import read_own_yaml
 from tunebook.errors import BookError, Busy, RunFileError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Expectation:
 def read_expectation(run: RunFolder) -> Expectation:
     """Read what is expected of a run off its run file, whatever the index knows of it."""
     # Not by the index: a form that is filled with what is not read yet would erase it.
-    notebook = read_yaml(run.run_yaml).get("notebook")
+    notebook = read_own_yaml(run, run.run_yaml).get("notebook")
     said = notebook if isinstance(notebook, dict) else {}
     hypothesis, predictions = said.get("hypothesis"), said.get("predict")
     return Expectation(
@@ -43,7 +44,7 @@ def read_expectation(run: RunFolder) -> Expectation:
 
 def _file_hash(run: RunFolder) -> str:
     try:
-        return hashlib.sha256(run.run_yaml.read_bytes()).hexdigest()[:16]
+        return hashlib.sha256(read_inside(run.book, run.run_yaml)).hexdigest()[:16]
     except OSError:
         return ""
 
@@ -73,6 +74,8 @@ def write_hypothesis(
                 f"{run.run_yaml} was changed since this page was loaded; reload it, and write what "
                 "you expect once more"
             )
+        if not is_inside(book, run.run_yaml):
+            raise RunFileError(f"{run.run_yaml} leads out of the book; put the file itself there")
         text = read_text(run.run_yaml)
         write_text(run.run_yaml, _with_expectation(text, run, hypothesis or None, predictions))
     return run.run_yaml

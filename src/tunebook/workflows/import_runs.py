@@ -73,7 +73,7 @@ def import_runs(
         verdicts = _judge(runs, found.runs)
         if found.words:
             index = book / "notebook.md"
-            own = (read_page(index) or "").rstrip("\n")
+            own = (read_page(book, index) or "").rstrip("\n")
             write_text(index, f"{own}\n\n## From {path.name}\n\n{found.words}\n".lstrip("\n"))
     except BaseException:
         for folder in made:  # another process may have made the others since

@@ -11,6 +11,7 @@ from pathlib import Path
 from tunebook.book.atomic import alone, write_atomically, write_text
 from tunebook.book.events import event_files
 from tunebook.book.index import run_rows
+from tunebook.book.inside import is_inside, read_inside
 from tunebook.book.markers import merge_page
 from tunebook.book.page_stamps import print_folder
 from tunebook.book.places import RunFolder, list_runs, page_lock
@@ -53,7 +54,10 @@ def build_notebook(
         if every_page or not standing.stands(run, drawing=drawing):
             changed += _build_page(run, whole, standing, say, drawing=drawing)
     index = build_index_page(list(runs.values()), outcomes, whole.lineage)
-    changed += write_page(book, book / "notebook.md", index)
+    try:
+        changed += write_page(book, book / "notebook.md", index)
+    except BookError as error:
+        say(f"the page of the book stays as it was: {error}")
     standing.keep()
     return sorted(changed)
 
@@ -74,9 +78,13 @@ def _build_page(
         return []
     if drawing:
         keep_figure(run, source.steps.curves, say)
-    pictured = run.curve_svg.is_file()
+    pictured = is_inside(run.book, run.curve_svg)
     generated = render_run_page(source)
-    text, is_new = _rewrite(run.book, run.notebook_md, partial(merge_page, generated))
+    try:
+        text, is_new = _rewrite(run.book, run.notebook_md, partial(merge_page, generated))
+    except BookError as error:
+        say(f"the page of {run.name} stays as it was: {error}")
+        return []
     if stays_as_written(generated, text):
         standing.add(source, folder, pictured, text)
     return [run.notebook_md] if is_new else []
@@ -103,8 +111,8 @@ def keep_figure(run: RunFolder, curves: RunCurves, say: Callable[[str], None]) -
     try:
         if not curves.drawable():
             run.curve_svg.unlink(missing_ok=True)
-        elif not run.curve_svg.exists() or (
-            drawn_digest(run.curve_svg.read_bytes()) != curves.digest()
+        elif not is_inside(run.book, run.curve_svg) or (
+            drawn_digest(read_inside(run.book, run.curve_svg)) != curves.digest()
         ):
             write_atomically(run.curve_svg, draw_figure([curves], "svg"))
     except Exception as error:  # whatever a library does, the page is written
@@ -129,17 +137,17 @@ def change_page(book: Path, path: Path, change: Callable[[str | None], str]) -> 
 def _rewrite(book: Path, path: Path, change: Callable[[str | None], str]) -> tuple[str, bool]:
     """Do as `change_page` does; gives what the page says now, and whether that is new."""
     with alone(page_lock(book)):
-        existing = read_page(path)
+        existing = read_page(book, path)
         changed = change(existing)
         if changed != existing:
             write_text(path, changed)
     return changed, changed != existing
 
 
-def read_page(path: Path) -> str | None:
+def read_page(book: Path, path: Path) -> str | None:
     """Read a page so that writing it again changes no byte, whatever its encoding or line ends."""
     try:
-        return path.read_bytes().decode("utf-8", "surrogateescape")
+        return read_inside(book, path).decode("utf-8", "surrogateescape")
     except FileNotFoundError:
         return None
     except OSError as error:

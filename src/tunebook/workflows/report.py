@@ -16,7 +16,7 @@ from typing import Any
 
 from tunebook.book.feed import EventFeed, FedEvent
 from tunebook.book.places import RunFolder
-from tunebook.book.run_file import read_yaml
+from tunebook.book.run_file import read_own_yaml
 from tunebook.book.summary import measure
 from tunebook.errors import first_line
 from tunebook.workflows.report_values import Logger, step_values, validation_values, verdict_words
@@ -84,7 +84,7 @@ def make_logger(which: str, run: RunFolder) -> Logger:
     if which == "wandb":
         from tunebook.workflows.report_wandb import WandbLogger
 
-        recipe = read_yaml(run.resolved_yaml).get("recipe")
+        recipe = read_own_yaml(run, run.resolved_yaml).get("recipe")
         config = recipe if isinstance(recipe, dict) else {}
         return WandbLogger(run.path, run.name, run.wandb_json, config)
     from tunebook.workflows.report_tensorboard import TensorBoardLogger

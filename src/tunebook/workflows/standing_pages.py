@@ -10,6 +10,7 @@ import functools
 from pathlib import Path
 
 from tunebook import __version__
+from tunebook.book.inside import is_inside, open_inside, read_inside
 from tunebook.book.markers import merge_page
 from tunebook.book.page_stamps import (
     PageStamp,
@@ -48,9 +49,9 @@ class StandingPages:
             return False
         try:
             # By what it says, for it was written just before its stamp: no time tells that apart.
-            if hash_bytes(run.notebook_md.read_bytes()) != stamp.page:
+            if hash_bytes(read_inside(run.book, run.notebook_md)) != stamp.page:
                 return False
-            pictured = run.curve_svg.is_file()
+            pictured = is_inside(run.book, run.curve_svg)
             if pictured != stamp.pictured:
                 return False
             return not drawing or (_numbers_shown(run) if pictured else None) == stamp.figure
@@ -119,5 +120,5 @@ def stays_as_written(generated: str, text: str) -> bool:
 
 
 def _numbers_shown(run: RunFolder) -> str | None:
-    with open(run.curve_svg, "rb") as file:
+    with open_inside(run.book, run.curve_svg) as file:
         return drawn_digest(file.read(_HEAD_BYTES)) or ""
