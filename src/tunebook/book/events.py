@@ -165,13 +165,16 @@ def event_files(run: RunFolder) -> list[Path]:
     """List the event files of a run by name; a pipe is none, nor what leads out of the run."""
     try:
         with os.scandir(shown(run.book, run.events)) as found:
-            entries = [(Path(entry.path), entry.is_file(follow_symlinks=False)) for entry in found]
+            # A folder stays in the list: reading it says that it is no file.
+            entries = [
+                (Path(e.path), e.is_file(follow_symlinks=False) or e.is_dir()) for e in found
+            ]
     except (FileNotFoundError, NotADirectoryError, NotReadable):
         return []
     return sorted(
         run.events / path.name
-        for path, is_file in entries
-        if path.suffix == ".jsonl" and (is_file or is_inside(run.book, run.events / path.name))
+        for path, is_plain in entries
+        if path.suffix == ".jsonl" and (is_plain or is_inside(run.book, run.events / path.name))
     )
 
 
