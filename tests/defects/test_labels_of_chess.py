@@ -33,6 +33,7 @@ def best_moves(
     random_games: Callable[[int], list[dict[str, str]]],
     write_data: Callable[..., Path],
     write_run: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Path]:
     """A run on best moves by an engine that names some legal move and always likes White."""
     from tunebook.data.chess.engine import close_engines
@@ -40,7 +41,8 @@ def best_moves(
     engine = in_book / "engine"
     engine.write_text(ENGINE)
     engine.chmod(0o755)
-    asked = {"tasks": ["best_move"], "engine": str(engine), "depth": 2, "min_ply": 4}
+    monkeypatch.setenv("TUNEBOOK_ENGINE", str(engine))
+    asked = {"tasks": ["best_move"], "depth": 2, "min_ply": 4}
     source = {"path": str(write_data("games.jsonl", random_games(40))), "chess": asked}
     yield write_run([source], max_seq_len=512, accept=GUESSES)
     close_engines()

@@ -89,11 +89,6 @@ def resolve_paths(values: dict[str, Any], base_dir: Path) -> None:
     for holder in [validation, *(sources if isinstance(sources, list) else [])]:
         if isinstance(holder, dict) and isinstance(holder.get("path"), str) and holder["path"]:
             holder["path"] = _data_path(holder["path"], base_dir)
-        chess = holder.get("chess") if isinstance(holder, dict) else None
-        engine = chess.get("engine") if isinstance(chess, dict) else None
-        # A bare name is a command that is looked for on PATH.
-        if isinstance(chess, dict) and isinstance(engine, str) and os.sep in engine:
-            chess["engine"] = _absolute(engine, base_dir)
         for settings in _filter_settings(holder):
             if isinstance(settings.get("scores"), str) and settings["scores"]:
                 settings["scores"] = _absolute(settings["scores"], base_dir)

@@ -10,7 +10,7 @@ import orjson
 
 from tunebook.book.atomic import storage_errors, write_atomically
 from tunebook.book.codec import dump_json, to_record
-from tunebook.data.chess.engine import Engine, find_engine
+from tunebook.data.chess.engine import Engine, find_engine, typed_engine
 from tunebook.errors import UsageError
 from tunebook.evaluate.chess.ladder import RUNGS, Rating, rate_ladder
 from tunebook.evaluate.chess.players import (
@@ -54,8 +54,10 @@ def find_engine_for(specs: Sequence[Spec], stated: str | None) -> str | None:
     """Find Stockfish; None when there is none, it was not named, and no opponent needs it."""
     needing = [spec.name for spec in specs if spec.needs_engine]
     try:
+        if stated is not None:
+            return typed_engine(stated, "--set engine names it")
         return find_engine(
-            stated, f"opponent {needing[0] if needing else ''}", "play against `random` alone"
+            None, f"opponent {needing[0] if needing else ''}", "play against `random` alone"
         )
     except UsageError:
         if needing or stated is not None:

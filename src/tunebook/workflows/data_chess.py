@@ -14,7 +14,7 @@ import zstandard
 from pydantic import ValidationError
 
 from tunebook.book.atomic import files_aside
-from tunebook.data.chess.engine import close_engines, find_engine
+from tunebook.data.chess.engine import close_engines, find_engine, typed_engine
 from tunebook.data.chess.games import Game
 from tunebook.data.chess.labels import make_labeller
 from tunebook.data.chess.pgn import write_game
@@ -58,9 +58,10 @@ def convert(
     located = locate(path)
     wanted = list(tasks) or (["next_move"] if out is not None else list(_WITHOUT_ENGINE))
     stated: dict[str, object] = {"tasks": wanted}
-    stated |= {"engine": engine} if engine is not None else {}
     stated |= {"depth": depth} if depth is not None else {}
     chess = _settings(stated, settings)
+    if engine is not None:  # typed by the user, so not held to what a run file may name
+        chess = chess.model_copy(update={"engine": typed_engine(engine)})
     for target in (out, pgn):
         _refuse_target(target)
     if "best_move" in chess.shares:

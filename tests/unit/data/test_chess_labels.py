@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -59,8 +60,13 @@ def stockfish() -> Iterator[str]:
     close_engines()
 
 
+def with_engine(settings: Chess, engine: str | Path) -> Chess:
+    """Name an engine as `--engine` does: by a path, which no run file may."""
+    return settings.model_copy(update={"engine": str(engine)})
+
+
 def labelled(engine: Path, fen: str) -> Label:
-    return make_labeller(Chess(engine=str(engine), depth=5))(chess.Board(fen))
+    return make_labeller(with_engine(Chess(depth=5), engine))(chess.Board(fen))
 
 
 def test_a_label_is_from_the_view_of_white_whoever_moves(make_engine: MakeEngine) -> None:
@@ -115,6 +121,45 @@ def test_an_engine_that_is_missing_is_one_sentence(monkeypatch: pytest.MonkeyPat
         find_engine(None)
 
 
+def test_an_engine_is_told_no_secrets_and_no_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "canary")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    told = tmp_path / "told"
+    path = tmp_path / "engine"
+    path.write_text(f"#!/bin/sh\nenv > {told}\n")
+    path.chmod(0o755)
+    with pytest.raises(DataError, match="does not answer as a chess engine does"):
+        Engine(str(path))
+    assert "PATH=" in told.read_text()
+    assert "canary" not in told.read_text()
+    assert "HOME" not in told.read_text()
+
+
+def test_the_engine_of_the_environment_goes_before_that_of_a_run_file_and_after_a_typed_one(
+    make_engine: MakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = make_engine("bestmove e2e4")
+    monkeypatch.setenv("TUNEBOOK_ENGINE", str(own))
+    assert find_engine(None) == find_engine("stockfish-16") == str(own)
+    assert find_engine("/bin/sh") == "/bin/sh"
+    monkeypatch.setenv("TUNEBOOK_ENGINE", str(tmp_path / "gone"))
+    with pytest.raises(UsageError, match="TUNEBOOK_ENGINE names it"):
+        find_engine(None)
+
+
+def test_an_engine_is_not_looked_for_in_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stockfish-0").write_text("#!/bin/sh\n")
+    (tmp_path / "stockfish-0").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f".{os.pathsep}{os.pathsep}/usr/bin")
+    with pytest.raises(UsageError, match="there is no chess engine 'stockfish-0'"):
+        find_engine("stockfish-0")
+
+
 def test_a_program_that_is_no_engine_is_refused() -> None:
     with pytest.raises(DataError, match="does not answer as a chess engine does"):
         Engine(shutil.which("true") or "true")
@@ -138,13 +183,15 @@ def test_an_engine_without_an_answer_is_refused(make_engine: MakeEngine) -> None
 def test_stockfish_mates_for_the_side_to_move(
     stockfish: str, fen: str, san: str, evaluation: str
 ) -> None:
-    label = make_labeller(Chess(engine=stockfish, depth=8))(chess.Board(fen))
+    label = make_labeller(with_engine(Chess(depth=8), stockfish))(chess.Board(fen))
     assert (label.san, label.evaluation) == (san, evaluation)
 
 
 @pytest.mark.stockfish
 def test_a_side_that_is_mated_soon_sees_the_other_one_win(stockfish: str) -> None:
-    label = make_labeller(Chess(engine=stockfish, depth=10))(chess.Board(BLACK_IS_MATED_IN_TWO))
+    label = make_labeller(with_engine(Chess(depth=10), stockfish))(
+        chess.Board(BLACK_IS_MATED_IN_TWO)
+    )
     assert label.evaluation.startswith("#")
     assert not label.evaluation.startswith("#-")
 
@@ -153,7 +200,7 @@ def test_a_side_that_is_mated_soon_sees_the_other_one_win(stockfish: str) -> Non
 def test_best_moves_are_legal_where_they_are_asked_and_the_same_every_time(stockfish: str) -> None:
     moves = "e2e4 e7e5 f1c4 b8c6 d1h5 g8f6 h5f7".split()
     game = check_game({}, moves, "g")
-    settings = Chess(tasks=["best_move"], per_game=7, engine=stockfish, depth=8)
+    settings = with_engine(Chess(tasks=["best_move"], per_game=7, depth=8), stockfish)
     found = ask(game, settings, make_labeller(settings))
     assert len(found) == 7
     for one in found:

@@ -193,19 +193,6 @@ def test_a_label_from_one_ply_later_is_found_at_the_end(monkeypatch: pytest.Monk
         check_answers(game, ask(game, settings, label))
 
 
-def test_the_path_of_an_engine_counts_from_the_run_file(tmp_path: Path) -> None:
-    from tunebook.recipe.load import load_run_file
-
-    path = tmp_path / "run.yaml"
-    for engine, found in (
-        ("./bin/fish", str(tmp_path / "bin" / "fish")),
-        ("stockfish", "stockfish"),
-    ):
-        source = f"{{path: g.pgn, chess: {{engine: {engine}}}}}"
-        path.write_text(f"name: a\nmodel: tunebook/tiny\ndata:\n  - {source}\n")
-        assert load_run_file(path).recipe.data[0].chess.engine == found
-
-
 def test_a_game_as_text_has_header_moves_and_result() -> None:
     game = check_game({"Result": "1-0", "WhiteElo": "1500", "Site": "x"}, ["e2e4", "e7e5"], "g")
     assert game_text(game, Chess()) == '[Result "1-0"]\n[WhiteElo "1500"]\n\n1. e4 e5 1-0\n'

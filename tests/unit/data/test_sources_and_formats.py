@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import zstandard
 
-from tunebook.data.chess.engine import find_engine
+from tunebook.data.chess.engine import typed_engine
 from tunebook.data.detect import detect, split_keyword
 from tunebook.data.examples import Reader
 from tunebook.data.filters import build_filters
@@ -309,7 +309,7 @@ def test_a_home_folder_that_is_nobodys_is_said_in_one_sentence(monkeypatch):
     with pytest.raises(UsageError, match=said):
         read_scores("~nosuchuser/x.jsonl")
     with pytest.raises(UsageError, match=said):
-        find_engine("~nosuchuser/stockfish")
+        typed_engine("~nosuchuser/stockfish")
 
 
 def test_a_packed_file_that_is_no_utf8_is_unpacked_on_the_way(write):

@@ -2,7 +2,8 @@
 
 One thread, a fixed depth or number of positions, and a hash table that is emptied before every
 question: the same engine gives the same answer, whatever was asked before. The engine is a process
-of its own that is spoken to in lines, without threads here, so that worker processes may fork.
+of its own that is spoken to in lines, without threads here, so that worker processes may fork. A run
+file names a Stockfish of PATH at most; any other program is named by the user alone.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from tunebook.errors import DataError, UsageError
+from tunebook.recipe.chess import ENGINE_VARIABLE
 from tunebook.recipe.home import expand_home
 
 _NAMES = ("stockfish", "stockfish.exe")
 # Debian puts games where the PATH of a service or a root shell does not reach.
 _PLACES = ("/usr/games", "/usr/local/bin", "/opt/homebrew/bin")
+# An engine needs no key, no token and no home of the user's.
+_KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
 _START_SECONDS = 20.0
 _ANSWER_SECONDS = 600.0
 _HASH_MIB = 16
@@ -46,23 +50,50 @@ class Evaluation:
 def find_engine(
     stated: str | None, needed_for: str = "task best_move", way_out: str = "leave the task out"
 ) -> str:
-    """Find the engine that was named, else Stockfish; UsageError when there is none."""
+    """Find the engine of the environment, else the one that was named, else Stockfish.
+
+    Gives an absolute path; UsageError when there is none. `stated` is a run file's name of a
+    Stockfish, or the path that `typed_engine` gave, which goes before the environment.
+    """
+    own = os.environ.get(ENGINE_VARIABLE)
+    if own and not (stated is not None and os.path.isabs(stated)):
+        return typed_engine(own, f"{ENGINE_VARIABLE} names it")
     if stated is not None:
-        found = shutil.which(str(expand_home(stated)))
+        found = _which(stated)
         if found is None:
             raise UsageError(
-                f"there is no chess engine {stated!r} that can be started; give the path of "
-                "Stockfish, or leave `engine` out to find it on PATH"
+                f"there is no chess engine {stated!r} that can be started; set {ENGINE_VARIABLE} "
+                "to the path of Stockfish, or leave `engine` out to find it on PATH"
             )
         return found
     for name in _NAMES:
-        found = shutil.which(name) or shutil.which(name, path=os.pathsep.join(_PLACES))
+        found = _which(name)
         if found is not None:
             return found
     raise UsageError(
-        f"{needed_for} needs the chess engine Stockfish, and it is not on PATH; install it, name "
-        f"it as `engine: PATH`, or {way_out}"
+        f"{needed_for} needs the chess engine Stockfish, and it is not on PATH; install it, set "
+        f"{ENGINE_VARIABLE} to its path, or {way_out}"
     )
+
+
+def typed_engine(command: str, said_by: str = "--engine names it") -> str:
+    """Find the program that the user named, of any name or path; UsageError when there is none."""
+    found = shutil.which(str(expand_home(command)))
+    if found is None:
+        raise UsageError(
+            f"there is no chess engine {command!r} that can be started, and {said_by}; give the "
+            "path of Stockfish, or leave it out to find Stockfish on PATH"
+        )
+    return os.path.abspath(found)
+
+
+def _which(name: str) -> str | None:
+    """Look for a program where programs are installed, and in no folder that one happens to be in."""
+    if os.path.isabs(name):
+        return shutil.which(name)
+    # A relative part of PATH is the working folder's, and that may be a stranger's book.
+    places = [p for p in os.environ.get("PATH", os.defpath).split(os.pathsep) if os.path.isabs(p)]
+    return shutil.which(name, path=os.pathsep.join((*places, *_PLACES)))
 
 
 class Engine:
@@ -80,6 +111,7 @@ class Engine:
             self._process = subprocess.Popen(
                 [path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                 text=True, bufsize=1, encoding="utf-8", errors="replace",
+                env={key: os.environ[key] for key in _KEPT if key in os.environ},
             )  # fmt: skip
         except OSError as error:
             raise UsageError(f"{path} cannot be started: {error.strerror or error}") from None
@@ -181,8 +213,8 @@ class Engine:
 
     def _silent(self) -> DataError:
         return DataError(
-            f"{self.path} does not answer as a chess engine does (UCI); name Stockfish as "
-            "`engine: PATH`"
+            f"{self.path} does not answer as a chess engine does (UCI); set {ENGINE_VARIABLE} to "
+            "the path of Stockfish"
         )
 
     @contextmanager
