@@ -11,11 +11,11 @@ import pytest
 
 pytest.importorskip("chess")
 
-from pydantic import BaseModel  # noqa: E402
+from pydantic import BaseModel
 
-from tunebook.book.places import create_book  # noqa: E402
-from tunebook.cli.main import main  # noqa: E402
-from tunebook.recipe.tree import Recipe  # noqa: E402
+from tunebook.book.places import create_book
+from tunebook.cli.main import main
+from tunebook.recipe.tree import Recipe
 
 GAME = '[Result "1-0"]\n\n1. e4 e5 2. Nf3 Nc6 3. Bb5 a6 4. Ba4 Nf6 5. O-O Be7 1-0\n\n'
 # Keys by which other tools take commands, Python paths and hooks out of such files.

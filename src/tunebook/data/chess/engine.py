@@ -2,8 +2,8 @@
 
 One thread, a fixed depth or number of positions, and a hash table that is emptied before every
 question: the same engine gives the same answer, whatever was asked before. The engine is a process
-of its own that is spoken to in lines, without threads here, so that worker processes may fork. A run
-file names a Stockfish of PATH at most; any other program is named by the user alone.
+of its own that is spoken to in lines, without threads here, so that worker processes may fork. A
+run file names a Stockfish of PATH at most; any other program is named by the user alone.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def typed_engine(command: str, said_by: str = "--engine names it") -> str:
 
 
 def _which(name: str) -> str | None:
-    """Look for a program where programs are installed, and in no folder that one happens to be in."""
+    """Look for a program where programs are installed, never in the working folder."""
     if os.path.isabs(name):
         return shutil.which(name)
     # A relative part of PATH is the working folder's, and that may be a stranger's book.
