@@ -19,6 +19,7 @@ from tunebook.errors import ModelError, TunebookError
 from tunebook.models.load import load_model, peft_as_it_is, quieten_transformers
 from tunebook.models.plain_config import plain_config
 from tunebook.models.quantize import take_quantized_values
+from tunebook.models.own_files import refuse_link_out
 from tunebook.models.screen import ADAPTER_CONFIG, screen_adapter
 from tunebook.models.tokenizer import copy_tokenizer
 from tunebook.recipe.methods import Quantization
@@ -239,4 +240,5 @@ def _put_files(
 ) -> None:
     for pattern in patterns:
         for path in sorted(source.glob(pattern)):
+            refuse_link_out(path, source, f"model {str(source)!r}")
             put(path, target / path.name)

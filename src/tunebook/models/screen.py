@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tunebook.errors import ModelError
+from tunebook.models.own_files import refuse_what_is_not_its_own
 from tunebook.units import shorten
 
 INDEX = "model.safetensors.index.json"
@@ -37,10 +38,6 @@ _SHAPES = re.compile(
 _MOST_OF_MANY = 20_000
 # Above every vocabulary, width and length there is; below what makes a library count out of bounds.
 _MOST = 1 << 31
-# Of these the content decides: what is no weights and no vocabulary is not loaded, so not released.
-_PARSED = re.compile(r".+\.safetensors|tokenizer\.json|.+\.model")
-_READ = re.compile(r".+\.(json|safetensors|model|txt|jinja)|README\.md|LICEN[SC]E.*", re.DOTALL)
-_TEMPLATES = "additional_chat_templates"
 # What peft imports by name. Where it came from is no module to be loaded.
 _IMPORTED = ("megatron_config", "auto_mapping")
 
@@ -50,10 +47,11 @@ def screen_folder(folder: Path, model: str) -> None:
 
     Refused are settings that name code which transformers would need, or sizes no model has;
     settings that are no JSON object; an index of weights that names a file outside of the folder;
-    links to something else than such a file.
+    links out of the folder; an adapter beside the model.
     """
     whose = f"model {model!r}"
-    _refuse_links(folder, whose)
+    refuse_what_is_not_its_own(folder, whose)
+    _refuse_adapter_beside(folder, whose)
     for name in _SETTINGS:
         if (folder / name).is_file():
             settings = read_settings(folder / name, whose)
@@ -79,7 +77,7 @@ def screen_adapter(folder: Path, *, pickled: bool = False) -> None:
     `pickled`: weights as pickle, which nobody opens here, are taken too.
     """
     whose = f"the adapter in {folder}"
-    _refuse_links(folder, whose)
+    refuse_what_is_not_its_own(folder, whose)
     settings = read_settings(folder / ADAPTER_CONFIG, whose)
     _refuse_code(settings, folder / ADAPTER_CONFIG, whose)
     if (kind := settings.get("peft_type")) != "LORA":
@@ -201,6 +199,19 @@ def _refuse_sizes(settings: dict[str, Any], folder: Path, whose: str) -> None:
             )
 
 
+def _refuse_adapter_beside(folder: Path, whose: str) -> None:
+    """Refuse a folder that is a model and an adapter: transformers would load both, or another base.
+
+    Which of the two was meant is not said by its name, and the adapter may be a stranger's.
+    """
+    if (folder / "config.json").exists() and (folder / ADAPTER_CONFIG).exists():
+        raise ModelError(
+            f"{whose}: {folder} holds {ADAPTER_CONFIG} beside config.json, and an adapter would "
+            "change the model unseen; name a folder with the model's files alone, or one with the "
+            "adapter's"
+        )
+
+
 def _refuse_outside(folder: Path, whose: str) -> None:
     try:
         names = read_settings(folder / INDEX, whose).get("weight_map")
@@ -214,35 +225,3 @@ def _refuse_outside(folder: Path, whose: str) -> None:
                 f"{whose}: {folder / INDEX} names {shorten(name)!r}, which is no "
                 ".safetensors file of this folder; fetch the model anew"
             )
-
-
-def _refuse_links(folder: Path, whose: str) -> None:
-    """Refuse links by which a file of somebody's would be read, copied and released as a model's.
-
-    A link of a file that is read may lead to one of the same name, or into the hub's cache, which
-    names its files by their hashes; one of weights or of a vocabulary may lead anywhere.
-    """
-    try:
-        found = sorted(folder.iterdir())
-        if (folder / _TEMPLATES).is_dir():
-            found += [folder / _TEMPLATES, *sorted((folder / _TEMPLATES).iterdir())]
-    except OSError as error:
-        raise ModelError(f"{whose}: {folder} cannot be read: {error.strerror}") from None
-    for path in found:
-        if not path.is_symlink() or not path.exists() or _PARSED.fullmatch(path.name):
-            continue
-        leads = path.resolve()
-        read = _READ.fullmatch(path.name) or path.name == _TEMPLATES
-        if not read or leads.is_relative_to(folder.resolve()):
-            continue
-        if leads.name != path.name and not _is_blob(leads):
-            raise ModelError(
-                f"{whose}: {path} is a link out of its folder, to {leads}, which is not of that "
-                "name; put the file itself there, or name the folder that it lies in"
-            )
-
-
-def _is_blob(path: Path) -> bool:
-    """Tell whether a file is one of the hub's cache: models--NAME/blobs/HASH."""
-    cached = path.parent.name == "blobs" and path.parent.parent.name.startswith("models--")
-    return cached and re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", path.name) is not None

@@ -15,6 +15,7 @@ from tunebook.errors import ModelError, first_line
 from tunebook.models.encoders import ENCODERS
 from tunebook.models.fast_encode import FastEncoder, FlatTokens
 from tunebook.models.find import find_tokenizer, has_tokenizer
+from tunebook.models.own_files import refuse_link_out
 from tunebook.models.tried import refuse_endless
 
 _FILES = (
@@ -223,10 +224,11 @@ def copy_tokenizer(
 ) -> None:
     """Copy the tokenizer's own files unchanged, so that what is released is what was used.
 
-    `put` copies or links one file.
+    `put` copies or links one file. Raises ModelError for a link out of the folder.
     """
     for name in _FILES:
         if (source / name).is_file():
+            refuse_link_out(source / name, source, f"model {str(source)!r}")
             put(source / name, target / name)
 
 

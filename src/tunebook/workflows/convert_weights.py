@@ -14,6 +14,7 @@ from tunebook import __version__
 from tunebook.book.atomic import free_bytes, storage_errors, sync_folder
 from tunebook.errors import StorageError, TunebookError, UsageError
 from tunebook.models.find import find_pickled_model
+from tunebook.models.own_files import refuse_link_out
 from tunebook.models.pickled import Pickled, find_pickled
 from tunebook.models.screen import ADAPTER_CONFIG
 from tunebook.units import format_bytes
@@ -122,6 +123,7 @@ def _copy_beside(folder: Path, target: Path) -> None:
     named += [path for pattern in _WORDS for path in sorted(folder.glob(pattern))]
     for path in named:
         if path.is_file():
+            refuse_link_out(path, folder, f"model {str(folder)!r}")
             shutil.copyfile(path, target / path.name)
     copy_tokenizer(folder, target)
     # safetensors writes for its owner's eyes alone.

@@ -205,9 +205,6 @@ def test_a_link_out_of_a_model_is_refused_and_one_within_is_not(model: Path) -> 
     ("name", "leads"),
     [
         ("model.safetensors", "x"),
-        ("tokenizer.json", "y"),
-        ("LICENSE", "LICENSE"),
-        ("config.json", "config.json"),
         ("pytorch_model.bin", "z"),
         ("notes", "elsewhere"),
         ("special_tokens_map.json", "gone/../missing"),
@@ -223,20 +220,36 @@ def test_links_of_a_users_own_are_taken(model: Path, name: str, leads: str) -> N
     screen_folder(model, "m")
 
 
-def test_links_into_the_hubs_cache_are_taken_from_any_folder(model: Path) -> None:
+def test_links_into_the_hubs_cache_of_another_repository_are_refused(model: Path) -> None:
     blobs = model.parent / "models--a--b" / "blobs"
     blobs.mkdir(parents=True)
     (blobs / ("a" * 40)).write_text("{{ messages }}")
     os.symlink(blobs / ("a" * 40), model / "chat_template.jinja")
-    screen_folder(model, "m")
+    with pytest.raises(ModelError, match="link out of its folder"):
+        screen_folder(model, "m")
 
 
-@pytest.mark.parametrize("name", ["LICENSE", "chat_template.jinja", "added_tokens.json"])
+@pytest.mark.parametrize(
+    ("name", "leads"),
+    [
+        ("LICENSE", "id_rsa"),
+        ("LICENSE", "LICENSE"),
+        ("chat_template.jinja", "id_rsa"),
+        ("added_tokens.json", "id_rsa"),
+        ("tokenizer.json", "id_rsa"),
+        ("tokenizer.model", "id_rsa"),
+        ("config.json", "config.json"),
+        ("generation_config.json", "config.json"),
+    ],
+)
 def test_a_link_to_a_file_that_would_be_released_in_its_place_is_refused(
-    model: Path, name: str
+    model: Path, name: str, leads: str
 ) -> None:
-    (model.parent / "id_rsa").write_text("SECRET")
-    os.symlink(model.parent / "id_rsa", model / name)
+    own = model.parent / "own"
+    own.mkdir()
+    (own / leads).write_text('{"auths": "SECRET"}')
+    (model / name).unlink(missing_ok=True)
+    os.symlink(own / leads, model / name)
     with pytest.raises(ModelError, match="link out of its folder"):
         screen_folder(model, "m")
 
