@@ -57,6 +57,25 @@ def is_regular(path: str | Path) -> bool:
         return False
 
 
+def what_else(path: str | Path) -> str | None:
+    """Say what a name leads to that is neither a file nor a folder; None where there is nothing.
+
+    Opens nothing, so that it cannot wait.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return "a link that leads back to itself"
+        return f"a link to {os.readlink(path)}, where nothing is" if os.path.islink(path) else None
+    except ValueError:
+        return None
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return None
+    kinds = ((stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
+    return next((name for is_one, name in kinds if is_one(mode)), "a device")
+
+
 def _refuse_others(path: str | Path, found: os.stat_result, most_bytes: int | None) -> None:
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))

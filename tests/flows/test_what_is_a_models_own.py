@@ -46,7 +46,8 @@ def leaked(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["tokenizer.model", "tokenizer.json", "config.json", "generation_config.json", "LICENSE"]
+    "name",
+    ["tokenizer.model", "tokenizer.json", "config.json", "generation_config.json", "LICENSE"],
 )
 def test_convert_copies_nothing_of_the_users_through_a_link(
     model: Path, secret: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]

@@ -47,6 +47,7 @@ def command(
     for the weights as safetensors with config, tokenizer, card and licence. A process of its own
     without network reads them, as tensors alone, and each is held against what was written.
     """
+    _refuse_nothing(file)
     if _is_model(file):
         _convert_model(file, out, isolated=not without_isolation)
         return
@@ -65,6 +66,21 @@ def command(
         click.echo(
             f"written to {out}; `tunebook plan {shlex.quote(str(out))}` shows what it needs",
             err=True,
+        )
+
+
+def _refuse_nothing(named: str) -> None:
+    """Raise UsageError for a path that leads to no file or folder, and is no name on the hub."""
+    from tunebook.recipe.home import expand_home
+    from tunebook.regular import what_else
+
+    path = expand_home(named)
+    if (leads := what_else(path)) is not None:
+        raise UsageError(f"{named} is {leads}; name a run file, or the folder of a model")
+    if not path.exists() and (named.startswith(".") or not _ON_HUB.fullmatch(named)):
+        raise UsageError(
+            f"there is nothing at {named}, neither a run file nor the folder of a model; look at "
+            f"the path, it counts from the folder {Path.cwd()}"
         )
 
 

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 from tunebook.errors import DataError
+from tunebook.regular import what_else
 from tunebook.units import format_count
 
 # A run file's path was made absolute, which leaves one slash of two.
@@ -21,6 +22,10 @@ def is_missing(path: str, whole: Path) -> DataError:
         return DataError(
             f"{url[1]}://{url[2]} is an address and no file; download it first and give the path "
             f"of what you saved{hub}"
+        )
+    if (leads := what_else(whole)) is not None:
+        return DataError(
+            f"{path} is {leads}, and no data file; save what it is to give as a file, and name that"
         )
     if whole.is_absolute():
         way_out = "look at the path; one in a run file counts from the folder of the run file"

@@ -43,13 +43,13 @@ _OPTIMIZERS = {"adw": "adamw", "adamw": "adamw", "sgd": "sgd", "adamw_8bit": "ad
 _METHODS = ("full", "lora", "qlora", "relora")
 
 _ROW = re.compile(r"^\s*\|(.*)$")
-_RULE = re.compile(r"^\s*\|?(\s*:?-+:?\s*\|)+\s*(:?-+:?)?\s*$")
+_RULE_CELL = re.compile(r":?-+:?")
 _UNKNOWN = re.compile(r"^(-+|–|—|\?|n/?a|none)?$", re.IGNORECASE)
 _BULLET = re.compile(r"^\*\s+\**`?([^\s:*`]+)`?\**\s*:?\s*$")
 _WORDS_END = re.compile(r"^(#|-{3,}\s*$|\*\s|\||[A-Z][\w ]*:\s*$)")
 _MODEL = re.compile(r"^[\s*]*Model Name:\s*(\S+)\s*\(([^)]+)\)", re.IGNORECASE)
 _BASE_SCORE = re.compile(r"^\s*Pretrained score:\s*([\d.]+)\s*$", re.IGNORECASE)
-_SIZE = re.compile(r"\(([^)]+)\)")
+_SIZE = re.compile(r"\(([^()]+)\)")
 _TIME = re.compile(r"^(?:([A-Za-z]\w*)\s*\()?\s*([\d.]+)\s*\)?\s*([a-z]*)$")
 _TOOK = re.compile(r"completed in ([\d.]+) (second|minute|hour)s?(?: on (\w+))?", re.IGNORECASE)
 _SECONDS = {"s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3600, "hour": 3600}
@@ -75,10 +75,19 @@ class _Page:
     scores: dict[str, float] = field(default_factory=dict)
 
 
+def _is_rule(line: str) -> bool:
+    """Tell whether a line is the rule under a table's head, in time that grows with its length."""
+    cells = line.strip().removeprefix("|").split("|")
+    last = cells.pop().strip()
+    if not cells or (last and not _RULE_CELL.fullmatch(last)):
+        return False
+    return all(_RULE_CELL.fullmatch(cell.strip()) for cell in cells)
+
+
 def has_table(text: str) -> bool:
     """Tell whether a text holds a table in Markdown."""
     lines = text.splitlines()
-    return any(_ROW.match(a) and _RULE.match(b) for a, b in zip(lines, lines[1:], strict=False))
+    return any(_ROW.match(a) and _is_rule(b) for a, b in zip(lines, lines[1:], strict=False))
 
 
 def read_markdown(text: str, overrides: Mapping[str, str]) -> Found:
@@ -111,12 +120,12 @@ def _split(text: str) -> _Page:
     names = _names_in(lines)
     for number, line in enumerate(lines):
         after = lines[number + 1] if number + 1 < len(lines) else ""
-        if table is None and _ROW.match(line) and _RULE.match(after):
+        if table is None and _ROW.match(line) and _is_rule(after):
             table, run = _Table(number + 1, [c.strip("*` ") for c in _cells(line)]), None
             page.tables.append(table)
             continue
         if table is not None and line.strip():
-            if _RULE.match(line):
+            if _is_rule(line):
                 continue
             if _ROW.match(line):
                 table.rows.append((number + 1, _cells(line)))

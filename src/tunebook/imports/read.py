@@ -16,6 +16,7 @@ from tunebook.imports.logs import (
     read_trackio,
 )
 from tunebook.imports.markdown_table import has_table, read_markdown
+from tunebook.regular import read_regular, what_else
 
 _KNOWN = ("trainer_state.json", "trainer_log.jsonl", "wandb-history.jsonl")
 _NOT_READ = {
@@ -25,6 +26,7 @@ _NOT_READ = {
     ".pkl": "pickles run code when they are read; write the table as CSV",
 }
 _MOST_BYTES = 2**30
+_MOST_PAGE = 16 << 20
 
 
 def read_file(path: Path, columns: Mapping[str, str] | None = None) -> Found:
@@ -44,6 +46,8 @@ def read_file(path: Path, columns: Mapping[str, str] | None = None) -> Found:
 
 
 def _choose(path: Path) -> Path:
+    if (leads := what_else(path)) is not None:
+        raise DataError(f"{path} is {leads}, and no log or table; save what it says as a file")
     if not path.exists():
         raise DataError(f"there is no file {path}")
     refuse_unwritable_name(path)
@@ -66,7 +70,7 @@ def _read(path: Path, columns: Mapping[str, str]) -> Found:
         raise DataError(_NOT_READ[path.suffix])
     if path.stat().st_size > _MOST_BYTES:
         raise DataError("it has more than 1 GiB, which no log of losses has")
-    data = path.read_bytes()
+    data = read_regular(path, _MOST_BYTES)
     if data.startswith(b"SQLite format 3\0"):
         return read_trackio(path, columns)
     try:
@@ -80,6 +84,8 @@ def _read(path: Path, columns: Mapping[str, str]) -> Found:
     if text.lstrip()[0] in "[{":
         return read_json(text, name, columns)
     if has_table(text):
+        if len(text) > _MOST_PAGE:
+            raise DataError("it is a page of more than 16 MiB; keep its tables in a file of theirs")
         return read_markdown(text, columns)
     if any(sign in text.split("\n", 1)[0] for sign in ",;\t"):
         return read_csv(text, name, columns)

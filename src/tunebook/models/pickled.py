@@ -50,7 +50,7 @@ def find_pickled(folder: Path, model: str) -> Pickled:
         path
         for pattern in PICKLED
         for path in folder.glob(pattern)
-        if not _NO_WEIGHTS.fullmatch(path.name)
+        if path.is_file() and not _NO_WEIGHTS.fullmatch(path.name)
     )
     if not found:
         raise UsageError(

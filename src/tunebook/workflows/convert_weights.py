@@ -17,6 +17,7 @@ from tunebook.models.find import find_pickled_model
 from tunebook.models.own_files import refuse_link_out
 from tunebook.models.pickled import Pickled, find_pickled
 from tunebook.models.screen import ADAPTER_CONFIG
+from tunebook.regular import open_regular
 from tunebook.units import format_bytes
 from tunebook.workflows.unpickling import Converted, convert_pickled
 
@@ -164,5 +165,5 @@ def _write_record(
 
 
 def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -20,6 +20,7 @@ from tunebook.errors import BookError, StorageError
 from tunebook.imports.found import Found, ImportedRun
 from tunebook.imports.read import read_file
 from tunebook.records import Diagnosis, RunSummary, Verdict
+from tunebook.regular import open_regular
 from tunebook.watch.table import Final, judge_finals
 from tunebook.workflows.new import write_values
 from tunebook.workflows.notebook import build_notebook, read_page
@@ -127,7 +128,8 @@ def _digest(path: Path) -> str:
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     digest = hashlib.sha256()
     for one in files:
-        digest.update(one.read_bytes())
+        with open_regular(one) as file:
+            digest.update(file.read())
     return digest.hexdigest()
 
 
