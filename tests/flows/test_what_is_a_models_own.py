@@ -111,7 +111,7 @@ def test_an_adapter_beside_a_model_is_refused_before_it_could_change_it(
 ) -> None:
     adapter = {"peft_type": "LORA", "base_model_name_or_path": "x", "r": 1}
     (model / "adapter_config.json").write_text(json.dumps(adapter))
-    with pytest.raises(ModelError, match="adapter_config.json beside config.json"):
+    with pytest.raises(ModelError, match=r"adapter_config\.json beside config\.json"):
         find_model(str(model))
 
 

@@ -17,9 +17,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from tunebook.errors import ModelError, TunebookError
 from tunebook.models.load import load_model, peft_as_it_is, quieten_transformers
+from tunebook.models.own_files import refuse_link_out
 from tunebook.models.plain_config import plain_config
 from tunebook.models.quantize import take_quantized_values
-from tunebook.models.own_files import refuse_link_out
 from tunebook.models.screen import ADAPTER_CONFIG, screen_adapter
 from tunebook.models.tokenizer import copy_tokenizer
 from tunebook.recipe.methods import Quantization

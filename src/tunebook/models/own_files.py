@@ -53,8 +53,8 @@ def refuse_link_out(path: Path, folder: Path, whose: str) -> None:
     if leads.is_relative_to(home) or _is_blob_of(leads, home):
         return
     raise ModelError(
-        f"{whose}: {path} is a link out of its folder, to {leads}, and would be copied into what is "
-        "made of the model; put the file itself there, or name the folder that it lies in"
+        f"{whose}: {path} is a link out of its folder, to {leads}, and would be copied into what "
+        "is made of the model; put the file itself there, or name the folder that it lies in"
     )
 
 

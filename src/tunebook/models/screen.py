@@ -200,7 +200,7 @@ def _refuse_sizes(settings: dict[str, Any], folder: Path, whose: str) -> None:
 
 
 def _refuse_adapter_beside(folder: Path, whose: str) -> None:
-    """Refuse a folder that is a model and an adapter: transformers would load both, or another base.
+    """Refuse a folder that is a model and an adapter: transformers would load both.
 
     Which of the two was meant is not said by its name, and the adapter may be a stranger's.
     """
