@@ -31,6 +31,7 @@ from tunebook.models.quantize import keep_layout, quantizing_config, weight_coun
 from tunebook.models.relora import Merger, plain_state
 from tunebook.models.screen import screen_adapter
 from tunebook.models.tokenizer import copy_tokenizer
+from tunebook.models.weight_files import refuse_damage
 from tunebook.recipe.methods import Lora, Quantization
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -146,6 +147,7 @@ def load_model(
     cannot quantize.
     """
     folder = find_model(model)
+    refuse_damage(folder, model)
     dtype = _DTYPES[precision]
     quantizing = None
     if quantization is not None:

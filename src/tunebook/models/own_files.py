@@ -18,6 +18,7 @@ _READ = re.compile(
     r".+\.(json|safetensors|model|txt|jinja|bin|pt|pth|ckpt)|README\.md|LICEN[SC]E.*", re.DOTALL
 )
 _TEMPLATES = "additional_chat_templates"
+_SAMPLE_BYTES = 512
 _BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -67,3 +68,20 @@ def _is_blob_of(path: Path, folder: Path) -> bool:
     if folder.parent.name != "snapshots" or not repository.name.startswith("models--"):
         return False
     return path.parent == repository / "blobs" and _BLOB.fullmatch(path.name) is not None
+
+
+def something_else(path: Path) -> str | None:
+    """Name what often lies in the place of a file that was to be fetched; None for anything else.
+
+    A checkout without git-lfs leaves pointers, and a login or an error is saved as a web page.
+    """
+    try:
+        with path.open("rb") as file:
+            begins = file.read(_SAMPLE_BYTES).lstrip()
+    except OSError:
+        return None
+    if begins.startswith(b"version https://git-lfs"):
+        return "it is a pointer of git-lfs and not the file; `git lfs pull` fetches that"
+    if begins[:15].lower().startswith((b"<!doctype html", b"<html")):
+        return "it is a web page, as a failed download leaves it"
+    return None if begins else "it is empty"

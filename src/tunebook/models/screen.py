@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tunebook.errors import ModelError
-from tunebook.models.own_files import refuse_what_is_not_its_own
+from tunebook.models.own_files import refuse_what_is_not_its_own, something_else
 from tunebook.units import shorten
 
 INDEX = "model.safetensors.index.json"
@@ -106,6 +106,8 @@ def read_settings(path: Path, whose: str) -> dict[str, Any]:
     except RecursionError:
         raise ModelError(f"{whose}: {path} is nested too deeply to be settings") from None
     except (ValueError, OSError) as error:
+        if (instead := something_else(path)) is not None:
+            raise ModelError(f"{whose}: {path}: {instead}; copy or fetch it anew") from None
         raise ModelError(f"{whose}: {path} cannot be read: {error}") from None
     if not isinstance(found, dict):
         raise ModelError(f"{whose}: {path} holds no settings by name, so it is no config")

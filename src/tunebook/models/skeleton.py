@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 from huggingface_hub import get_safetensors_metadata
 from huggingface_hub.errors import NotASafetensorsRepoError
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from transformers import (
     CONFIG_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -30,6 +30,7 @@ from tunebook.models.find import find_config, has_pickled_weights
 from tunebook.models.load import quieten_transformers, wrap_in_lora
 from tunebook.models.plain_config import plain_config
 from tunebook.models.screen import way_to_convert
+from tunebook.models.weight_files import find_damage, weight_files
 from tunebook.recipe.home import expand_home
 from tunebook.recipe.hub_path import EMBEDDED
 from tunebook.recipe.methods import Lora
@@ -114,14 +115,15 @@ def _rejected(model: str, error: Exception) -> ModelError:
 class WeightFiles:
     """Whether a model's weights are there, from the headers of its files alone.
 
-    `state`: complete; incomplete (a file is missing or damaged, or a weight has no counterpart of
-    its shape, so it would start random); absent; unknown (the hub did not say). `message` says what
+    `state`: complete; damaged (a file is missing, cut or garbled); incomplete (a weight has no
+    counterpart of its shape, so it would start random); absent (a plan takes a config.json alone,
+    on purpose or not); unknown (the hub did not say). `message` says what
     is wrong and the way out, None when complete. `missing` are names of the model's weights.
     `n_stored` counts the elements in all the files, for a cross-check of the model's own count; a
     file may also hold tensors that are no parameters, such as GPT-2's causal masks.
     """
 
-    state: Literal["complete", "incomplete", "absent", "unknown"]
+    state: Literal["complete", "damaged", "incomplete", "absent", "unknown"]
     message: str | None = None
     missing: tuple[str, ...] = ()
     n_stored: int | None = None
@@ -141,7 +143,7 @@ def check_weights(model: str, causal: Any) -> WeightFiles:
 
 
 def _local_shapes(folder: Path, model: str) -> dict[str, Shape] | WeightFiles:
-    files = _weight_files(folder)
+    files = weight_files(folder)
     if not files:
         reason = "only pickled weights" if has_pickled_weights(folder) else "no weights"
         return WeightFiles(
@@ -149,29 +151,13 @@ def _local_shapes(folder: Path, model: str) -> dict[str, Shape] | WeightFiles:
             f"model {model!r}: {folder} holds {reason}; training needs model.safetensors, or its "
             "parts with model.safetensors.index.json",
         )
+    if (damage := find_damage(folder)) is not None:
+        return WeightFiles("damaged", f"model {model!r}: {damage}")
     shapes: dict[str, Shape] = {}
     for file in files:
-        try:
-            with safe_open(file, framework="pt") as tensors:
-                shapes |= {n: tuple(tensors.get_slice(n).get_shape()) for n in tensors.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            reason = str(error) if file.exists() else "it is not there"
-            return WeightFiles(
-                "incomplete",
-                f"model {model!r}: {file} cannot be read ({reason}); fetch the model anew",
-            )
+        with safe_open(file, framework="pt") as tensors:
+            shapes |= {n: tuple(tensors.get_slice(n).get_shape()) for n in tensors.keys()}  # noqa: SIM118
     return shapes
-
-
-def _weight_files(folder: Path) -> Sequence[Path]:
-    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if whole.is_file() or not index.is_file():
-        return [whole] if whole.is_file() else []
-    try:
-        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return [index]  # which is then reported as a file that cannot be read
-    return [folder / name for name in sorted(set(names))]
 
 
 def _hub_shapes(model: str) -> dict[str, Shape] | WeightFiles:

@@ -20,7 +20,7 @@ from tunebook.errors import (
 )
 from tunebook.models.find import find_config, has_pickled_weights
 from tunebook.models.screen import way_to_convert
-from tunebook.models.skeleton import build_skeleton, check_weights, load_config
+from tunebook.models.skeleton import WeightFiles, build_skeleton, check_weights, load_config
 from tunebook.models.tokenizer import load_tokenizer
 from tunebook.plan.batch_shapes import Sizes
 from tunebook.plan.devices import parse_device
@@ -49,12 +49,14 @@ def plan(asked: ToPlan, *, probe: bool = True, say: Say = lambda _: None) -> Pla
     where = parse_device(recipe.device, recipe.devices)
     config = load_config(recipe.model)
     weights = check_weights(recipe.model, build_skeleton(config))
+    if weights.state == "damaged":
+        raise ModelError(str(weights.message))
     if weights.state == "absent" and has_pickled_weights(find_config(recipe.model)):
         raise ModelError(f"{weights.message}; {way_to_convert(recipe.model)}")
     with tempfile.TemporaryDirectory(prefix="tunebook-plan-") as aside:
         folder = RunFolder(book or Path(aside), recipe.name)
         known = Known(recipe, config, where, folder.path if book else Path.cwd(), weights)
-        known = _with_data(replace(known, words=_words(asked)), folder.cache_dir, say)
+        known = _with_data(replace(known, words=_words(asked, weights)), folder.cache_dir, say)
         made = make_plan(known, _try_out(known, asked.environment) if probe else None)
         return replace(made, faults=known.faults)
 
@@ -66,9 +68,12 @@ def _not_measured(recipe: Recipe, error: TunebookError) -> str:
     )
 
 
-def _words(asked: ToPlan) -> tuple[str, ...]:
+def _words(asked: ToPlan, weights: WeightFiles) -> tuple[str, ...]:
     """Say what keeps this machine, or this book, from training what is planned."""
     recipe, words = asked.recipe, []
+    # A config.json alone is planned, and whether that is on purpose it does not say.
+    if weights.state in ("absent", "incomplete"):
+        words.append(f"can be planned, and not trained: {weights.message}")
     try:
         # Of a set of parts, those that are trained are passed over.
         if asked.book is not None and (recipe.parts is None or recipe.part is not None):

@@ -12,6 +12,7 @@ from tunebook.errors import BookError, ModelError
 from tunebook.models.find import find_config
 from tunebook.recipe.load import load_run_file
 from tunebook.recipe.tree import Recipe
+from tunebook.workflows.at_once import refuse_damaged
 from tunebook.workflows.train import accepting, load_recipe, with_run_model
 
 
@@ -40,6 +41,7 @@ def recipe_to_plan(
     asked = _resolved(run_file, overrides, device, devices, accept, book)
     if _has_weights(asked.recipe.model):
         refuse_missing(asked.recipe)
+    refuse_damaged(asked.recipe)
     return asked
 
 

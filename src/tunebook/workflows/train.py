@@ -28,7 +28,6 @@ from tunebook.book.predictions import parse_prediction
 from tunebook.book.run_file import resumed_from
 from tunebook.book.seal import seal
 from tunebook.book.summary import summarize
-from tunebook.data.sources import refuse_missing
 from tunebook.errors import (
     BookError,
     CheckpointError,
@@ -46,6 +45,7 @@ from tunebook.recipe.load import (
 from tunebook.recipe.tree import Recipe
 from tunebook.recipe.yaml_text import read_text
 from tunebook.records import RunSummary
+from tunebook.workflows.at_once import refuse_at_once
 from tunebook.workflows.hosts import Hosts
 from tunebook.workflows.hypothesis import refuse_changed
 from tunebook.workflows.join import join_run, refuse_on_hosts
@@ -79,7 +79,7 @@ def train(
         if hosts.number:
             run, devices = RunFolder(book, loaded.recipe.name), loaded.recipe.devices
             return join_run(run, watch, hosts, devices=devices, resumes=False)
-    refuse_missing(loaded.recipe)
+    refuse_at_once(loaded.recipe)
     if loaded.recipe.parts is not None and loaded.recipe.part is None:
         # Parts are trained one by one with the functions below.
         from tunebook.workflows.parts import train_parts

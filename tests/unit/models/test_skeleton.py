@@ -144,23 +144,30 @@ def test_a_part_that_the_index_names_but_that_is_not_there_is_told(copied: Path)
     parts = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
     (copied / "model.safetensors.index.json").write_text(json.dumps({"weight_map": parts}))
     found = weights_of(copied)
-    assert found.state == "incomplete"
+    assert found.state == "damaged"
     assert "model-00002-of-00002.safetensors" in found.message
     assert "not there" in found.message
 
 
-def test_a_file_that_was_cut_short_is_incomplete(copied: Path) -> None:
+def test_a_file_that_was_cut_short_is_damaged(copied: Path) -> None:
     file = copied / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
     found = weights_of(copied)
-    assert found.state == "incomplete"
+    assert found.state == "damaged"
     assert "cannot be read" in found.message
 
 
-def test_an_index_that_is_no_index_is_incomplete(copied: Path) -> None:
+def test_an_index_that_is_no_index_is_damaged(copied: Path) -> None:
     (copied / "model.safetensors").unlink()
     (copied / "model.safetensors.index.json").write_text("[]")
-    assert weights_of(copied).state == "incomplete"
+    assert weights_of(copied).state == "damaged"
+
+
+def test_an_index_without_any_of_its_files_is_a_model_without_weights(copied: Path) -> None:
+    (copied / "model.safetensors").unlink()
+    parts = {"a": "model-00001-of-00001.safetensors"}
+    (copied / "model.safetensors.index.json").write_text(json.dumps({"weight_map": parts}))
+    assert weights_of(copied).state == "absent"
 
 
 def test_weights_that_are_only_there_as_pickle_are_absent(copied: Path) -> None:
