@@ -106,7 +106,7 @@ def test_the_command_that_a_plan_names_converts_a_sharded_gpt2_which_is_then_com
     assert kept <= {path.name for path in new.iterdir()}
     assert not list(new.glob("*.bin")) + list(new.glob("*.pt"))
     assert check_weights(str(new), build_skeleton(load_config(str(new)))).state == "complete"
-    assert [path.name for path in book.iterdir() if path.name.startswith(f".{new.name}")] == []
+    assert [path.name for path in book.iterdir() if path.name.startswith(f".tmp-{new.name}")] == []
 
 
 @pytest.mark.parametrize("zipped", [True, pytest.param(False, marks=pytest.mark.slow)])

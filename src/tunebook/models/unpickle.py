@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tunebook.models.shut_in import keep_to_folders, leave_network, limit
+from tunebook.models.shut_in import end_with, keep_to_folders, leave_network, limit
 
 OLDEST_TORCH = (2, 10)
 """From here on no way is known to run code through the reader of weights alone."""
@@ -32,8 +32,10 @@ class Refused(Exception):
 def main() -> None:
     """Read what is to be done as JSON, shut this process in, and do it."""
     asked = json.load(sys.stdin)
+    end_with(asked["parent"])
     limit(asked["cpu_seconds"], asked["memory_bytes"], asked["most_bytes"])
     open_network = leave_network()  # before torch, which starts threads
+    end_with(asked["parent"])
     if open_network is not None and asked["isolated"]:
         _say(not_isolated=open_network)
         return

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tunebook import __version__
 from tunebook.book.atomic import free_bytes, storage_errors, sync_folder
+from tunebook.book.checkpoints import clear_asides
 from tunebook.errors import StorageError, TunebookError, UsageError
 from tunebook.models.find import find_pickled_model
 from tunebook.models.own_files import refuse_link_out
@@ -19,6 +20,7 @@ from tunebook.models.pickled import Pickled, find_pickled
 from tunebook.models.screen import ADAPTER_CONFIG
 from tunebook.regular import open_regular
 from tunebook.units import format_bytes
+from tunebook.workflows.ended import ended_by_signals
 from tunebook.workflows.unpickling import Converted, convert_pickled
 
 RECORD = "converted.json"
@@ -49,7 +51,7 @@ def convert_weights(
 
     `out` is written aside and renamed, so that it is there whole or not at all. Raises UsageError
     where it is there already, where nothing is to be converted, or where the reading process cannot
-    be isolated; ModelError for what is refused; StorageError for a full disk.
+    be isolated; ModelError for what is refused; StorageError for a full disk; RunEnded on SIGTERM.
     """
     if out.exists() or out.is_symlink():
         raise UsageError(f"{out} is there already; name another folder")
@@ -57,8 +59,25 @@ def convert_weights(
     pickled = find_pickled(folder, model)
     ties, ties_note = _ties(folder, pickled)
     _refuse_full(out, pickled)
+    with ended_by_signals(f"nothing is left at {out}"):
+        made, sources = _write(model, folder, pickled, ties, out, isolated=isolated, say=say)
+    return ConvertedModel(out, made, sources, (*ties_note, *_names_note(out, pickled)))
+
+
+def _write(
+    model: str,
+    folder: Path,
+    pickled: Pickled,
+    ties: Mapping[str, str],
+    out: Path,
+    *,
+    isolated: bool,
+    say: Callable[[str], None],
+) -> tuple[Converted, dict[str, str]]:
+    """Write the new folder aside and rename it; gives the hash of each source, too."""
     sources = {path.name: _sha256(path) for path in pickled.files}
-    aside = out.with_name(f".{out.name}.{os.getpid()}")
+    aside = out.with_name(f".tmp-{out.name}-{os.getpid()}")
+    clear_asides(out.parent, out.name)  # what a process that was killed has left
     with storage_errors(f"write {out}", out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
         aside.mkdir()
@@ -73,7 +92,7 @@ def convert_weights(
             sync_folder(out.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return ConvertedModel(out, made, sources, (*ties_note, *_names_note(out, pickled)))
+    return made, sources
 
 
 def _ties(folder: Path, pickled: Pickled) -> tuple[dict[str, str], tuple[str, ...]]:

@@ -78,6 +78,7 @@ def convert_pickled(
         "paths": [os.path.abspath(path) for path in sys.path if path],
         "sources": [str(path.resolve()) for path in pickled.files],
         "target": str(target.resolve()),
+        "parent": os.getpid(),
         "ties": dict(ties),
         "isolated": isolated,
         "part_bytes": PART_BYTES,
