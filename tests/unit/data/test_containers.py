@@ -57,6 +57,8 @@ def read(path: Path) -> list[object]:
         ("p.txt", b"%PDF-1.7\nwords\n", r"is a PDF .*: save its text as \.txt"),
         ("e.jsonl", b"\x7fELF\x02\x01\x01" + b"\0" * 90, r"is a program \(ELF\)"),
     ],
+    # An archive says when it was made, and the name of a test is to be the same in each process.
+    ids=lambda given: given if isinstance(given, str) else "bytes",
 )
 def test_what_a_file_is_and_the_way_out_are_said(
     tmp_path: Path, name: str, raw: bytes, sentence: str
