@@ -93,9 +93,9 @@ def test_an_index_that_did_not_fit_is_not_said_to_be_made(
     make_run(book, "run_1")
     monkeypatch.chdir(book)
     with monkeypatch.context() as full:
-        full.setattr("tunebook.book.index._store", lambda *_: None)
+        full.setattr("tunebook.book.index.store_rows", lambda *_: "No space left")
         assert main(["reindex"]) == 1
-    assert "the index cannot be written" in capsys.readouterr().err
+    assert "cannot be written: No space left" in capsys.readouterr().err
     assert main(["reindex"]) == 0
 
 

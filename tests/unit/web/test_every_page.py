@@ -219,9 +219,13 @@ def test_other_methods_change_nothing_and_are_told_so(hostile: Path) -> None:
 def test_with_a_token_every_page_asks_for_it(hostile: Path) -> None:
     client = client_of(hostile, Guard("0.0.0.0", "sesame"))
     for path, inside, _ in gets(client.app):
-        answer = client.get(filled(path, inside))
-        assert (answer.status_code, len(answer.text) < 200) == (401, True)
-    assert client.get("/static/app.css").status_code == 401
+        there = filled(path, inside)
+        answer = client.get(there)
+        assert answer.status_code == 401, there
+        # The address that was asked for is all that a page can tell: no word of the book.
+        assert len(answer.text) < 1500 + len(there), there
+        assert "sayings" not in answer.text.replace(there, "")
+    assert client.get("/static/app.css").status_code == 200
 
 
 def test_a_bug_is_a_sentence_and_its_traceback_is_only_for_who_asks(
