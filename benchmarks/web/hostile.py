@@ -21,6 +21,7 @@ import argparse
 import contextlib
 import os
 import random
+import re
 import socket
 import struct
 import subprocess
@@ -157,7 +158,8 @@ def check(request: bytes, answer: bytes, evil: bool, asks_token: bool) -> str | 
             return f"holds {word!r}"
     if b"access-control-allow-origin" in lower:
         return "lets another site read"
-    if b"set-cookie: a=b" in lower:
+    # Among the headers: as words on a page it is harmless.
+    if re.search(rb"http/1\.1 \d{3}(?:(?!\r\n\r\n).)*\r\nset-cookie: a=b", lower, re.DOTALL):
         return "sets a cookie that the question named"
     if b"\r\nlocation: " in lower and b"evil.example" in lower.partition(b"\r\nlocation: ")[2][:40]:
         return "leads to the host of another"
