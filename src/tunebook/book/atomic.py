@@ -106,7 +106,7 @@ def _put_together(paths: Sequence[Path]) -> Iterator[Sequence[IO[bytes]]]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
+    """Make the names in a folder durable, or what a file of another process holds."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

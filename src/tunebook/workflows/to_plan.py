@@ -10,6 +10,7 @@ from tunebook.book.places import find_book_of
 from tunebook.data.sources import refuse_missing
 from tunebook.errors import BookError, ModelError
 from tunebook.models.find import find_config
+from tunebook.models.weight_files import weight_files
 from tunebook.recipe.load import load_run_file
 from tunebook.recipe.tree import Recipe
 from tunebook.workflows.at_once import refuse_damaged
@@ -48,7 +49,7 @@ def recipe_to_plan(
 def _has_weights(model: str) -> bool:
     """Tell whether a model is here as a whole; of one that is not, a plan goes on without data."""
     try:
-        return any(find_config(model).glob("*.safetensors"))
+        return bool(weight_files(find_config(model)))
     except ModelError:
         return False  # the plan says what is wrong with it
 

@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from safetensors import SafetensorError, safe_open
 
-from tunebook.book.atomic import describe_storage_error
+from tunebook.book.atomic import describe_storage_error, sync_folder
 from tunebook.errors import ModelError, StorageError, TunebookError, UsageError
 from tunebook.models.pickled import Pickled
 from tunebook.units import format_bytes
@@ -220,7 +220,7 @@ def _name_parts(
             name = f"{pickled.stem}-{number:05}-of-{len(parts):05}.safetensors"
         _look_at(target / part, names)
         os.rename(target / part, target / name)
-        _make_durable(target / name)
+        sync_folder(target / name)
         made.written.append(name)
         weight_map |= dict.fromkeys(names, name)
     made.n_tensors = len(weight_map)
@@ -242,14 +242,6 @@ def _look_at(path: Path, names: Sequence[str]) -> None:
         raise _broke(f"{path.name}: {error}") from None
     if not same:
         raise _broke(f"{path.name} holds other names than it said")
-
-
-def _make_durable(path: Path) -> None:
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 def _plain(words: object) -> str:
