@@ -24,7 +24,9 @@ SHOWN_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}\.(svg|png)")
 MOST_LETTERS = 256 << 10
 """What is rendered of one text; the page of a run has some twenty thousand letters."""
 MOST_INLINE = 4 << 10
-"""Letters of a paragraph whose words are formatted. Of `[[[[...` each is looked for to the end."""
+"""Letters of a paragraph whose words are formatted: each open `[` is looked for to the end."""
+MOST_BRACKETS = 256
+"""Left brackets of such a paragraph: what an open one costs grows with those that follow it."""
 _KEPT_LETTERS = 64 << 10
 _TOO_LONG = "This is too long to be formatted, and stands here as it was written."
 
@@ -54,7 +56,8 @@ def render(text: str, run: str | None = None, sheet: Sheet | None = None) -> Mar
     Tags in it are shown as text, and so are pictures but those of the run's own folder; links that
     lead to no page here and to no other site are plain words. A curve in braille is left out below
     the figure that shows the same. What is longer than `MOST_LETTERS` is shown as text, and so is a
-    paragraph longer than `MOST_INLINE`: others' pages must not keep the server at work.
+    paragraph of more than `MOST_INLINE` letters or `MOST_BRACKETS`: others' pages must not keep the
+    server at work.
     """
     if sheet is None and len(text) <= _KEPT_LETTERS:
         return _rendered(text, run)
@@ -128,7 +131,7 @@ def _format_words(state: StateCore) -> None:
         if token.type != "inline":
             continue
         token.children = []
-        if len(token.content) <= MOST_INLINE:
+        if len(token.content) <= MOST_INLINE and token.content.count("[") <= MOST_BRACKETS:
             state.md.inline.parse(token.content, state.md, state.env, token.children)
         else:
             token.children += [
