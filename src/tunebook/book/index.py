@@ -7,6 +7,7 @@ nothing else.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import threading
@@ -274,14 +275,27 @@ def _decode(name: str, text: str) -> Measured:
         raise TypeError(f"a number of run {name} is none")
     if fields["name"] != name:
         raise ValueError(f"what is kept of run {name} is another's")
-    # Every run has the same hundred keys: each run's own copies were most of what it takes.
-    config = {sys.intern(key): value for key, value in fields["config"].items()}
+    # Every run has the same hundred keys, and mostly the same values: each run's own copies were
+    # most of what it takes.
+    config = {sys.intern(key): _shared(value) for key, value in fields["config"].items()}
     summary = RunSummary(**(fields | numbers | lists | {"config": config}))
     sparks = tuple(tuple(pair) for pair in whole["sparks"])
     predictions = tuple(whole["predictions"])
     return Measured(
         summary, whole["recorded"], whole["started"], predictions, sparks, whole["read"]
     )
+
+
+@functools.lru_cache(2048, typed=True)
+def _number(value: float) -> float:
+    return value
+
+
+def _shared(value: object) -> object:
+    if isinstance(value, str):
+        return sys.intern(value)
+    # A zero and its negative are equal.
+    return _number(value) if value and isinstance(value, int | float) else value
 
 
 _LISTS = ("parents", "verdicts", "amber", "effects", "looked_for", "tags")

@@ -17,8 +17,8 @@ from tunebook.book.step_totals import StepTotals
 from tunebook.book.summary import Measured
 from tunebook.records import RunSummary
 
-READERS_KEPT = 48
-"""Runs whose steps stay in memory: about 3 MB for 20,000 steps."""
+READERS_KEPT = 24
+"""Runs whose steps stay in memory, about 3 MB for 20,000 of them; more than one page can draw."""
 PATIENCE_SECONDS = 2.0
 QUICK_SECONDS = 0.02
 """A look at the folders of a book that takes no longer is taken for every page."""
