@@ -86,6 +86,12 @@ def test_one_file_opens_pickles_as_weights_only_and_nobody_imports_it() -> None:
     assert found == []
 
 
+def test_no_process_of_ours_imports_from_the_working_folder() -> None:
+    started = re.compile(r"\[sys\.executable, (?!\"-[PI]\")")
+    found = [p.name for p in SOURCES if started.search(p.read_text(encoding="utf-8"))]
+    assert found == []
+
+
 def test_no_tracked_file_names_a_machine_or_a_registry() -> None:
     pattern = re.compile("|".join(FORBIDDEN_ANYWHERE))
     found = []

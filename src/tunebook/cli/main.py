@@ -152,6 +152,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _never_fail_on_encoding()
     if argv is None:
         _take_memory_as_training_does()
+        # Processes that libraries start would import from the working folder, a stranger's book.
+        os.environ["PYTHONSAFEPATH"] = "1"
     with shown_safely():
         return _main(argv, Options())
 

@@ -133,7 +133,7 @@ def _version(package: str) -> str | None:
 def _devices() -> tuple[list[dict[str, object]] | None, str | None]:
     try:
         answer = subprocess.run(
-            [sys.executable, "-c", _ASK_DEVICES],
+            [sys.executable, "-P", "-c", _ASK_DEVICES],
             capture_output=True,
             text=True,
             timeout=DEVICE_TIMEOUT_SECONDS,

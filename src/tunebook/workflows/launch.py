@@ -90,7 +90,7 @@ def _command(run: RunFolder, hosts: Hosts | None, devices: int | None) -> list[s
         devices = _recipe(run).devices
     here = devices if hosts is None else devices // hosts.count
     module, more = ("trainer", []) if devices == 1 else ("ranks", [str(here)])
-    return [sys.executable, "-m", f"tunebook.workflows.{module}", str(run.path), *more]
+    return [sys.executable, "-P", "-m", f"tunebook.workflows.{module}", str(run.path), *more]
 
 
 def _recipe(run: RunFolder) -> Recipe:
@@ -98,8 +98,11 @@ def _recipe(run: RunFolder) -> Recipe:
 
 
 def child_environment() -> dict[str, str]:
-    """Give the environment of a process that runs this code, with the allocator of training."""
-    env = dict(os.environ) | allocator_settings()
+    """Give the environment of a process that runs this code, with the allocator of training.
+
+    Nothing that it starts imports from the working folder, which may be a stranger's book.
+    """
+    env = dict(os.environ) | allocator_settings() | {"PYTHONSAFEPATH": "1"}
     if sys.platform == "linux":
         env.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     source = str(Path(__file__).parents[2])

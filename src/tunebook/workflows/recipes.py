@@ -222,7 +222,7 @@ def _take(book: Path, step: Step, again: str) -> None:
         return
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tunebook", *words],
+            [sys.executable, "-P", "-m", "tunebook", *words],
             cwd=book,
             stdout=said if step.keep else sys.stderr,
             env=child_environment(),

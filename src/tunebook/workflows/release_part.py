@@ -36,7 +36,7 @@ def release_part(run: RunFolder, watch: Watcher) -> str | None:
 
 
 def _in_child(run: RunFolder) -> tuple[int, bytes]:
-    command = [sys.executable, "-m", "tunebook.workflows.release_part", str(run.path)]
+    command = [sys.executable, "-P", "-m", "tunebook.workflows.release_part", str(run.path)]
     # The child dies when its standard input closes, as it does on the way out of this block.
     with (
         run.train_log.open("ab") as log,

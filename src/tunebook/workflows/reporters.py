@@ -48,7 +48,7 @@ class Reporter:
         self._told = False
         with open(self._log, "wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tunebook.workflows.report", name, str(run.path),
+                [sys.executable, "-P", "-m", "tunebook.workflows.report", name, str(run.path),
                  str(attempt)],
                 stdin=subprocess.PIPE,
                 stdout=log,

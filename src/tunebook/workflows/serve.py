@@ -113,17 +113,18 @@ def command_of(server: Server) -> list[str]:
         return ["vllm", "serve", server.served.name, *where]
     module = "transformers.cli.transformers"
     options = [*where, "--device", server.device]
-    return [sys.executable, "-m", module, "serve", server.served.name, *options]
+    return [sys.executable, "-P", "-m", module, "serve", server.served.name, *options]
 
 
 def _environment(server: Server) -> Mapping[str, str]:
-    """Keep a server from the network, and from telling which models this machine has."""
+    """Keep a server from the network, from telling which models are here, and from others' code."""
     own = {
         "HF_HUB_OFFLINE": "1",
         "HF_HUB_DISABLE_UPDATE_CHECK": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_CACHE": str(server.served.hub),
         "PYTHONUNBUFFERED": "1",
+        "PYTHONSAFEPATH": "1",
     }
     return {**os.environ, **own}
 

@@ -127,7 +127,7 @@ class LocalWorkers:
             return False
         said = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the process has ended)
         process = subprocess.Popen(
-            [sys.executable, "-m", "tunebook.workflows.trial", str(self._book), trial.name],
+            [sys.executable, "-P", "-m", "tunebook.workflows.trial", str(self._book), trial.name],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=said,

@@ -150,7 +150,7 @@ def _trial_on_ray(book: str, name: str) -> tuple[int, str]:
     said = tempfile.TemporaryFile()  # noqa: SIM115 (closed by last_words)
     # The pipe closes when this worker dies, and the trial with it.
     process = subprocess.Popen(
-        [sys.executable, "-m", "tunebook.workflows.trial", book, name],
+        [sys.executable, "-P", "-m", "tunebook.workflows.trial", book, name],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=said,

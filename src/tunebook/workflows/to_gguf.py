@@ -69,7 +69,7 @@ def convert(converter: Converter, folder: Path, name: str, precision: str) -> Gg
             text=True,
             errors="replace",
             check=False,
-            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            env=_environment(),
         )
         failed = _failure(done, file)
     except OSError as error:
@@ -78,6 +78,12 @@ def convert(converter: Converter, folder: Path, name: str, precision: str) -> Gg
         file.unlink(missing_ok=True)
         raise GgufFailed(f"{converter.command[-1]} made no GGUF file: {failed}")
     return Gguf(file.name, kind, Path(converter.command[-1]).name)
+
+
+def _environment() -> dict[str, str]:
+    # A converter of several files imports those beside it.
+    own = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
+    return own | {"HF_HUB_OFFLINE": "1"}
 
 
 def _failure(done: subprocess.CompletedProcess[str], file: Path) -> str | None:
