@@ -33,14 +33,8 @@ def whole() -> Path:
     from made_runs import make_run
     from tunebook.book.checkpoints import writing_checkpoint
     from tunebook.book.places import create_book
-    from tunebook.data.store import (
-        DROP_FIELDS,
-        ROW_FIELDS,
-        ids_name,
-        sha256_of,
-        target_name,
-        write_index,
-    )
+    from tunebook.data.store import DROP_FIELDS, ROW_FIELDS, sha256_of, write_index
+    from tunebook.data.store_shape import COUNTED, ids_name, target_name
 
     book = create_book(Path(tempfile.mkdtemp(prefix="fuzz-stored-")) / "book")
     run = make_run(book, "first")
@@ -55,7 +49,9 @@ def whole() -> Path:
     np.zeros(0, dtype=DROP_FIELDS).tofile(store / "drops.bin")
     names = [ids_name(0), target_name(0), "rows.bin", "drops.bin"]
     hashes = {name: sha256_of(store / name) for name in names}
-    write_index(store, np.dtype("<u2"), [64], hashes, {"reasons": []})
+    facts = {"made_from": {}, "labels": ["rows"], "by_file": [False], "dropped": {}, "changed": {}}
+    facts |= {"reasons": [], "idle_filters": [], **dict.fromkeys(COUNTED, 0)}
+    write_index(store, np.dtype("<u2"), [64], hashes, facts)
     with writing_checkpoint(run, 2) as kept:
         (kept / "model.safetensors").write_bytes(b"weights")
         (kept / "state.json").write_text('{"step": 2}')

@@ -28,6 +28,7 @@ from tunebook.data.segment import (
     rows_path,
 )
 from tunebook.data.store import DROP_FIELDS, ROW_FIELDS, mapped, write_index
+from tunebook.data.store_shape import COUNTED
 
 _FLAGS = {
     "shared_rows": SHARED,
@@ -90,26 +91,13 @@ def seal_segments(
             "dropped": dict(sorted(dropped.items())),
             "changed": {names[at]: n for at, n in sorted(changed.items())},
             "idle_filters": job.chain.idle(everywhere, changed),
-            **{name: int(counts[name]) for name in _COUNTED},
+            **{name: int(counts[name]) for name in COUNTED},
         },
     )
     for number in numbers:
         for path in (facts_path(folder, number), *folder.glob(f"*-{number:05d}*.part")):
             with suppress(FileNotFoundError):
                 path.unlink()
-
-
-_COUNTED = (
-    "rows_in",
-    "rows_out",
-    "file_rows",
-    "blank_lines",
-    "cut_rows",
-    "cut_tokens",
-    "left_out_rows",
-    "left_out_turns",
-    *_FLAGS,
-)
 
 
 def _count(

@@ -32,7 +32,8 @@ from tunebook.data.mojibake import looks_like_mojibake
 from tunebook.data.pieces import Piece, PieceReader
 from tunebook.data.render import Renderer, choose_renderer
 from tunebook.data.sources import Located
-from tunebook.data.store import ROW_FIELDS, ids_name, target_name
+from tunebook.data.store import ROW_FIELDS
+from tunebook.data.store_shape import ids_name, target_name
 from tunebook.data.tokenize import Rendered, tokenize
 from tunebook.data.window import count_to_leave_out, without_oldest
 from tunebook.recipe.tree import Source

@@ -20,6 +20,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from tunebook.data.store_shape import ids_name, misfit_of_index, misfit_of_rows, target_name
+
 INDEX = "index.json"
 FORMAT_VERSION = 3
 
@@ -120,16 +122,6 @@ class Store:
             )
 
 
-def ids_name(segment: int) -> str:
-    """Name the file of a segment's token ids."""
-    return f"ids-{segment:05d}.bin"
-
-
-def target_name(segment: int) -> str:
-    """Name the file of a segment's target bits."""
-    return f"target-{segment:05d}.bin"
-
-
 def write_index(
     folder: Path,
     dtype: np.dtype[Any],
@@ -150,7 +142,7 @@ def write_index(
 
 
 def open_store(cache_dir: Path, key: str) -> tuple[Store | None, str | None]:
-    """Open a store after checking every hash; else None and why not (None: there is none)."""
+    """Open a store that fits its index, hashes included; else None and why not (None: no store)."""
     folder = cache_dir / key
     if not folder.is_dir():
         return None, None
@@ -160,6 +152,8 @@ def open_store(cache_dir: Path, key: str) -> tuple[Store | None, str | None]:
             return None, "it was written by another version"
         if _seal_of(index) != index["seal"]:
             return None, f"{INDEX} was changed"
+        if why := misfit_of_index(folder, index, (ROW_FIELDS.itemsize, DROP_FIELDS.itemsize)):
+            return None, why
         names = list(index["files"])
         # Hashing lets other threads run: many gigabytes are checked as fast as they are read.
         with ThreadPoolExecutor(4) as pool:
@@ -167,9 +161,12 @@ def open_store(cache_dir: Path, key: str) -> tuple[Store | None, str | None]:
             for name, found in zip(names, hashes, strict=True):
                 if found != index["files"][name]:
                     return None, f"{name} was changed"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        store = Store(folder, index)
+        tokens, facts = index["segment_tokens"], store.facts
+        why = misfit_of_rows(store.rows, store.drop_records(), tokens, facts)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return None, f"it cannot be read ({error})"
-    return Store(folder, index), None
+    return (None, why) if why else (store, None)
 
 
 def mapped(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
