@@ -84,7 +84,7 @@ class ForkedProcess(_Child):
         start_new_session: bool = False,
         process_group: int | None = None,
     ) -> None:
-        assert list(args[:2]) == [sys.executable, "-m"], args
+        assert list(args[:3]) == [sys.executable, "-P", "-m"], args
         read, write = os.pipe()
         out, error = _descriptor(stdout, 1), _descriptor(stderr, 2)
         self.pid = os.fork()
@@ -97,7 +97,7 @@ class ForkedProcess(_Child):
             os.environ.update(env)
             if cwd is not None:
                 os.chdir(cwd)
-            _run(read, out, error, lambda: _work(args[2], args[3:]))
+            _run(read, out, error, lambda: _work(args[3], args[4:]))
         os.close(read)
         self.stdin = os.fdopen(write, "wb")
         if stdin != subprocess.PIPE:
