@@ -10,6 +10,7 @@ and not how it is drawn.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -66,6 +67,23 @@ class SafeStream:
         if name == "buffer":  # bytes would pass by what is looked for here
             raise AttributeError(name)
         return getattr(self.raw, name)
+
+
+def fill_closed_streams() -> None:
+    """Put the null device where a standard stream was closed before this process began (`>&-`).
+
+    Else the next file that is opened takes its place, and gets what a child or a library prints.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            os.set_inheritable(number, True)
+    for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            mode = "w" if number else "r"
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 @contextmanager

@@ -100,6 +100,7 @@ def by_training(folder: Path) -> list[str]:
 def resolve(folder: Path) -> None:
     """Leave what a run that was begun holds: the run file with every value."""
     values = json.loads((folder / "run.yaml").read_text())
+    values["data"][0]["path"] = str(folder / "games.pgn")
     (folder / "resolved.yaml").write_text(json.dumps({"recipe": values, "environment": {}}))
 
 
@@ -115,7 +116,7 @@ def by_fork(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     "way",
-    [by_extends, by_extending_a_run, by_override, by_training, by_resume, by_fork],
+    [by_extends, by_extending_a_run, by_override, by_training, by_resume],
 )
 def test_no_way_to_a_run_file_goes_round_that(
     stranger: Path, capsys: pytest.CaptureFixture[str], way: Callable[[Path], list[str]]
@@ -123,6 +124,22 @@ def test_no_way_to_a_run_file_goes_round_that(
     write(stranger, str(stranger / "evil.sh"))
     assert main(way(stranger)) != 0
     assert "starts no other program" in capsys.readouterr().err
+    assert not (stranger.parents[2] / "RAN").exists()
+
+
+def test_a_fork_starts_no_program_either(stranger: Path) -> None:
+    write(stranger, str(stranger / "evil.sh"))
+    assert main(by_fork(stranger)) != 0
+    assert not (stranger.parents[2] / "RAN").exists()
+
+
+def test_a_program_that_no_task_needs_is_nothing_but_text(
+    stranger: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = {"tasks": ["next_move"], "engine": str(stranger / "evil.sh")}
+    source = {"path": str(stranger / "games.pgn"), "format": "pgn", "chess": asked}
+    write(stranger, "stockfish", data=[source], accept=["random-base"])
+    assert main(["plan", "x", "--no-probe"]) == 0, capsys.readouterr().err
     assert not (stranger.parents[2] / "RAN").exists()
 
 

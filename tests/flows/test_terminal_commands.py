@@ -18,6 +18,7 @@ import hostile_book
 from hostile_book import make_hostile_book
 from tunebook.book.places import create_book
 from tunebook.cli.main import main
+from tunebook.recipe.yaml_text import parse_yaml
 from tunebook.terminal import SafeStream, console, redraw, shown_safely, visible
 
 # The clipboard, the title, a clear screen, concealed words, C1, and letters turned around.
@@ -30,6 +31,7 @@ FORBIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]
 EVERY = """
 import json, os, sys
 from tunebook.cli.main import main
+from tunebook.recipe.yaml_text import parse_yaml
 for words in json.loads(sys.argv[1]):
     main(words)
     for stream in (sys.stdout, sys.stderr):
@@ -192,3 +194,38 @@ def test_the_streams_are_given_back_when_a_command_ends() -> None:
     before = sys.stdout, sys.stderr
     assert main(["show", "nothing", "--nothing"]) == 2
     assert (sys.stdout, sys.stderr) == before
+
+
+def test_a_converted_run_file_means_the_same_when_it_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = tmp_path / "\u202arows.jsonl"  # as Windows copies a path
+    rows.write_text('{"instruction": "a", "output": "b"}\n')
+    theirs = f"base_model: tiny\ndatasets:\n  - path: {json.dumps(str(rows))}\n    type: alpaca\n"
+    (tmp_path / "ax.yml").write_text(theirs)
+    done = subprocess.run(
+        [sys.executable, "-m", "tunebook", "convert", "ax.yml"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "\u202a" not in done.stdout
+    assert parse_yaml(done.stdout, "it").values["data"][0]["path"] == str(rows)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_a_stream_that_was_closed_is_no_matter(tmp_path: Path, closed: str) -> None:
+    book = create_book(tmp_path / "book")
+    command = f'exec "$0" -m tunebook reindex {closed}'
+    done = subprocess.run(["bash", "-c", command, sys.executable], cwd=book, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert b"bug" not in done.stderr
+
+
+def test_no_file_takes_the_place_of_a_closed_stream(tmp_path: Path) -> None:
+    code = (
+        "import os; from tunebook.terminal import fill_closed_streams; fill_closed_streams()\n"
+        "print('lost'); file = open('kept', 'w'); os.write(1, b'lost'); file.write('kept')"
+    )
+    command = f'exec "$0" -c "{code}" >&-'
+    subprocess.run(["bash", "-c", command, sys.executable], cwd=tmp_path, check=True)
+    assert (tmp_path / "kept").read_text() == "kept"

@@ -20,7 +20,7 @@ import click
 
 from tunebook import __version__
 from tunebook.errors import TunebookError
-from tunebook.terminal import shown_safely
+from tunebook.terminal import fill_closed_streams, shown_safely
 
 VERBS: dict[str, str] = {
     "demo": "Train, compare and write a notebook page on the embedded model.",
@@ -149,6 +149,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     A command may return its exit code as an integer; anything else it returns counts as done.
     """
+    if argv is None:
+        fill_closed_streams()
     _never_fail_on_encoding()
     if argv is None:
         _take_memory_as_training_does()

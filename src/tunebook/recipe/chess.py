@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import string
 from typing import Literal, get_args
 
@@ -14,13 +13,6 @@ ChessTask = Literal["result", "next_move", "masked_moves", "last_move", "best_mo
 
 TEMPLATE_FIELDS = ("question", "header", "moves", "side", "task", "fen", "mask")
 """What a prompt template may hold between braces."""
-
-
-ENGINE_VARIABLE = "TUNEBOOK_ENGINE"
-"""The environment variable by which a user, and no run file, names an engine of any path."""
-
-# A run file may be a stranger's: it chooses among the Stockfishes of this machine, and no program.
-_STOCKFISH = re.compile(r"stockfish[\w.+-]*", re.ASCII)
 
 
 _ONE_TASK: list[ChessTask] = ["next_move"]
@@ -80,17 +72,6 @@ class Chess(Section):
         if isinstance(tasks, dict) and not all(share > 0 for share in tasks.values()):
             raise ValueError("must have shares above 0; leave out what shall not be asked")
         return tasks
-
-    @field_validator("engine")
-    @classmethod
-    def _no_program_of_its_own(cls, engine: str | None) -> str | None:
-        if engine is not None and not _STOCKFISH.fullmatch(engine):
-            raise ValueError(
-                "must be the bare name of a Stockfish on PATH, such as stockfish or stockfish-16, "
-                "for a run file starts no other program; to start another, set "
-                f"{ENGINE_VARIABLE} to its path in your environment"
-            )
-        return engine
 
     @field_validator("template")
     @classmethod

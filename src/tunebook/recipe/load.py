@@ -21,6 +21,7 @@ from tunebook.recipe.home import expand_home
 from tunebook.recipe.overrides import apply_overrides
 from tunebook.recipe.tree import Recipe
 from tunebook.recipe.yaml_text import YamlText, parse_yaml, read_text
+from tunebook.terminal import visible
 
 THIS_FILE = "this file"
 DEFAULT = "default"
@@ -87,12 +88,14 @@ def recipe_from_mapping(
     values = dict(own.values)
     if chain and (parent := base_dir.absolute() / expand_home(chain[0])).exists():
         values["extends"] = str(parent)
-    return _finish(layer, origin, _dump(values), chain, overrides)
+    return _finish(layer, origin, write_values(values), chain, overrides)
 
 
 def dump_resolved(recipe: Recipe, environment: Mapping[str, object]) -> str:
     """Write every value of a recipe, defaults included, with the environment, as YAML."""
-    return _dump({"recipe": recipe.model_dump(mode="json"), "environment": dict(environment)})
+    return write_values(
+        {"recipe": recipe.model_dump(mode="json"), "environment": dict(environment)}
+    )
 
 
 def read_resolved(text: str) -> tuple[Recipe, dict[str, object]]:
@@ -290,18 +293,24 @@ def _spell_paths(value: Any) -> Any:
 
 
 class _Representer(SafeRepresenter):
-    """Writes text with unusual line ends in double quotes: plain, they are read back as others."""
+    """Writes text with unusual line ends in double quotes: plain, they are read back as others.
+
+    What would command a terminal is quoted too: printed, it becomes an escape, which only there
+    means the same.
+    """
 
 
 def _represent_text(representer: _Representer, text: str) -> Any:
-    style = '"' if any(end in text for end in "\x85\u2028\u2029") else None
+    unusual = any(end in text for end in "\x85\u2028\u2029") or visible(text) != text
+    style = '"' if unusual else None
     return representer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 _Representer.add_representer(str, _represent_text)
 
 
-def _dump(values: object) -> str:
+def write_values(values: Mapping[str, Any]) -> str:
+    """Write the values of a run file as YAML, in the order given."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Representer = _Representer
     yaml.default_flow_style = False
@@ -309,5 +318,5 @@ def _dump(values: object) -> str:
     yaml.allow_unicode = True
     yaml.width = 100
     out = io.StringIO()
-    yaml.dump(values, out)
+    yaml.dump(dict(values), out)
     return out.getvalue()

@@ -13,9 +13,8 @@ from tunebook.errors import MALFORMED, RunFileError, UsageError, first_line
 from tunebook.imports.run_files.axolotl import read_axolotl
 from tunebook.imports.run_files.foreign import Foreign, nested
 from tunebook.imports.run_files.trl import read_trl
-from tunebook.recipe.load import recipe_from_mapping
+from tunebook.recipe.load import recipe_from_mapping, write_values
 from tunebook.recipe.yaml_text import parse_yaml, read_text
-from tunebook.workflows.new import write_values
 
 _TOOLS: dict[str, tuple[str, Callable[[Foreign, int], None]]] = {
     "axolotl": ("base_model", read_axolotl),

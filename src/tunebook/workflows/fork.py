@@ -19,7 +19,7 @@ from tunebook.book.liveness import current_state
 from tunebook.book.places import RunFolder, run_file_of
 from tunebook.book.run_file import resumed_from
 from tunebook.errors import BookError, ParentMismatch, RunFileError
-from tunebook.recipe.load import read_resolved, recipe_from_mapping
+from tunebook.recipe.load import read_resolved, recipe_from_mapping, write_values
 from tunebook.recipe.tree import Recipe
 from tunebook.recipe.yaml_text import read_text
 from tunebook.workflows.changes import (
@@ -32,7 +32,7 @@ from tunebook.workflows.changes import (
     trained_recipe,
     words,
 )
-from tunebook.workflows.new import state_overrides, write_values
+from tunebook.workflows.new import state_overrides
 from tunebook.workflows.train import start_run
 
 NOT_ON_A_FORK = (

@@ -19,10 +19,10 @@ from tunebook.book.places import MARK, RunFolder, create_book
 from tunebook.errors import BookError, StorageError
 from tunebook.imports.found import Found, ImportedRun
 from tunebook.imports.read import read_file
+from tunebook.recipe.load import write_values
 from tunebook.records import Diagnosis, RunSummary, Verdict
 from tunebook.regular import open_regular
 from tunebook.watch.table import Final, judge_finals
-from tunebook.workflows.new import write_values
 from tunebook.workflows.notebook import build_notebook, read_page
 from tunebook.workflows.verdicts import diagnose_run
 

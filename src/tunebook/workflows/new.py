@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -63,6 +62,7 @@ def _start(book: Path, run: RunFolder, overrides: Sequence[str]) -> str:
     text = _START.format(name=run.name)
     if not overrides:
         return text
+    from tunebook.recipe.load import write_values
     from tunebook.recipe.yaml_text import parse_yaml
 
     values = parse_yaml(text, "the starting file").values
@@ -70,6 +70,8 @@ def _start(book: Path, run: RunFolder, overrides: Sequence[str]) -> str:
 
 
 def _child(book: Path, run: RunFolder, parent: str, overrides: Sequence[str]) -> str:
+    from tunebook.recipe.load import write_values
+
     extends, prediction = _extends(book, run, parent)
     # The run's folder is made only once all is valid: until then a relative path leads nowhere.
     whole = extends if extends == parent else str(Path(parent).resolve())
@@ -129,17 +131,3 @@ def _put(stated: dict[str, Any], parts: Sequence[str], whole: Mapping[str, Any])
         below = holder.get(part)
         holder[part] = holder = dict(below) if isinstance(below, dict) else {}
     holder[parts[-1]] = value
-
-
-def write_values(values: Mapping[str, Any]) -> str:
-    """Write the values of a run file as YAML, in the order given."""
-    from ruamel.yaml import YAML
-
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.allow_unicode = True
-    yaml.width = 100
-    out = io.StringIO()
-    yaml.dump(dict(values), out)
-    return out.getvalue()

@@ -17,12 +17,13 @@ from tunebook.book.sweeps import SweepFolder, SweepTrial
 from tunebook.pages.sweep import draw_sweep, importance_words
 from tunebook.pages.sweep_table import sweep_markdown
 from tunebook.pages.table import number_of
+from tunebook.recipe.load import write_values
 from tunebook.recipe.sweep import LEARNING_RATE, Sweep, overrides_of
 from tunebook.records import RunSummary
 from tunebook.statistics.lr_range import read_lr_range
 from tunebook.statistics.seeds import Seeded, compare_seeds
 from tunebook.trials import SweepPoint, SweepResult
-from tunebook.workflows.new import state_overrides, write_values
+from tunebook.workflows.new import state_overrides
 from tunebook.workflows.sweep_documents import unlike_words, with_documents
 
 

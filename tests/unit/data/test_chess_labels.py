@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from tunebook.data.chess.engine import Engine, Evaluation, close_engines, find_engine, shared_engine
+from tunebook.data.chess.engine import (
+    Engine,
+    Evaluation,
+    TypedEngine,
+    close_engines,
+    find_engine,
+    shared_engine,
+    typed_engine,
+)
 from tunebook.data.chess.games import check_game
 from tunebook.data.chess.labels import Label, as_label, check_label, make_labeller
 from tunebook.data.chess.tasks import ask
@@ -62,7 +70,7 @@ def stockfish() -> Iterator[str]:
 
 def with_engine(settings: Chess, engine: str | Path) -> Chess:
     """Name an engine as `--engine` does: by a path, which no run file may."""
-    return settings.model_copy(update={"engine": str(engine)})
+    return settings.model_copy(update={"engine": typed_engine(str(engine))})
 
 
 def labelled(engine: Path, fen: str) -> Label:
@@ -114,8 +122,8 @@ def test_a_decisive_advantage_of_the_other_side_is_refused(make_engine: MakeEngi
 
 
 def test_an_engine_that_is_missing_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="there is no chess engine 'no-such-engine'"):
-        find_engine("no-such-engine")
+    with pytest.raises(UsageError, match="there is no chess engine 'stockfish-none'"):
+        find_engine("stockfish-none")
     monkeypatch.setattr("shutil.which", lambda name, path=None: None)
     with pytest.raises(UsageError, match="task best_move needs the chess engine Stockfish"):
         find_engine(None)
@@ -137,13 +145,19 @@ def test_an_engine_is_told_no_secrets_and_no_home(
     assert "HOME" not in told.read_text()
 
 
-def test_the_engine_of_the_environment_goes_before_that_of_a_run_file_and_after_a_typed_one(
+def test_the_engine_of_the_environment_is_for_what_a_run_file_cannot_name(
     make_engine: MakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = make_engine("bestmove e2e4")
     monkeypatch.setenv("TUNEBOOK_ENGINE", str(own))
-    assert find_engine(None) == find_engine("stockfish-16") == str(own)
-    assert find_engine("/bin/sh") == "/bin/sh"
+    for stated in (None, "stockfish-none", "/bin/sh", "sh"):
+        assert find_engine(stated) == str(own)
+    assert find_engine(typed_engine("/bin/sh")) == "/bin/sh"
+    there = tmp_path / "stockfish-9"
+    there.write_text("#!/bin/sh\n")
+    there.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_engine("stockfish-9") == str(there)
     monkeypatch.setenv("TUNEBOOK_ENGINE", str(tmp_path / "gone"))
     with pytest.raises(UsageError, match="TUNEBOOK_ENGINE names it"):
         find_engine(None)
@@ -166,7 +180,7 @@ def test_a_program_that_is_no_engine_is_refused() -> None:
 
 
 def test_an_engine_is_started_once_for_a_process(make_engine: MakeEngine) -> None:
-    path = str(make_engine("bestmove e2e4"))
+    path = TypedEngine(make_engine("bestmove e2e4"))
     assert shared_engine(path) is shared_engine(path)
 
 

@@ -19,9 +19,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from tunebook.errors import DataError, UsageError
-from tunebook.recipe.chess import ENGINE_VARIABLE
 from tunebook.recipe.home import expand_home
 
+ENGINE_VARIABLE = "TUNEBOOK_ENGINE"
+"""The environment variable by which a user, and no run file, names an engine of any path."""
+# A run file may be a stranger's: it chooses among the Stockfishes of this machine, and no program.
+_STOCKFISH = re.compile(r"stockfish[\w.+-]*", re.ASCII)
 _NAMES = ("stockfish", "stockfish.exe")
 # Debian puts games where the PATH of a service or a root shell does not reach.
 _PLACES = ("/usr/games", "/usr/local/bin", "/opt/homebrew/bin")
@@ -31,6 +34,12 @@ _START_SECONDS = 20.0
 _ANSWER_SECONDS = 600.0
 _HASH_MIB = 16
 _NUMBER_OPTION = re.compile(r"option name (.+) type spin .*\bmin (-?\d+) max (-?\d+)")
+
+
+class TypedEngine(str):
+    """The absolute path of a program that the user named, and no file."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +59,32 @@ class Evaluation:
 def find_engine(
     stated: str | None, needed_for: str = "task best_move", way_out: str = "leave the task out"
 ) -> str:
-    """Find the engine of the environment, else the one that was named, else Stockfish.
+    """Find the engine that was named, else the one of the environment, else Stockfish.
 
-    Gives an absolute path; UsageError when there is none. `stated` is a run file's name of a
-    Stockfish, or the path that `typed_engine` gave, which goes before the environment.
+    Gives an absolute path; UsageError when there is none. `stated` is what `typed_engine` gave, or
+    a run file's name of a Stockfish. A run file's path, or the name of any other program, is
+    nothing but text: with it, the engine of the environment is taken, or none.
     """
+    if isinstance(stated, TypedEngine):
+        return stated
     own = os.environ.get(ENGINE_VARIABLE)
-    if own and not (stated is not None and os.path.isabs(stated)):
-        return typed_engine(own, f"{ENGINE_VARIABLE} names it")
-    if stated is not None:
-        found = _which(stated)
-        if found is None:
-            raise UsageError(
-                f"there is no chess engine {stated!r} that can be started; set {ENGINE_VARIABLE} "
-                "to the path of Stockfish, or leave `engine` out to find it on PATH"
-            )
+    known = stated is not None and _STOCKFISH.fullmatch(stated)
+    found = _which(stated) if stated is not None and known else None
+    if found is not None:
         return found
+    if own:
+        return typed_engine(own, f"{ENGINE_VARIABLE} names it")
+    if known:
+        raise UsageError(
+            f"there is no chess engine {stated!r} that can be started; set {ENGINE_VARIABLE} "
+            "to the path of Stockfish, or leave `engine` out to find it on PATH"
+        )
+    if stated is not None:
+        raise UsageError(
+            f"data[].chess.engine is {stated!r}: it must be the bare name of a Stockfish on PATH, "
+            "such as stockfish or stockfish-16, for a run file starts no other program; to start "
+            f"another, set {ENGINE_VARIABLE} to its path in your environment"
+        )
     for name in _NAMES:
         found = _which(name)
         if found is not None:
@@ -76,7 +95,7 @@ def find_engine(
     )
 
 
-def typed_engine(command: str, said_by: str = "--engine names it") -> str:
+def typed_engine(command: str, said_by: str = "--engine names it") -> TypedEngine:
     """Find the program that the user named, of any name or path; UsageError when there is none."""
     found = shutil.which(str(expand_home(command)))
     if found is None:
@@ -84,7 +103,7 @@ def typed_engine(command: str, said_by: str = "--engine names it") -> str:
             f"there is no chess engine {command!r} that can be started, and {said_by}; give the "
             "path of Stockfish, or leave it out to find Stockfish on PATH"
         )
-    return os.path.abspath(found)
+    return TypedEngine(os.path.abspath(found))
 
 
 def _which(name: str) -> str | None:
