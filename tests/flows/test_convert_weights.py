@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import re
 import shlex
 import shutil
@@ -144,6 +145,10 @@ def _raw(folder: Path, canary: Path) -> None:
     (folder / "pytorch_model.bin").write_bytes(f"cos\nsystem\n(S'touch {canary}'\ntR.".encode())
 
 
+def _of_today(folder: Path, canary: Path) -> None:
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Runs(f"touch {canary}"), protocol=4))
+
+
 def _zipped(folder: Path, canary: Path) -> None:
     import torch
 
@@ -168,6 +173,7 @@ def _stretched(folder: Path, _canary: Path) -> None:
     [
         (_zipped, r"system', which is no part of a tensor"),
         (_in_a_shard, r"00002\.bin.*system', which is no part of a tensor"),
+        (_of_today, r"the pickle instruction 149, which saved tensors have not"),
         pytest.param(_stretched, "several times as large", marks=pytest.mark.slow),
         pytest.param(_raw, "asks for 'os.system'", marks=pytest.mark.slow),
     ],
@@ -180,6 +186,7 @@ def test_a_trap_is_refused_in_one_sentence_and_nothing_is_run_or_left(
     with pytest.raises(ModelError, match=said) as caught:
         convert_weights(str(bare), bare.parent / "new")
     assert "\n" not in str(caught.value)
+    assert "weights_only" not in str(caught.value)
     assert [path.name for path in bare.parent.iterdir()] == ["old"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -204,22 +205,42 @@ def create_book(folder: Path) -> Path:
         raise BookError(f"{folder} already is a book; `tunebook new NAME` starts a run in it")
     if folder.exists() and not folder.is_dir():
         raise BookError(f"{folder} is a file; name a folder for the book")
+    new = [path for path in (folder, *_parts_of_a_book(folder)) if not os.path.lexists(path)]
     with storage_errors(f"make the book {folder}", folder.parent):
-        (folder / "runs").mkdir(parents=True, exist_ok=True)
-        make_hidden_dir(folder)
-        if not (folder / "notebook.md").exists():
-            (folder / "notebook.md").touch()
-        # The mark comes last: a folder with a mark is a whole book.
-        write_text(folder / MARK, _BOOK_YAML)
+        try:
+            (folder / "runs").mkdir(parents=True, exist_ok=True)
+            make_hidden_dir(folder)
+            if not (folder / "notebook.md").exists():
+                (folder / "notebook.md").touch()
+            # The mark comes last: a folder with a mark is a whole book.
+            write_text(folder / MARK, _BOOK_YAML)
+        except OSError:
+            _take_back(new)
+            raise
     return folder.resolve()
+
+
+def _parts_of_a_book(folder: Path) -> list[Path]:
+    hidden = folder / ".tunebook"
+    return [folder / "runs", hidden, hidden / ".gitignore", folder / "notebook.md", folder / MARK]
+
+
+def _take_back(made: Sequence[Path]) -> None:
+    for path in reversed(made):
+        with suppress(OSError):  # what somebody put something into stays
+            path.rmdir() if path.is_dir() else path.unlink()
 
 
 def make_hidden_dir(book: Path) -> Path:
     """Make the folder of a book that git leaves out, where it is not there; OSError if refused."""
+    from tunebook.book.atomic import write_text
+
     hidden = book / ".tunebook"
     hidden.mkdir(exist_ok=True)
-    if not (hidden / ".gitignore").exists():
-        (hidden / ".gitignore").write_text(_IGNORE, encoding="utf-8")
+    ignored = hidden / ".gitignore"
+    # A full disk left an empty one in books of before.
+    if not ignored.exists() or not ignored.stat().st_size:
+        write_text(ignored, _IGNORE)
     return hidden
 
 

@@ -22,6 +22,7 @@ OLDEST_TORCH = (2, 10)
 _INSIDE = ("state_dict", "model_state_dict", "model", "module")
 _MAX_NAME = 500
 _GLOBAL = re.compile(r"GLOBAL ([\w.]{1,100})")
+_OPERAND = re.compile(r"Unsupported operand (\d{1,3})")
 _METADATA = {"format": "pt"}  # which transformers asks for
 
 
@@ -121,10 +122,15 @@ def _read(path: Path) -> Any:
         wanted = _GLOBAL.search(str(error))
         if wanted:
             raise Refused(f"it asks for {wanted[1]!r}, which is no part of a tensor") from None
+        instruction = _OPERAND.search(str(error))
+        if instruction:
+            raise Refused(
+                f"it holds the pickle instruction {instruction[1]}, which saved tensors have not"
+            ) from None
         words = " ".join(str(error).split())
-        for noise in ("Weights only load failed.", "Please file an issue"):
-            words = words.replace(noise, "")
-        raise Refused(f"torch cannot read it ({type(error).__name__}: {words[:200]})") from None
+        # torch's own words tell how to have such a file run what it likes.
+        said = "" if "weights_only" in words else f": {words[:200]}"
+        raise Refused(f"torch cannot read it as weights ({type(error).__name__}{said})") from None
 
 
 def _tensors(path: Path) -> tuple[dict[str, Any], list[str]]:

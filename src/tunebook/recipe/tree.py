@@ -119,7 +119,9 @@ class Train(Section):
     max_tokens: int | None = Field(
         None, gt=0, description="Trained tokens, instead of epochs; rounded up to a whole step."
     )
-    effective_batch_size: int = Field(32, gt=0, description="Rows per optimizer step.")
+    effective_batch_size: int = Field(
+        32, gt=0, le=2**30, description="Rows per optimizer step, at most 1,073,741,824."
+    )
     micro_batch_size: int | Literal["auto"] = Field(
         "auto",
         description="Rows per forward pass; auto is the largest divisor of the effective batch "

@@ -79,7 +79,9 @@ def plan_horizon(recipe: Recipe, data: TrainSet, micro_batch_size: int | None = 
 
 def divisors(batch: int, at_most: int) -> list[int]:
     """List the micro-batch sizes that an effective batch size can be made of, smallest first."""
-    return [size for size in range(1, min(batch, at_most) + 1) if batch % size == 0]
+    small = [size for size in range(1, math.isqrt(batch) + 1) if batch % size == 0]
+    large = [batch // size for size in reversed(small) if size * size != batch]
+    return [size for size in (*small, *large) if size <= at_most]
 
 
 def shared_size(batch: int, at_most: int, ranks: int) -> int:

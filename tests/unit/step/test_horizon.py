@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tunebook.data.order import TrainSet
 from tunebook.errors import RunFileError
 from tunebook.recipe.tree import Recipe
-from tunebook.step.horizon import Horizon, grouped, plan_horizon
+from tunebook.step.horizon import Horizon, divisors, grouped, plan_horizon
 
 
 @dataclass
@@ -96,3 +96,17 @@ def test_rows_shared_out_stay_in_their_step_and_make_no_micro_batch_longer(
 def test_long_rows_are_kept_apart_and_equal_ones_in_order() -> None:
     assert grouped(np.array([[9, 8, 1, 2]]), 2).tolist() == [[[0, 2], [1, 3]]]
     assert grouped(np.full((1, 4), 7), 2).tolist() == [[[0, 1], [2, 3]]]
+
+
+@given(st.integers(1, 3000), st.integers(0, 3000))
+def test_divisors_are_those_that_leave_nothing(batch: int, at_most: int) -> None:
+    assert divisors(batch, at_most) == [
+        n for n in range(1, min(batch, at_most) + 1) if batch % n == 0
+    ]
+
+
+def test_the_divisors_of_a_batch_of_a_thousand_million_are_found_at_once() -> None:
+    found = divisors(2**30, at_most=2**30)
+    assert found == [2**n for n in range(31)]
+    with pytest.raises(ValueError, match="effective_batch_size"):
+        horizon(effective_batch_size=2**30 + 1)
