@@ -50,7 +50,7 @@ def lost_part(weights: Path) -> None:
     [
         (cut, "it is cut"),
         (garbled, "it is garbled"),
-        (longer, "it is cut"),
+        (longer, "9 more than its header says"),
         (pointer, "a pointer of git-lfs"),
         (web_page, "a web page"),
         (empty, "it is empty"),

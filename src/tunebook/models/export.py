@@ -22,6 +22,7 @@ from tunebook.models.plain_config import plain_config
 from tunebook.models.quantize import take_quantized_values
 from tunebook.models.screen import ADAPTER_CONFIG, screen_adapter
 from tunebook.models.tokenizer import copy_tokenizer
+from tunebook.models.weight_files import why_not_read
 from tunebook.recipe.methods import Quantization
 
 _FRESH = Path(__file__).with_name("fresh.py")
@@ -67,7 +68,7 @@ def stored_precision(folder: Path) -> str:
                     if found:
                         return found
         except (SafetensorError, OSError) as error:
-            raise ModelError(f"{path} cannot be read ({error}); fetch the model anew") from None
+            raise ModelError(why_not_read(path, error)) from None
     raise ModelError(f"{folder} holds no weights as fp32, bf16 or fp16; name another folder")
 
 

@@ -19,6 +19,7 @@ from tunebook.models.screen import (
     ADAPTER_CONFIG,
     screen_adapter,
     screen_folder,
+    way_of_adapter,
     way_to_convert,
 )
 from tunebook.recipe.home import expand_home
@@ -75,9 +76,12 @@ def find_pickled_model(model: str) -> Path:
 
 
 def find_tokenizer(model: str) -> Path:
-    """Give a folder that holds all of a model but, perhaps, its weights; raises as find_config."""
+    """Give a folder that holds all of a model but, perhaps, its weights; raises as find_config.
+
+    An adapter beside it changes no tokenizer, so that one is no matter here.
+    """
     folder = _found(model, [name for name in _WANTED if name != "*.safetensors"])
-    _check_config(folder, model)
+    _check_config(folder, model, for_its_tokenizer=True)
     return folder
 
 
@@ -139,16 +143,15 @@ def _from_hub(model: str, wanted: list[str]) -> Path:
         ) from None
 
 
-def _check_config(folder: Path, model: str) -> None:
+def _check_config(folder: Path, model: str, *, for_its_tokenizer: bool = False) -> None:
     config_file = folder / "config.json"
     if not config_file.is_file():
         if (folder / "adapter_config.json").is_file():
             raise ModelError(
-                f"model {model!r} is an adapter, not a whole model; name its base model, or the "
-                "run it came from as run:NAME"
+                f"model {model!r} is an adapter, not a whole model; {way_of_adapter(folder)}"
             )
         raise ModelError(f"model {model!r}: {folder} holds no config.json, so it is no model")
-    screen_folder(folder, model)
+    screen_folder(folder, model, for_its_tokenizer=for_its_tokenizer)
 
 
 def has_pickled_weights(folder: Path) -> bool:

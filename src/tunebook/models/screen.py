@@ -21,6 +21,8 @@ INDEX = "model.safetensors.index.json"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
+_WHOLE_WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
+
 MAX_JSON_BYTES = 64 << 20
 """An index of a thousand shards takes some megabytes; a config some kilobytes."""
 
@@ -42,16 +44,18 @@ _MOST = 1 << 31
 _IMPORTED = ("megatron_config", "auto_mapping")
 
 
-def screen_folder(folder: Path, model: str) -> None:
+def screen_folder(folder: Path, model: str, *, for_its_tokenizer: bool = False) -> None:
     """Raise ModelError for what a model's folder must not hold; its weights are not opened.
 
     Refused are settings that name code which transformers would need, or sizes no model has;
     settings that are no JSON object; an index of weights that names a file outside of the folder;
-    links out of the folder; an adapter beside the model.
+    links out of the folder; an adapter beside the model, but `for_its_tokenizer`, which it cannot
+    change.
     """
     whose = f"model {model!r}"
     refuse_what_is_not_its_own(folder, whose)
-    _refuse_adapter_beside(folder, whose)
+    if not for_its_tokenizer:
+        _refuse_adapter_beside(folder, whose)
     for name in _SETTINGS:
         if (folder / name).is_file():
             settings = read_settings(folder / name, whose)
@@ -206,12 +210,34 @@ def _refuse_adapter_beside(folder: Path, whose: str) -> None:
 
     Which of the two was meant is not said by its name, and the adapter may be a stranger's.
     """
-    if (folder / "config.json").exists() and (folder / ADAPTER_CONFIG).exists():
+    if not ((folder / "config.json").exists() and (folder / ADAPTER_CONFIG).exists()):
+        return
+    if not any(any(folder.glob(pattern)) for pattern in _WHOLE_WEIGHTS):
         raise ModelError(
-            f"{whose}: {folder} holds {ADAPTER_CONFIG} beside config.json, and an adapter would "
-            "change the model unseen; name a folder with the model's files alone, or one with the "
-            "adapter's"
+            f"{whose}: {folder} holds {ADAPTER_CONFIG} beside config.json, and no weights of a "
+            f"whole model, so it is an adapter; {way_of_adapter(folder)}"
         )
+    new = shlex.quote(f"{folder.resolve().name or 'model'}-alone")
+    raise ModelError(
+        f"{whose}: {folder} holds {ADAPTER_CONFIG} beside config.json, and an adapter would "
+        "change the model unseen; for the model alone, name the folder that "
+        f"`{shlex.join(['cp', '-rL', str(folder)])} {new} && rm {new}/adapter_*` makes; for the "
+        f"adapter, {way_of_adapter(folder)}"
+    )
+
+
+def way_of_adapter(folder: Path) -> str:
+    """Say what an adapter that is no run's can be used by; its base is named where it says it."""
+    try:
+        base = read_settings(folder / ADAPTER_CONFIG, "").get("base_model_name_or_path")
+    except ModelError:
+        base = None
+    named = f", {shorten(base)!r}," if isinstance(base, str) and base else ""
+    return (
+        f"name its base model{named} or the run it came from as run:NAME, or merge it into its "
+        "base with peft (`merge_and_unload`, then `save_pretrained`) and name the folder that "
+        "gives"
+    )
 
 
 def _refuse_outside(folder: Path, whose: str) -> None:

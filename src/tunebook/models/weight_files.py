@@ -7,6 +7,7 @@ weight, and without torch.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from safetensors import SafetensorError, safe_open
 from tunebook.errors import ModelError
 from tunebook.models.own_files import something_else
 from tunebook.models.screen import INDEX
+from tunebook.regular import open_regular
+
+# The library takes no longer header either.
+_MOST_HEADER_BYTES = 100_000_000
 
 
 def weight_files(folder: Path) -> Sequence[Path]:
@@ -25,23 +30,25 @@ def weight_files(folder: Path) -> Sequence[Path]:
     try:
         names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
         named = [folder / name for name in sorted(set(names))]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return [index]  # which is then reported as a file that cannot be read
     # With none of its files, it came with a config.json that is to be planned.
     return named if any(file.exists() for file in named) else []
 
 
 def find_damage(folder: Path) -> str | None:
-    """Say which file of weights is missing, cut or garbled, and the way out; None for a whole set.
+    """Say which file of weights is missing, cut or garbled, or may not be read, and the way out.
 
-    The library holds the tensors of a header against the size of the file.
+    None for a whole set. The library holds the tensors of a header against the size of the file.
     """
     for file in weight_files(folder):
+        if (wrong := _not_opened(file)) is not None:
+            return wrong
         try:
             with safe_open(file, framework="numpy"):
                 pass
         except (SafetensorError, OSError) as error:
-            return f"{file} cannot be read ({_reason(file, error)}); copy or fetch it anew"
+            return why_not_read(file, error)
     return None
 
 
@@ -51,11 +58,59 @@ def refuse_damage(folder: Path, model: str) -> None:
         raise ModelError(f"model {model!r}: {damage}")
 
 
+def why_not_read(file: Path, error: Exception) -> str:
+    """Say why the library could not read a file of weights, and the way out."""
+    if (wrong := _not_opened(file)) is not None:
+        return wrong
+    return f"{file} cannot be read ({_reason(file, error)}); copy or fetch it anew"
+
+
+def _not_opened(file: Path) -> str | None:
+    """Say why the system does not open a file; None where it does.
+
+    The library calls every such file one that is not there.
+    """
+    try:
+        with open_regular(file):
+            return None
+    except FileNotFoundError:
+        return (
+            f"{file} cannot be read (it is not there, and the index names it); copy or fetch it "
+            "anew"
+        )
+    except PermissionError as error:
+        mend = shlex.join(["chmod", "a+r", str(file)])
+        return (
+            f"{file} cannot be read ({error.strerror}); ask whose it is for `{mend}`, or for the "
+            "right to enter its folder, or name a copy of your own"
+        )
+    except OSError as error:
+        return f"{file} cannot be read ({error.strerror}); copy or fetch it anew"
+
+
 def _reason(file: Path, error: Exception) -> str:
-    if not file.exists():
-        return "it is not there, and the index names it"
     if (instead := something_else(file)) is not None:
         return instead
-    if "Incomplete" in str(error) or "incomplete" in str(error):
-        return f"it has {file.stat().st_size:,} bytes and its header says otherwise: it is cut"
+    size, said = file.stat().st_size, _said_bytes(file)
+    if said is not None and size < said:
+        return f"it is cut: it has {size:,} bytes, and its header says {said:,}"
+    if said is not None and size > said:
+        return f"it has {size:,} bytes, {size - said:,} more than its header says"
     return f"it is garbled, or no safetensors: {' '.join(str(error).split())[:200]}"
+
+
+def _said_bytes(file: Path) -> int | None:
+    """Give how long a file is by its header, at least that one; None where it says nothing."""
+    with open_regular(file) as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        header = opened.read(length) if length <= _MOST_HEADER_BYTES else None
+    if header is None:
+        return None
+    if len(header) < length:
+        return 8 + length
+    try:
+        tensors = [each for name, each in json.loads(header).items() if name != "__metadata__"]
+        ends = [each["data_offsets"][1] for each in tensors]
+        return 8 + length + max((end for end in ends if isinstance(end, int)), default=0)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+        return None
