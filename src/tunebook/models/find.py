@@ -100,7 +100,7 @@ def _found(model: str, wanted: list[str]) -> Path:
     if model == EMBEDDED:
         return EMBEDDED_FOLDER
     folder = expand_home(model)
-    if folder.is_dir():
+    if _is_open_folder(folder, model):
         return folder
     if model.startswith("tunebook/"):  # a slip: the hub has none of ours
         raise ModelError(
@@ -113,6 +113,18 @@ def _found(model: str, wanted: list[str]) -> Path:
             f"openai-community/gpt2, or {EMBEDDED}"
         )
     return _from_hub(model, wanted)
+
+
+def _is_open_folder(folder: Path, model: str) -> bool:
+    """Tell whether there is a folder; ModelError where it may not be entered."""
+    try:
+        (folder / "config.json").exists()  # asks for the right to enter
+        return folder.is_dir()
+    except PermissionError as error:
+        raise ModelError(
+            f"model {model!r}: {folder} cannot be read: {error.strerror}; ask whose it is for the "
+            "right to enter it, or name a copy of your own"
+        ) from None
 
 
 def _from_hub(model: str, wanted: list[str]) -> Path:

@@ -25,15 +25,23 @@ _MOST_HEADER_BYTES = 100_000_000
 def weight_files(folder: Path) -> Sequence[Path]:
     """Give the files of safetensors by which a model is loaded; an index that is none, itself."""
     whole, index = folder / "model.safetensors", folder / INDEX
-    if whole.is_file() or not index.is_file():
-        return [whole] if whole.is_file() else []
+    if _is_there(whole) or not _is_there(index):
+        return [whole] if _is_there(whole) else []
     try:
         names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
         named = [folder / name for name in sorted(set(names))]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return [index]  # which is then reported as a file that cannot be read
     # With none of its files, it came with a config.json that is to be planned.
-    return named if any(file.exists() for file in named) else []
+    return named if any(_is_there(file) for file in named) else []
+
+
+def _is_there(file: Path) -> bool:
+    """Tell whether there is something that is no folder, or that may not be asked."""
+    try:
+        return file.exists() and not file.is_dir()
+    except PermissionError:
+        return True  # which then cannot be opened, and is reported
 
 
 def find_damage(folder: Path) -> str | None:

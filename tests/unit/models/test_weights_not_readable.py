@@ -145,3 +145,25 @@ def test_another_account_is_told_that_it_may_not_read(model: Path, tmp_path: Pat
     finally:
         os.seteuid(0)
     assert f"{model / WEIGHTS} cannot be read (Permission denied)" in said
+
+
+@pytest.mark.parametrize("closed", ["the model's folder", "the folder of its weights"])
+def test_a_folder_that_may_not_be_entered_is_called_so(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: str
+) -> None:
+    really = os.stat
+
+    def denied(path: object, *rest: object, **options: object) -> os.stat_result:
+        inside = Path(str(path)).parent == model and options.get("follow_symlinks", True)
+        if inside and (closed == "the model's folder" or Path(str(path)).name == WEIGHTS):
+            raise PermissionError(13, "Permission denied", str(path))
+        return really(path, *rest, **options)  # type: ignore[arg-type]
+
+    forbid(model / WEIGHTS, monkeypatch)
+    monkeypatch.setattr(os, "stat", denied)
+    assert "cannot be read (Permission denied)" in str(find_damage(model))
+    if closed == "the model's folder":
+        with pytest.raises(ModelError, match="cannot be read: Permission denied"):
+            find_model(str(model))
+    else:
+        assert find_model(str(model)) == model
