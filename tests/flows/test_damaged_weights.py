@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from test_train_flow import write_run
 
 from tunebook.book.places import create_book
 from tunebook.cli.main import main
+from tunebook.models.screen import MAX_JSON_BYTES
 
 
 def cut(weights: Path) -> None:
@@ -108,3 +110,42 @@ def test_settings_that_are_a_pointer_or_a_web_page_are_called_so(
         damage(model / name)
         with pytest.raises(ModelError, match=said):
             find_model(str(model))
+
+
+def outside(index: Path) -> None:
+    index.write_text(json.dumps({"weight_map": {"a": "../mine", "b": "model.safetensors"}}))
+
+
+def pipe_outside(index: Path) -> None:
+    os.mkfifo(index.parents[1] / "pipe")
+    index.write_text(json.dumps({"weight_map": {"a": str(index.parents[1] / "pipe"), "b": "c"}}))
+
+
+def endless(index: Path) -> None:
+    with index.open("wb") as file:
+        file.truncate(MAX_JSON_BYTES + 1)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (outside, "names '../mine', which is no .safetensors file of this folder"),
+        (pipe_outside, "pipe', which is no .safetensors file of this folder"),
+        (endless, "is over 64 MiB, so it is no index of weights"),
+    ],
+)
+def test_an_index_opens_no_file_but_weights_of_its_folder(
+    tiny_model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    make: Callable[[Path], None],
+    said: str,
+) -> None:
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    (tmp_path / "mine").write_text("words of mine, and enough of them to look like a header")
+    (model / "model.safetensors").rename(model / "part.safetensors")
+    make(model / "model.safetensors.index.json")
+    book = create_book(tmp_path / "book")
+    assert main(["train", str(write_run(book, "a", model))]) == 2
+    assert said in capsys.readouterr().err
+    assert not (book / "runs" / "a").exists()

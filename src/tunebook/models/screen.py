@@ -241,6 +241,8 @@ def way_of_adapter(folder: Path) -> str:
 
 
 def _refuse_outside(folder: Path, whose: str) -> None:
+    if (folder / INDEX).stat().st_size > MAX_JSON_BYTES:
+        raise ModelError(f"{whose}: {folder / INDEX} is over 64 MiB, so it is no index of weights")
     try:
         names = read_settings(folder / INDEX, whose).get("weight_map")
     except ModelError:

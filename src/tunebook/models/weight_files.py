@@ -7,6 +7,7 @@ weight, and without torch.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,20 +16,29 @@ from safetensors import SafetensorError, safe_open
 
 from tunebook.errors import ModelError
 from tunebook.models.own_files import something_else
-from tunebook.models.screen import INDEX
-from tunebook.regular import open_regular
+from tunebook.models.screen import INDEX, MAX_JSON_BYTES
+from tunebook.regular import open_regular, read_regular
 
 # The library takes no longer header either.
 _MOST_HEADER_BYTES = 100_000_000
+_SHARD = re.compile(r"(?!\.)[^/\\\0]+\.safetensors")
 
 
 def weight_files(folder: Path) -> Sequence[Path]:
-    """Give the files of safetensors by which a model is loaded; an index that is none, itself."""
+    """Give the files of safetensors by which a model is loaded; an index that is none, itself.
+
+    None are given of an index that names others than its own, or is too large to be one, which is
+    refused where the folder is screened.
+    """
     whole, index = folder / "model.safetensors", folder / INDEX
     if _is_there(whole) or not _is_there(index):
         return [whole] if _is_there(whole) else []
     try:
-        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        if index.stat().st_size > MAX_JSON_BYTES:
+            return []
+        names = json.loads(read_regular(index))["weight_map"].values()
+        if not all(_SHARD.fullmatch(name) for name in names):
+            return []
         named = [folder / name for name in sorted(set(names))]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return [index]  # which is then reported as a file that cannot be read
