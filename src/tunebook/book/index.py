@@ -21,7 +21,7 @@ import orjson
 from tunebook.book.codec import dump_json, revive
 from tunebook.book.index_file import load_rows, refuse_unwritten, remove_index, store_rows
 from tunebook.book.inside import link_below
-from tunebook.book.places import RunFolder, kept_steps, list_runs
+from tunebook.book.places import RunFolder, describe_left_out, kept_steps, look_for_runs
 from tunebook.errors import MALFORMED
 from tunebook.records import RunSummary, State
 
@@ -61,6 +61,7 @@ class Index:
         self._book = book
         self._read = read
         self._found: dict[str, RunFolder] = {}
+        self._left_out: list[str] = []
         self._prints: dict[str, str] = {}
         self._known: dict[str, tuple[str, Measured]] | None = None
         self._fresh: set[str] = set()
@@ -73,7 +74,9 @@ class Index:
 
         `anew`: what the database says of them is not believed.
         """
-        self._found = {run.name: run for run in list_runs(self._book)}
+        runs, left_out = look_for_runs(self._book)
+        self._found = {run.name: run for run in runs}
+        self._left_out = [f"runs/{run.name} is left out: {describe_left_out(run)}" for run in left_out]
         self._prints = {name: _fingerprint(run) for name, run in self._found.items()}
         if self._known is None:
             self._known = {}
@@ -87,6 +90,11 @@ class Index:
     def names(self) -> list[str]:
         """The runs that `refresh` found."""
         return list(self._found)
+
+    @property
+    def left_out(self) -> list[str]:
+        """Say of each link that `refresh` found why it is no run of the book."""
+        return list(self._left_out)
 
     def read(self, name: str) -> None:
         """Read one of the runs that `refresh` gave; other threads may ask meanwhile."""

@@ -106,14 +106,18 @@ def train_run(run: RunFolder, watch: Watcher, hosts: Hosts | None = None) -> Run
     """Train a run whose folder is ready, and write the notebook however it ends."""
     resolved = read_text(run.resolved_yaml)
     refuse_without_library(read_resolved(resolved)[0].report_to)
+
+    def say(text: str) -> None:
+        watch("note", {"text": text})
+
     try:
         train_in_child(run, watch, hosts)
     except BaseException:
         # How the run ended matters more than a page that a full disk cannot take.
         with contextlib.suppress(TunebookError, OSError):
-            build_notebook(run.book)
+            build_notebook(run.book, say)
         raise
-    build_last(run.book, f"run {run.name} is finished")
+    build_last(run.book, f"run {run.name} is finished", say)
     return summarize(run)
 
 
