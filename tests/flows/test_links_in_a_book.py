@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
 from made_runs import make_run
+from tunebook.book import index_file
 from tunebook.book.checkpoints import list_checkpoints, rotate_checkpoints, writing_checkpoint
 from tunebook.book.evaluations import open_log
 from tunebook.book.events import EventWriter, next_attempt, read_events
+from tunebook.book.index import Index, run_summaries
+from tunebook.book.index_file import index_path
 from tunebook.book.lineage import steps_started_from
 from tunebook.book.places import RunFolder
 from tunebook.cli.main import main
 from tunebook.errors import BookError
 from tunebook.web.app import make_app
-from tunebook.workflows.notebook import build_notebook
+from tunebook.workflows.notebook import build_last, build_notebook
 from tunebook.workflows.run_folder import write_folder
 
 WRITTEN = ("events", "evaluations", "checkpoints", "final", "tensorboard")
@@ -76,7 +80,9 @@ def test_no_linked_folder_of_a_new_run_is_written_when_it_is_trained(
     (here / "x.txt").write_text("some words\n" * 50)
     run = RunFolder(here, "a")
     run.path.mkdir()
-    run.run_yaml.write_text("name: a\nmodel: tunebook/tiny\nstage: cpt\ndata: [{path: ../../x.txt}]\n")
+    run.run_yaml.write_text(
+        "name: a\nmodel: tunebook/tiny\nstage: cpt\ndata: [{path: ../../x.txt}]\n"
+    )
     move_behind_a_link(run.path / name, far)
     assert main(["train", "a"]) == 2
     assert f"runs/a/{name} is a link to" in capsys.readouterr().err
@@ -96,8 +102,9 @@ def test_a_process_that_trains_a_run_writes_no_event_through_a_link(here: Path, 
 def test_no_evaluation_is_written_through_a_link(here: Path, far: Path) -> None:
     run = make_run(here, "a")
     move_behind_a_link(run.evaluations, far)
-    with pytest.raises(BookError, match="runs/a/evaluations is a link to"), open_log(
-        run, "probe", "final", {}
+    with (
+        pytest.raises(BookError, match="runs/a/evaluations is a link to"),
+        open_log(run, "probe", "final", {}),
     ):
         pass
     with pytest.raises(BookError, match="runs/a/evaluations is a link to"):
@@ -124,10 +131,19 @@ def test_a_finished_run_whose_log_is_behind_a_link_is_not_called_paused(
     assert f"{link} is a link to {far}" in err
     assert main(["runs"]) == 0
     out, err = capsys.readouterr()
-    assert "other" in out and "finished" in out  # noqa: PT018
+    assert "other" in out
+    [row] = [line for line in out.splitlines() if "base" in line]
+    assert "unknown" in row
+    assert "paused" not in row
     [told] = err.splitlines()
     assert told.startswith("run base cannot be read: ")
     assert f"{link} is a link to {far}" in told
+    glanced = Index(here)
+    glanced.refresh(anew=True)
+    assert {n: s.state for n, (s, _) in glanced.runs().items()} == {
+        "base": "unknown",
+        "other": "finished",
+    }
     said: list[str] = []
     build_notebook(here, said.append)
     assert [text for text in said if f"{link} is a link to {far}" in text] == said != []
@@ -166,7 +182,7 @@ def twice(run: RunFolder) -> None:
     assert number in at
     own = other.split('"seq":')[1].split(",")[0]
     moved = other.replace(f'"seq":{own},', f'"seq":{number},', 1)
-    (run.events / "zz-1.jsonl").write_text(moved.replace("Z\"", "1Z\"", 1))
+    (run.events / "zz-1.jsonl").write_text(moved.replace('Z"', '1Z"', 1))
 
 
 def test_events_of_two_files_with_the_same_number_are_not_taken_for_each_other(here: Path) -> None:
@@ -260,7 +276,13 @@ def test_the_list_of_an_open_page_says_when_a_run_becomes_a_link(here: Path, far
     (far / "z").mkdir()
     (here / "runs" / "z").symlink_to(far / "z")
     assert "runs/z is left out" in client.get("/").text
-    (here / "runs" / "z").unlink()
+    for number in range(24):
+        (here / "runs" / f"z{number}").symlink_to(far / "z")
+    page = client.get("/").text
+    assert page.count("is left out") == 20
+    assert "5 more links are left out" in page
+    for path in (here / "runs").glob("z*"):
+        path.unlink()
     assert "is left out" not in client.get("/").text
 
 
@@ -289,7 +311,7 @@ def test_reindex_says_of_a_linked_folder_to_put_a_folder_there(
     move_behind_a_link(here / ".tunebook", far)
     assert main(["reindex"]) == 1
     err = capsys.readouterr().err
-    assert ".tunebook is a link, and the index is kept in the book only; put what it leads to in its place" in err
+    assert ".tunebook is a link, and the index is kept in the book only; put what it leads" in err
     assert "free space" not in err
 
 
@@ -307,3 +329,45 @@ def test_a_linked_page_of_the_book_is_not_called_up_to_date(
     assert "every page is up to date" not in err
     assert "every other page is up to date" in err
     assert out == ""
+
+
+def test_the_end_of_a_verb_says_that_the_page_of_the_book_was_not_written(
+    here: Path, far: Path
+) -> None:
+    run = make_run(here, "a")
+    (here / "notebook.md").unlink()
+    (here / "notebook.md").symlink_to(far / "notebook.md")
+    said: list[str] = []
+    build_last(here, f"run {run.name} is finished", said.append)
+    [told] = said
+    assert told.startswith("the page of the book stays as it was: ")
+
+
+@pytest.mark.parametrize(
+    ("code", "usable"),
+    [
+        (sqlite3.SQLITE_PROTOCOL, True),  # "locking protocol", as a network share gives it
+        (sqlite3.SQLITE_IOERR_LOCK, True),
+        (sqlite3.SQLITE_READONLY_DBMOVED, True),
+        (sqlite3.SQLITE_BUSY_SNAPSHOT, True),
+        (sqlite3.SQLITE_CORRUPT, False),
+        (sqlite3.SQLITE_NOTADB, False),
+        (sqlite3.SQLITE_ERROR, False),
+    ],
+)
+def test_the_index_is_deleted_only_for_what_is_its_own_fault(
+    here: Path, monkeypatch: pytest.MonkeyPatch, code: int, usable: bool
+) -> None:
+    make_run(here, "a")
+    run_summaries(here)
+    assert index_path(here).exists()
+
+    class Fault(sqlite3.OperationalError):
+        sqlite_errorcode = code
+
+    def fail(_book: Path) -> None:
+        raise Fault("it does not work")
+
+    monkeypatch.setattr(index_file, "_open", fail)
+    assert index_file.load_rows(here) == {}
+    assert index_path(here).exists() is usable

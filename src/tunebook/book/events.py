@@ -33,7 +33,7 @@ _ENVELOPE = ("kind", "seq", "attempt", "time")
 _ENVELOPE_KEYS = frozenset(_ENVELOPE)
 _MEASURED = ("step", "validation", "verdict", "verdicts")
 LONG_BYTES = 1_000_000
-_STATES = get_args(State)
+_STATES = tuple(state for state in get_args(State) if state != "unknown")
 _ALWAYS_SHOWN = ("state", "facts", "note")
 _LOOKED_FOR_OF_OLD = ("non_finite", "skipped_batches", "weights_frozen_by_precision")
 

@@ -23,7 +23,6 @@ from tunebook.regular import (
     read_regular_text,
 )
 
-
 _WAY_OUT = (
     "put what it leads to in its place, or make all of `runs` a link to keep runs on another disk"
 )

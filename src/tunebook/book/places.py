@@ -267,6 +267,11 @@ def left_out_runs(book: Path) -> list[RunFolder]:
     return look_for_runs(book)[1]
 
 
+def left_out_words(run: RunFolder) -> str:
+    """Say of one of `left_out_runs` that it is left out, and why."""
+    return f"runs/{run.name} is left out: {describe_left_out(run)}"
+
+
 def look_for_runs(book: Path) -> tuple[list[RunFolder], list[RunFolder]]:
     """List what `list_runs` and `left_out_runs` give, in one look at the folder."""
     entries = [(RunFolder(book, name), stays) for name, stays in _entries(book)]

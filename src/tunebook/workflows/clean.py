@@ -30,6 +30,7 @@ from tunebook.regular import read_regular_text
 
 # What tunebook itself makes there: tokens and grown tokenizers, and released copies, by a hash.
 _CACHED = re.compile(r"(?:[0-9a-f]{64}|\.tmp-[0-9a-f]{16}|\.?tokenizer-[0-9a-f]{32}(?:-\d+)?)\Z")
+_GOING_ON = ("paused", "unknown")
 _SERVED = re.compile(r"[0-9a-f]{16}\Z")
 
 
@@ -105,7 +106,7 @@ def _caches(
     cache = book / ".tunebook" / "cache"
     if any(s.state == "running" for s in summaries.values()) or not _is_own(book, cache, say):
         return
-    resumable = [RunFolder(book, n) for n, s in summaries.items() if s.state == "paused"]
+    resumable = [RunFolder(book, n) for n, s in summaries.items() if s.state in _GOING_ON]
     used = "".join(_text(run.data_json) for run in resumable)
     for path in _made_in(cache, _CACHED):
         if path.name not in used and not _in_use(path):

@@ -16,8 +16,8 @@ from tunebook.book.markers import merge_page
 from tunebook.book.page_stamps import print_folder
 from tunebook.book.places import (
     RunFolder,
-    describe_left_out,
     left_out_runs,
+    left_out_words,
     list_runs,
     page_lock,
 )
@@ -54,7 +54,7 @@ def build_notebook(
     whole = whole_book(book, runs)
     standing = StandingPages(book, whole)
     for link in left_out_runs(book):
-        say(f"runs/{link.name} is left out: {describe_left_out(link)}")
+        say(left_out_words(link))
     changed = []
     for place, run in enumerate(sorted(list_runs(book), key=_last_written, reverse=True)):
         # On a busy machine loading what draws may take as long; the newest is drawn all the same.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tunebook.book.index import run_rows
-from tunebook.book.places import RunFolder, describe_left_out, left_out_runs
+from tunebook.book.places import RunFolder, left_out_runs, left_out_words
 from tunebook.book.summary import measure
 from tunebook.errors import BookError, UsageError, first_line
 from tunebook.pages.groups import Group, group_heads, group_of, text_against
@@ -86,7 +86,7 @@ def list_runs(
         if not measured.read:
             say(f"run {name} cannot be read: {_why_unread(RunFolder(book, name))}")
     for link in left_out_runs(book):
-        say(f"runs/{link.name} is left out: {describe_left_out(link)}")
+        say(left_out_words(link))
     return table
 
 

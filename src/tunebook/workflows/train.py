@@ -22,6 +22,7 @@ from tunebook import __version__
 from tunebook.book.atomic import alone
 from tunebook.book.checkpoints import list_checkpoints, manifest_hash
 from tunebook.book.content import refuse_other_weights, verify_weights, weights_hash
+from tunebook.book.inside import refuse_linked_run
 from tunebook.book.liveness import current_state
 from tunebook.book.places import RunFolder, find_book_of, list_runs, open_run, page_lock
 from tunebook.book.predictions import parse_prediction
@@ -175,6 +176,7 @@ def start_run(
     recipe, start = with_run_model(book, loaded.recipe)
     _refuse_planned_only(recipe)
     run = RunFolder(book, recipe.name)
+    refuse_linked_run(run)
     environment = {**describe_environment(loaded), **start, **(remarks or {})}
     if loaded.path is not None:
         environment["run_file"] = os.path.relpath(loaded.path, run.path)
