@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-State = Literal["new", "running", "paused", "stopped", "failed", "finished"]
-"""`paused` is any interruption that can be resumed; `stopped` was ended by a verdict."""
+State = Literal["new", "running", "paused", "stopped", "failed", "finished", "unknown"]
+"""`paused` is any interruption that can be resumed; `stopped` was ended by a verdict; `unknown` is
+that of a run whose log cannot be read, and no log says it."""
 
 Role = Literal["system", "user", "input", "knowledge", "assistant", "text"]
 """`input` is the material an instruction is about, `knowledge` a fact put before an answer; `text`

@@ -22,7 +22,7 @@ import orjson
 
 from tunebook.book.atomic import storage_errors, write_atomically
 from tunebook.book.codec import dump_json, revive, to_plain, to_record
-from tunebook.book.inside import shown
+from tunebook.book.inside import refuse_linked_run, shown
 from tunebook.book.places import RunFolder
 from tunebook.errors import MALFORMED, BookError, Busy
 from tunebook.records import Evaluation, ItemScore
@@ -75,9 +75,11 @@ def open_log(
     """Open the log of an evaluation to go on with it, alone.
 
     Everything that decides the answers belongs into `settings`. Raises Busy when another process
-    has it open, BookError when a line is no JSON.
+    has it open, BookError when a line is no JSON, or the folder is behind a link.
     """
     from filelock import FileLock, Timeout
+
+    refuse_linked_run(run)
 
     path = log_path(run, kind, subject, settings)
     with storage_errors(f"write {path}", run.path):
@@ -165,6 +167,7 @@ def write_result(run: RunFolder, log: Path, evaluation: Evaluation) -> Evaluatio
             evaluation = replace(
                 evaluation, against=before[0].against, comparison=before[0].comparison
             )
+    refuse_linked_run(run)
     done = replace(
         evaluation,
         log=log.name,

@@ -20,18 +20,20 @@ import orjson
 
 from tunebook.book.atomic import storage_errors
 from tunebook.book.codec import revive, to_plain, to_record
-from tunebook.book.inside import is_inside, shown
+from tunebook.book.inside import files_of, refuse_linked_run
 from tunebook.book.places import RunFolder
 from tunebook.book.step_totals import StepProfile
 from tunebook.errors import BookError
 from tunebook.records import Diagnosis, Sample, State, StepRecord, ValidationRecord, Verdict
-from tunebook.regular import NotReadable
+
+Place = tuple[int, int, str, str]
+"""Attempt, number, time and kind of an event."""
 
 _ENVELOPE = ("kind", "seq", "attempt", "time")
 _ENVELOPE_KEYS = frozenset(_ENVELOPE)
 _MEASURED = ("step", "validation", "verdict", "verdicts")
 LONG_BYTES = 1_000_000
-_STATES = get_args(State)
+_STATES = tuple(state for state in get_args(State) if state != "unknown")
 _ALWAYS_SHOWN = ("state", "facts", "note")
 _LOOKED_FOR_OF_OLD = ("non_finite", "skipped_batches", "weights_frozen_by_precision")
 
@@ -89,13 +91,14 @@ KINDS = ("state", *_RECORDS, "checkpoint", "facts", "note")
 
 
 class EventWriter:
-    """Appends events to this process's own file.
+    """Appends events to this process's own file; BookError where that is behind a link.
 
     A payload key that the line itself uses is written with the kind in front: the `kind` of a
     verdict is stored as `verdict_kind`.
     """
 
     def __init__(self, run: RunFolder, attempt: int):
+        refuse_linked_run(run)
         self._run = run
         self._attempt = attempt
         host = re.sub(r"[^A-Za-z0-9._-]", "_", socket.gethostname()) or "host"
@@ -162,20 +165,8 @@ class EventWriter:
 
 
 def event_files(run: RunFolder) -> list[Path]:
-    """List the event files of a run by name; a pipe is none, nor what leads out of the run."""
-    try:
-        with os.scandir(shown(run.book, run.events)) as found:
-            # A folder stays in the list: reading it says that it is no file.
-            entries = [
-                (Path(e.path), e.is_file(follow_symlinks=False) or e.is_dir()) for e in found
-            ]
-    except (FileNotFoundError, NotADirectoryError, NotReadable):
-        return []
-    return sorted(
-        run.events / path.name
-        for path, is_plain in entries
-        if path.suffix == ".jsonl" and (is_plain or is_inside(run.book, run.events / path.name))
-    )
+    """List the event files of a run by name; BookError where they lead out of the run."""
+    return files_of(run, run.events, ".jsonl")
 
 
 def is_long(run: RunFolder) -> bool:
@@ -200,12 +191,12 @@ def events_of(
     shown: Sequence[Mapping[str, Any]],
     rows: Sequence[Mapping[str, Any]],
     more_seconds: float = 0.0,
-    known: dict[tuple[int, int], Any] | None = None,
+    known: dict[Place, Any] | None = None,
 ) -> Events:
     """Collect events from parsed lines in order; `rows` has also those that are not shown.
 
     `more_seconds` were spent in steps that are not among them. Records are taken from and added to
-    `known`, by attempt and number. BookError where a line is no record.
+    `known`, by `row_place`. BookError where a line is no record.
     """
     known = {} if known is None else known
     facts: dict[str, Any] = {}
@@ -215,7 +206,7 @@ def events_of(
         if kind == "facts":
             facts.update(_payload(row))
         elif kind in _RECORDS:
-            at = row["attempt"], row["seq"]
+            at = row_place(row)
             if at not in known:
                 known[at] = _record(run, kind, row)
             found[kind].append(known[at])
@@ -261,6 +252,15 @@ def _read_rows(run: RunFolder) -> Iterator[dict[str, Any]]:
 def row_order(row: Mapping[str, Any]) -> tuple[int, int, str]:
     """Order rows as they were written: an attempt has one writer, whose clock may be set back."""
     return row["attempt"], row["seq"], row["time"]
+
+
+def row_place(row: Mapping[str, Any]) -> Place:
+    """Tell an event from all others of a run.
+
+    The number alone does not: a log may be put together of what two processes wrote as the same
+    attempt, such as one that was copied elsewhere and trained on in both places.
+    """
+    return row["attempt"], row["seq"], row["time"], row["kind"]
 
 
 def parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:

@@ -21,7 +21,7 @@ import orjson
 from tunebook.book.codec import dump_json, revive
 from tunebook.book.index_file import load_rows, refuse_unwritten, remove_index, store_rows
 from tunebook.book.inside import link_below
-from tunebook.book.places import RunFolder, kept_steps, list_runs
+from tunebook.book.places import RunFolder, kept_steps, left_out_words, look_for_runs
 from tunebook.errors import MALFORMED
 from tunebook.records import RunSummary, State
 
@@ -61,6 +61,7 @@ class Index:
         self._book = book
         self._read = read
         self._found: dict[str, RunFolder] = {}
+        self._left_out: list[str] = []
         self._prints: dict[str, str] = {}
         self._known: dict[str, tuple[str, Measured]] | None = None
         self._fresh: set[str] = set()
@@ -73,7 +74,9 @@ class Index:
 
         `anew`: what the database says of them is not believed.
         """
-        self._found = {run.name: run for run in list_runs(self._book)}
+        runs, left_out = look_for_runs(self._book)
+        self._found = {run.name: run for run in runs}
+        self._left_out = [left_out_words(run) for run in left_out]
         self._prints = {name: _fingerprint(run) for name, run in self._found.items()}
         if self._known is None:
             self._known = {}
@@ -87,6 +90,11 @@ class Index:
     def names(self) -> list[str]:
         """The runs that `refresh` found."""
         return list(self._found)
+
+    @property
+    def left_out(self) -> list[str]:
+        """Say of each link that `refresh` found that it is no run of the book, and why."""
+        return self._left_out
 
     def read(self, name: str) -> None:
         """Read one of the runs that `refresh` gave; other threads may ask meanwhile."""
@@ -220,8 +228,10 @@ def _glance(run: RunFolder) -> Measured:
     from tunebook.book.events import event_files, parse_line, row_order
     from tunebook.errors import BookError
 
-    rows = []
-    for path in event_files(run):
+    rows, paths = [], list[Path]()
+    with contextlib.suppress(OSError, BookError):
+        paths = event_files(run)
+    for path in paths:
         with contextlib.suppress(OSError, BookError), open(path, "rb") as file:
             file.seek(max(path.stat().st_size - _TAIL_BYTES, 0))
             rows.append(parse_line(path, 0, file.read().rstrip().rpartition(b"\n")[2]))

@@ -33,6 +33,8 @@ _NOT_ITS_FAULT = {
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_PROTOCOL,  # as locks of a network share fail
+    sqlite3.SQLITE_NOLFS,
 }
 
 Row = tuple[str, str]
@@ -100,7 +102,10 @@ def remove_index(book: Path) -> str | None:
 def refuse_unwritten(book: Path, why_not: str | None) -> None:
     """Raise StorageError when the index is not there, or could not be written for a reason."""
     path = index_path(book)
-    if path.parent.exists() and not path.parent.is_dir():
+    if (link := link_below(book, path)) is not None:
+        why_not = f"{link.relative_to(book)} is a link, and the index is kept in the book only"
+        way_out = "put what it leads to in its place, or delete the link"
+    elif path.parent.exists() and not path.parent.is_dir():
         why_not, way_out = f"{path.parent} is a file", "move it away"
     elif why_not is None and path.is_file():
         return

@@ -1,5 +1,7 @@
 """What stays in a book: nothing is deleted through a link, and nothing shown from behind one.
 
+Nor is a run written through one.
+
 A book may come from a stranger, and a link in it may lead to any folder of whoever opens it. Only
 `runs` as a whole may be one: that is how an owner puts a large book on another disk.
 """
@@ -21,6 +23,10 @@ from tunebook.regular import (
     read_regular_text,
 )
 
+_WAY_OUT = (
+    "put what it leads to in its place, or make all of `runs` a link to keep runs on another disk"
+)
+
 
 def link_below(folder: Path, path: Path) -> Path | None:
     """Find the first link on the way from a folder to what is in it, the last part included."""
@@ -39,23 +45,61 @@ def refuse_linked(book: Path, path: Path) -> None:
 
 
 def refuse_linked_run(run: RunFolder) -> None:
-    """Raise BookError when checkpoints of a run would be deleted through a link.
+    """Raise BookError when a run would be written, or deleted from, through a link.
 
-    `runs` itself may be one.
+    `runs` itself may be one, and `best` is. What is replaced as a whole is not written through.
     """
-    if (link := link_below(run.book / "runs", run.checkpoints)) is not None:
-        raise BookError(_sentence(run.book, link))
+    folders = (run.checkpoints, run.events, run.evaluations, run.final, run.tensorboard)
+    for path in (*folders, *run.path.glob("*.log")):
+        if (link := link_below(run.book / "runs", path)) is not None:
+            raise BookError(
+                f"{_called(run.book, link)}, and tunebook writes and deletes nothing behind a link "
+                f"in a run; {_WAY_OUT}"
+            )
+
+
+def files_of(run: RunFolder, folder: Path, ending: str) -> list[Path]:
+    """List the files of a folder of a run that end in some way, by name; a pipe is none.
+
+    Raises BookError where the folder or one of them leads out of the run: a run without them would
+    be told as another than it is.
+    """
+    try:
+        with os.scandir(shown(run.book, folder)) as found:
+            # A folder stays in the list: reading it says that it is no file.
+            entries = [(e.name, e.is_file(follow_symlinks=False) or e.is_dir()) for e in found]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except NotReadable:
+        raise BookError(_unread(run, folder)) from None
+    files = []
+    for name, is_plain in sorted(entries):
+        path = folder / name
+        if name.endswith(ending) and (is_plain or is_inside(run.book, path)):
+            files.append(path)
+        elif name.endswith(ending) and path.is_symlink():
+            raise BookError(_unread(run, path))
+    return files
+
+
+def _unread(run: RunFolder, path: Path) -> str:
+    link = link_below(run.book / "runs", path) or path
+    return f"{_called(run.book, link)}, and it is not read: it leads out of the run; {_WAY_OUT}"
 
 
 def _sentence(book: Path, link: Path) -> str:
+    return (
+        f"{_called(book, link)}, and tunebook deletes nothing behind a link; put a folder in its "
+        "place"
+    )
+
+
+def _called(book: Path, link: Path) -> str:
     try:
         leads_to = os.readlink(link)
     except OSError:
         leads_to = "another place"
-    return (
-        f"{link.relative_to(book)} is a link to {leads_to}, and tunebook deletes nothing behind a "
-        "link; put a folder in its place"
-    )
+    return f"{link.relative_to(book)} is a link to {leads_to}"
 
 
 def inside(folder: Path, name: str) -> Path:

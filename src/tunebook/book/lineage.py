@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Literal
 
 from tunebook.book.inside import read_text_inside
-from tunebook.book.places import RunFolder, list_runs
+from tunebook.book.places import RunFolder, left_out_runs, list_runs
 from tunebook.book.run_file import config_parent, weight_parent
 from tunebook.records import RunSummary
-from tunebook.regular import read_regular_text
+from tunebook.regular import open_regular
+
+_RUN_FILE_BYTES = 4 * 2**20  # a run file of more than one mebibyte is refused
 
 EdgeKind = Literal["weights", "config", "resume"]
 
@@ -136,15 +138,17 @@ def _is_fork(run: RunFolder) -> bool:
 def steps_started_from(run: RunFolder) -> set[int]:
     """Find the checkpoints of a run that other runs of its book started from.
 
-    Read as text, so that no file is too broken to protect the weights it names.
+    Read as text, so that no file is too broken to protect the weights it names. Nor need that run
+    be part of the book: one that is only linked loses its parent's weights as any other would.
     """
     name = re.escape(run.name)
     named = re.compile(rf"(?:run:{name}|(?<![\w.-]){name}/checkpoints)/step-(\d+)")
     steps: set[int] = set()
-    for other in list_runs(run.book):
+    for other in (*list_runs(run.book), *left_out_runs(run.book)):
         for path in (other.run_yaml, other.resolved_yaml) if other != run else ():
             try:
-                text = read_regular_text(path)
+                with open_regular(path) as file:
+                    text = file.read(_RUN_FILE_BYTES).decode("utf-8", "replace")
             except OSError:
                 continue
             steps |= {int(found) for found in named.findall(text)}

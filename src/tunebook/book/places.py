@@ -280,19 +280,35 @@ def list_runs(book: Path) -> list[RunFolder]:
 
     A link that leads out of `runs` is none: what is behind it would be told as part of the book.
     """
-    return [RunFolder(book, name) for name, stays in _entries(book) if stays]
+    return look_for_runs(book)[0]
 
 
 def left_out_runs(book: Path) -> list[RunFolder]:
     """List what would be runs, and is no part of the book: links that lead out of `runs`."""
-    return [RunFolder(book, name) for name, stays in _entries(book) if not stays]
+    return look_for_runs(book)[1]
+
+
+def left_out_words(run: RunFolder) -> str:
+    """Say of one of `left_out_runs` that it is left out, and why."""
+    return f"runs/{run.name} is left out: {describe_left_out(run)}"
+
+
+def look_for_runs(book: Path) -> tuple[list[RunFolder], list[RunFolder]]:
+    """List what `list_runs` and `left_out_runs` give, in one look at the folder."""
+    entries = [(RunFolder(book, name), stays) for name, stays in _entries(book)]
+    runs = [run for run, stays in entries if stays]
+    return runs, [run for run, stays in entries if not stays]
 
 
 def describe_left_out(run: RunFolder) -> str:
     """Say why a link is no run of its book."""
+    try:
+        leads_to = os.readlink(run.path)
+    except OSError:  # put in order since it was listed
+        leads_to = "another place"
     return (
-        f"a link to {os.readlink(run.path)}, which is not in the book; put the folder itself "
-        "there, or make all of `runs` a link"
+        f"a link to {leads_to}, which is not in the book; put the folder itself there, or make all "
+        "of `runs` a link"
     )
 
 

@@ -21,11 +21,13 @@ import orjson
 from tunebook.book.events import (
     LONG_BYTES,
     Events,
+    Place,
     attempt_limits,
     event_files,
     events_of,
     parse_line,
     row_order,
+    row_place,
     row_shown,
 )
 from tunebook.book.inside import link_below
@@ -70,7 +72,7 @@ _PLACE = ("attempt", "seq")
 _COLUMNS = (*_PLACE, *NUMBERS, "examples")
 _ALL_NUMBERS = operator.itemgetter(*_PLACE, *NUMBERS)
 _PIECE_BYTES = 8_000_000
-_VERSION = 4
+_VERSION = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +184,9 @@ class RunReader:
         self._offsets: dict[str, tuple[int, int, int]] = {}
         self._rest: list[dict[str, Any]] = []
         self._all = np.empty((len(_COLUMNS), 0))
-        self._records: dict[tuple[int, int], Any] = {}
-        # Validations, by attempt and number, of which the documents were let go.
-        self._slim: set[tuple[int, int]] = set()
+        self._records: dict[Place, Any] = {}
+        # Validations of which the documents were let go.
+        self._slim: set[Place] = set()
         self._look: Look | None = None
 
     def look(self) -> Look:
@@ -288,11 +290,11 @@ class RunReader:
         """
         validations = [row for row in self._rest if row["kind"] == "validation"]
         last = next((row for row in reversed(shown) if row["kind"] == "validation"), None)
-        if last is not None and (last["attempt"], last["seq"]) in self._slim:
+        if last is not None and row_place(last) in self._slim:
             return False
         for row in validations:
             if row is not last and row.get("per_document"):
-                at = row["attempt"], row["seq"]
+                at = row_place(row)
                 row["per_document"] = []
                 self._slim.add(at)
                 self._records.pop(at, None)
@@ -315,7 +317,7 @@ class RunReader:
                 if header["version"] != _VERSION or header["files"] != self._stamp(files):
                     return
                 self._all, self._rest = kept["columns"], header["rest"]
-                self._slim = {(attempt, seq) for attempt, seq in header["slim"]}
+                self._slim = {(a, n, when, kind) for a, n, when, kind in header["slim"]}
         except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile):
             return  # it is only a copy
         for name, (inode, size, lines) in header["read"].items():

@@ -9,13 +9,17 @@ import orjson
 
 from tunebook.book.atomic import storage_errors, write_atomically
 from tunebook.book.codec import dump_json, to_record
-from tunebook.book.inside import read_inside
+from tunebook.book.inside import read_inside, refuse_linked_run
 from tunebook.book.places import RunFolder
 from tunebook.trials import Replay
 
 
 def write_replay(run: RunFolder, found: Replay) -> Replay:
-    """Write down what a replay came to, in place of an earlier one of the same step."""
+    """Write down what a replay came to, in place of an earlier one of the same step.
+
+    Raises BookError where the folder is behind a link.
+    """
+    refuse_linked_run(run)
     time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     done = replace(found, finished=time)
     path = run.evaluations / f"replay-step-{found.step}.json"

@@ -72,7 +72,12 @@ def bring_to_life(run: RunFolder, measured: Measured) -> RunSummary:
 
 def state_of(run: RunFolder, measured: Measured) -> State:
     """Say in what state a run is at this moment."""
-    return live_state(run, measured.recorded) if measured.started else "new"
+    if not measured.started:
+        return "new"
+    state = live_state(run, measured.recorded)
+    # What cannot be read may be of a finished run; that its process lives is known all the same.
+    lost = not measured.read and measured.recorded is None and state != "running"
+    return "unknown" if lost else state
 
 
 def outcome_words(

@@ -28,9 +28,13 @@ def build(html: str | None) -> None:
     from tunebook.workflows.notebook import build_notebook
 
     book = find_book()
-    changed = build_notebook(
-        book, lambda text: click.echo(text, err=True), math.inf, every_page=True
-    )
+    kept: list[str] = []
+
+    def say(text: str) -> None:
+        kept.append(text)
+        click.echo(text, err=True)
+
+    changed = build_notebook(book, say, math.inf, every_page=True)
     for page in changed:
         click.echo(str(page))
     if html is not None:
@@ -42,4 +46,5 @@ def build(html: str | None) -> None:
         click.echo(str(path))
         click.echo(f"wrote {format_bytes(n_bytes)}", err=True)
     elif not changed:
-        click.echo("every page is up to date", err=True)
+        which = "every other page" if kept else "every page"
+        click.echo(f"{which} is up to date", err=True)

@@ -63,14 +63,13 @@ def command(
     CSV and JSON hold one run a line, in the order of the groups: means and differences are only in
     the table and in Markdown.
     """
-    from tunebook.book.places import describe_left_out, find_book, left_out_runs
+    from tunebook.book.places import find_book
     from tunebook.workflows.runs import Query, list_runs, write_runs
 
     chosen = tuple(column.strip() for column in (columns or "").split(",") if column.strip())
     book = find_book()
-    table = list_runs(book, Query(filters, chosen, sort, group, baseline))
-    for run in left_out_runs(book):
-        click.echo(f"runs/{run.name} is left out: {describe_left_out(run)}", err=True)
+    query = Query(filters, chosen, sort, group, baseline)
+    table = list_runs(book, query, lambda text: click.echo(text, err=True))
     judges = {row.judge_settings for row in table.rows if row.judge is not None}
     if len(judges) > 1 and "judge" in table.columns:
         click.echo(

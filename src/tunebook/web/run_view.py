@@ -9,6 +9,7 @@ import functools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -171,7 +172,7 @@ class RunView:
         """Say for how long a running run has written nothing, where that is long."""
         if self.summary.state != "running":
             return None
-        newest = max((path.stat().st_mtime for path in event_files(self.run)), default=None)
+        newest = max((path.stat().st_mtime for path in self._logs()), default=None)
         silent = 0.0 if newest is None else time.time() - newest
         return silent if silent > _SILENT_SECONDS else None
 
@@ -337,8 +338,14 @@ class RunView:
     def files(self) -> list[tuple[str, int, bool]]:
         """List the files of the run's folder with sizes, and whether the page opens them."""
         found = [(p.name, p.stat().st_size) for p in self.run.path.iterdir() if p.is_file()]
-        found += [(f"events/{p.name}", p.stat().st_size) for p in event_files(self.run)]
+        found += [(f"events/{p.name}", p.stat().st_size) for p in self._logs()]
         return [(name, size, name in SHOWN_FILES) for name, size in sorted(found) if name[0] != "."]
+
+    def _logs(self) -> list[Path]:
+        try:
+            return event_files(self.run)
+        except TunebookError:
+            return []  # as `damage` says
 
     def links(self) -> list[tuple[str, str]]:
         """List the pages that show evaluations of this run at length."""

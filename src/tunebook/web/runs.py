@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import urlencode
@@ -26,6 +26,9 @@ _GROUPED_BY = ("state", "model", "stage", "method", "outcome", "device")
 _NOT_SETTINGS = ("notebook.", "name", "extends")
 _MEDIA = {"md": "text/markdown", "csv": "text/csv", "json": "application/json"}
 
+
+_MOST_LEFT_OUT = 20
+"""Links that are no runs are named one by one up to so many."""
 
 _SHORT = 500
 """Characters of a view whose links are kept: all of them together hold a few megabytes at most."""
@@ -81,8 +84,11 @@ def runs(request: Request) -> Response:
     desk = desk_of(request)
     view = view_of(request.query_params)
     measured = desk.shelf.measured()
+    left_out = desk.shelf.left_out()
     found = desk.kept.page(
-        ("/", view), (measured, desk.shelf.reading), lambda: _write(desk, request, view, measured)
+        ("/", view),
+        (measured, desk.shelf.reading, "\n".join(left_out)),
+        lambda: _write(desk, request, view, measured, left_out),
     )
     if request.query_params.get("seen") == found.seen:
         return Response(status_code=204)
@@ -94,7 +100,11 @@ def runs(request: Request) -> Response:
 
 
 def _write(
-    desk: Desk, request: Request, view: View, measured: Mapping[str, tuple[RunSummary, Measured]]
+    desk: Desk,
+    request: Request,
+    view: View,
+    measured: Mapping[str, tuple[RunSummary, Measured]],
+    left_out: Sequence[str],
 ) -> Written:
     summaries = [summary for summary, _ in measured.values()]
     table = choose_runs(summaries, view.query)
@@ -108,6 +118,7 @@ def _write(
     n_running = sum(run.state == "running" for run in table.rows)
     shown = hashlib.sha256("".join(rows).encode())
     shown.update(f"{len(summaries)} {n_running} {table.baseline and table.baseline.name}".encode())
+    shown.update("\n".join(left_out).encode("utf-8", "replace"))
     seen = shown.hexdigest()[:12]
     page = desk.render(
         request,
@@ -118,6 +129,8 @@ def _write(
         numeric=numeric,
         rows=rows,
         seen=seen,
+        left_out=left_out[:_MOST_LEFT_OUT],
+        n_more_left_out=max(len(left_out) - _MOST_LEFT_OUT, 0),
         n_all=len(summaries),
         n_running=n_running,
         fields=[(name, name in table.columns) for name in JSON_KEYS],

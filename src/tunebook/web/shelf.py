@@ -127,6 +127,10 @@ class Shelf:
             rest = min(took / LOOKS_SHARE, STALE_SECONDS) if took > QUICK_SECONDS else 0.0
             self._look_at = self._looked_at + rest
 
+    def left_out(self) -> list[str]:
+        """Say of each link that is no run of the book why not, as of the last look."""
+        return self._index.left_out
+
     def lineage(self) -> Lineage:
         """Say where all runs of the book come from; made once as long as nothing is new."""
         measured = self.measured()

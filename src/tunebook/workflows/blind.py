@@ -149,10 +149,12 @@ def _voting(sides: tuple[Side, Side], log: EvaluationLog, seed: int) -> Voting:
     return voting
 
 
-def count_votes(voting: Voting, book: Path) -> Evaluation:
+def count_votes(
+    voting: Voting, book: Path, say: Callable[[str], None] = lambda _text: None
+) -> Evaluation:
     """Sum the votes up and write that down; UsageError when there is no vote."""
     written = write_result(voting.sides[0].run, voting.log.path, tally_votes(voting))
-    build_notebook(book)
+    build_notebook(book, say)
     return written
 
 

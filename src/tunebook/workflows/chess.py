@@ -108,7 +108,7 @@ def evaluate_chess(
         _result(trained, job, logs, ratings)
         for job, logs in zip(jobs, ask_all(trained, jobs), strict=True)
     ]
-    build_notebook(book)
+    build_notebook(book, say)
     return [one for by_weights in evaluations for one in by_weights]
 
 

@@ -30,6 +30,7 @@ from tunebook.regular import read_regular_text
 
 # What tunebook itself makes there: tokens and grown tokenizers, and released copies, by a hash.
 _CACHED = re.compile(r"(?:[0-9a-f]{64}|\.tmp-[0-9a-f]{16}|\.?tokenizer-[0-9a-f]{32}(?:-\d+)?)\Z")
+_GOING_ON = ("paused", "unknown")
 _SERVED = re.compile(r"[0-9a-f]{16}\Z")
 
 
@@ -49,16 +50,14 @@ def clean_book(
 
     Never touched: a running run, `best`, `final`, a checkpoint that another run started from, and
     the newest good checkpoint of a run that can still go on. Nor what is being served, nor anything
-    behind a link: `say` is told of such a run. Raises BookError where the caches are a link.
+    behind a link: `say` is told of such a run or cache.
     """
-    for folder in (book / ".tunebook" / "cache", served_dir(book)):
-        refuse_linked(book, folder)
     summaries = {summary.name: summary for summary in run_summaries(book)}
     idle = [RunFolder(book, name) for name, s in summaries.items() if s.state != "running"]
     runs = [run for run in idle if _may_be_cleaned(run, say)]
     removals = [removal for run in runs for removal in _of_run(run, summaries[run.name])]
-    removals += _caches(book, summaries)
-    removals += _served(book)
+    removals += _caches(book, summaries, say)
+    removals += _served(book, say)
     if not dry_run:
         for removal in removals:
             _remove(removal)
@@ -100,24 +99,38 @@ def _needed_steps(run: RunFolder, summary: RunSummary) -> set[int]:
     return kept | steps_started_from(run)
 
 
-def _caches(book: Path, summaries: Mapping[str, RunSummary]) -> Iterator[Removal]:
+def _caches(
+    book: Path, summaries: Mapping[str, RunSummary], say: Callable[[str], None]
+) -> Iterator[Removal]:
     # Caches are made anew from the data when they are missed; only a run in progress reads them.
     cache = book / ".tunebook" / "cache"
-    if not cache.is_dir() or any(s.state == "running" for s in summaries.values()):
+    if any(s.state == "running" for s in summaries.values()) or not _is_own(book, cache, say):
         return
-    resumable = [RunFolder(book, n) for n, s in summaries.items() if s.state == "paused"]
+    resumable = [RunFolder(book, n) for n, s in summaries.items() if s.state in _GOING_ON]
     used = "".join(_text(run.data_json) for run in resumable)
     for path in _made_in(cache, _CACHED):
         if path.name not in used and not _in_use(path):
             yield Removal(path, "unused token cache", folder_bytes(path))
 
 
-def _served(book: Path) -> Iterator[Removal]:
+def _served(book: Path, say: Callable[[str], None]) -> Iterator[Removal]:
     """List released copies of weights; serving them again makes them again."""
     folder = served_dir(book)
-    for path in _made_in(folder, _SERVED) if folder.is_dir() else []:
+    for path in _made_in(folder, _SERVED) if _is_own(book, folder, say) else []:
         if not _in_use(path):
             yield Removal(path, "served copy", folder_bytes(path))
+
+
+def _is_own(book: Path, folder: Path, say: Callable[[str], None]) -> bool:
+    """Tell whether a folder of the book is there to be emptied, and is no link."""
+    if not folder.is_dir():
+        return False
+    try:
+        refuse_linked(book, folder)
+    except BookError as error:
+        say(f"nothing of {folder.relative_to(book)} is deleted: {error}")
+        return False
+    return True
 
 
 def _made_in(folder: Path, names: re.Pattern[str]) -> list[Path]:

@@ -129,7 +129,7 @@ def evaluate(
             comparison=comparison,
         )
         evaluations.append(write_result(run, log.path, done))
-    build_notebook(book)
+    build_notebook(book, say)
     return evaluations
 
 

@@ -110,7 +110,7 @@ def grid(
     judged = {} if bench is None else bench.settings
     done = _evaluation(found, by, weights, {**settings, **judged, "by": by})
     done = write_result(run, log.path, done)
-    build_notebook(book)
+    build_notebook(book, say)
     return done
 
 

@@ -92,7 +92,7 @@ def run_harness(
             comparison=compared.get((subject.name, first)),
         )
         evaluations.append(write_result(run, logs[subject.name].path, done))
-    build_notebook(book)
+    build_notebook(book, say)
     return evaluations
 
 

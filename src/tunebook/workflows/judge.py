@@ -85,7 +85,7 @@ def judge_run(
             logs[subject.name] = log
         score_tasks(run, bench, tasks, logs, era=era, say=say)
     found = _evaluations(trained, bench, logs, asked_for, anchor)
-    build_notebook(book)
+    build_notebook(book, say)
     return found
 
 

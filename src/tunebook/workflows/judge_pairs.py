@@ -90,7 +90,7 @@ def judge_pairs(
     lengths = {k: (len(our_texts[k]), len(their_texts[k])) for k in our_texts.keys() & their_texts}
     found = pairs_evaluation(weights, rows, lengths, settings, details)
     done = write_result(run, log.path, found)
-    build_notebook(book)
+    build_notebook(book, say)
     return done
 
 

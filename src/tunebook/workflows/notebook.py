@@ -14,7 +14,13 @@ from tunebook.book.index import run_rows
 from tunebook.book.inside import is_inside, read_inside
 from tunebook.book.markers import merge_page
 from tunebook.book.page_stamps import print_folder
-from tunebook.book.places import RunFolder, list_runs, page_lock
+from tunebook.book.places import (
+    RunFolder,
+    left_out_runs,
+    left_out_words,
+    list_runs,
+    page_lock,
+)
 from tunebook.book.summary import book_lookup, measure, score_all, score_runs, summarize
 from tunebook.errors import BookError, StorageError, TunebookError, first_line
 from tunebook.pages.family import WholeBook, whole_book
@@ -41,18 +47,25 @@ def build_notebook(
     Pages that would be written as they are are left alone, unless `every_page` is asked for: the
     end of a verb costs what it changed. Figures whose numbers changed are drawn again, those of
     the newest runs first, and none is begun after `drawing_seconds`. A run whose files are damaged
-    keeps its old page, and `say` is told why.
+    keeps its old page, and `say` is told why; so it is of links, which are no runs of the book.
     """
     started = time.monotonic()
     runs, outcomes = score_runs(run_rows(book))
     whole = whole_book(book, runs)
     standing = StandingPages(book, whole)
+    for link in left_out_runs(book):
+        say(left_out_words(link))
     changed = []
     for place, run in enumerate(sorted(list_runs(book), key=_last_written, reverse=True)):
         # On a busy machine loading what draws may take as long; the newest is drawn all the same.
         drawing = place == 0 or time.monotonic() - started < drawing_seconds
         if every_page or not standing.stands(run, drawing=drawing):
-            changed += _build_page(run, whole, standing, say, drawing=drawing)
+            try:
+                changed += _build_page(run, whole, standing, say, drawing=drawing)
+            except (StorageError, OSError):
+                raise  # that would be so of every page
+            except Exception as error:  # one run holds up the pages of no other
+                say(f"the page of {run.name} stays as it was: {_why(error)}")
     index = build_index_page(list(runs.values()), outcomes, whole.lineage)
     try:
         changed += write_page(book, book / "notebook.md", index)
@@ -73,34 +86,38 @@ def _build_page(
     folder = print_folder(run)  # first: what changes from now on is not in it
     try:
         source = read_page_source(run, run.book, whole=whole)
-    except TunebookError as error:
-        say(f"the page of {run.name} stays as it was: {error}")
-        return []
+    except OSError as error:
+        raise BookError(f"a file of it cannot be read ({error}); restore it") from error
     if drawing:
         keep_figure(run, source.steps.curves, say)
     pictured = is_inside(run.book, run.curve_svg)
     generated = render_run_page(source)
-    try:
-        text, is_new = _rewrite(run.book, run.notebook_md, partial(merge_page, generated))
-    except BookError as error:
-        say(f"the page of {run.name} stays as it was: {error}")
-        return []
+    text, is_new = _rewrite(run.book, run.notebook_md, partial(merge_page, generated))
     if stays_as_written(generated, text):
         standing.add(source, folder, pictured, text)
     return [run.notebook_md] if is_new else []
 
 
-def build_last(book: Path, done: str) -> None:
+def _why(error: Exception) -> str:
+    if isinstance(error, TunebookError):
+        return str(error)
+    return f"this is a bug in tunebook: {type(error).__name__}: {first_line(error)}"
+
+
+def build_last(book: Path, done: str, say: Callable[[str], None]) -> None:
     """Write the pages at the end of a verb; a StorageError says what is done all the same."""
     try:
-        build_notebook(book)
+        build_notebook(book, say)
     except StorageError as error:
         way_out = "`tunebook notebook build` writes its page"
         raise StorageError(f"{error}; {done}, and {way_out}") from error
 
 
 def _last_written(run: RunFolder) -> float:
-    return max((path.stat().st_mtime for path in event_files(run)), default=0.0)
+    try:
+        return max((path.stat().st_mtime for path in event_files(run)), default=0.0)
+    except (BookError, OSError):
+        return 0.0  # its page says what is wrong with it
 
 
 def keep_figure(run: RunFolder, curves: RunCurves, say: Callable[[str], None]) -> None:

@@ -32,8 +32,9 @@ from tunebook.workflows.model import build_model
 from tunebook.workflows.planning import Known, make_plan, try_longest
 from tunebook.workflows.room import TryOut
 from tunebook.workflows.run_data import unread_tokens
+from tunebook.workflows.run_folder import refuse_taken
 from tunebook.workflows.to_plan import ToPlan
-from tunebook.workflows.train import refuse_on_several, refuse_taken
+from tunebook.workflows.train import refuse_on_several
 
 # A plan is to take seconds: a larger model is looked at when it is trained.
 _MOST_PROBED_PARAMETERS = 2_000_000_000

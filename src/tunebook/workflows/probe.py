@@ -132,7 +132,7 @@ def probe(
         for subject in trained.subjects
         if subject.name != BASE
     ]
-    build_notebook(book)
+    build_notebook(book, say)
     return found
 
 

@@ -94,7 +94,7 @@ def probe_facts(
         write_result(run, logs[s.name].path, _evaluation(s, found[s.name], settings))
         for s in trained.subjects
     ]
-    build_notebook(book)
+    build_notebook(book, say)
     return done
 
 

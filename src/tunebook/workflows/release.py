@@ -141,7 +141,7 @@ def release(
         name, out, book, form=form, weights=weights, say=say, put=put, over=replace, finish=finish
     )
     add_release(open_run(book, name), done)
-    build_notebook(book)
+    build_notebook(book, say)
     if failed:
         raise GgufFailed(f"{failed[0]}; {out} is kept without it, and is verified")
     return done

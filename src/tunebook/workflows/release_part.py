@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tunebook.book.inside import refuse_linked_run
 from tunebook.book.places import RunFolder
 from tunebook.book.releases import read_releases
 from tunebook.errors import ParentMismatch, ReleaseRefused, RunEnded, TunebookError
@@ -23,10 +24,12 @@ from tunebook.workflows.trainer import die_with_launcher
 def release_part(run: RunFolder, watch: Watcher) -> str | None:
     """Release a trained part unless that was done; give why it failed, None when it did not.
 
-    Raises RunEnded when its weights are not what was trained, or on Ctrl-C.
+    Raises RunEnded when its weights are not what was trained, or on Ctrl-C; BookError where its
+    log is behind a link.
     """
     if any(each.to == place_of(run) for each in read_releases(run)):
         return None
+    refuse_linked_run(run)
     watch("note", {"text": f"releasing {run.name} as work in progress"})
     try:
         code, said = _in_child(run)

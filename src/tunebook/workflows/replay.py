@@ -64,7 +64,7 @@ def replay(
     before = Before(start + 1, False, fork[1] if fork else None, _clip_before(environment))
     found = repeat(run, log, checkpoint, step, last, before, say)
     done = write_replay(run, found)
-    build_notebook(book)
+    build_notebook(book, say)
     return done
 
 

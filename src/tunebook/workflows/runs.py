@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tunebook.book.index import run_summaries
-from tunebook.errors import BookError, UsageError
+from tunebook.book.index import run_rows
+from tunebook.book.places import RunFolder, left_out_runs, left_out_words
+from tunebook.book.summary import measure
+from tunebook.errors import BookError, UsageError, first_line
 from tunebook.pages.groups import Group, group_heads, group_of, text_against
 from tunebook.pages.table import (
     DEFAULT_COLUMNS,
@@ -71,9 +73,29 @@ class Query:
     baseline: str | None = None
 
 
-def list_runs(book: Path, query: Query) -> RunTable:
-    """List runs of a book; UsageError for a filter or a column that cannot be."""
-    return choose_runs(run_summaries(book), query)
+def list_runs(
+    book: Path, query: Query, say: Callable[[str], None] = lambda _text: None
+) -> RunTable:
+    """List runs of a book; UsageError for a filter or a column that cannot be.
+
+    `say` is told of each run that cannot be read, and of links, which are no runs of the book.
+    """
+    rows = run_rows(book)
+    table = choose_runs([summary for summary, _ in rows.values()], query)
+    for name, (_, measured) in rows.items():
+        if not measured.read:
+            say(f"run {name} cannot be read: {_why_unread(RunFolder(book, name))}")
+    for link in left_out_runs(book):
+        say(left_out_words(link))
+    return table
+
+
+def _why_unread(run: RunFolder) -> str:
+    try:
+        measure(run)
+    except Exception as error:
+        return first_line(error)
+    return "it changed just now; list the runs again"
 
 
 def choose_runs(summaries: Sequence[RunSummary], query: Query) -> RunTable:

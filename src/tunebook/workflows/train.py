@@ -22,14 +22,11 @@ from tunebook import __version__
 from tunebook.book.atomic import alone
 from tunebook.book.checkpoints import list_checkpoints, manifest_hash
 from tunebook.book.content import refuse_other_weights, verify_weights, weights_hash
-from tunebook.book.liveness import current_state
 from tunebook.book.places import RunFolder, find_book_of, list_runs, open_run, page_lock
 from tunebook.book.predictions import parse_prediction
-from tunebook.book.run_file import resumed_from
 from tunebook.book.seal import seal
 from tunebook.book.summary import summarize
 from tunebook.errors import (
-    BookError,
     CheckpointError,
     ModelError,
     RunFileError,
@@ -52,7 +49,7 @@ from tunebook.workflows.join import join_run, refuse_on_hosts
 from tunebook.workflows.launch import Watcher, train_in_child
 from tunebook.workflows.notebook import build_last, build_notebook
 from tunebook.workflows.reporters import refuse_without_library
-from tunebook.workflows.run_folder import forget_failed_start, has_trained, write_folder
+from tunebook.workflows.run_folder import forget_failed_start, refuse_taken, write_folder
 
 
 def train(
@@ -106,14 +103,18 @@ def train_run(run: RunFolder, watch: Watcher, hosts: Hosts | None = None) -> Run
     """Train a run whose folder is ready, and write the notebook however it ends."""
     resolved = read_text(run.resolved_yaml)
     refuse_without_library(read_resolved(resolved)[0].report_to)
+
+    def say(text: str) -> None:
+        watch("note", {"text": text})
+
     try:
         train_in_child(run, watch, hosts)
     except BaseException:
         # How the run ended matters more than a page that a full disk cannot take.
         with contextlib.suppress(TunebookError, OSError):
-            build_notebook(run.book)
+            build_notebook(run.book, say)
         raise
-    build_last(run.book, f"run {run.name} is finished")
+    build_last(run.book, f"run {run.name} is finished", say)
     return summarize(run)
 
 
@@ -190,42 +191,6 @@ def start_run(
         write_folder(run, resolved, loaded.written)
     seal(run, recipe.notebook.hypothesis, recipe.notebook.predict)
     return run
-
-
-def refuse_taken(run: RunFolder, remarks: Mapping[str, object] | None = None) -> None:
-    """Raise BookError when a run of that name trained something; `remarks` are the new run's."""
-    if not run.started():
-        return
-    name, state = run.name, current_state(run)
-    anew = f"`tunebook new NAME --from {name}` makes another"
-    if state == "running":
-        raise BookError(
-            f"run {name} is being trained; `tunebook stop {name}` lets it save and pause"
-        )
-    if state == "finished":
-        raise BookError(
-            f"run {name} is finished; {anew}, `model: run:{name}` in a new run file trains on from "
-            "its weights"
-        )
-    if state == "stopped":
-        raise BookError(f"run {name} was stopped by a verdict; {anew}")
-    _refuse_to_forget_fork(run, remarks or {})
-    if has_trained(run):
-        raise BookError(
-            f"run {name} was started before; `tunebook resume {name}` goes on with it, {anew}"
-        )
-
-
-def _refuse_to_forget_fork(run: RunFolder, remarks: Mapping[str, object]) -> None:
-    if "resumed_from" in remarks or not run.resolved_yaml.exists():
-        return
-    fork = resumed_from(read_resolved(read_text(run.resolved_yaml))[1])
-    if fork is not None:
-        raise BookError(
-            f"run {run.name} goes on from step {fork[1]} of run {fork[0]}, and would begin anew; "
-            f"`tunebook resume {run.name}` goes on with it, `tunebook resume {fork[0]} --fork "
-            f"{run.name}` makes it once more if it never began"
-        )
 
 
 def _check_parent(book: Path, named: str, model: str) -> dict[str, object]:
