@@ -29,7 +29,7 @@ MOST_BRACKETS = 256
 """Left brackets of such a paragraph: what an open one costs grows with those that follow it."""
 MOST_PLAIN = 16 << 10
 """Letters of a paragraph with `MOST_SIGNS` of what formats words, or fewer: plain prose."""
-MOST_SIGNS = 64
+MOST_SIGNS = 16
 _SIGNS = re.compile(r"[\[\]*_!<&`\\]")
 _KEPT_LETTERS = 64 << 10
 _TOO_LONG = "This is too long to be formatted, and stands here as it was written."
