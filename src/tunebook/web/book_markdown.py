@@ -150,6 +150,8 @@ def _format_words(state: StateCore) -> None:
 def _is_short(words: str) -> bool:
     if len(words) <= MOST_INLINE:
         return words.count("[") <= MOST_BRACKETS
+    if "[" in words:  # a few that are looked for through so many lines cost seconds
+        return False
     return len(words) <= MOST_PLAIN and len(_SIGNS.findall(words)) <= MOST_SIGNS
 
 

@@ -38,7 +38,7 @@ def filled(part: str, letters: int = MOST_LETTERS) -> str:
         filled("![" * (MOST_INLINE // 2 - 2) + "\n\n"),
         filled("[" * MOST_BRACKETS + "_a" * (MOST_INLINE // 2 - MOST_BRACKETS) + "\n\n"),
         filled("*_" * (MOST_INLINE // 2 - 2) + "\n\n"),
-        filled("![" * (MOST_SIGNS // 2) + filled("a\n", MOST_PLAIN - MOST_SIGNS - 3) + "a\n\n"),
+        filled("*_" * (MOST_SIGNS // 2) + filled("a\n", MOST_PLAIN - MOST_SIGNS - 3) + "a\n\n"),
         "|a" * 2000 + "\n" + "|-" * 2000 + "\n" + filled("|b\n", 60_000),
     ],
     ids=["pictures", "paragraphs", "brackets", "stars", "prose", "table"],
