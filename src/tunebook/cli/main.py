@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import click
 
 from tunebook import __version__
-from tunebook.errors import TunebookError
+from tunebook.errors import TunebookError, UsageError
 from tunebook.terminal import fill_closed_streams, shown_safely
 
 VERBS: dict[str, str] = {
@@ -202,10 +202,27 @@ def _take_memory_as_training_does() -> None:
 
 
 def _run(argv: list[str], options: Options) -> int:
+    _refuse_no_text(argv)
     with cli.make_context("tunebook", argv, obj=options) as ctx:
         result = cli.invoke(ctx)
     sys.stdout.flush()
     return result if isinstance(result, int) else 0
+
+
+def _refuse_no_text(argv: Sequence[str]) -> None:
+    """Raise UsageError for a word that is not UTF-8, but for the name of something that is there.
+
+    It could be neither printed nor written down nor sent. It is not repeated: it may be a secret.
+    """
+    for number, word in enumerate(argv, 1):
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            if not os.path.lexists(word):
+                raise UsageError(
+                    f"word {number} after `tunebook` is not UTF-8 and names no file that is there; "
+                    "type it in UTF-8, or set the terminal to it"
+                ) from None
 
 
 def _usage_sentence(wrong: click.ClickException) -> str:

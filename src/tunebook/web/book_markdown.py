@@ -27,6 +27,10 @@ MOST_INLINE = 4 << 10
 """Letters of a paragraph whose words are formatted: each open `[` is looked for to the end."""
 MOST_BRACKETS = 256
 """Left brackets of such a paragraph: what an open one costs grows with those that follow it."""
+MOST_PLAIN = 16 << 10
+"""Letters of a paragraph with `MOST_SIGNS` of what formats words, or fewer: plain prose."""
+MOST_SIGNS = 16
+_SIGNS = re.compile(r"[\[\]*_!<&`\\]")
 _KEPT_LETTERS = 64 << 10
 _TOO_LONG = "This is too long to be formatted, and stands here as it was written."
 
@@ -56,8 +60,8 @@ def render(text: str, run: str | None = None, sheet: Sheet | None = None) -> Mar
     Tags in it are shown as text, and so are pictures but those of the run's own folder; links that
     lead to no page here and to no other site are plain words. A curve in braille is left out below
     the figure that shows the same. What is longer than `MOST_LETTERS` is shown as text, and so is a
-    paragraph of more than `MOST_INLINE` letters or `MOST_BRACKETS`: others' pages must not keep the
-    server at work.
+    paragraph of more than `MOST_INLINE` letters (`MOST_PLAIN` in plain prose) or `MOST_BRACKETS`:
+    others' pages must not keep the server at work.
     """
     if sheet is None and len(text) <= _KEPT_LETTERS:
         return _rendered(text, run)
@@ -131,7 +135,7 @@ def _format_words(state: StateCore) -> None:
         if token.type != "inline":
             continue
         token.children = []
-        if len(token.content) <= MOST_INLINE and token.content.count("[") <= MOST_BRACKETS:
+        if _is_short(token.content):
             state.md.inline.parse(token.content, state.md, state.env, token.children)
         else:
             token.children += [
@@ -141,6 +145,14 @@ def _format_words(state: StateCore) -> None:
                 Token("hardbreak", "br", 0),
                 Token("text", "", 0, content=token.content),
             ]
+
+
+def _is_short(words: str) -> bool:
+    if len(words) <= MOST_INLINE:
+        return words.count("[") <= MOST_BRACKETS
+    if "[" in words:  # a few that are looked for through so many lines cost seconds
+        return False
+    return len(words) <= MOST_PLAIN and len(_SIGNS.findall(words)) <= MOST_SIGNS
 
 
 def _id_of(heading: str) -> str:

@@ -140,7 +140,8 @@ def _host_of(request: Request) -> str:
     if any(sign in host for sign in "@/\\?#"):  # an address of which a redirect would make more
         return ""
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        # With the dot that ends a full name it is the same name.
+        return (urlsplit(f"//{host}").hostname or "").removesuffix(".")
     except ValueError:
         return ""
 

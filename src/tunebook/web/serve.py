@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
+import re
 import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import uvicorn
 
@@ -19,6 +21,7 @@ from tunebook.web.connections import MOST_CONNECTIONS, Connection
 from tunebook.web.guard import LOOPBACK, Guard
 
 _EVERYWHERE = ("0.0.0.0", "::")
+_HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 
 
 def serve(
@@ -34,16 +37,17 @@ def serve(
     """Serve a book until it is interrupted; `say` is told the address, once it answers.
 
     `names` are hosts that it answers to beside this machine's own. Raises UsageError for an address
-    of other machines without a token, for a token of no letters, and where the port is taken.
+    of other machines without a token, for a token of no letters, for a host or name that is none,
+    and where the port is taken.
     """
-    if token == "":
-        raise UsageError("--token is empty, which everybody knows; give one, or leave it out")
+    _refuse_token(token)
+    host = _host_named("--host", host)
     if host not in LOOPBACK and not token:
         raise UsageError(
             f"--host {host} lets other machines read and write this book; leave out --no-token, or "
             "keep to 127.0.0.1"
         )
-    guard = Guard(host, token, frozenset(name.lower() for name in names))
+    guard = Guard(host, token, frozenset(_host_named("--name", name) for name in names))
     app = make_app(book, guard, debug=debug)
     with _listen(host, port) as listening:
         # Training on the same machine comes first.
@@ -67,6 +71,37 @@ def serve(
         )  # fmt: skip
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listening])
+
+
+def _refuse_token(token: str | None) -> None:
+    if token == "":
+        raise UsageError("--token is empty, which everybody knows; give one, or leave it out")
+    try:
+        (token or "").encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            "the token (--token or TUNEBOOK_UI_TOKEN) is not UTF-8, so no address can hold it; "
+            "give one of plain letters and digits"
+        ) from None
+
+
+def _host_named(option: str, given: str) -> str:
+    """Write a host as the pages compare it; UsageError for what no browser would ask for."""
+    host = given.lower().removesuffix(".")
+    with contextlib.suppress(ValueError):
+        return str(ipaddress.ip_address(host.removeprefix("[").removesuffix("]")))
+    if _HOST.fullmatch(host):
+        return host
+    try:
+        alone = urlsplit(given if "://" in given else f"//{given}").hostname or ""
+        alone = alone.removesuffix(".").encode("idna").decode()  # as browsers send it
+    except ValueError:  # UnicodeError is one
+        alone = ""
+    way_out = f"{option} {alone}" if _HOST.fullmatch(alone) else f"{option} lab.example"
+    raise UsageError(
+        f"{option} {given[:100]!r} is no host name; give the name alone, without http://, port or "
+        f"path, as in {way_out}"
+    )
 
 
 def _listen(host: str, port: int) -> socket.socket:

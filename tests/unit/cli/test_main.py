@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import click
@@ -125,3 +126,43 @@ def test_a_closed_pipe_is_quiet() -> None:
     )
     assert done.stdout == "{"
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "number"),
+    [
+        (["ui", "--token", "a\udcffb"], 3),
+        (["ui", "--host=a\udcffb"], 2),
+        (["ui", "--name", "a\udcffb"], 3),
+        (["note", "run_1", "a\udcffb"], 3),
+        (["note", "run_1", "a", "--tag", "a\udcffb"], 5),
+        (["new", "run_1", "notebook.hypothesis=a\udcffb"], 3),
+        (["init", "a\udcffb"], 2),
+        (["a\udcffb"], 1),
+    ],
+)
+def test_a_word_that_is_no_text_is_refused_in_a_sentence_without_being_repeated(
+    words: list[str],
+    number: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert frame.main(words) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"tunebook: word {number} after `tunebook` is not UTF-8")
+    assert "a\udcffb" not in said
+    assert said.count("\n") == 1
+
+
+def test_a_file_whose_name_is_no_text_is_told_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    try:
+        (tmp_path / "a\udcffb.csv").write_text("step,loss\n1,2\n")
+    except OSError:
+        pytest.skip("this disk knows names in UTF-8 only")
+    assert frame.main(["import", "a\udcffb.csv", "--book", "."]) == 2
+    assert "the file's name is not UTF-8" in capsys.readouterr().err

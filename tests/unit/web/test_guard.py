@@ -8,6 +8,7 @@ import re
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from fastapi.testclient import TestClient
@@ -214,3 +215,60 @@ def test_who_hangs_up_within_a_form_is_no_bug(
     asyncio.run(make_app(book, guard)(scope, receive, send))
     assert "bug" not in capsys.readouterr().err
     assert not any(message.get("status", 0) >= 500 for message in sent)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("Lab.example.", "lab.example:8443"),
+        ("lab.example", "LAB.example.:8443"),
+        ("[2001:DB8::1]", "[2001:db8::1]:80"),
+        ("book_1", "book_1:80"),
+    ],
+)
+def test_a_name_is_the_same_in_capitals_and_with_its_last_dot(
+    book: Path, monkeypatch: pytest.MonkeyPatch, name: str, asked: str
+) -> None:
+    apps: list[Any] = []
+    monkeypatch.setattr("tunebook.web.serve.uvicorn.Config", lambda app, **_: apps.append(app))
+    monkeypatch.setattr("tunebook.web.serve.uvicorn.Server", lambda _config: Mock())
+    monkeypatch.setattr("os.nice", lambda _by: 0)
+    serve(book, "127.0.0.1", 0, None, lambda _address: None, names=[name])
+    assert TestClient(apps[0]).get("/", headers={"host": asked}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "way_out"),
+    [
+        ("lab.example:8443", "--name lab.example"),
+        ("https://lab.example", "--name lab.example"),
+        ("https://Lab.example:1/x", "--name lab.example"),
+        ("bücher.example", "--name xn--bcher-kva.example"),
+        ("*.example", "--name lab.example"),
+        ("lab..example", "--name lab.example"),
+        ("", "--name lab.example"),
+        (".", "--name lab.example"),
+        ("a b", "--name lab.example"),
+        ("http://[", "--name lab.example"),
+        ("a" * 64, "--name lab.example"),
+    ],
+)
+def test_a_name_that_no_browser_would_ask_for_is_refused_with_the_one_that_was_meant(
+    book: Path, name: str, way_out: str
+) -> None:
+    with pytest.raises(UsageError, match=f"is no host name.* as in {re.escape(way_out)}$"):
+        serve(book, "127.0.0.1", 0, None, lambda _address: None, names=[name])
+
+
+@pytest.mark.parametrize("host", ["", "a..b", "a\udcffb", "http://127.0.0.1", "*"])
+def test_an_address_to_listen_on_that_is_none_is_refused_in_a_sentence(
+    book: Path, host: str
+) -> None:
+    with pytest.raises(UsageError, match=r"^--host .* is no host name"):
+        serve(book, host, 0, "sesame", lambda _address: None)
+
+
+def test_a_token_that_is_no_text_is_refused_without_being_repeated(book: Path) -> None:
+    with pytest.raises(UsageError, match="not UTF-8") as refused:
+        serve(book, "127.0.0.1", 0, "a\udcffb", lambda _address: None)
+    assert "\udcff" not in str(refused.value)

@@ -15,6 +15,8 @@ from tunebook.web.book_markdown import (
     MOST_BRACKETS,
     MOST_INLINE,
     MOST_LETTERS,
+    MOST_PLAIN,
+    MOST_SIGNS,
     Sheet,
     render,
     sections,
@@ -36,9 +38,10 @@ def filled(part: str, letters: int = MOST_LETTERS) -> str:
         filled("![" * (MOST_INLINE // 2 - 2) + "\n\n"),
         filled("[" * MOST_BRACKETS + "_a" * (MOST_INLINE // 2 - MOST_BRACKETS) + "\n\n"),
         filled("*_" * (MOST_INLINE // 2 - 2) + "\n\n"),
+        filled("*_" * (MOST_SIGNS // 2) + filled("a\n", MOST_PLAIN - MOST_SIGNS - 3) + "a\n\n"),
         "|a" * 2000 + "\n" + "|-" * 2000 + "\n" + filled("|b\n", 60_000),
     ],
-    ids=["pictures", "paragraphs", "brackets", "stars", "table"],
+    ids=["pictures", "paragraphs", "brackets", "stars", "prose", "table"],
 )
 def test_the_worst_markdown_is_rendered_in_seconds(text: str) -> None:
     began = time.process_time()
@@ -64,9 +67,18 @@ def test_what_is_too_long_is_shown_as_text_and_said() -> None:
 
 
 def test_a_paragraph_that_is_too_long_is_text_and_those_beside_it_are_formatted() -> None:
-    page = render("*one*\n\n*two*" + filled(" word", MOST_INLINE) + "\n\n*three*\n")
+    page = render("*one*\n\n*two*" + filled(" word", MOST_PLAIN) + "\n\n*three*\n")
     assert all(part in page for part in ("<em>one</em>", "*two* word", "<em>three</em>"))
     assert page.count("too long to be formatted") == 1
+
+
+def test_a_long_paragraph_of_plain_prose_is_formatted() -> None:
+    prose = "*one* " * (MOST_SIGNS // 2)
+    prose += filled("word ", MOST_PLAIN - len(prose) - 4) + "last"
+    page = render(prose)
+    assert (page.count("<em>one</em>"), "too long" in page) == (MOST_SIGNS // 2, False)
+    assert "too long to be formatted" in render(prose + "s")
+    assert "too long to be formatted" in render(prose.replace("word", "wor!", 1))
 
 
 def test_a_paragraph_of_too_many_brackets_is_text() -> None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import multiprocessing
 import os
 import stat
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from made_runs import make_run
-from tunebook.book.places import ui_token_file
+from tunebook.book.places import make_hidden_dir
 from tunebook.web.app import make_app
 from tunebook.web.entry import cookie_of
 from tunebook.web.guard import Guard
 from tunebook.web.offline import offline_page
-from tunebook.web.start_token import start_token
+from tunebook.web.start_token import start_token, token_file
 
 TOKEN = "sesame-sesame"
 
@@ -32,7 +35,7 @@ def client(book: Path) -> TestClient:
 def test_a_token_stays_the_same_and_is_its_owners_alone(book: Path) -> None:
     token, said = start_token(book)
     assert (start_token(book), said, len(token) >= 40) == ((token, ""), "", True)
-    assert stat.S_IMODE(ui_token_file(book).stat().st_mode) == 0o600
+    assert stat.S_IMODE(token_file(book).stat().st_mode) == 0o600
 
 
 def test_a_token_is_left_out_by_git_also_where_its_folder_was_deleted(book: Path) -> None:
@@ -41,12 +44,13 @@ def test_a_token_is_left_out_by_git_also_where_its_folder_was_deleted(book: Path
     (book / ".tunebook").rmdir()
     subprocess.run(["git", "init", "-q", str(book)], check=True)
     start_token(book)
-    asked = ["git", "-C", str(book), "check-ignore", "-q", ".tunebook/ui-token"]
+    kept = str(token_file(book).relative_to(book))
+    asked = ["git", "-C", str(book), "check-ignore", "-q", kept]
     assert subprocess.run(asked, check=False).returncode == 0
 
 
 def test_a_token_that_others_may_know_is_made_anew_and_said(book: Path, tmp_path: Path) -> None:
-    path = ui_token_file(book)
+    path = token_file(book)
 
     def readable() -> None:
         path.chmod(0o640)
@@ -81,14 +85,83 @@ def test_a_token_that_others_may_know_is_made_anew_and_said(book: Path, tmp_path
 def test_where_none_can_be_kept_there_is_one_for_this_start(
     book: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("tunebook.web.start_token.os.replace", refuse)
+    monkeypatch.setattr("tunebook.web.start_token.os.link", refuse)
     token, said = start_token(book)
     assert len(token) >= 40
     assert "(Permission denied), so it is for this start only" in said
     assert [p.name for p in (book / ".tunebook").iterdir() if "ui-token" in p.name] == []
+
+
+def test_accounts_that_share_a_book_have_a_token_each(
+    book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account, made_by = 1001, dict[int, int]()
+    monkeypatch.setattr("os.geteuid", lambda: account)
+    monkeypatch.setattr(  # whoever looks at a file first has made it
+        "tunebook.web.start_token._is_mine_alone",
+        lambda about: made_by.setdefault(about.st_ino, account) == account,
+    )
+    first, account = start_token(book), 1002
+    second, account = start_token(book), 1001
+    assert start_token(book) == first
+    account = 1002
+    assert start_token(book) == second
+    assert first != second
+    assert first[1] + second[1] == ""
+
+
+def _start_at_once(book: Path, waiting: Any, told: Any) -> None:
+    waiting.wait()
+    told.put(start_token(book)[0])
+
+
+@pytest.mark.parametrize("spoiled", [False, True])
+def test_starts_at_once_have_one_token_and_keep_it(book: Path, spoiled: bool) -> None:
+    context = multiprocessing.get_context("fork")
+    for _ in range(5):
+        token_file(book).unlink(missing_ok=True)
+        if spoiled:
+            token_file(book).write_text("x")
+        waiting, told = context.Barrier(4), context.Queue()
+        starts = [
+            context.Process(target=_start_at_once, args=(book, waiting, told)) for _ in range(4)
+        ]
+        for start in starts:
+            start.start()
+        tokens = {told.get(timeout=60) for _ in starts}
+        for start in starts:
+            start.join(60)
+        assert tokens == {start_token(book)[0]}
+
+
+def test_a_disk_on_which_files_have_one_name_only_keeps_a_token_too(
+    book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("tunebook.web.start_token.os.link", refuse)
+    token, said = start_token(book)
+    assert (start_token(book), said) == ((token, ""), "")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_full_or_read_only_disk_gives_a_token_for_this_start_and_says_so(
+    book: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_hidden_dir(book)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("tunebook.web.start_token.tempfile.mkstemp", refuse)
+    token, said = start_token(book)
+    assert len(token) >= 40
+    assert f"({os.strerror(number)}), so it is for this start only" in said
+    assert not token_file(book).exists()
 
 
 def test_the_token_is_taken_once_and_stands_in_no_address_page_or_cookie(
