@@ -100,7 +100,8 @@ def test_what_keeps_a_server_from_starting_is_one_sentence(book: Path, tmp_path:
         for folder, options, expected in (
             (book, ("--port", port), "name another with --port"),
             (book, ("--port", "70000"), "--port"),
-            (book, ("--host", "192.0.2.1", "--token", "x"), "cannot listen on 192.0.2.1"),
+            (book, ("--host", "192.0.2.1", "--token", "x" * 16), "cannot listen on 192.0.2.1"),
+            (book, ("--host", "192.0.2.1", "--token", "x" * 15), "is guessed in no time"),
             (book, ("--host", "0.0.0.0", "--no-token"), "lets other machines read and write"),
             (book, ("--token", "x", "--no-token"), "exclude each other"),
             (tmp_path, (), "no book here"),

@@ -31,6 +31,8 @@ MOST_PLAIN = 16 << 10
 """Letters of a paragraph with `MOST_SIGNS` of what formats words, or fewer: plain prose."""
 MOST_SIGNS = 16
 _SIGNS = re.compile(r"[\[\]*_!<&`\\]")
+MOST_OF_ADDRESSES = 256 << 10
+"""Letters of all addresses in one text: one that is named once may be linked by every `[a]`."""
 _KEPT_LETTERS = 64 << 10
 _TOO_LONG = "This is too long to be formatted, and stands here as it was written."
 
@@ -71,11 +73,14 @@ def render(text: str, run: str | None = None, sheet: Sheet | None = None) -> Mar
 def _render(text: str, run: str | None, sheet: Sheet | None) -> Markup:
     if len(text) > MOST_LETTERS:
         return Markup('<p><em>{}</em></p>\n<pre tabindex="0">{}</pre>\n').format(_TOO_LONG, text)
-    env: Env = {"run": run, "open": [], "sheet": sheet, "figure": False}
+    env: Env = {
+        "run": run, "open": [], "sheet": sheet, "figure": False, "drawn": False,
+        "left": MOST_OF_ADDRESSES,
+    }  # fmt: skip
     return Markup(_reader().render(text, env))
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=128)
 def _rendered(text: str, run: str | None) -> Markup:
     # Half of what a page costs, and a page that is asked for again has mostly the same sections.
     return _render(text, run, None)
@@ -178,6 +183,9 @@ def _heading(tokens: Sequence[Token], at: int, _options: Any, env: Env) -> str:
 
 def _link_open(tokens: Sequence[Token], at: int, _options: Any, env: Env) -> str:
     href = str(tokens[at].attrGet("href") or "")
+    if not _has_room(href, env):
+        env["open"].append(None)
+        return '<span class="file">'
     url = page_of(href, env["run"])
     if env["sheet"] is not None and url is not None and url.startswith("/"):
         url = _place_in(env["sheet"], url)
@@ -186,6 +194,11 @@ def _link_open(tokens: Sequence[Token], at: int, _options: Any, env: Env) -> str
         return f'<span class="file" title="{escape(href)}">'
     away = "" if url.startswith(("/", "#")) else ' rel="noopener noreferrer"'
     return f'<a href="{escape(url)}"{away}>'
+
+
+def _has_room(address: str, env: Env) -> bool:
+    env["left"] -= len(address)
+    return bool(env["left"] >= 0)
 
 
 def _place_in(sheet: Sheet, url: str) -> str | None:
@@ -201,9 +214,14 @@ def _link_close(_tokens: Sequence[Token], _at: int, _options: Any, env: Env) -> 
 
 def _image(tokens: Sequence[Token], at: int, _options: Any, env: Env) -> str:
     source, said = str(tokens[at].attrGet("src") or ""), tokens[at].content
+    if not _has_room(source, env):
+        return escape(f"![{said}]")
     if env["sheet"] is not None:
         env["figure"] = source == FIGURE and bool(env["sheet"].figure)
-        return env["sheet"].figure if env["figure"] else escape(f"![{said}]({source})")
+        if not env["figure"] or env["drawn"]:
+            return escape(f"![{said}]({source})")
+        env["drawn"] = True
+        return str(env["sheet"].figure)
     if env["run"] and SHOWN_FILE.fullmatch(source):
         env["figure"] = source == FIGURE
         url = f"/notebook/{quote(env['run'])}/{source}"

@@ -20,6 +20,8 @@ from tunebook.web.app import make_app
 from tunebook.web.connections import MOST_CONNECTIONS, Connection
 from tunebook.web.guard import LOOPBACK, Guard
 
+LEAST_TOKEN = 16
+"""Letters of a token that other machines may try to guess; one that is made has 43."""
 _EVERYWHERE = ("0.0.0.0", "::")
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 
@@ -37,8 +39,8 @@ def serve(
     """Serve a book until it is interrupted; `say` is told the address, once it answers.
 
     `names` are hosts that it answers to beside this machine's own. Raises UsageError for an address
-    of other machines without a token, for a token of no letters, for a host or name that is none,
-    and where the port is taken.
+    of other machines without a token of `LEAST_TOKEN` letters, for a token of no letters, for a
+    host or name that is none, and where the port is taken.
     """
     _refuse_token(token)
     host = _host_named("--host", host)
@@ -46,6 +48,11 @@ def serve(
         raise UsageError(
             f"--host {host} lets other machines read and write this book; leave out --no-token, or "
             "keep to 127.0.0.1"
+        )
+    if host not in LOOPBACK and len(token or "") < LEAST_TOKEN:
+        raise UsageError(
+            f"a token of {len(token or '')} letters is guessed in no time, and --host {host} lets "
+            f"other machines try; give one of {LEAST_TOKEN} or more, or leave it out and one is made"
         )
     guard = Guard(host, token, frozenset(_host_named("--name", name) for name in names))
     app = make_app(book, guard, debug=debug)

@@ -132,3 +132,22 @@ def test_a_note_of_brackets_leaves_its_page_readable(book: Path) -> None:
         assert answer.status_code == 200
         assert "too long to be formatted" in answer.text
     assert time.process_time() - began < SECONDS
+
+
+@pytest.mark.parametrize("link", ["[a] ", "![a][a] ", "[*a*][a] "])
+@pytest.mark.parametrize("address", ["/", "https://example.com/", "runs/"])
+def test_an_address_that_is_linked_thousands_of_times_is_written_out_for_a_while_only(
+    link: str, address: str
+) -> None:
+    text = f"[a]: {address}{'&' * 30_000}\n\n" + (link * 200 + "\n\n") * 40
+    page = render(text)
+    assert len(page) < 8 * MOST_LETTERS
+    assert page.count("a") >= 8000
+
+
+def test_a_figure_that_is_asked_for_often_is_drawn_once() -> None:
+    figure = "<svg>" + "x" * 50_000 + "</svg>"
+    text = ("![](curve.svg) " * 100 + "\n\n") * 10
+    page = render(text, "run_1", Sheet({"run_1"}, figure))
+    assert page.count(figure) == 1
+    assert page.count("![](curve.svg)") == 999
