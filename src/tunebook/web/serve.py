@@ -52,7 +52,7 @@ def serve(
     if host not in LOOPBACK and len(token or "") < LEAST_TOKEN:
         raise UsageError(
             f"a token of {len(token or '')} letters is guessed in no time, and --host {host} lets "
-            f"other machines try; give one of {LEAST_TOKEN} or more, or leave it out and one is made"
+            f"other machines try; give one of {LEAST_TOKEN} or more, or none, and one is made"
         )
     guard = Guard(host, token, frozenset(_host_named("--name", name) for name in names))
     app = make_app(book, guard, debug=debug)
