@@ -5,20 +5,23 @@ from __future__ import annotations
 import errno
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
+from tunebook.book.writing import make_folder
 from tunebook.errors import StorageError
-from tunebook.regular import NotReadable
+from tunebook.regular import NotReadable, what_else
 from tunebook.units import format_bytes
 
 PATIENCE_SECONDS = 30.0
 """How long `alone` waits; only a process that was halted keeps a lock for so long."""
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
+_ANOTHER_KIND = {errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.EEXIST}
 _GONE = {errno.ENOENT, errno.ESTALE}
 _SHOWN = 80  # characters of either end of a path that is too long
 _OS_ERROR = re.compile(r"os error (\d+)")
@@ -46,13 +49,14 @@ def write_text(path: Path, text: str) -> None:
 def alone(lock: Path) -> Iterator[None]:
     """Keep out everyone else, process or thread, who takes the same lock file.
 
-    For work of milliseconds: whoever comes second waits. Raises StorageError when the folder of the
-    lock cannot be written, or another held it for `PATIENCE_SECONDS`.
+    For work of milliseconds: whoever comes second waits. The folder of the lock lies in the book
+    itself. Raises StorageError when it cannot be written, or another held the lock for
+    `PATIENCE_SECONDS`; BookError where the folder is a link.
     """
     from filelock import FileLock, Timeout
 
     with storage_errors(f"write {lock.parent}", lock.parent):
-        lock.parent.mkdir(exist_ok=True)
+        make_folder(lock.parent.parent, lock.parent)
         held = FileLock(lock)
         try:
             held.acquire(PATIENCE_SECONDS, poll_interval=0.01)
@@ -87,10 +91,12 @@ def files_aside(paths: Sequence[Path]) -> Iterator[Sequence[IO[bytes]]]:
 
 @contextmanager
 def _put_together(paths: Sequence[Path]) -> Iterator[Sequence[IO[bytes]]]:
-    asides = [path.with_name(f".{path.name}.{os.getpid()}") for path in paths]
+    # Names that nobody can foresee, so that no link waits under one; of threads too.
+    own = f"{os.getpid()}-{secrets.token_hex(4)}"
+    asides = [path.with_name(f".{path.name}.{own}") for path in paths]
     try:
         with ExitStack() as stack:
-            files = [stack.enter_context(open(aside, "wb")) for aside in asides]
+            files = [stack.enter_context(open(aside, "xb")) for aside in asides]
             yield files
             for file in files:
                 file.flush()
@@ -163,10 +169,8 @@ def describe_any_disk(error: BaseException) -> str | None:
         return f"the disk is full: cannot write the index; {_free(folder)} free; free space"
     if number in {*_NO_SPACE, *_NO_ACCESS, errno.ENAMETOOLONG}:
         return describe_storage_error(error, f"write {what}", folder, None, "free space")
-    if number == errno.ENOTDIR:
-        return f"{what} cannot be there: a file stands where its path has a folder; take it away"
-    if number == errno.ELOOP:
-        return f"{what} is a link that leads to itself; take it away, or name another"
+    if number in _ANOTHER_KIND:
+        return _in_the_way(error, number, what)
     if number in _GONE:
         gone = what if named else "the folder this was started in"
         return f"{gone} is not there; was it moved or deleted meanwhile?"
@@ -175,6 +179,22 @@ def describe_any_disk(error: BaseException) -> str | None:
     if number == errno.EIO:
         return f"cannot use {what}: {os.strerror(number)}; the disk itself may be broken"
     return None
+
+
+def _in_the_way(error: BaseException, number: int, what: str) -> str:
+    """Say what stands where something else has to be."""
+    if number == errno.ENOTDIR:
+        return f"{what} cannot be there: a file stands where its path has a folder; take it away"
+    if number == errno.ELOOP:
+        looped = what_else(what) == "a link that leads back to itself"
+        if looped or not os.path.islink(what):
+            return f"{what} is a link that leads to itself; take it away, or name another"
+        return f"{what} is a link to {os.readlink(what)}, which is not followed; take it away"
+    replaced = getattr(error, "filename2", None)  # what could not be put in its place
+    what = what if replaced is None else os.fsdecode(replaced)
+    if number == errno.EISDIR or os.path.isdir(what):
+        return f"{what} is a folder, and has to be a file; take it away"
+    return f"{what} is there already, as something else than it has to be; take it away"
 
 
 def storage_errno(error: BaseException) -> int | None:

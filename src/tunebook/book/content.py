@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
 import time
 from pathlib import Path
@@ -17,8 +16,9 @@ import orjson
 
 from tunebook.book.atomic import write_atomically
 from tunebook.book.checkpoints import read_manifest
-from tunebook.errors import CheckpointError, ModelError, ParentMismatch, StorageError
-from tunebook.regular import read_regular
+from tunebook.book.writing import make_folder
+from tunebook.errors import BookError, CheckpointError, ModelError, ParentMismatch, StorageError
+from tunebook.regular import open_regular, read_regular
 
 _CONFIGS = ("config.json", "adapter_config.json")
 # A blob of the Hugging Face cache is named after its content: sha256 for large files.
@@ -108,7 +108,7 @@ def _content(path: Path, known: dict[str, list[object]]) -> str:
 
 def _read(path: Path) -> str:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from None
@@ -130,6 +130,6 @@ def _load(book: Path) -> dict[str, list[object]]:
 
 def _store(book: Path, known: dict[str, list[object]]) -> None:
     # What is not remembered is read again: a book that cannot be written to loses only time.
-    with contextlib.suppress(OSError, StorageError):
-        os.makedirs(_path(book).parent, exist_ok=True)
+    with contextlib.suppress(OSError, StorageError, BookError):
+        make_folder(book, _path(book).parent)
         write_atomically(_path(book), orjson.dumps(known, option=orjson.OPT_SORT_KEYS))

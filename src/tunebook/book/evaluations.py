@@ -12,7 +12,7 @@ import functools
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from tunebook.book.atomic import storage_errors, write_atomically
 from tunebook.book.codec import dump_json, revive, to_plain, to_record
 from tunebook.book.inside import refuse_linked_run, shown
 from tunebook.book.places import RunFolder
+from tunebook.book.writing import make_folder, open_to_write
 from tunebook.errors import MALFORMED, BookError, Busy
 from tunebook.records import Evaluation, ItemScore
 from tunebook.regular import open_regular, read_regular
@@ -64,7 +65,7 @@ class EvaluationLog:
         known = {_key(row): _revived(row) for row in plain}  # without its keys none is written
         data = b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in plain)
         with storage_errors(f"write {self.path}", self.path.parent, needs_bytes=len(data)):
-            _append(self.path, data)
+            _append(self.path.parents[3], self.path, data)
         self._rows.update(known)
 
 
@@ -83,17 +84,17 @@ def open_log(
 
     path = log_path(run, kind, subject, settings)
     with storage_errors(f"write {path}", run.path):
-        run.evaluations.mkdir(exist_ok=True)
+        make_folder(run.book, run.evaluations)
         lock = FileLock(path.with_name(f".{path.stem}.lock"), timeout=0)
         try:
             lock.acquire()
         except Timeout:
             raise Busy(f"{path} is being written by another process; wait for it") from None
         try:
-            _cut_torn_line(path)
+            _cut_torn_line(run.book, path)
             if not path.exists() or not path.stat().st_size:
                 head = {"format_version": FORMAT_VERSION, "kind": kind, "settings": settings}
-                _append(path, dump_json(head))
+                _append(run.book, path, dump_json(head))
         except BaseException:
             lock.release()
             raise
@@ -202,17 +203,16 @@ def _key(row: Row) -> tuple[str, str, int]:
     return row["item_id"], row["item_hash"], row["repeat"]
 
 
-def _append(path: Path, data: bytes) -> None:
-    with open(path, "ab") as file:
+def _append(book: Path, path: Path, data: bytes) -> None:
+    with open_to_write(book, path, "append") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _cut_torn_line(path: Path) -> None:
-    if not path.exists():
-        return
-    data = path.read_bytes()
-    whole = data.rfind(b"\n") + 1
-    if whole != len(data):
-        os.truncate(path, whole)
+def _cut_torn_line(book: Path, path: Path) -> None:
+    with suppress(FileNotFoundError), open_to_write(book, path, "change") as file:
+        data = file.read()
+        whole = data.rfind(b"\n") + 1
+        if whole != len(data):
+            file.truncate(whole)

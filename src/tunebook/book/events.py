@@ -23,8 +23,10 @@ from tunebook.book.codec import revive, to_plain, to_record
 from tunebook.book.inside import files_of, refuse_linked_run
 from tunebook.book.places import RunFolder
 from tunebook.book.step_totals import StepProfile
+from tunebook.book.writing import make_folder, open_to_write
 from tunebook.errors import BookError
 from tunebook.records import Diagnosis, Sample, State, StepRecord, ValidationRecord, Verdict
+from tunebook.regular import read_regular
 
 Place = tuple[int, int, str, str]
 """Attempt, number, time and kind of an event."""
@@ -104,12 +106,12 @@ class EventWriter:
         host = re.sub(r"[^A-Za-z0-9._-]", "_", socket.gethostname()) or "host"
         self._path = run.events / f"{host}-{os.getpid()}.jsonl"
         with storage_errors(f"record events in {run.events}", run.path):
-            run.events.mkdir(parents=True, exist_ok=True)
+            make_folder(run.book, run.events)
             if self._path.exists():
-                _cut_torn_line(self._path)
+                _cut_torn_line(run.book, self._path)
             self._seq = _count_lines(self._path)
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-            self._descriptor: int | None = os.open(self._path, flags, 0o644)
+            with open_to_write(run.book, self._path, "append") as file:
+                self._descriptor: int | None = os.dup(file.fileno())
 
     def write(self, kind: str, payload: object) -> None:
         """Append one event; a full disk is a StorageError and leaves no torn line behind."""
@@ -350,20 +352,20 @@ def next_attempt(run: RunFolder) -> int:
 def cut_torn_lines(run: RunFolder) -> None:
     """Remove what a killed process left of its last line; only the run's lock holder may."""
     for path in event_files(run):
-        _cut_torn_line(path)
+        _cut_torn_line(run.book, path)
 
 
-def _cut_torn_line(path: Path) -> None:
-    data = path.read_bytes()
+def _cut_torn_line(book: Path, path: Path) -> None:
+    data = read_regular(path)
     whole = data.rfind(b"\n") + 1
     if whole != len(data):
-        with open(path, "r+b") as file:
+        with open_to_write(book, path, "change") as file:
             file.truncate(whole)
             os.fsync(file.fileno())
 
 
 def _count_lines(path: Path) -> int:
-    return path.read_bytes().count(b"\n") if path.exists() else 0
+    return read_regular(path).count(b"\n") if path.exists() else 0
 
 
 class EventTail:

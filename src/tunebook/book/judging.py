@@ -16,13 +16,16 @@ import orjson
 from tunebook.book.atomic import alone, storage_errors, write_atomically
 from tunebook.book.codec import dump_json
 from tunebook.book.places import RunFolder
+from tunebook.book.writing import make_folder, open_to_write
 from tunebook.errors import BookError
+from tunebook.regular import read_regular
 
 
 class ScoreCache:
     """Scores of one judge by what was judged; several processes may add to it."""
 
     def __init__(self, run: RunFolder, judge: str) -> None:
+        self._book = run.book
         self._path = run.judge_cache / f"{judge}.jsonl"
         # A line that two processes or a kill spoiled is no score, and costs one question.
         lines = _read(self._path, broken_ok=True)
@@ -37,9 +40,9 @@ class ScoreCache:
         self._lines[key] = {"key": key, **line}
         data = dump_json(self._lines[key])
         with storage_errors(f"write {self._path}", self._path.parent.parent, needs_bytes=len(data)):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with open(self._path, "ab", buffering=0) as file:  # a line is one system call
-                file.write(data)
+            make_folder(self._book, self._path.parent)
+            with open_to_write(self._book, self._path, "append") as file:
+                file.write(data)  # a line goes out in one system call, when the file is closed
 
 
 def read_anchor_answers(run: RunFolder) -> list[dict[str, Any]]:
@@ -69,13 +72,13 @@ def add_anchor_session(run: RunFolder, session: Mapping[str, object]) -> None:
     """Write down a session."""
     path = run.judge_anchor / "sessions.jsonl"
     with alone(run.judge_anchor / ".lock"):
-        before = path.read_bytes() if path.exists() else b""
+        before = read_regular(path) if path.exists() else b""
         write_atomically(path, before + dump_json(session))
 
 
 def _read(path: Path, *, broken_ok: bool = False) -> list[dict[str, Any]]:
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except FileNotFoundError:
         return []
     lines = []

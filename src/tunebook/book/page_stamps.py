@@ -18,7 +18,7 @@ import orjson
 from tunebook.book.atomic import alone, write_atomically
 from tunebook.book.codec import dump_json, to_record
 from tunebook.book.places import RunFolder, page_lock, page_stamps
-from tunebook.errors import MALFORMED, StorageError
+from tunebook.errors import MALFORMED, BookError, StorageError
 from tunebook.regular import read_regular
 
 SETTLED_SECONDS = 2.0
@@ -56,7 +56,7 @@ def keep_stamps(book: Path, fresh: Mapping[str, PageStamp], runs: Collection[str
     To be called when the pages are written. Where the disk refuses, the pages are written again
     next time.
     """
-    with contextlib.suppress(StorageError, OSError), alone(page_lock(book)):
+    with contextlib.suppress(BookError, StorageError, OSError), alone(page_lock(book)):
         before = read_stamps(book)
         after = {name: one for name, one in (before | dict(fresh)).items() if name in runs}
         if after != before:

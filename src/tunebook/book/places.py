@@ -145,7 +145,10 @@ class RunFolder:
 
     @property
     def cache_dir(self) -> Path:
-        """The book's folder of token caches."""
+        """The book's folder of token caches; BookError where it is a link or behind one."""
+        from tunebook.book.writing import refuse_to_write_through_links
+
+        refuse_to_write_through_links(self.book, self.book / ".tunebook" / "cache")
         return self.book / ".tunebook" / "cache"
 
     @property
@@ -210,11 +213,10 @@ def create_book(folder: Path) -> Path:
         try:
             (folder / "runs").mkdir(parents=True, exist_ok=True)
             make_hidden_dir(folder)
-            if not (folder / "notebook.md").exists():
-                (folder / "notebook.md").touch()
+            _write_new(folder / "notebook.md", "")
             # The mark comes last: a folder with a mark is a whole book.
             write_text(folder / MARK, _BOOK_YAML)
-        except OSError:
+        except (OSError, BookError):
             _take_back(new)
             raise
     return folder.resolve()
@@ -232,16 +234,25 @@ def _take_back(made: Sequence[Path]) -> None:
 
 
 def make_hidden_dir(book: Path) -> Path:
-    """Make the folder of a book that git leaves out, where it is not there; OSError if refused."""
-    from tunebook.book.atomic import write_text
+    """Make the folder of a book that git leaves out, where it is not there.
 
-    hidden = book / ".tunebook"
-    hidden.mkdir(exist_ok=True)
+    Raises OSError if refused, BookError where it is a link.
+    """
+    from tunebook.book.atomic import write_text
+    from tunebook.book.writing import make_folder
+
+    hidden = make_folder(book, book / ".tunebook")
     ignored = hidden / ".gitignore"
     # A full disk left an empty one in books of before.
     if not ignored.exists() or not ignored.stat().st_size:
         write_text(ignored, _IGNORE)
     return hidden
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Write a file where nothing stands, not even a link that leads nowhere."""
+    with suppress(FileExistsError), open(path, "x", encoding="utf-8") as file:
+        file.write(text)
 
 
 def ui_token_file(book: Path) -> Path:

@@ -42,6 +42,7 @@ from tunebook.book.step_totals import (
     spark_shares,
 )
 from tunebook.errors import BookError
+from tunebook.regular import open_regular
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -312,7 +313,7 @@ class RunReader:
     def _recall(self, files: list[tuple[Path, Any]]) -> None:
         """Take what was kept, where the files are still just what it was made of."""
         try:
-            with open(self._kept, "rb") as file, np.load(file, allow_pickle=False) as kept:
+            with open_regular(self._kept) as file, np.load(file, allow_pickle=False) as kept:
                 header = orjson.loads(kept["header"].tobytes())
                 if header["version"] != _VERSION or header["files"] != self._stamp(files):
                     return

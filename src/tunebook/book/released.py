@@ -16,6 +16,7 @@ from tunebook.book.checkpoints import MANIFEST, read_manifest
 from tunebook.book.places import RunFolder, list_runs
 from tunebook.book.releases import Release, read_releases
 from tunebook.errors import CheckpointError, ReleaseTampered, UsageError
+from tunebook.regular import open_regular
 
 # What the hub, its client and git put beside released files; none of it is loaded with them.
 _OF_THE_HUB = (".gitattributes", ".cache", ".git")
@@ -59,7 +60,7 @@ def _wrong_files(folder: Path, manifest: Mapping[str, Mapping[str, object]]) -> 
     for name, facts in manifest.items():
         path = folder / name
         try:
-            with open(path, "rb") as file:
+            with open_regular(path) as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except FileNotFoundError:
             yield f"{path} is missing, and was released with the others; {_AGAIN}"

@@ -11,6 +11,7 @@ from tunebook.book.atomic import storage_errors, write_atomically
 from tunebook.book.codec import dump_json, to_record
 from tunebook.book.inside import read_inside, refuse_linked_run
 from tunebook.book.places import RunFolder
+from tunebook.book.writing import make_folder
 from tunebook.trials import Replay
 
 
@@ -24,7 +25,7 @@ def write_replay(run: RunFolder, found: Replay) -> Replay:
     done = replace(found, finished=time)
     path = run.evaluations / f"replay-step-{found.step}.json"
     with storage_errors(f"write {path}", run.path):
-        run.evaluations.mkdir(exist_ok=True)
+        make_folder(run.book, run.evaluations)
         write_atomically(path, dump_json(done, indent=True))
     return done
 

@@ -16,6 +16,7 @@ import orjson
 
 from tunebook.book.atomic import storage_errors
 from tunebook.book.places import RunFolder
+from tunebook.book.writing import open_to_write
 from tunebook.errors import BookError
 from tunebook.regular import read_regular
 
@@ -108,9 +109,9 @@ def read_trials(folder: SweepFolder) -> list[SweepTrial]:
 def add_trial(folder: SweepFolder, trial: SweepTrial) -> None:
     """Write a trial down before its run is made, so that it is made once."""
     with storage_errors(f"write {folder.trials_jsonl}", folder.path):
-        whole = folder.trials_jsonl.read_bytes() if folder.trials_jsonl.exists() else b""
-        with folder.trials_jsonl.open("r+b" if whole else "wb") as file:
-            file.truncate(whole.rfind(b"\n") + 1)
+        open_to_write(folder.book, folder.trials_jsonl, "append").close()  # it is there now
+        with open_to_write(folder.book, folder.trials_jsonl, "change") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
             file.seek(0, os.SEEK_END)
             file.write(orjson.dumps(asdict(trial)) + b"\n")
             file.flush()

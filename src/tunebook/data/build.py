@@ -209,11 +209,14 @@ def _make_store(maker: _Maker, cache_dir: Path, key: str) -> Store:
     lock = aside / "lock"
     try:
         # Who else needs the same tokens waits, and finds them made.
+        if aside.is_symlink():
+            aside.unlink()
         aside.mkdir(parents=True, exist_ok=True)
         with FileLock(lock):
             if open_store(cache_dir, key)[0] is None:
+                _clear_of_links(aside)
                 maker.make(aside)
-                shutil.rmtree(cache_dir / key, ignore_errors=True)
+                _remove(cache_dir / key)
                 lock.unlink()
                 os.replace(aside, cache_dir / key)
             else:
@@ -231,6 +234,24 @@ def _make_store(maker: _Maker, cache_dir: Path, key: str) -> Store:
     if store is None:
         raise StorageError(f"the tokens just written to {cache_dir / key} are bad: {why_not}")
     return store
+
+
+def _clear_of_links(folder: Path) -> None:
+    """Take out whatever is no plain file: it was not put there by an earlier start.
+
+    A book may come from a stranger, and a link called as a segment is would be written through.
+    """
+    with os.scandir(folder) as found:
+        strange = [entry.path for entry in found if not entry.is_file(follow_symlinks=False)]
+    for path in strange:
+        _remove(Path(path))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @dataclass(slots=True)

@@ -21,6 +21,7 @@ import orjson
 from numpy.typing import NDArray
 
 from tunebook.data.store_shape import ids_name, misfit_of_index, misfit_of_rows, target_name
+from tunebook.regular import open_regular
 
 INDEX = "index.json"
 FORMAT_VERSION = 3
@@ -178,8 +179,8 @@ def mapped(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def sha256_of(path: Path) -> str:
-    """Hash a file."""
-    with path.open("rb") as stream:
+    """Hash a file; NotReadable, an OSError, for what is none."""
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -46,20 +46,27 @@ def read_file(path: Path, columns: Mapping[str, str] | None = None) -> Found:
 
 
 def _choose(path: Path) -> Path:
-    if (leads := what_else(path)) is not None:
-        raise DataError(f"{path} is {leads}, and no log or table; save what it says as a file")
+    _refuse_no_file(path)
     if not path.exists():
         raise DataError(f"there is no file {path}")
     refuse_unwritable_name(path)
     if not path.is_dir():
         return path
     found = [path / name for name in _KNOWN if (path / name).is_file()]
-    if any(path.glob("*tfevents*")):
+    events = sorted(path.glob("*tfevents*"))
+    for one in events:
+        _refuse_no_file(one)  # its reader opens them all, and would wait at a pipe
+    if events:
         found.append(path)
     if len(found) != 1:
         what = ", ".join(one.name for one in found) or "none of " + ", ".join(_KNOWN)
         raise DataError(f"the folder {path} holds {what}; name the file to read")
     return found[0]
+
+
+def _refuse_no_file(path: Path) -> None:
+    if (leads := what_else(path)) is not None:
+        raise DataError(f"{path} is {leads}, and no log or table; save what it says as a file")
 
 
 def _read(path: Path, columns: Mapping[str, str]) -> Found:

@@ -10,6 +10,7 @@ import orjson
 
 from tunebook.book.atomic import storage_errors, write_atomically
 from tunebook.book.codec import dump_json, to_record
+from tunebook.book.writing import make_folder
 from tunebook.data.chess.engine import Engine, find_engine, typed_engine
 from tunebook.errors import UsageError
 from tunebook.evaluate.chess.ladder import RUNGS, Rating, rate_ladder
@@ -21,6 +22,7 @@ from tunebook.evaluate.chess.players import (
     stated_ratings,
 )
 from tunebook.evaluate.chess.positions import read_openings
+from tunebook.regular import read_regular
 
 
 def find_ratings(
@@ -79,7 +81,7 @@ def _ladder(
     key = hashlib.sha256(orjson.dumps(said)).hexdigest()[:8]
     path = book / ".tunebook" / f"chess-ladder-{key}.json"
     try:
-        found = orjson.loads(path.read_bytes())
+        found = orjson.loads(read_regular(path))
         return {name: to_record(Rating, rating) for name, rating in found.items()}
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         say(f"rating the opponents of this machine by {n_games} games a rung, once per book")
@@ -87,6 +89,6 @@ def _ladder(
     with seat_opponents(ordered, engine.path, nodes=1) as seats:
         ladder = rate_ladder(seats, top, openings, 0, say)
     with storage_errors(f"write {path}", path.parent):
-        path.parent.mkdir(exist_ok=True)
+        make_folder(book, path.parent)
         write_atomically(path, dump_json(ladder, indent=True))
     return ladder

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from tunebook.book.atomic import write_text
 from tunebook.book.events import read_events
 from tunebook.book.places import RunFolder, create_book
 from tunebook.records import Outcome, RunSummary, Sample
@@ -57,7 +58,7 @@ def demo(book: Path, watch: Watcher) -> Demo:
     while (book / "runs" / f"demo_{number}").exists():
         number += 1
     run_file = book / f"demo_{number}.yaml"
-    run_file.write_text(RUN_FILE.format(name=f"demo_{number}", data=DATA), encoding="utf-8")
+    write_text(run_file, RUN_FILE.format(name=f"demo_{number}", data=DATA))
     summary = train(run_file, book=book, watch=watch)
     run = RunFolder(book, summary.name)
     samples = read_events(run).samples

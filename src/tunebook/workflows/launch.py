@@ -18,10 +18,12 @@ from tunebook.book.events import EventTail, next_attempt, read_events
 from tunebook.book.inside import refuse_linked_run
 from tunebook.book.liveness import ENDED, current_state
 from tunebook.book.places import RunFolder
+from tunebook.book.writing import open_to_write
 from tunebook.errors import RunEnded
 from tunebook.recipe.load import read_resolved
 from tunebook.recipe.tree import Recipe
 from tunebook.recipe.yaml_text import read_text
+from tunebook.regular import read_regular
 from tunebook.workflows.hosts import HOSTS, Hosts
 from tunebook.workflows.reporters import reporting
 
@@ -32,6 +34,10 @@ Watcher = Callable[[str, Mapping[str, Any]], None]
 # soon as anything else runs on the machine: steps beside one busy process were 3 times slower.
 SPIN_COUNT = "2000"
 _POLL_SECONDS = 0.25
+_AGAIN: Mapping[int, str] = {
+    signal.SIGINT: "; Ctrl-C again stops at once",
+    signal.SIGTERM: "; a second SIGTERM stops at once",
+}
 _NO_ROOM_BYTES = 2**20
 
 
@@ -44,8 +50,8 @@ def train_in_child(
     file, where they are not given.
 
     The process dies with this one. The first Ctrl-C, or a SIGTERM, lets it save and pause; a
-    second Ctrl-C stops it at once. Raises RunEnded with the exit code when the run did not finish,
-    and BookError where its checkpoints are behind a link: no old one could be deleted.
+    second one of the same stops it at once. Raises RunEnded with the exit code when the run did not
+    finish, and BookError where it would be written, or deleted from, through a link.
     """
     refuse_linked_run(run)
     watch = _surviving(watch)
@@ -53,7 +59,10 @@ def train_in_child(
     tail.poll()  # what earlier attempts wrote is not news
     attempt = next_attempt(run)
     own_log = run.train_log if hosts is None else run.train_log_of(hosts.number)
-    with storage_errors(f"write {own_log}", run.path), own_log.open("ab") as log:
+    with (
+        storage_errors(f"write {own_log}", run.path),
+        open_to_write(run.book, own_log, "append") as log,
+    ):
         said_before = log.tell()
         process = subprocess.Popen(
             _command(run, hosts, devices),
@@ -81,7 +90,7 @@ def train_in_child(
             again = f"`tunebook resume {run.name}` on each of them goes on"
             raise RunEnded(f"run {run.name} {state} on all of its hosts; {again}", code)
         return
-    said = own_log.read_bytes()[said_before:].decode(errors="replace")
+    said = read_regular(own_log)[said_before:].decode(errors="replace")
     raise RunEnded(*_how_it_ended(run, process.returncode, interrupted(), attempt, said))
 
 
@@ -140,13 +149,13 @@ def _passing_signals_to(
 
     def forward(number: int, _frame: FrameType | None) -> None:
         seen.append(number)
-        if number == signal.SIGINT and seen.count(signal.SIGINT) > 1:
+        # A closed terminal may say so twice; whoever asks again wants no more waiting.
+        if number != signal.SIGHUP and seen.count(number) > 1:
             process.kill()
             return
         # The signal first: a terminal that is gone takes no note.
         process.send_signal(number)
-        again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
-        watch("note", {"text": f"saving and pausing{again}"})
+        watch("note", {"text": f"saving and pausing{_AGAIN.get(number, '')}"})
 
     # What is ignored stays ignored: nohup means that a closed terminal must not pause the run.
     numbers = [

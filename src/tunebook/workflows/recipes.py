@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from tunebook.book.atomic import storage_errors, write_text
 from tunebook.book.liveness import ENDED, current_state
 from tunebook.book.places import MARK, RunFolder, create_book
+from tunebook.book.writing import make_folder, refuse_to_write_through_links
 from tunebook.data.chess.engine import find_engine
 from tunebook.errors import BookError, RunEnded, RunFileError, UsageError
 from tunebook.recipe.yaml_text import parse_yaml, read_text
@@ -164,7 +165,7 @@ def _book_for(found: FoundRecipe, book: Path | None, fresh: bool) -> Path:
     marker, answers = _place(folder, "name"), _place(folder, _ANSWERS)
     if not _has_files(folder):  # not begun, or without room for a first file
         with storage_errors(f"begin the recipe {found.name}", folder):
-            marker.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(folder, marker.parent)
             write_text(marker, found.name)
     elif not marker.is_file() or marker.read_text(encoding="utf-8") != found.name:
         raise BookError(
@@ -175,6 +176,11 @@ def _book_for(found: FoundRecipe, book: Path | None, fresh: bool) -> Path:
         create_book(folder)
     if not answers.is_dir():  # last of all, so that a copy that was broken off is made again
         with storage_errors(f"copy the recipe {found.name}", folder):
+            refuse_to_write_through_links(folder, answers)
+            for kind, target in ((TWIN, folder), (FULL, folder / FULL)):
+                for path in (found.folder / kind).rglob("*"):
+                    place = target / path.relative_to(found.folder / kind)
+                    refuse_to_write_through_links(folder, place)
             shutil.copytree(found.folder / TWIN, folder, dirs_exist_ok=True)
             if (found.folder / FULL).is_dir():
                 shutil.copytree(found.folder / FULL, folder / FULL, dirs_exist_ok=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 from tunebook.book.inside import refuse_linked_run
 from tunebook.book.places import RunFolder
 from tunebook.book.releases import read_releases
+from tunebook.book.writing import open_to_write, refuse_to_write_through_links
 from tunebook.errors import ParentMismatch, ReleaseRefused, RunEnded, TunebookError
 from tunebook.workflows.launch import Watcher, child_environment
 from tunebook.workflows.trainer import die_with_launcher
@@ -42,7 +43,7 @@ def _in_child(run: RunFolder) -> tuple[int, bytes]:
     command = [sys.executable, "-P", "-m", "tunebook.workflows.release_part", str(run.path)]
     # The child dies when its standard input closes, as it does on the way out of this block.
     with (
-        run.train_log.open("ab") as log,
+        open_to_write(run.book, run.train_log, "append") as log,
         subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -94,6 +95,7 @@ def main(folder: str) -> int:
     from tunebook.workflows.release import release
 
     try:
+        refuse_to_write_through_links(run.book, run.release)
         # A folder without a record is what a killed release left between its last two steps.
         made = release(run.name, run.release, run.book, put=link_or_copy, replace=True)
     except TunebookError as error:

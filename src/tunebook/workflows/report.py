@@ -18,6 +18,7 @@ from tunebook.book.feed import EventFeed, FedEvent
 from tunebook.book.places import RunFolder
 from tunebook.book.run_file import read_own_yaml
 from tunebook.book.summary import measure
+from tunebook.book.writing import make_folder, refuse_to_write_through_links
 from tunebook.errors import first_line
 from tunebook.workflows.report_values import Logger, step_values, validation_values, verdict_words
 
@@ -85,12 +86,14 @@ def make_logger(which: str, run: RunFolder) -> Logger:
         from tunebook.workflows.report_wandb import WandbLogger
 
         recipe = read_own_yaml(run, run.resolved_yaml).get("recipe")
+        refuse_to_write_through_links(run.book, run.path / "wandb")
+        refuse_to_write_through_links(run.book, run.path / ".wandb")  # as older ones call it
         config = recipe if isinstance(recipe, dict) else {}
         return WandbLogger(run.path, run.name, run.wandb_json, config)
     from tunebook.workflows.report_tensorboard import TensorBoardLogger
 
     text = run.resolved_yaml.read_text(encoding="utf-8").partition("\nenvironment:")[0]
-    return TensorBoardLogger(run.tensorboard, text)
+    return TensorBoardLogger(make_folder(run.book, run.tensorboard), text)
 
 
 def _tell(logger: Logger, event: FedEvent) -> None:

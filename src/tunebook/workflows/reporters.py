@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +16,9 @@ from importlib.util import find_spec
 from typing import Any
 
 from tunebook.book.places import RunFolder
-from tunebook.errors import RunFileError
+from tunebook.book.writing import open_to_write
+from tunebook.errors import BookError, RunFileError
+from tunebook.regular import read_regular_text
 
 Note = Callable[[str], None]
 
@@ -38,22 +42,32 @@ def refuse_without_library(report_to: Sequence[str]) -> None:
 
 
 class Reporter:
-    """The process of one tracker."""
+    """The process of one tracker.
+
+    It works in an empty folder of its own: W&B takes its settings from a file in the folder it was
+    started in, and one of a stranger's book could name the host that the user's key is sent to.
+    """
 
     def __init__(
-        self, name: str, run: RunFolder, attempt: int, environment: Mapping[str, str]
+        self,
+        name: str,
+        run: RunFolder,
+        attempt: int,
+        environment: Mapping[str, str],
+        working_folder: str,
     ) -> None:
         self.name = name
         self._log = run.report_log(name)
         self._told = False
-        with open(self._log, "wb") as log:
+        with open_to_write(run.book, self._log, "anew") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "tunebook.workflows.report", name, str(run.path),
-                 str(attempt)],
+                [sys.executable, "-P", "-m", "tunebook.workflows.report", name,
+                 str(run.path.absolute()), str(attempt)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 env={**environment},
+                cwd=working_folder,
                 start_new_session=True,
             )  # fmt: skip
 
@@ -87,7 +101,7 @@ class Reporter:
     def _last_words(self) -> str:
         code = self._process.returncode
         try:
-            lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            lines = read_regular_text(self._log).strip().splitlines()
         except OSError:
             lines = []
         said = lines[-1].strip().rstrip(".") if lines else ""
@@ -110,12 +124,15 @@ def reporting(
     def note(text: str) -> None:
         watch("note", {"text": text})
 
-    reporters = []
+    reporters: list[Reporter] = []
+    folders: list[str] = []
     for name in dict.fromkeys(report_to):
         try:
-            reporters.append(Reporter(name, run, attempt, environment))
-        except OSError as error:
-            note(f"{NAMES.get(name, name)} is told nothing of this run ({error.strerror})")
+            folders.append(tempfile.mkdtemp(prefix="tunebook-report-"))
+            reporters.append(Reporter(name, run, attempt, environment, folders[-1]))
+        except (OSError, BookError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            note(f"{NAMES.get(name, name)} is told nothing of this run ({why})")
 
     def look() -> None:
         for reporter in reporters:
@@ -125,6 +142,8 @@ def reporting(
         yield look
     finally:
         _end(reporters, note)
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _end(reporters: Sequence[Reporter], note: Note) -> None:

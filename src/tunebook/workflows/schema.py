@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tunebook.book.atomic import write_text
 from tunebook.book.places import find_book
+from tunebook.book.writing import make_folder
 from tunebook.errors import StorageError
 from tunebook.recipe.schema import SCHEMA_NAME, schema_text
 
 
 def write_schema(start: Path) -> Path:
     """Write the schema into the book around `start`; BookError when there is none."""
-    path = find_book(start) / ".tunebook" / SCHEMA_NAME
+    book = find_book(start)
+    path = book / ".tunebook" / SCHEMA_NAME
     try:
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(schema_text(), encoding="utf-8")
+        make_folder(book, path.parent)
+        write_text(path, schema_text())
     except OSError as error:
         raise StorageError(f"{path}: the schema cannot be written: {error.strerror}") from None
     return path

@@ -21,8 +21,10 @@ from typing import Literal
 import psutil
 
 from tunebook.book.atomic import storage_errors
+from tunebook.book.writing import open_to_write
 from tunebook.errors import TunebookError, UsageError
 from tunebook.models.load import choose_device
+from tunebook.regular import read_regular_text
 from tunebook.workflows import tied
 from tunebook.workflows.served import Served, in_use, release_to_serve
 
@@ -134,7 +136,10 @@ def _running(server: Server, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server; on the way out of the block, or when this process dies, it is ended."""
     # By its path: what is served with may be another Python, and gets no PYTHONPATH of ours.
     command = [sys.executable, "-P", str(Path(tied.__file__)), *command_of(server)]
-    with storage_errors(f"write {log}", log.parent), log.open("wb") as out:
+    with (
+        storage_errors(f"write {log}", log.parent),
+        open_to_write(server.served.book, log, "anew") as out,
+    ):
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -189,7 +194,7 @@ def _listens(pid: int, port: int) -> bool:
 
 def _last_words(log: Path) -> str:
     try:
-        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+        lines = read_regular_text(log).split("\n")
     except OSError:
         lines = []
     said = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")

@@ -18,6 +18,7 @@ from tunebook.book.checkpoints import verify_checkpoint
 from tunebook.book.codec import dump_json, to_record
 from tunebook.book.places import open_run, served_dir
 from tunebook.book.releases import Release
+from tunebook.book.writing import make_folder
 from tunebook.errors import MALFORMED, CheckpointError
 from tunebook.workflows.release import write_release
 from tunebook.workflows.release_template import renderer_of
@@ -42,6 +43,11 @@ class Served:
     name: str
     release: Release
     context: int | None
+
+    @property
+    def book(self) -> Path:
+        """The book that it lies in."""
+        return self.parent.parents[2]
 
     @property
     def folder(self) -> Path:
@@ -133,9 +139,9 @@ def _list_in_hub(served: Served) -> None:
     """Let transformers' server, which lists the models of the cache of the hub, list this one."""
     own = served.hub / f"models--{served.name}"
     with storage_errors(f"write {own}", served.parent):
-        (own / "refs").mkdir(parents=True, exist_ok=True)
-        (own / "refs" / "main").write_text("served", encoding="utf-8")
-        (own / "snapshots").mkdir(exist_ok=True)
+        make_folder(served.book, own / "refs")
+        write_atomically(own / "refs" / "main", "served")
+        make_folder(served.book, own / "snapshots")
         link = own / "snapshots" / "served"
         if not link.is_symlink():
             link.symlink_to(Path("..", "..", "..", served.name))
@@ -145,7 +151,7 @@ def _list_in_hub(served: Served) -> None:
 def _alone(parent: Path, say: Say) -> Iterator[None]:
     """Let one process at a time make what is served."""
     with storage_errors(f"write {parent}", parent.parent.parent):
-        parent.mkdir(parents=True, exist_ok=True)
+        make_folder(parent.parents[2], parent)
         lock = FileLock(parent / "lock")
         try:
             lock.acquire(timeout=0)

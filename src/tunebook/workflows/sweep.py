@@ -28,6 +28,7 @@ from tunebook.book.liveness import ENDED, current_state
 from tunebook.book.places import find_book_of
 from tunebook.book.summary import summarize
 from tunebook.book.sweeps import SweepFolder, SweepTrial, add_trial, read_trials
+from tunebook.book.writing import make_folder
 from tunebook.data.build import Say
 from tunebook.errors import BookError, RunEnded
 from tunebook.recipe.sweep import Sweep, load_sweep, overrides_of
@@ -163,7 +164,7 @@ def _alone(folder: SweepFolder) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     with storage_errors(f"write the sweep {folder.name}", folder.book):
-        folder.path.mkdir(parents=True, exist_ok=True)
+        make_folder(folder.book, folder.path)
     lock = FileLock(folder.lock, timeout=1)
     try:
         with storage_errors(f"lock the sweep {folder.name}", folder.path):

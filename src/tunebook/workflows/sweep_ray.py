@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import tunebook
+from tunebook.book.atomic import write_text
 from tunebook.book.liveness import current_state
 from tunebook.book.sweeps import SweepTrial
 from tunebook.data.workers import connect, import_ray, look_for_cluster
@@ -124,7 +125,7 @@ class RayWorkers:
         for name, (trial, task) in list(self._tasks.items()):
             run = trial.run(self._book)
             if current_state(run) == "running":
-                run.stop_requested.touch()
+                write_text(run.stop_requested, "")
             else:
                 with suppress(Exception):
                     self._ray.cancel(task)
