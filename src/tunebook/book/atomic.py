@@ -181,7 +181,7 @@ def describe_any_disk(error: BaseException) -> str | None:
     return None
 
 
-def _in_the_way(error: BaseException, number: int, what: str) -> str:
+def _in_the_way(error: BaseException, number: int, what: str) -> str | None:
     """Say what stands where something else has to be."""
     if number == errno.ENOTDIR:
         return f"{what} cannot be there: a file stands where its path has a folder; take it away"
@@ -192,9 +192,11 @@ def _in_the_way(error: BaseException, number: int, what: str) -> str:
         return f"{what} is a link to {os.readlink(what)}, which is not followed; take it away"
     replaced = getattr(error, "filename2", None)  # what could not be put in its place
     what = what if replaced is None else os.fsdecode(replaced)
-    if number == errno.EISDIR or os.path.isdir(what):
-        return f"{what} is a folder, and has to be a file; take it away"
-    return f"{what} is there already, as something else than it has to be; take it away"
+    if replaced is None and not getattr(error, "filename", None):
+        return None
+    is_folder = number == errno.EISDIR or os.path.isdir(what)
+    kinds = ("a folder", "a file") if is_folder else ("no folder", "one")
+    return f"{what} is {kinds[0]}, and has to be {kinds[1]}; take it away"
 
 
 def storage_errno(error: BaseException) -> int | None:

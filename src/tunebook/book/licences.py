@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tunebook.regular import is_regular, open_regular, read_regular
+
 CARD = "README.md"
 _CONFIG = "config.json"
 _TEXTS = ("LICENSE", "LICENCE", "LICENSE.txt", "LICENCE.txt", "LICENSE.md", "LICENCE.md", "COPYING")
@@ -78,7 +80,7 @@ def _front_matter(path: Path) -> Mapping[str, Any]:
     from huggingface_hub import metadata_load
 
     try:
-        if path.stat().st_size > _LARGEST_BYTES:
+        if not is_regular(path) or path.stat().st_size > _LARGEST_BYTES:
             return {}
         found = metadata_load(path)
     except Exception:  # the parser passes on what any hand wrote into the file
@@ -88,8 +90,8 @@ def _front_matter(path: Path) -> Mapping[str, Any]:
 
 def _of_text(path: Path) -> Licence | None:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            text = file.read(_LARGEST_BYTES)
+        with open_regular(path) as file:
+            text = file.read(_LARGEST_BYTES).decode("utf-8", "replace")
     except OSError:
         return None
     if stated := _SPDX.search(text):
@@ -104,7 +106,7 @@ def _of_config(path: Path) -> Licence | None:
     import orjson
 
     try:
-        stated = _text(orjson.loads(path.read_bytes()).get("license"))
+        stated = _text(orjson.loads(read_regular(path)).get("license"))
     except (OSError, ValueError, AttributeError):
         return None
     if stated is None:

@@ -33,6 +33,7 @@ from tunebook.recipe.load import (
 from tunebook.recipe.overrides import COMMAND_LINE, apply_overrides
 from tunebook.recipe.tree import Recipe
 from tunebook.recipe.yaml_text import read_text
+from tunebook.regular import read_regular
 from tunebook.workflows.launch import Watcher
 from tunebook.workflows.train import library_versions, load_recipe, origin_of, refuse_on_several
 
@@ -85,7 +86,7 @@ def trained_recipe(run: RunFolder, resolved: Recipe) -> Recipe:
     for folder in reversed(list_checkpoints(run)):
         # One that is damaged says nothing; it is named when the checkpoint is read as a whole.
         with contextlib.suppress(CheckpointError, OSError, ValueError, KeyError, RunFileError):
-            text = (folder / "state.json").read_bytes()
+            text = read_regular(folder / "state.json")
             whole = read_manifest(folder)["state.json"]["sha256"]
             values = json.loads(text)["recipe"]
             if isinstance(values, dict) and hashlib.sha256(text).hexdigest() == whole:
@@ -261,7 +262,7 @@ def _inherited(environment: Mapping[str, Any]) -> Mapping[str, object]:
 
 def _same_text(run: RunFolder) -> bool:
     try:
-        return origin_of(run).read_bytes() == run.run_yaml.read_bytes()
+        return read_regular(origin_of(run)) == read_regular(run.run_yaml)
     except (TunebookError, OSError):
         return True
 

@@ -165,7 +165,7 @@ def _start(
     run: RunFolder, loaded: LoadedRecipe, before: RunFolder | None, watch: Watcher, place: str
 ) -> None:
     own_file = run.run_yaml.exists() and not run.started()
-    if own_file and run.run_yaml.read_text(encoding="utf-8") != loaded.written:
+    if own_file and read_text(run.run_yaml) != loaded.written:
         raise BookError(
             f"{place} would be called {run.name}, and there is another run file of that name; "
             "rename one of the two"

@@ -31,6 +31,7 @@ from tunebook.book.writing import make_folder, refuse_to_write_through_links
 from tunebook.data.chess.engine import find_engine
 from tunebook.errors import BookError, RunEnded, RunFileError, UsageError
 from tunebook.recipe.yaml_text import parse_yaml, read_text
+from tunebook.regular import read_regular
 from tunebook.workflows.launch import child_environment
 from tunebook.workflows.recipe_report import write_report
 
@@ -200,7 +201,7 @@ def _read_done(book: Path) -> dict[str, str]:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_regular(path))
     except ValueError as error:
         raise BookError(
             f"{path} cannot be read ({error}); begin a new book with `--fresh`"

@@ -20,6 +20,7 @@ from tunebook.book.run_file import read_own_yaml
 from tunebook.book.summary import measure
 from tunebook.book.writing import make_folder, refuse_to_write_through_links
 from tunebook.errors import first_line
+from tunebook.regular import read_regular_text
 from tunebook.workflows.report_values import Logger, step_values, validation_values, verdict_words
 
 POLL_SECONDS = 0.5
@@ -92,7 +93,7 @@ def make_logger(which: str, run: RunFolder) -> Logger:
         return WandbLogger(run.path, run.name, run.wandb_json, config)
     from tunebook.workflows.report_tensorboard import TensorBoardLogger
 
-    text = run.resolved_yaml.read_text(encoding="utf-8").partition("\nenvironment:")[0]
+    text = read_regular_text(run.resolved_yaml).partition("\nenvironment:")[0]
     return TensorBoardLogger(make_folder(run.book, run.tensorboard), text)
 
 

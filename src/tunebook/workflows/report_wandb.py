@@ -17,6 +17,7 @@ import orjson
 
 from tunebook.book.atomic import write_atomically
 from tunebook.book.codec import dump_json
+from tunebook.regular import read_regular
 
 _PROJECT = "tunebook"
 
@@ -94,7 +95,7 @@ class WandbLogger:
 
 def _read(memory: Path) -> dict[str, Any]:
     try:
-        found = orjson.loads(memory.read_bytes())
+        found = orjson.loads(read_regular(memory))
     except (OSError, orjson.JSONDecodeError):
         return {}
     return found if isinstance(found, dict) and isinstance(found.get("last"), dict) else {}

@@ -20,6 +20,7 @@ from tunebook.book.places import open_run, served_dir
 from tunebook.book.releases import Release
 from tunebook.book.writing import make_folder
 from tunebook.errors import MALFORMED, CheckpointError
+from tunebook.regular import read_regular
 from tunebook.workflows.release import write_release
 from tunebook.workflows.release_template import renderer_of
 from tunebook.workflows.speakers import Trained, open_run_to_ask
@@ -117,7 +118,7 @@ def _there(parent: Path, model: str, say: Say) -> Release | None:
         return None
     try:
         verify_checkpoint(parent / model)
-        return to_record(Release, orjson.loads(_record(parent, model).read_bytes()))
+        return to_record(Release, orjson.loads(read_regular(_record(parent, model))))
     except CheckpointError as error:
         say(f"{error}; it is made again")
     except (OSError, *MALFORMED):
@@ -130,7 +131,7 @@ def _record(parent: Path, model: str) -> Path:
 
 
 def _context(folder: Path) -> int | None:
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = json.loads(read_regular(folder / "config.json"))
     found = config.get("max_position_embeddings") or config.get("n_positions")
     return found if isinstance(found, int) else None
 

@@ -13,6 +13,7 @@ from tunebook.book.sweeps import SweepFolder, SweepTrial
 from tunebook.errors import BookError, RunFileError
 from tunebook.recipe.sweep import LISTED, Sweep, load_sweep, overrides_of
 from tunebook.recipe.tree import Recipe
+from tunebook.regular import read_regular
 from tunebook.workflows.train import load_recipe
 
 _SEEDS = 2**32
@@ -123,7 +124,7 @@ def refuse_other(folder: SweepFolder, found: Sweep, base: Recipe) -> None:
 
 def _read_base(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(read_regular(path))
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
