@@ -102,7 +102,7 @@ def test_an_index_that_did_not_fit_is_not_said_to_be_made(
 def test_a_training_that_only_lacks_its_pages_says_so(
     book: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def full(_book: Path) -> None:
+    def full(_book: Path, _say: object) -> None:
         raise StorageError("the disk is full: cannot write notebook.md; 0 B free; free space")
 
     run = make_run(book, "run_1")

@@ -218,7 +218,7 @@ def _refuse_no_text(argv: Sequence[str]) -> None:
         try:
             word.encode()
         except UnicodeEncodeError:
-            if not os.path.lexists(word):
+            if not os.path.lexists(word) and argv[0] != "init":  # which makes a folder
                 raise UsageError(
                     f"word {number} after `tunebook` is not UTF-8 and names no file that is there; "
                     "type it in UTF-8, or set the terminal to it"
