@@ -6,8 +6,9 @@ Each trap of `zoo_models` is tried as the model of `plan`, `train`, `data stats`
 the base of a finished run by `evaluate`, `probe`, `chat`, `serve` and `release`, and as a folder by
 `release --check`, `import` and `convert`; traps that are adapters stand where the run's own adapter
 was. In each case nothing may be executed (a canary file is what that would leave), no line of a
-file of the user's may be in what is made, the command must end within a minute and a half, and where it fails, it says one sentence. A model that is served all
-the same is asked for an answer, and the server stopped. `--count N` takes the first N traps.
+file of the user's may be in what is made, the command must end within a minute and a half, and
+where it fails, it says one sentence. A model that is served all the same is asked for an answer,
+and the server stopped. `--count N` takes the first N traps.
 
 What takes the time: `plan`, `train` and a server, a few seconds each, and templates and patterns
 that never end, on each of which a verb spends all the processor time it allows. `plan` is tried
@@ -230,8 +231,8 @@ MENDED: tuple[str, ...] = (
     "An index of weights could lead out of the model's folder, and a licence or a template be a "
     "link to somebody's key; both are refused.",
     "A config's wish for flash attention could fetch a kernel; transformers' own is taken always.",
-    "A tokenizer's settings could name any file of the user's, whose lines then became words of the "
-    "tokenizer that is released; such settings are refused.",
+    "A tokenizer's settings could name any file of the user's, whose lines then became words of "
+    "the tokenizer that is released; such settings are refused.",
     "A config nested a hundred thousand levels deep ended in a RecursionError.",
 )
 

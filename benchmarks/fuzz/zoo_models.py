@@ -187,6 +187,7 @@ def template_link(folder: Path, canary: Path) -> None:
     os.symlink(secret, folder / "chat_template.jinja")
 
 
+GEMMAS = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")
 NOTES = "SECRET-of-the-user"
 """A line of the user's file; it may be in nothing that is made of a model."""
 
@@ -201,7 +202,7 @@ def _notes(name: str, whole: bool, **keys: Any) -> Trap:
         notes = [NOTES, "[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]", "say", "1", "the"]
         (canary.parent / "notes.txt").write_text("\n".join(notes))
         (canary.parent / "merges.txt").write_text("#version: 0.2\n")
-        vocabulary = {word: i for i, word in enumerate(notes)}
+        vocabulary = {word: i for i, word in enumerate([*notes, *GEMMAS])}
         (canary.parent / "notes.json").write_text(json.dumps(vocabulary))
         known = json.loads((folder / "tokenizer.json").read_text())
         known["added_tokens"].append({**known["added_tokens"][0], "id": 9999, "content": NOTES})

@@ -33,9 +33,7 @@ _NEVER_OBEYED = (
 _SETS_TOKENIZER_FILE = (5, 17)
 
 
-def refuse_named_files(
-    settings: Mapping[str, Any], name: str, folder: Path, whose: str
-) -> None:
+def refuse_named_files(settings: Mapping[str, Any], name: str, folder: Path, whose: str) -> None:
     """Raise ModelError for a setting that names a file outside of the model's folder.
 
     `name` is the file that the settings are of. In tokenizer_config.json, a path where nothing is,
@@ -50,9 +48,7 @@ def refuse_named_files(
             )
 
 
-def refuse_other_weights(
-    config: Mapping[str, Any], looked_at: tuple[str, ...], whose: str
-) -> None:
+def refuse_other_weights(config: Mapping[str, Any], looked_at: tuple[str, ...], whose: str) -> None:
     """Raise ModelError for a config by which other weights are loaded than those `looked_at`."""
     named = config.get("transformers_weights")
     if named is not None and named not in looked_at:
