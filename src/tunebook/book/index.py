@@ -280,7 +280,7 @@ def _decode(name: str, text: str) -> Measured:
 
     whole = orjson.loads(text)
     fields = whole["summary"]
-    fields |= {key: revive(fields[key]) for key in _NUMBERS}
+    fields |= {key: revive(fields[key]) for key in _NUMBERS if isinstance(fields[key], str)}
     for kind, found in ((RunSummary, fields), (Measured, whole)):
         for key, fits in checks_of(kind):
             if not fits(found[key]):

@@ -90,4 +90,4 @@ def _are_settings(value: Any) -> bool:
             return True
         inner = [one.values() if isinstance(one, dict) else one for one in below]
         below = [one for one in chain.from_iterable(inner) if one and type(one) in (list, dict)]
-    return False
+    return not below
