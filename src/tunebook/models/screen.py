@@ -52,8 +52,6 @@ def screen_folder(folder: Path, model: str, *, for_its_tokenizer: bool = False) 
 
     Refused are settings that name code which transformers would need, sizes no model has, or files
     that are not the model's; settings that are no JSON object; an index of weights that names a
-    Refused are settings that name code which transformers would need, sizes no model has, or files
-    that are not the model's; settings that are no JSON object; an index of weights that names a
     file outside of the folder; links out of the folder; an adapter beside the model, but
     `for_its_tokenizer`, which it cannot change.
     """
