@@ -5,9 +5,10 @@
 Each trap of `zoo_models` is tried as the model of `plan`, `train`, `data stats` and `data show`, as
 the base of a finished run by `evaluate`, `probe`, `chat`, `serve` and `release`, and as a folder by
 `release --check`, `import` and `convert`; traps that are adapters stand where the run's own adapter
-was. In each case nothing may be executed (a canary file is what that would leave), the command must
-end within a minute and a half, and where it fails, it says one sentence. A model that is served all
-the same is asked for an answer, and the server stopped. `--count N` takes the first N traps.
+was. In each case nothing may be executed (a canary file is what that would leave), no line of a
+file of the user's may be in what is made, the command must end within a minute and a half, and
+where it fails, it says one sentence. A model that is served all the same is asked for an answer,
+and the server stopped. `--count N` takes the first N traps.
 
 What takes the time: `plan`, `train` and a server, a few seconds each, and templates and patterns
 that never end, on each of which a verb spends all the processor time it allows. `plan` is tried
@@ -34,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "faults_io"))
 import forked
 import toy
 from harness import arguments, record
-from zoo_models import ADAPTERS, ZOO, Trap
+from zoo_models import ADAPTERS, NOTES, ZOO, Trap
 
 SECONDS = 90  # a release is checked in a new process, and a loaded machine loads torch for long
 EVERYDAY_SECONDS, TRIAL_SECONDS = 8, 2  # of processor time, of `plan` and of the others
@@ -85,12 +86,20 @@ def try_verb(book: Path, argv: list[str], canary: Path) -> tuple[str | None, str
         return "a traceback", said
     if "SECRET" in said or "root:x:" in said:
         return "it told a secret", said
+    if (made := made_with(book, NOTES)) is not None:
+        return f"a line of the user's own file is in {made}", said
     if argv[0] == "serve" and code in (0, 130, -signal.SIGINT):
         return None, f"{time.monotonic() - began:4.1f} s, exit 0: served and stopped"
     if code != 0 and len(told) != 1:
         return f"{len(told)} sentences and exit code {code}", said
     seconds = time.monotonic() - began
     return None, f"{seconds:4.1f} s, exit {code}: {told[0] if told else 'done'}"
+
+
+def made_with(book: Path, text: str) -> Path | None:
+    """Find a file of a book that holds a text; None where none does."""
+    files = (path for path in book.rglob("*") if path.is_file() and not path.is_symlink())
+    return next((path for path in files if text.encode() in path.read_bytes()), None)
 
 
 def ask_server(command: forked.Command) -> bool:
@@ -166,7 +175,10 @@ def main() -> int:
             if name not in ADAPTERS:
                 put(book, base, trap, canary, kept)
             cases += AS_BASE
-            toy.write_run(book, f"t{number}", model=str(book / "trap"), train={"max_steps": 2})
+            # A tokenizer that grows is written anew, with all its words.
+            grows = {"add_tokens": ["<new>"]} if name.startswith("users-file") else {}
+            model = str(book / "trap")
+            toy.write_run(book, f"t{number}", model=model, train={"max_steps": 2}, **grows)
             if not options.all:
                 # Of the verbs that take half a minute each trap meets some, and each verb many.
                 cases = [
@@ -219,6 +231,8 @@ MENDED: tuple[str, ...] = (
     "An index of weights could lead out of the model's folder, and a licence or a template be a "
     "link to somebody's key; both are refused.",
     "A config's wish for flash attention could fetch a kernel; transformers' own is taken always.",
+    "A tokenizer's settings could name any file of the user's, whose lines then became words of "
+    "the tokenizer that is released; such settings are refused.",
     "A config nested a hundred thousand levels deep ended in a RecursionError.",
 )
 

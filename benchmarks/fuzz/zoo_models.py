@@ -187,6 +187,36 @@ def template_link(folder: Path, canary: Path) -> None:
     os.symlink(secret, folder / "chat_template.jinja")
 
 
+GEMMAS = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")
+NOTES = "SECRET-of-the-user"
+"""A line of the user's file; it may be in nothing that is made of a model."""
+
+
+def _notes(name: str, whole: bool, **keys: Any) -> Trap:
+    """Name a file of the user's in the settings of a tokenizer, as what its words are.
+
+    `whole`: the folder has a tokenizer of its own as well.
+    """
+
+    def write(folder: Path, canary: Path) -> None:
+        notes = [NOTES, "[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]", "say", "1", "the"]
+        (canary.parent / "notes.txt").write_text("\n".join(notes))
+        (canary.parent / "merges.txt").write_text("#version: 0.2\n")
+        vocabulary = {word: i for i, word in enumerate([*notes, *GEMMAS])}
+        (canary.parent / "notes.json").write_text(json.dumps(vocabulary))
+        known = json.loads((folder / "tokenizer.json").read_text())
+        known["added_tokens"].append({**known["added_tokens"][0], "id": 9999, "content": NOTES})
+        (canary.parent / "tokenizer.json").write_text(json.dumps(known))
+        if not whole:
+            (folder / "tokenizer.json").unlink()
+            (folder / "vocab.json").write_text("{}")
+            (folder / "merges.txt").write_text("#version: 0.2\n")
+        told = json.dumps(keys).replace("BESIDE", str(canary.parent))
+        _change(name, **json.loads(told))(folder, canary)
+
+    return write
+
+
 _MAP = {"AutoConfig": "configuration_evil.Evil", "AutoModelForCausalLM": "modeling_evil.Evil"}
 _TOKENIZER_MAP = {"AutoTokenizer": [None, "tokenization_evil.Evil"]}
 
@@ -258,6 +288,25 @@ ZOO: dict[str, Trap] = {
     "index-absolute": _index("/etc/passwd"),
     "index-link": _index("link.safetensors"),
     "link-out": link_out,
+    "users-file-vocab": _notes(
+        "tokenizer_config.json", False, tokenizer_class="BertTokenizer", vocab="BESIDE/notes.txt"
+    ),
+    "users-file-inputs": _notes(
+        "tokenizer_config.json",
+        False,
+        tokenizer_class="BertTokenizer",
+        init_inputs=["BESIDE/notes.txt"],
+    ),
+    "users-file-json": _notes(
+        "tokenizer_config.json",
+        False,
+        tokenizer_class="GemmaTokenizer",
+        vocab_file="BESIDE/notes.json",
+        merges_file="BESIDE/merges.txt",
+    ),
+    "users-file-special-whole": _notes(
+        "special_tokens_map.json", True, tokenizer_file="BESIDE/tokenizer.json"
+    ),
 }
 """Traps by name: a folder is sprung where one verb or another opens it as a model."""
 

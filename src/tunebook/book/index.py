@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from tunebook.book.codec import dump_json, revive
+from tunebook.book.index_checks import checks_of
 from tunebook.book.index_file import load_rows, refuse_unwritten, remove_index, store_rows
 from tunebook.book.inside import link_below
 from tunebook.book.places import RunFolder, kept_steps, left_out_words, look_for_runs
@@ -279,16 +280,18 @@ def _decode(name: str, text: str) -> Measured:
 
     whole = orjson.loads(text)
     fields = whole["summary"]
-    numbers = {key: revive(fields[key]) for key in _NUMBERS}
+    fields |= {key: revive(fields[key]) for key in _NUMBERS if isinstance(fields[key], str)}
+    for kind, found in ((RunSummary, fields), (Measured, whole)):
+        for key, fits in checks_of(kind):
+            if not fits(found[key]):
+                raise TypeError(f"{key} of run {name} is none")
     lists = {key: tuple(fields[key]) for key in _LISTS}
-    if not all(isinstance(value, float | int | None) for value in numbers.values()):
-        raise TypeError(f"a number of run {name} is none")
     if fields["name"] != name:
         raise ValueError(f"what is kept of run {name} is another's")
     # Every run has the same hundred keys, and mostly the same values: each run's own copies were
     # most of what it takes.
     config = {sys.intern(key): _shared(value) for key, value in fields["config"].items()}
-    summary = RunSummary(**(fields | numbers | lists | {"config": config}))
+    summary = RunSummary(**(fields | lists | {"config": config}))
     sparks = tuple(tuple(pair) for pair in whole["sparks"])
     predictions = tuple(whole["predictions"])
     return Measured(

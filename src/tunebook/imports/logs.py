@@ -50,7 +50,7 @@ def _trainer_state(state: Mapping[str, Any], name: str, overrides: Overrides) ->
     reported: dict[str, Any] = {"steps": state.get("max_steps") or None}
     best = state.get("best_global_step")
     if best is None:
-        found = re.search(r"checkpoint-(\d+)$", str(state.get("best_model_checkpoint") or ""))
+        found = re.search(r"checkpoint-(\d{1,15})$", str(state.get("best_model_checkpoint") or ""))
         best = int(found.group(1)) if found else None
     reported["best_step"] = best
     for row in rows:
@@ -72,9 +72,14 @@ def _settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: arguments[name]
         for name, key in _HF_SETTINGS.items()
-        if isinstance(arguments.get(name), (int, float))
+        if _is_number(arguments.get(name))
         or (key == "train.schedule" and arguments.get(name) in ("constant", "linear", "cosine"))
     }
+
+
+def _is_number(value: Any) -> bool:
+    """Tell whether a value is a number of some size; a NaN compares as none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def read_json_lines(text: str, name: str, overrides: Overrides) -> Found:

@@ -14,6 +14,7 @@ from typing import Any
 
 from tunebook.errors import DataError, UsageError
 from tunebook.imports.found import Found, ImportedRun
+from tunebook.units import shorten
 
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "name": ("run_name", "run", "name", "experiment", "exp"),
@@ -42,16 +43,21 @@ RESULTS = ("val_loss", "train_loss", "perplexity", "judge")
 _OPTIMIZERS = {"adw": "adamw", "adamw": "adamw", "sgd": "sgd", "adamw_8bit": "adamw_8bit"}
 _METHODS = ("full", "lora", "qlora", "relora")
 
+_LONGEST_LINE, _LONGEST_CELL = 4_000, 1_000
+"""Letters; longer ones are the author's words, and are held against no pattern that goes back."""
+_MOST_COUNTED = 1 << 53
+
+_NUMBER = r"\d++(?:\.\d*+)?|\.\d++"
 _ROW = re.compile(r"^\s*\|(.*)$")
 _RULE_CELL = re.compile(r":?-+:?")
 _UNKNOWN = re.compile(r"^(-+|–|—|\?|n/?a|none)?$", re.IGNORECASE)
-_BULLET = re.compile(r"^\*\s+\**`?([^\s:*`]+)`?\**\s*:?\s*$")
+_BULLET = re.compile(r"^\*\s+\**`?([^\s:*`]++)`?\**+\s*+:?\s*+$")
 _WORDS_END = re.compile(r"^(#|-{3,}\s*$|\*\s|\||[A-Z][\w ]*:\s*$)")
-_MODEL = re.compile(r"^[\s*]*Model Name:\s*(\S+)\s*\(([^)]+)\)", re.IGNORECASE)
-_BASE_SCORE = re.compile(r"^\s*Pretrained score:\s*([\d.]+)\s*$", re.IGNORECASE)
+_MODEL = re.compile(r"^[\s*]*+Model Name:\s*+(\S+)\s*\(([^()]++)\)", re.IGNORECASE)
+_BASE_SCORE = re.compile(rf"^\s*Pretrained score:\s*+({_NUMBER})\s*+$", re.IGNORECASE)
 _SIZE = re.compile(r"\(([^()]+)\)")
-_TIME = re.compile(r"^(?:([A-Za-z]\w*)\s*\()?\s*([\d.]+)\s*\)?\s*([a-z]*)$")
-_TOOK = re.compile(r"completed in ([\d.]+) (second|minute|hour)s?(?: on (\w+))?", re.IGNORECASE)
+_TIME = re.compile(rf"^(?:([A-Za-z]\w*+)\s*+\()?\s*+({_NUMBER})\s*+\)?\s*+([a-z]*)$")
+_TOOK = re.compile(rf"completed in ({_NUMBER}) (second|minute|hour)s?(?: on (\w+))?", re.IGNORECASE)
 _SECONDS = {"s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3600, "hour": 3600}
 
 
@@ -132,17 +138,18 @@ def _split(text: str) -> _Page:
                 continue
         elif table is not None:
             table = None
-        bullet = _BULLET.match(line)
+        brief = line if len(line) <= _LONGEST_LINE else ""
+        bullet = _BULLET.match(brief)
         if bullet and bullet.group(1) in names:
             run = bullet.group(1)
             page.words.setdefault(run, [])
             continue
         if run is not None and _WORDS_END.match(line):
             run = None
-        if found := _MODEL.match(line):
+        if found := _MODEL.match(brief):
             size = found.group(2)
             page.models.setdefault(size, found.group(1))
-        if size and (score := _BASE_SCORE.match(line)):
+        if size and (score := _BASE_SCORE.match(brief)):
             page.scores[size] = float(score.group(1))
         (page.rest if run is None else page.words[run]).append(line)
     return page
@@ -225,10 +232,10 @@ class _Reader:
             text = plain[place]
             if key == "name":
                 continue
-            value = None if _UNKNOWN.match(text) else self._value(key, text, name)
+            value = None if _UNKNOWN.match(text) else self._value(key, text)
             if value is None and not _UNKNOWN.match(text):
                 other[names[place]] = text
-                self.not_read.append(f"{names[place]} of {name}: {text}")
+                self.not_read.append(f"line {line}, {names[place]} of {name}: {shorten(text, 80)}")
             elif key == "time":
                 reported |= value or {}
             elif key in RESULTS:
@@ -245,7 +252,9 @@ class _Reader:
             reported |= {"device": took.group(3)} if took.group(3) else {}
         return ImportedRun(name, settings, other, reported=reported, words="\n".join(words).strip())
 
-    def _value(self, key: str, text: str, name: str) -> Any:
+    def _value(self, key: str, text: str) -> Any:
+        if len(text) > _LONGEST_CELL:
+            return None
         if key == "model":
             return self._model(text)
         if key == "time":
@@ -258,8 +267,13 @@ class _Reader:
             number = float(text)
         except ValueError:
             return None
+        # A loss may be NaN, of a run that diverged; a setting and e to a loss cannot be all things.
+        if (key not in RESULTS and not math.isfinite(number)) or (
+            key == "perplexity" and number <= 0
+        ):
+            return None
         if key in ("seed", "train.effective_batch_size", "lora.rank"):
-            return int(number) if number == int(number) else None
+            return int(number) if number.is_integer() and abs(number) < _MOST_COUNTED else None
         return number
 
     def _model(self, text: str) -> str:
@@ -281,6 +295,8 @@ class _Reader:
             self.notes.append(
                 f"times without a unit are {unit}s, as where the page says `completed in`"
             )
+        if not math.isfinite(number):
+            return None
         known = {"seconds": number * _SECONDS[unit.rstrip("s") or "s"]}
         return known | ({"device": device} if device else {})
 

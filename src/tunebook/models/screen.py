@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from tunebook.errors import ModelError
+from tunebook.models.named_files import refuse_named_files, refuse_other_weights
 from tunebook.models.own_files import refuse_what_is_not_its_own, something_else
 from tunebook.units import shorten
 
+WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -26,7 +28,8 @@ _WHOLE_WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 MAX_JSON_BYTES = 64 << 20
 """An index of a thousand shards takes some megabytes; a config some kilobytes."""
 
-_SETTINGS = ("config.json", "generation_config.json", "tokenizer_config.json", ADAPTER_CONFIG)
+_TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json")
+_SETTINGS = ("config.json", "generation_config.json", *_TOKENIZER, ADAPTER_CONFIG)
 # One word names what transformers has, and is not followed here: see `plain_config`. Anything else,
 # such as a name with a slash, is looked for on the hub, as a kernel to run.
 _ATTENTION = re.compile(r"(paged\|)?[a-z0-9_]+")
@@ -47,10 +50,10 @@ _IMPORTED = ("megatron_config", "auto_mapping")
 def screen_folder(folder: Path, model: str, *, for_its_tokenizer: bool = False) -> None:
     """Raise ModelError for what a model's folder must not hold; its weights are not opened.
 
-    Refused are settings that name code which transformers would need, or sizes no model has;
-    settings that are no JSON object; an index of weights that names a file outside of the folder;
-    links out of the folder; an adapter beside the model, but `for_its_tokenizer`, which it cannot
-    change.
+    Refused are settings that name code which transformers would need, sizes no model has, or files
+    that are not the model's; settings that are no JSON object; an index of weights that names a
+    file outside of the folder; links out of the folder; an adapter beside the model, but
+    `for_its_tokenizer`, which it cannot change.
     """
     whose = f"model {model!r}"
     refuse_what_is_not_its_own(folder, whose)
@@ -62,8 +65,13 @@ def screen_folder(folder: Path, model: str, *, for_its_tokenizer: bool = False) 
             if settings.get("auto_map") and _does_without(name, settings, folder, whose):
                 del settings["auto_map"]
             _refuse_code(settings, folder / name, whose)
+            if name in _TOKENIZER:
+                refuse_named_files(settings, name, folder, whose)
     if (folder / "config.json").is_file():
-        _refuse_sizes(read_settings(folder / "config.json", whose), folder, whose)
+        config = read_settings(folder / "config.json", whose)
+        _refuse_sizes(config, folder, whose)
+        looked_at = (WHOLE,) if (folder / WHOLE).is_file() else (WHOLE, INDEX)
+        refuse_other_weights(config, looked_at, whose)
     if (folder / INDEX).is_file():
         _refuse_outside(folder, whose)
 
@@ -76,7 +84,7 @@ def way_to_convert(model: str) -> str:
 
 
 def screen_adapter(folder: Path, *, pickled: bool = False) -> None:
-    """Raise ModelError for an adapter that names code, or whose weights are no safetensors.
+    """Raise ModelError for an adapter that names code or others' files, or with pickled weights.
 
     `pickled`: weights as pickle, which nobody opens here, are taken too.
     """
@@ -84,6 +92,9 @@ def screen_adapter(folder: Path, *, pickled: bool = False) -> None:
     refuse_what_is_not_its_own(folder, whose)
     settings = read_settings(folder / ADAPTER_CONFIG, whose)
     _refuse_code(settings, folder / ADAPTER_CONFIG, whose)
+    for name in _TOKENIZER:
+        if (folder / name).is_file():
+            refuse_named_files(read_settings(folder / name, whose), name, folder, whose)
     if (kind := settings.get("peft_type")) != "LORA":
         raise ModelError(f"{whose} is of peft_type {kind!r}; only LORA is loaded here")
     for key in _IMPORTED:

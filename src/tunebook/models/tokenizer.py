@@ -16,6 +16,7 @@ from tunebook.models.encoders import ENCODERS
 from tunebook.models.fast_encode import FastEncoder, FlatTokens
 from tunebook.models.find import find_tokenizer, has_tokenizer
 from tunebook.models.own_files import refuse_link_out
+from tunebook.models.screen import screen_folder
 from tunebook.models.tried import refuse_endless
 
 _FILES = (
@@ -179,6 +180,7 @@ def _grown(codec: Codec, tokens: tuple[str, ...], kept_in: Path) -> Codec:
         shutil.copyfile(codec.folder / "config.json", aside / "config.json")
         tokenizer.save_pretrained(aside)
         os.replace(aside, folder)
+    screen_folder(folder, codec.name)  # it may have come with a stranger's book
     grown = Codec(_load(folder), folder, codec.name)
     # Not of its files: another transformers may write them otherwise.
     grown.fingerprint = key

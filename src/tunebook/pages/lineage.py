@@ -63,13 +63,14 @@ def tree_lines(
     for edge in sorted(lineage.edges, key=lambda edge: RANK[edge.kind]):
         if not _leads_to(above, edge.parent, edge.child):
             above.setdefault(edge.child, edge.parent)
-    below: dict[str, list[str]] = {}
+    # A run file may name its model "", which is a node like others and not where the tree begins.
+    below: dict[str | None, list[str]] = {}
     for node in lineage.nodes:
-        below.setdefault(above.get(node.name, ""), []).append(node.name)
+        below.setdefault(above.get(node.name), []).append(node.name)
 
     rows: list[tuple[str, str, str]] = []
     # By a stack of its own: a chain of runs may be longer than Python's.
-    left_to_draw = [(root, "", True, 0) for root in reversed(below.get("", []))]
+    left_to_draw = [(root, "", True, 0) for root in reversed(below.get(None, []))]
     while left_to_draw:
         name, indent, last, depth = left_to_draw.pop()
         edge_sign = "" if depth == 0 else "└─ " if last else "├─ "
