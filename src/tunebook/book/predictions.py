@@ -108,6 +108,7 @@ def _near_metric(said: str) -> str:
     """Ask whether the nearest metric was meant, of the run that was named; nothing without one."""
     of_run, dot, metric = said.rpartition(".")
     near = difflib.get_close_matches(metric, METRICS, n=1)
+    near = [] if dot and not of_run else near
     return f"; did you mean `{of_run}{dot}{near[0]}`?" if near else ""
 
 
