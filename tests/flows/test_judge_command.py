@@ -222,3 +222,44 @@ def test_a_judge_scores_every_cell_of_a_grid_once(
         assert cell["numbers"]["judge"]["n"] == 8
     assert main(["grid", "run_1", *few]) == 2
     assert "with --judge FILE, judge" in capsys.readouterr().err
+
+
+def test_a_call_tells_what_it_asked_itself_and_what_was_known_from_before(
+    in_book: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = ["--judge-model", "other", "--key-env", "THE_KEY"]
+    monkeypatch.setenv("THE_KEY", "sk-right-0815")
+    with judge_server(lambda prompt, nth: says('{"score": 70}')) as server:
+        assert main(arguments(server, *more)) == 0
+        shown = capsys.readouterr().out
+        n_asked = len(server.requests)
+        monkeypatch.setenv("THE_KEY", "sk-wrong-0815")
+        assert main(arguments(server, *more)) == 0
+        again = capsys.readouterr().out
+        assert main(arguments(server, *more, "--json")) == 0
+        found = json.loads(capsys.readouterr().out)["evaluations"]
+        assert len(server.requests) == n_asked
+    first, second = accounts_of(shown), accounts_of(again)
+    assert sum(one["requests"] for one in first.values()) == n_asked > 0
+    assert sum(one["sent"] for one in first.values()) == 100 * n_asked
+    for name, one in second.items():
+        assert (one["asked"], one["requests"], one["sent"], one["received"]) == (0, 0, 0, 0)
+        assert one["known"] == first[name]["asked"] + first[name]["known"] > 0
+    assert "cost 0.0000" in again
+    # What the scores cost stays with them, and so does what this call asked.
+    assert sum(one["details"]["requests"] for one in found) == n_asked
+    assert {one["details"]["this_call"]["requests"] for one in found} == {0}
+
+
+def accounts_of(shown: str) -> dict[str, dict[str, int]]:
+    """Read the counts of each `asked` line by its subject."""
+    line = re.compile(
+        r"^asked +(\w+): ([\d,]+) questions in ([\d,]+) requests, ([\d,]+) known from before; "
+        r"tokens ([\d,]+) in, ([\d,]+) out; ",
+        re.MULTILINE,
+    )
+    names = ("asked", "requests", "known", "sent", "received")
+    return {
+        name: dict(zip(names, (int(n.replace(",", "")) for n in counts), strict=True))
+        for name, *counts in line.findall(shown)
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import math
 import operator
@@ -63,6 +64,18 @@ class Absence:
 Parsed = Comparison | Absence
 
 
+def check_predictions(texts: Sequence[str], where: Callable[[str], str]) -> None:
+    """Raise RunFileError for the first prediction of a run file that cannot be read.
+
+    `where` names the place of a dotted key.
+    """
+    for number, text in enumerate(texts):
+        try:
+            parse_prediction(text)
+        except RunFileError as error:
+            raise RunFileError(f"{where(f'notebook.predict.{number}')}: {error}") from None
+
+
 @functools.lru_cache(1024)
 def parse_prediction(text: str) -> Parsed:
     """Read one prediction; RunFileError lists the grammar."""
@@ -77,7 +90,8 @@ def parse_prediction(text: str) -> Parsed:
         raise RunFileError(f"cannot read the prediction `{text}`: {_GRAMMAR}")
     metric, op, right = found.groups()
     if metric not in METRICS:
-        raise RunFileError(f"the prediction `{text}` names no metric `{metric}`: {_GRAMMAR}")
+        hint = _near_metric(metric) or f": {_GRAMMAR}"
+        raise RunFileError(f"the prediction `{text}` names no metric `{metric}`{hint}")
     number = _number(right)
     if number is not None:
         return Comparison(text, metric, op, number, None, None)
@@ -86,7 +100,16 @@ def parse_prediction(text: str) -> Parsed:
     other_run, _, other_metric = right.rpartition(".")
     if other_run and other_metric in METRICS:
         return Comparison(text, metric, op, None, other_run, other_metric)
-    raise RunFileError(f"the prediction `{text}` compares with an unknown `{right}`: {_GRAMMAR}")
+    hint = _near_metric(right) or f": {_GRAMMAR}"
+    raise RunFileError(f"the prediction `{text}` compares with an unknown `{right}`{hint}")
+
+
+def _near_metric(said: str) -> str:
+    """Ask whether the nearest metric was meant, of the run that was named; nothing without one."""
+    of_run, dot, metric = said.rpartition(".")
+    near = difflib.get_close_matches(metric, METRICS, n=1)
+    near = [] if dot and not of_run else near
+    return f"; did you mean `{of_run}{dot}{near[0]}`?" if near else ""
 
 
 def _number(text: str) -> float | None:

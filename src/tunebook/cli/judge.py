@@ -223,7 +223,7 @@ def _pair_lines(one: Evaluation) -> Iterator[str]:
 
 
 def _account(one: Evaluation) -> Iterator[str]:
-    """Say what was asked for it, what went wrong, and what it cost."""
+    """Say what this call asked for it, what went wrong, and what the call cost."""
     details = dict[str, Any](one.details)
     if one.missing:
         why = ", ".join(f"{n} {fault}" for fault, n in details["missing_by_fault"].items())
@@ -243,12 +243,13 @@ def _account(one: Evaluation) -> Iterator[str]:
     if details["empty_answers"]:
         n_empty = format_count(details["empty_answers"])
         yield f"empty      {one.subject}: {n_empty} answers without text score 0, unasked"
-    tokens = [details[key] for key in ("prompt_tokens", "completion_tokens")]
+    call = details["this_call"]
+    tokens = [call[key] for key in ("prompt_tokens", "completion_tokens")]
     sent, received = ("unknown" if n is None else format_count(n) for n in tokens)
-    cost = "unknown" if details["cost"] is None else f"{details['cost']:.4f}"
+    cost = "unknown" if call["cost"] is None else f"{call['cost']:.4f}"
     yield (
-        f"asked      {one.subject}: {format_count(details['asked'])} questions in "
-        f"{format_count(details['requests'])} requests, {format_count(details['cached'])} known "
+        f"asked      {one.subject}: {format_count(call['asked'])} questions in "
+        f"{format_count(call['requests'])} requests, {format_count(call['known'])} known "
         f"from before; tokens {sent} in, {received} out; cost {cost}"
     )
     for tag, each in details.get("per_tag", {}).items():

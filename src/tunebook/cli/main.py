@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import io
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -62,6 +63,11 @@ VERBS: dict[str, str] = {
 """Every verb with the line that `--help` shows for it."""
 
 _KEEP_GOING = frozenset(("evaluate", "probe", "judge", "grid", "chess"))
+
+_NO_NUMBER = re.compile(
+    r" is not (a valid (integer|float)( range)?|in the range [-+.\w]*<?=?x?[<>=]*[-+.\w]*)\.?$"
+)
+"""How click says that something is no number, or none of a range."""
 
 BROKEN_PIPE_EXIT = 141  # 128 + SIGPIPE, what a shell reports for `yes | head`
 
@@ -227,11 +233,26 @@ def _refuse_no_text(argv: Sequence[str]) -> None:
 
 def _usage_sentence(wrong: click.ClickException) -> str:
     sentence = " ".join(wrong.format_message().split()).rstrip(".")
+    if isinstance(wrong, click.BadParameter) and wrong.param is not None:
+        sentence = _NO_NUMBER.sub(f" is not {_number_words(wrong.param.type)}", sentence)
     if sentence and sentence.split()[0].istitle():
         sentence = sentence[0].lower() + sentence[1:]
     if isinstance(wrong, click.UsageError) and wrong.ctx is not None:
         return f"{sentence} (`{wrong.ctx.command_path} --help` shows how it is used)"
     return sentence
+
+
+def _number_words(wanted: object) -> str:
+    whole = isinstance(wanted, (click.types.IntParamType, click.IntRange))
+    words = "a whole number" if whole else "a number"
+    if not isinstance(wanted, (click.IntRange, click.FloatRange)):
+        return words
+    low, high = wanted.min, wanted.max
+    if low is not None and high is not None:
+        return f"{words} from {low} to {high}"
+    above = "above" if wanted.min_open else "of at least"
+    below = "below" if wanted.max_open else "of at most"
+    return words + (f" {above} {low}" if low is not None else f" {below} {high}")
 
 
 def _report(sentence: str, exit_code: int, options: Options) -> int:

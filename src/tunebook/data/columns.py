@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 
 from tunebook.data.formats import SHAPES
-from tunebook.data.formats.shape import columns_advice, list_keys
+from tunebook.data.formats.broken import columns_advice, list_keys
 from tunebook.data.rows import RawRow
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Source

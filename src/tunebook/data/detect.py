@@ -11,15 +11,10 @@ from tunebook.data.chess.pgn import MOVETEXT
 from tunebook.data.columns import check_columns, perhaps_a_row
 from tunebook.data.documents import is_heading
 from tunebook.data.formats import FORMATS, SHAPES, Shape, persona, shapes_of
+from tunebook.data.formats.broken import columns_advice, list_keys, missing_keys
 from tunebook.data.formats.lines import split_keyword
 from tunebook.data.formats.refused import refuse_known
-from tunebook.data.formats.shape import (
-    DOCUMENT,
-    columns_advice,
-    list_keys,
-    missing_keys,
-    stated_document,
-)
+from tunebook.data.formats.shape import DOCUMENT, stated_document
 from tunebook.data.rows import RawRow, read_rows
 from tunebook.data.sources import Located, read_lines
 from tunebook.errors import DataError

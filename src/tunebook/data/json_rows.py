@@ -65,6 +65,18 @@ def explain(error: orjson.JSONDecodeError, text: bytes | str) -> str:
     return reason
 
 
+def is_too_large(error: orjson.JSONDecodeError) -> bool:
+    """Tell whether what was read is JSON, with a number beyond what a double holds."""
+    return "infinity" in error.msg
+
+
+def too_large(place: str) -> DataError:
+    """Write the error of a number that is JSON, and too large for those who read it."""
+    return DataError(
+        f"{place} holds a number too large to be read; put it in quotation marks, or take it out"
+    )
+
+
 def kind_name(value: object) -> str:
     """Name the kind of a JSON value as a user would."""
     names = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
@@ -77,6 +89,9 @@ def _at_once(file: SourceFile, raw: bytes) -> Iterator[object]:
     try:
         found = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
+        if is_too_large(error):
+            place = f"{file.path}: line {error.lineno}, column {error.colno}"
+            raise too_large(place) from None
         hint = "; one object per line is .jsonl" if _looks_like_jsonl(raw) else "; correct it there"
         raise DataError(
             f"{file.path} is not valid JSON: line {error.lineno}, column {error.colno}: "
@@ -127,6 +142,8 @@ def _streamed(file: SourceFile, blocks: list[bytes], rest: Readable) -> Iterator
                 yield value
     except ijson.JSONError as error:
         said = str(error).strip().splitlines() or ["it ends too early"]
+        if "overflow" in said[0]:
+            raise too_large(f"{file.path}: a row soon after row {whole.n_rows}") from None
         raise DataError(f"{file.path} is not valid JSON: {said[0]}; correct it there") from None
 
 
@@ -151,6 +168,11 @@ class _Chained:
         self._left = b""
         self._row = self._row_bytes = 0
         blocks.clear()
+
+    @property
+    def n_rows(self) -> int:
+        """Count the rows that are whole."""
+        return self._row
 
     def begin_row(self) -> None:
         """Take note that a row is whole."""

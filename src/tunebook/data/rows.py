@@ -9,7 +9,7 @@ import orjson
 
 from tunebook.data.bad_files import all_blank
 from tunebook.data.chess.pgn import MOVETEXT, split_games
-from tunebook.data.json_rows import explain, kind_name, read_json
+from tunebook.data.json_rows import explain, is_too_large, kind_name, read_json, too_large
 from tunebook.data.sources import SourceFile, read_lines
 from tunebook.data.tables import read_arrow, read_csv, read_parquet
 from tunebook.errors import DataError
@@ -75,6 +75,9 @@ def parse_line(file: SourceFile, number: int, line: str | bytes) -> RawRow:
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
+        if is_too_large(error):
+            place = f"{file.path}: line {number} (column {error.colno})"
+            raise too_large(place) from None
         raise DataError(
             f"{file.path}: line {number} is not valid JSON: {explain(error, line)} (column "
             f"{error.colno}); each line must be one JSON object"

@@ -11,6 +11,7 @@ from tunebook.data.sources import MAX_ROW_BYTES, SourceFile, read_lines
 from tunebook.errors import DataError, first_line
 
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
+_SIGNS = {"csv": "comma", "tsv": "tab"}
 _BATCH_ROWS = 256
 _BATCH_BYTES = 8 * 1024 * 1024
 _LONGEST_NAME = 100
@@ -38,11 +39,8 @@ def read_csv(file: SourceFile) -> Iterator[dict[str, object]]:
                 continue
             number += 1
             if len(fields) != len(names):
-                raise DataError(
-                    f"{file.path}, row {number} (line {max(line, 1)}) has {len(fields)} fields, "
-                    f"and the first line names {len(names)}; put fields with a delimiter in "
-                    "quotation marks"
-                )
+                place = f"{file.path}, row {number} (line {max(line, 1)})"
+                raise _wrong_number(file, place, len(fields), len(names))
             yield dict(zip(names, fields, strict=True))
     except csv.Error as error:
         raise DataError(
@@ -51,6 +49,17 @@ def read_csv(file: SourceFile) -> Iterator[dict[str, object]]:
         ) from None
     if not number:
         raise DataError(f"{file.path} holds no rows; put rows into it or leave it out")
+
+
+def _wrong_number(file: SourceFile, place: str, n_has: int, n_named: int) -> DataError:
+    sign = _SIGNS[file.kind]
+    has = f"{place} has {n_has} field{'s' * (n_has != 1)}, and the first line names {n_named}"
+    if n_has > n_named:
+        return DataError(f"{has}; put fields with a {sign} in quotation marks")
+    return DataError(
+        f"{has}; write each field, an empty one as well, with a {sign} between, and put a text "
+        "with a line break in quotation marks"
+    )
 
 
 def _header(file: SourceFile, names: list[str]) -> list[str]:

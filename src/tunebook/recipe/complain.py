@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
@@ -38,6 +37,10 @@ ELSEWHERE: dict[str, str] = {
 """What other tools call our keys; used only to suggest the key, never to accept it."""
 
 
+_EXACT = 2**53
+_OF_SOURCE = "data.0."
+
+
 def complain(error: ValidationError, at: Callable[[str], str]) -> str:
     """Say the first mistake and how many more there are; `at` names the place of a dotted key."""
     mistakes: dict[str, Mapping[str, Any]] = {}
@@ -62,15 +65,28 @@ def nearest_key(key: str) -> str:
     here = [k.rpartition(".")[2] for k in keys if k.rpartition(".")[0] == _first_item(section)]
     same_word = [k for k in keys if k.rpartition(".")[2] == name]
     if same_word:
-        return f"did you mean `{same_word[0]}`?"
+        return _suggest(same_word[0], section, misspelled=False)
     near = difflib.get_close_matches(name.lower(), here, n=1)
     if near:
         return f"did you mean `{section + '.' if section else ''}{near[0]}`?"
     words = {k.rpartition(".")[2]: k for k in reversed(keys)}
     near = difflib.get_close_matches(name.lower(), list(words), n=1, cutoff=0.75)
     if near:
-        return f"did you mean `{words[near[0]]}`?"
+        return _suggest(words[near[0]], section)
     return f"{f'`{section}`' if section else 'a run file'} takes {', '.join(here)}"
+
+
+def _suggest(key: str, section: str, *, misspelled: bool = True) -> str:
+    """Suggest a key of the tree: one of a source by the source it is said in, or as one of any."""
+    name = key.removeprefix(_OF_SOURCE)
+    if name == key:
+        return f"did you mean `{key}`?"
+    if section.startswith("data."):
+        number = section.split(".")[1]
+        return f"did you mean `data.{number}.{name}`?"
+    if misspelled:
+        return f"did you mean `{name}`, a key of each source below `data`?"
+    return f"`{name}` is a key of each source below `data`"
 
 
 def show_value(value: object) -> str:
@@ -179,7 +195,8 @@ def _wrong_type(key: str, field: FieldInfo | None, value: object, kind: str) -> 
 
 
 def _whole_number_hint(value: object) -> str:
-    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
+    # Above this, what was written and the whole number that it is taken for differ.
+    if isinstance(value, float) and abs(value) < _EXACT and value.is_integer():
         return f"; write {int(value)}"
     return ""
 

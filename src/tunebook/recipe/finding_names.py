@@ -41,10 +41,17 @@ FINDING_NAMES = (
 )
 
 
+_SHOWN = 3
+
+
 def finding_name(text: str) -> str:
     """Give the name of a finding; ValueError with the nearest one for any other."""
     if text in FINDING_NAMES:
         return text
     near = difflib.get_close_matches(text, FINDING_NAMES, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(FINDING_NAMES)}"
+    nearest = difflib.get_close_matches(text, FINDING_NAMES, n=_SHOWN, cutoff=0.0)
+    all_of_them = "all stand in docs/plan.md, and `tunebook plan` names what it finds"
+    hint = f"the nearest are {', '.join(nearest)}; {all_of_them}"
+    if near:
+        hint = f"did you mean {near[0]}?"
     raise ValueError(f"must be the name of something that a plan finds; {hint}")

@@ -6,7 +6,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ class LoadedRecipe:
     inherited: dict[str, str]
     chain: tuple[str, ...]
     path: Path | None = None
+    where: Callable[[str], str] = field(default=str, compare=False, repr=False)
+    """Names file and line of a dotted key, or what stands in their place."""
 
 
 def load_run_file(
@@ -244,7 +246,7 @@ def _finish(
         return layer.where[key] if key else inside
 
     recipe = _validate(layer.values, at)
-    return LoadedRecipe(recipe, written, _sources(recipe, layer), chain)
+    return LoadedRecipe(recipe, written, _sources(recipe, layer), chain, where=at)
 
 
 def _validate(values: Mapping[str, Any], at: Callable[[str], str]) -> Recipe:

@@ -16,7 +16,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from tunebook.errors import RunFileError
-from tunebook.regular import open_regular
+from tunebook.regular import NotReadable, open_regular, what_else
 
 MAX_FILE_BYTES = 1 << 20
 MAX_WRITTEN = 10_000
@@ -42,6 +42,27 @@ class YamlText:
         return f"{self.origin}:{self.lines[key]}" if key else self.origin
 
 
+def refuse_no_file(path: Path, *, is_run: bool = False) -> None:
+    """Raise RunFileError for what can only be meant as a run file and is none.
+
+    What may be the name of a run is left alone: one without a folder or an ending, unless a folder
+    is there by that name and no such run (`is_run`).
+    """
+    meant = path.suffix in (".yaml", ".yml") or len(path.parts) > 1
+    if (meant or not is_run) and path.is_dir():
+        raise RunFileError(f"run file {str(path)!r} is a folder; name the run file in it")
+    if not meant:
+        return
+    refuse_pipe(path)
+    raise RunFileError(f"run file {str(path)!r}: there is no such file")
+
+
+def refuse_pipe(path: Path) -> None:
+    """Raise RunFileError for a pipe, a socket or a device, of which no run could be made again."""
+    if (what := what_else(path)) in ("a pipe", "a socket", "a device"):
+        raise RunFileError(f"{path}: it is {what}, not a file; write it to a file and name that")
+
+
 def read_text(path: Path) -> str:
     """Read a run file as UTF-8; RunFileError when it is missing, too large or something else."""
     try:
@@ -53,7 +74,10 @@ def read_text(path: Path) -> str:
         raise RunFileError(f"{path}: there is no such run file") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise RunFileError(f"{path}: the run file cannot be read: {reason}") from None
+        way_out = ""
+        if isinstance(error, NotReadable):
+            way_out = "; write it to a file and name that"
+        raise RunFileError(f"{path}: the run file cannot be read: {reason}{way_out}") from None
     if len(raw) > MAX_FILE_BYTES:
         raise RunFileError(f"{path}: the file is larger than 1 MiB; is this a run file?")
     try:

@@ -29,6 +29,18 @@ def marked(text: str) -> Markup:
     return escape(text.partition("⟦")[0]) + Markup("").join(parts)
 
 
+def commands(text: str) -> Markup:
+    """Show text with what stands between backticks as commands."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # one backtick has no other
+        return escape(text)
+    shown = [
+        Markup("<code>{}</code>").format(part) if place % 2 else escape(part)
+        for place, part in enumerate(parts)
+    ]
+    return Markup("").join(shown)
+
+
 def untagged(note: str) -> str:
     """Leave out the tags at the end of a note, where they are shown beside it."""
     # Word by word from the end: one pattern for all of them takes the square of a note's length.
@@ -41,6 +53,7 @@ def untagged(note: str) -> str:
 FILTERS = {
     "markdown": render,
     "marked": marked,
+    "commands": commands,
     "untagged": untagged,
     "number": format_number,
     "count": format_count,

@@ -6,6 +6,7 @@ A run that is damaged is shown as far as it can be read, and what is wrong is sa
 from __future__ import annotations
 
 import functools
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ from tunebook.web.shelf import Shelf
 SHOWN_FILES = ("run.yaml", "resolved.yaml", "train.log")
 """Files of a run that the page opens as text."""
 _RECENT = 50
+_GOES_ON = re.compile(r"; `tunebook resume [^`]*` goes on[^;`]*\Z")
 _SILENT_SECONDS = 30
 _KILLED = (
     "it ended without saying why, as a process that is killed does; resuming goes on from the "
@@ -188,8 +190,10 @@ class RunView:
         last = states[-1] if states else {}
         if self.summary.state == "paused" and last.get("state") in (None, "running"):
             return None if self.damage else _KILLED
-        told = last.get("reason")
-        return str(told) if told and self.summary.state not in ("running", "finished") else None
+        told = str(last.get("reason") or "")
+        if self.summary.state == "paused" and not self.damage:
+            told = _GOES_ON.sub("", told)  # the page says so itself, as a command to copy
+        return told if told and self.summary.state not in ("running", "finished") else None
 
     @property
     def sealed(self) -> Seal | None:

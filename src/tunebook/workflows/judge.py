@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tunebook.book.codec import to_plain
@@ -14,7 +14,7 @@ from tunebook.book.places import open_run
 from tunebook.data.prepare import prepare
 from tunebook.evaluate.judge.asking import Task
 from tunebook.evaluate.judge.client import JudgeError
-from tunebook.evaluate.judge.summary import SCALE, judged_details, tag_scores
+from tunebook.evaluate.judge.summary import SCALE, call_details, judged_details, tag_scores
 from tunebook.evaluate.questions import Question, held_out_questions, read_questions
 from tunebook.models.generate import Sampling
 from tunebook.records import Evaluation, Message
@@ -83,10 +83,18 @@ def judge_run(
             own = {"weights": subject.weights, "answers": answers[subject.name].path.stem}
             log = stack.enter_context(open_log(run, "judge", subject.name, asked_for | own))
             logs[subject.name] = log
-        score_tasks(run, bench, tasks, logs, era=era, say=say)
+        now = score_tasks(run, bench, tasks, logs, era=era, say=say)
     found = _evaluations(trained, bench, logs, asked_for, anchor)
     build_notebook(book, say)
-    return found
+    return [
+        with_call(one, call_details(logs[one.subject].rows, now[one.subject], bench.judge))
+        for one in found
+    ]
+
+
+def with_call(done: Evaluation, call: Mapping[str, object]) -> Evaluation:
+    """Add what a call asked to what is told of it; what is written counts all calls."""
+    return replace(done, details={**done.details, "this_call": call})
 
 
 def choose_questions(trained: Trained, asked: Asked, say: Callable[[str], None]) -> list[Question]:

@@ -12,7 +12,7 @@ from tunebook.book.evaluations import open_log, scores_of, write_result
 from tunebook.book.places import open_run
 from tunebook.evaluate.judge.asking import Task
 from tunebook.evaluate.judge.client import JudgeError
-from tunebook.evaluate.judge.summary import judged_details
+from tunebook.evaluate.judge.summary import call_details, judged_details
 from tunebook.evaluate.questions import Question
 from tunebook.records import Evaluation, ItemScore
 from tunebook.statistics.compare import compare
@@ -24,6 +24,7 @@ from tunebook.workflows.judge import (
     choose_questions,
     conversation,
     texts_of,
+    with_call,
 )
 from tunebook.workflows.judge_anchor import era_of
 from tunebook.workflows.judging import Bench, score_tasks, why_none
@@ -80,7 +81,7 @@ def judge_pairs(
         "repeats": asked.repeats,
     }
     with open_log(run, "pairs", weights, settings) as log:
-        score_tasks(run, bench, tasks, {weights: log}, era=era, say=say)
+        now = score_tasks(run, bench, tasks, {weights: log}, era=era, say=say)
     rows = scores_of(log.rows, one.subjects[0].label)
     details = judged_details(log.rows, bench.judge)
     if all(row.value is None for row in rows):
@@ -91,7 +92,7 @@ def judge_pairs(
     found = pairs_evaluation(weights, rows, lengths, settings, details)
     done = write_result(run, log.path, found)
     build_notebook(book, say)
-    return done
+    return with_call(done, call_details(log.rows, now[weights], bench.judge))
 
 
 def _tasks(

@@ -49,8 +49,10 @@ def score_tasks(
     *,
     era: int | None,
     say: Callable[[str], None],
-) -> None:
+) -> dict[str, list[Judged]]:
     """Add a line for each task to the log of its subject, where it has none.
+
+    Gives what was judged now, by subject; what was known is not among it.
 
     A score that another run of the book paid for is used again within an `era` of the judge; None
     uses none. Lines are durable one by one, so a kill costs the questions in flight. What the
@@ -61,11 +63,13 @@ def score_tasks(
     cache = None if era is None else ScoreCache(run, bench.hash)
     to_ask = _to_ask(tasks, logs, cache, era)
     held: list[tuple[Task, Judged]] = []
+    now: dict[str, list[Judged]] = {subject: [] for subject in logs}
     n_done, last_said = 0, time.monotonic()
 
     def done(task: Task, judged: Judged) -> None:
         nonlocal n_done, last_said
         content = _content(task, era)
+        now[task.subject].append(judged)
         if judged.unanswered:
             held.extend((same, judged) for same in to_ask[content])
             return
@@ -86,7 +90,7 @@ def score_tasks(
         held.clear()
 
     if not to_ask:
-        return
+        return now
     say(f"{len(to_ask):,} of {len(tasks):,} answers to judge")
     new: list[Task] = []
     missing: list[Task] = []
@@ -100,6 +104,7 @@ def score_tasks(
         write_held()
     except JudgeError as error:
         say(f"what was missing before was asked again: {error}")
+    return now
 
 
 def why_none(bench: Bench, missing: Mapping[str, int], log: EvaluationLog) -> str:

@@ -95,6 +95,9 @@ def _extends(book: Path, run: RunFolder, parent: str) -> tuple[str, str]:
         except ValueError:  # another drive
             relative = str(path.resolve())
         return relative, "val_loss < base_val_loss"
+    from tunebook.recipe.yaml_text import refuse_pipe
+
+    refuse_pipe(path)
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         raise BookError(f"there is no run file {parent}; name a run file or a run of this book")
     open_run(book, parent)

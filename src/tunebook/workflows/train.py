@@ -23,7 +23,7 @@ from tunebook.book.atomic import alone
 from tunebook.book.checkpoints import list_checkpoints, manifest_hash
 from tunebook.book.content import refuse_other_weights, verify_weights, weights_hash
 from tunebook.book.places import RunFolder, find_book_of, list_runs, open_run, page_lock
-from tunebook.book.predictions import parse_prediction
+from tunebook.book.predictions import check_predictions
 from tunebook.book.seal import seal
 from tunebook.book.summary import summarize
 from tunebook.errors import (
@@ -40,7 +40,7 @@ from tunebook.recipe.load import (
     recipe_from_mapping,
 )
 from tunebook.recipe.tree import Recipe
-from tunebook.recipe.yaml_text import read_text
+from tunebook.recipe.yaml_text import read_text, refuse_no_file
 from tunebook.records import RunSummary
 from tunebook.workflows.at_once import refuse_at_once
 from tunebook.workflows.hosts import Hosts
@@ -134,12 +134,10 @@ def load_recipe(
     else:
         path = Path(run_file)
         if not path.is_file():
-            if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
-                raise RunFileError(f"run file {str(run_file)!r}: there is no such file")
+            refuse_no_file(path, is_run=RunFolder(book, path.name).path.exists())
             path = origin_of(open_run(book, str(run_file)))
         loaded = load_run_file(path, overrides, find_run=find_run)
-    for text in loaded.recipe.notebook.predict:
-        parse_prediction(text)
+    check_predictions(loaded.recipe.notebook.predict, loaded.where)
     return loaded
 
 

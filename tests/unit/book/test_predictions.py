@@ -134,7 +134,7 @@ def test_a_verdict_that_there_is_not_is_refused_with_the_nearest() -> None:
         "",
         "val_loss",
         "val_loss = 2",
-        "val_los < 2",
+        "accuracy < 2",
         "val_loss < nan",
         "val_loss < inf",
         "val_loss < run_1",

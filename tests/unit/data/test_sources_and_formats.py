@@ -205,8 +205,8 @@ MISTAKES = [
         "a.jsonl",
         b'{"instruction": "i", "output": "o"}\n{"instruction": "i", "answer": "o"}',
         {},
-        r"line 2: the row has no 'output'; it has instruction, answer, and format alpaca needs "
-        r"output in every row; name your own columns as `columns: \{output: your_name\}`",
+        r"line 2: the row has no 'output', which the rows before it have; it has instruction, "
+        r"answer; fill it in, or take the row out of the file",
     ),
     ("a.json", b'[{"instruction": "i", "output": 3}]', {}, r"row 1: output is 3, not a text"),
     ("a.json", b'[{"text": "x"}]', {"format": "alpaca"}, r"no 'instruction' and no 'output'"),

@@ -70,7 +70,7 @@ def test_a_field_may_be_longer_than_the_csv_module_likes(write):
         ("question,answer\n", r"a\.csv holds no rows"),
         (
             "question,answer\nq,a\nq\n",
-            r"row 2 \(line 3\) has 1 fields, and the first line names 2",
+            r"row 2 \(line 3\) has 1 field, and the first line names 2",
         ),
         (
             'question,answer\nq,a\nq,"a\nb\n',

@@ -24,6 +24,11 @@ def test_every_finding_can_be_accepted_by_its_name() -> None:
     assert said <= set(FINDING_NAMES)
 
 
+def test_every_name_stands_on_the_page_that_a_refusal_points_to() -> None:
+    page = (SOURCE.parents[1] / "docs" / "plan.md").read_text(encoding="utf-8")
+    assert [name for name in FINDING_NAMES if f"`{name}`" not in page] == []
+
+
 def test_a_name_that_nothing_has_is_answered_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(RunFileError, match="did you mean padding-waste"):
         recipe_from_mapping({**RECIPE, "accept": ["padding-wast"]}, "it", tmp_path)

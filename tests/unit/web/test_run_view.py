@@ -260,3 +260,29 @@ def test_links_of_evaluations_lead_to_what_they_say(book: Path, client: TestClie
     side, chess = (client.get(link.replace("&amp;", "&")) for link in links)
     assert "run_1/base beside run_1" in side.text
     assert chess.status_code == 200
+
+
+def test_how_a_paused_run_goes_on_is_shown_once_and_as_a_command(
+    book: Path, client: TestClient
+) -> None:
+    run = make_run(book, "run_1", state=None)
+    reason = "stopped after step 41; `tunebook resume run_1` goes on"
+    with EventWriter(run, 1) as events:
+        events.write("state", {"state": "paused", "reason": reason, "step": 41})
+    page = page_of(client)
+    assert "Because: stopped after step 41</p>" in page
+    assert "`" not in page[page.index("Because") : page.index("Because") + 400]
+    assert page.count("<code>tunebook resume run_1</code>") == 1
+
+
+def test_a_command_in_why_a_run_failed_is_shown_as_one_and_nothing_in_it_is_markup(
+    book: Path, client: TestClient
+) -> None:
+    run = make_run(book, "run_1", state=None)
+    reason = "a <b>device</b> was gone; `tunebook resume run_1` on each of them goes on"
+    with EventWriter(run, 1) as events:
+        events.write("state", {"state": "failed", "reason": reason, "step": 41})
+    page = page_of(client)
+    assert (
+        "Because: a &lt;b&gt;device&lt;/b&gt; was gone; <code>tunebook resume run_1</code> on each"
+    ) in page

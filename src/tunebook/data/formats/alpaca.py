@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tunebook.data.formats.shape import DOCUMENT, Shape, Turns, missing_keys, not_text, text_of
+from tunebook.data.formats.broken import lacking_key, not_text
+from tunebook.data.formats.shape import DOCUMENT, Shape, Turns, text_of
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Source
 from tunebook.records import Message
@@ -30,7 +31,7 @@ def build_nested(row: RawRow, mapping: Mapping[str, str], source: Source) -> lis
     instruction = text_of(row, "alpaca", "instruction", mapping)
     column = mapping.get("instances", "instances")
     if column not in row.values:
-        raise missing_keys(row, "alpaca", mapping, ["instances"])
+        raise lacking_key(row, "alpaca", mapping, "instances")
     instances = row.values[column]
     if not isinstance(instances, list) or not instances:
         raise DataError(

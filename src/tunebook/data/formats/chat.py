@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tunebook.data.formats.shape import DOCUMENT, Shape, Turns, missing_keys, not_text
+from tunebook.data.formats.broken import lacking_key, not_text
+from tunebook.data.formats.shape import DOCUMENT, Shape, Turns
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Source
 from tunebook.records import Message, Role
@@ -66,7 +67,7 @@ def _messages(
     (found_format, key), (who, what) = names, keys
     column = mapping.get(key, key)
     if column not in row.values:
-        raise missing_keys(row, found_format, mapping, [key])
+        raise lacking_key(row, found_format, mapping, key)
     turns = row.values[column]
     if not isinstance(turns, list):
         raise DataError(f"{row.place}: {column} is not a list of turns")

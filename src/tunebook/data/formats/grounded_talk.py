@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from tunebook.data.formats.broken import not_text
 from tunebook.data.formats.persona import describe, one_per_answer, resolve_roles
-from tunebook.data.formats.shape import Shape, Turns, not_text
+from tunebook.data.formats.shape import Shape, Turns
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Source
 from tunebook.records import Message, Role

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from tunebook.data.formats.broken import lacking_key, not_text
 from tunebook.data.formats.chat import build_chat
-from tunebook.data.formats.shape import DOCUMENT, Shape, Turns, missing_keys, not_text, text_of
+from tunebook.data.formats.shape import DOCUMENT, Shape, Turns, text_of
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Source
 from tunebook.records import Message, Role
@@ -153,7 +154,7 @@ def _read_turns(row: RawRow, mapping: Mapping[str, str]) -> list[tuple[str, str,
     """Give speaker, what was said and the knowledge behind it for every turn of a row."""
     column = mapping.get("turns", "turns")
     if column not in row.values:
-        raise missing_keys(row, "persona", mapping, ["turns"])
+        raise lacking_key(row, "persona", mapping, "turns")
     turns = row.values[column]
     if not isinstance(turns, list) or not turns:
         raise DataError(f"{row.place}: {column} is not a list of turns, or an empty one")

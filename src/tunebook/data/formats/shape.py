@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import orjson
-
+from tunebook.data.formats.broken import lacking_key, not_text
 from tunebook.errors import DataError
 from tunebook.recipe.tree import Source
 from tunebook.records import Message
-from tunebook.units import shorten
 
 if TYPE_CHECKING:
     from tunebook.data.rows import RawRow
 
 DOCUMENT = "document"
 """The column that names the document of a row."""
-_SHOWN_CHARACTERS = 40
-_SHOWN_KEYS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,46 +93,8 @@ def text_of(row: RawRow, found_format: str, key: str, mapping: Mapping[str, str]
     """Take a text from a row; DataError when it is missing or no text."""
     column = mapping.get(key, key)
     if column not in row.values:
-        raise missing_keys(row, found_format, mapping, [key])
+        raise lacking_key(row, found_format, mapping, key)
     value = row.values[column]
     if not isinstance(value, str):
         raise not_text(row, column, value)
     return value
-
-
-def missing_keys(
-    row: RawRow, found_format: str, mapping: Mapping[str, str], missing: Sequence[str]
-) -> DataError:
-    """Write the error of a row that lacks keys, with what it has and the way out."""
-    wanted = [f"{mapping[n]!r} (for {n})" if n in mapping else repr(n) for n in missing]
-    return DataError(
-        f"{row.place}: the row has no {' and no '.join(wanted)}; it has "
-        f"{list_keys(row.values)}, and format {found_format} needs {' and '.join(missing)} in "
-        f"every row; name your own columns as {columns_advice({missing[-1]: 'your_name'})}"
-    )
-
-
-def columns_advice(columns: Mapping[str, str]) -> str:
-    """Write a mapping for a run file and for the command line."""
-    shown = {name: shorten(own) for name, own in columns.items()}
-    stated = ", ".join(f"{name}: {own}" for name, own in shown.items())
-    options = " ".join(f"--column {name}={shlex.quote(own)}" for name, own in shown.items())
-    return f"`columns: {{{stated}}}` (on the command line `{options}`)"
-
-
-def not_text(row: RawRow, column: str, value: object) -> DataError:
-    """Write the error of a value that is no text."""
-    try:
-        shown = orjson.dumps(value).decode()
-    except TypeError:  # nested deeper than orjson writes, or a number it does not know
-        shown = f"a {type(value).__name__}"
-    shown = shorten(shown, _SHOWN_CHARACTERS)
-    return DataError(f"{row.place}: {column} is {shown}, not a text; put it in quotation marks")
-
-
-def list_keys(values: Iterable[str]) -> str:
-    """List the keys of a row, the first twelve by name."""
-    keys = list(values)
-    shown = ", ".join(map(shorten, keys[:_SHOWN_KEYS])) or "none"
-    more = len(keys) - _SHOWN_KEYS
-    return f"{shown} and {more} more" if more > 0 else shown

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tunebook.evaluate.judge.asking import total
+from tunebook.evaluate.judge.asking import Judged, total
 from tunebook.evaluate.judge.settings import Judge
 from tunebook.records import ItemScore
 from tunebook.statistics.estimate import mean_estimate
@@ -17,7 +17,8 @@ SCALE = (0.0, 100.0)
 def judged_details(lines: Sequence[Mapping[str, Any]], judge: Judge) -> dict[str, Any]:
     """Count faults, what is missing and why, empty answers, questions, tokens and their cost.
 
-    Lines are those of a log. What came from the book's cache was paid for before and counts as
+    Lines are those of a log, and so are the counts: what its scores took, in however many calls
+    (`call_details` counts one). What came from the book's cache was paid for before and counts as
     neither tokens nor cost. Unknown counts and prices are None.
     """
     faults = Counter(fault for line in lines for fault in line["faults"])
@@ -33,6 +34,27 @@ def judged_details(lines: Sequence[Mapping[str, Any]], judge: Judge) -> dict[str
         **tokens,
         "cost": judge.cost(tokens["prompt_tokens"], tokens["completion_tokens"]),
         "days": sorted({line["time"][:10] for line in lines}),
+    }
+
+
+def call_details(
+    lines: Sequence[Mapping[str, Any]], asked: Sequence[Judged], judge: Judge
+) -> dict[str, Any]:
+    """Count what one call asked, and of how many lines it had no need to.
+
+    Lines are those of a log, whoever paid for them; `asked` is what came of this call's tasks.
+    Answers without text are asked by no call and known from none.
+    """
+    tokens = {key: total(getattr(one, key) for one in asked) for key in _TOKENS}
+    n_requests = sum(one.requests for one in asked)
+    unasked = [one for one in lines if one["empty"] or not (one["cached"] or one["asked"])]
+    return {
+        "known": len(lines) - len(unasked) - sum(one.asked > 0 for one in asked),
+        "asked": sum(one.asked for one in asked),
+        "requests": n_requests,
+        **tokens,
+        # Nothing costs nothing, whatever the prices are.
+        "cost": judge.cost(*tokens.values()) if n_requests else 0.0,
     }
 
 
