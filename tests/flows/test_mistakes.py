@@ -178,7 +178,7 @@ def test_a_folder_that_is_no_model_and_a_missing_tokenizer_are_named(
     broken = _without(tiny_model, book / "m4")
     weights_file = broken / "model.safetensors"
     weights_file.write_bytes(weights_file.read_bytes()[:-100])
-    assert "it is cut); copy or fetch it anew" in expect(book, write_run(book, "run_1", broken))
+    assert "(it is cut: it has" in expect(book, write_run(book, "run_1", broken))
 
 
 def test_rows_beyond_the_models_context_are_refused(book: Path, tiny_gpt2: Path) -> None:

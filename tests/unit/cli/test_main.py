@@ -137,7 +137,6 @@ def test_a_closed_pipe_is_quiet() -> None:
         (["note", "run_1", "a\udcffb"], 3),
         (["note", "run_1", "a", "--tag", "a\udcffb"], 5),
         (["new", "run_1", "notebook.hypothesis=a\udcffb"], 3),
-        (["init", "a\udcffb"], 2),
         (["a\udcffb"], 1),
     ],
 )

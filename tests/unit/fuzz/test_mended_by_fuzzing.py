@@ -220,9 +220,11 @@ def test_links_of_a_users_own_are_taken(model: Path, name: str, leads: str) -> N
     screen_folder(model, "m")
 
 
-def test_links_into_the_hubs_cache_of_another_repository_are_refused(model: Path) -> None:
-    blobs = model.parent / "models--a--b" / "blobs"
-    blobs.mkdir(parents=True)
+def test_a_snapshot_links_to_the_blobs_of_no_other_repository(tmp_path: Path) -> None:
+    model, blobs = tmp_path / "models--a--c/snapshots/abc", tmp_path / "models--a--b" / "blobs"
+    for folder in (model, blobs):
+        folder.mkdir(parents=True)
+    (model / "config.json").write_text('{"model_type": "gpt2"}')
     (blobs / ("a" * 40)).write_text("{{ messages }}")
     os.symlink(blobs / ("a" * 40), model / "chat_template.jinja")
     with pytest.raises(ModelError, match="link out of its folder"):
