@@ -48,6 +48,16 @@ def refuse_named_files(settings: Mapping[str, Any], name: str, folder: Path, who
             )
 
 
+def refuse_other_config(config: Mapping[str, Any], whose: str) -> None:
+    """Raise ModelError for a config in whose place transformers would read another, unseen one."""
+    if config.get("configuration_files"):
+        raise ModelError(
+            f"{whose}: configuration_files in config.json names other settings, and only "
+            "config.json is looked at; take that key out, or put the file that it names in the "
+            "place of config.json"
+        )
+
+
 def refuse_other_weights(config: Mapping[str, Any], looked_at: tuple[str, ...], whose: str) -> None:
     """Raise ModelError for a config by which other weights are loaded than those `looked_at`."""
     named = config.get("transformers_weights")

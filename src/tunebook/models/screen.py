@@ -14,7 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from tunebook.errors import ModelError
-from tunebook.models.named_files import refuse_named_files, refuse_other_weights
+from tunebook.models.named_files import (
+    refuse_named_files,
+    refuse_other_config,
+    refuse_other_weights,
+)
 from tunebook.models.own_files import refuse_what_is_not_its_own, something_else
 from tunebook.units import shorten
 
@@ -72,6 +76,7 @@ def screen_folder(folder: Path, model: str, *, for_its_tokenizer: bool = False) 
         _refuse_sizes(config, folder, whose)
         looked_at = (WHOLE,) if (folder / WHOLE).is_file() else (WHOLE, INDEX)
         refuse_other_weights(config, looked_at, whose)
+        refuse_other_config(config, whose)
     if (folder / INDEX).is_file():
         _refuse_outside(folder, whose)
 

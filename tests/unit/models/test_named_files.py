@@ -144,3 +144,13 @@ def test_a_grown_tokenizer_that_came_with_a_book_is_looked_at_too(
     (folder / "special_tokens_map.json").write_text('{"tokenizer_file": "/nowhere/x.json"}')
     with pytest.raises(ModelError, match="a file that is not the model's"):
         load_tokenizer(str(model), ["<new>"], kept)
+
+
+def test_no_other_config_is_read_in_the_place_of_the_one_that_was_looked_at(model: Path) -> None:
+    change(model / "config.json", configuration_files=["config.4.0.0.json"])
+    other = {**json.loads((model / "config.json").read_text()), "attn_implementation": "a/kernel"}
+    (model / "config.4.0.0.json").write_text(json.dumps(other))
+    with pytest.raises(ModelError, match=r"configuration_files in config\.json"):
+        screen_folder(model, "m")
+    change(model / "config.json", configuration_files=[])
+    screen_folder(model, "m")
