@@ -124,6 +124,7 @@ TARGET = Target(
     mended=(
         "A step beyond 64 bits ended the import in a TypeError.",
         "A refusal about columns did not name the file.",
+        "One line of a Markdown table could hold an import up for ever.",
     ),
 )
 

@@ -180,6 +180,12 @@ def main() -> int:
 MENDED = (
     "A name with a line break at its end was taken for the name of a run.",
     "A data file or log whose name is not UTF-8 ended in a UnicodeEncodeError.",
+    "Cleaning, rotating and training deleted what lay behind links out of a book, and pages told "
+    "of it; nothing is deleted or read behind one now.",
+    "Logs, lists of trials, caches and the token of the pages were written through links that came "
+    "with a book, and files of the user's emptied.",
+    "A link in the place of a run's events made a finished run look paused, and resuming it wrote "
+    "into its log.",
 )
 
 if __name__ == "__main__":

@@ -140,7 +140,10 @@ TARGET = Target(
     ("R4",),
     draw,
     run,
-    mended=(),
+    mended=(
+        "A sealed token store of a stranger's book could be mapped as pointers and crash the "
+        "process, or name rows outside of its files; it is numbers within its files, or set aside.",
+    ),
 )
 
 if __name__ == "__main__":

@@ -233,6 +233,14 @@ MENDED: tuple[str, ...] = (
     "A config's wish for flash attention could fetch a kernel; transformers' own is taken always.",
     "A tokenizer's settings could name any file of the user's, whose lines then became words of "
     "the tokenizer that is released; such settings are refused.",
+    "Python that lay in the folder of a command, a stranger's book, was run by the processes that "
+    "train, with the user's keys; they import from where tunebook is installed now.",
+    "A run file could name any program as its chess engine, and a plan started it.",
+    "An adapter beside a model was applied unseen; it is refused.",
+    "A config could name another one, which nobody had looked at.",
+    "The files that an index of weights named were opened before they were looked at: a pipe held "
+    "a plan up for ever.",
+    "The refusal of a pickle repeated torch's advice to load it without care.",
     "A config nested a hundred thousand levels deep ended in a RecursionError.",
 )
 
