@@ -36,8 +36,10 @@ def stranger(tmp_path: Path) -> Path:
     return book
 
 
-def called(book: Path, started: tuple[str, ...], *words: str) -> subprocess.CompletedProcess[str]:
-    known = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
+def called(
+    book: Path, started: tuple[str, ...], *words: str, **more: str
+) -> subprocess.CompletedProcess[str]:
+    known = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"} | more
     return subprocess.run(
         [sys.executable, *started, *words], cwd=book, env=known, capture_output=True, text=True
     )
@@ -51,6 +53,29 @@ def test_training_in_a_book_runs_no_python_that_lies_there(
     assert not (stranger.parent / "RAN").exists()
     assert done.returncode == 0, done.stderr
     assert open_run(stranger, "a").final.is_dir()
+
+
+def test_an_empty_part_of_the_path_of_python_is_left_out_for_what_training_starts(
+    stranger: Path,
+) -> None:
+    # What the command imports before it can look at its path is its user's doing.
+    for name in set(PLANTED) - {"torch", "flash_attn"}:
+        (stranger / f"{name}.py").unlink()
+    known = os.environ.get("PYTHONPATH", "")
+    done = called(stranger, INSTALLED, "train", "a.yaml", PYTHONPATH=f":{known}::")
+    assert not (stranger.parent / "RAN").exists()
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_folder_that_is_gone_is_one_sentence(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = 'rmdir "$PWD"; exec "$0" -m tunebook runs'
+    done = subprocess.run(
+        ["bash", "-c", command, sys.executable], cwd=gone, capture_output=True, text=True
+    )
+    assert done.returncode in (1, 2)
+    assert done.stderr.count("\n") == 1, done.stderr
 
 
 def test_the_doctor_asks_no_torch_that_lies_in_the_working_folder(stranger: Path) -> None:

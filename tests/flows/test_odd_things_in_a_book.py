@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from tunebook.book.released import check_folder
 from tunebook.cli.main import main
 from tunebook.data.store import open_store, sha256_of
 from tunebook.errors import BookError, ReleaseTampered
+from tunebook.workflows import launch
 from tunebook.workflows.launch import _passing_signals_to
 
 pytestmark = pytest.mark.timeout(60)
@@ -82,7 +84,10 @@ def test_a_pipe_states_no_licence(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_second_signal_ends_a_trainer_that_stands(number: signal.Signals) -> None:
+def test_a_second_signal_ends_a_trainer_that_stands(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "PATIENCE_SECONDS", 0.2)
     script = (
         "import signal, sys, time\n"
         "for one in (signal.SIGINT, signal.SIGTERM): signal.signal(one, signal.SIG_IGN)\n"
@@ -102,8 +107,26 @@ def test_a_second_signal_ends_a_trainer_that_stands(number: signal.Signals) -> N
         assert process.wait(20) == -signal.SIGKILL
         assert seen() == number
     process.stdout.close()
-    name = "Ctrl-C again" if number == signal.SIGINT else "a second SIGTERM"
+    name = "Ctrl-C again" if number == signal.SIGINT else "another SIGTERM, seconds later,"
     assert said == [f"saving and pausing; {name} stops at once"]
+
+
+def test_a_request_that_comes_twice_leaves_a_trainer_that_saves_alone() -> None:
+    # systemd tells all of a service, and who waits for the launcher passes it on to it.
+    script = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), sys.exit(7)))\n"
+        "print('ready', flush=True); time.sleep(50)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    with _passing_signals_to(process, lambda _kind, _what: None):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+        assert process.wait(20) == 7
+    process.stdout.close()
 
 
 # --- what stands where something else has to be --------------------------------------------------

@@ -44,13 +44,17 @@ def refuse_linked(book: Path, path: Path) -> None:
         raise BookError(_sentence(book, link))
 
 
+_LOGS = ("train.log", "train-host-*.log", "report-*.log")
+
+
 def refuse_linked_run(run: RunFolder) -> None:
     """Raise BookError when a run would be written, or deleted from, through a link.
 
     `runs` itself may be one, and `best` is. What is replaced as a whole is not written through.
     """
     folders = (run.checkpoints, run.events, run.evaluations, run.final, run.tensorboard)
-    for path in (*folders, *run.path.glob("*.log")):
+    logs = (path for pattern in _LOGS for path in run.path.glob(pattern))
+    for path in (*folders, *logs):
         if (link := link_below(run.book / "runs", path)) is not None:
             raise BookError(
                 f"{_called(run.book, link)}, and tunebook writes and deletes nothing behind a link "

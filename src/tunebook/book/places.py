@@ -216,7 +216,7 @@ def create_book(folder: Path) -> Path:
             _write_new(folder / "notebook.md", "")
             # The mark comes last: a folder with a mark is a whole book.
             write_text(folder / MARK, _BOOK_YAML)
-        except (OSError, BookError):
+        except BaseException:
             _take_back(new)
             raise
     return folder.resolve()

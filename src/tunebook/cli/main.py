@@ -15,6 +15,7 @@ import re
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import click
@@ -160,8 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _never_fail_on_encoding()
     if argv is None:
         _take_memory_as_training_does()
-        # Processes that libraries start would import from the working folder, a stranger's book.
-        os.environ["PYTHONSAFEPATH"] = "1"
+        _import_nothing_from_here()
     with shown_safely():
         return _main(argv, Options())
 
@@ -192,6 +192,22 @@ def _main(argv: Sequence[str] | None, options: Options) -> int:
         hint = "" if options.debug else "; run again with --debug for the traceback"
         message = " ".join(f"{type(bug).__name__}: {bug}".split())
         return _report(f"this is a bug in tunebook: {message}{hint}", 1, options)
+
+
+def _import_nothing_from_here() -> None:
+    """Keep this process, and those that libraries start, from importing from a stranger's book.
+
+    An empty part of PYTHONPATH, as `PYTHONPATH=$PYTHONPATH:/x` leaves it, is the working folder.
+    """
+    os.environ["PYTHONSAFEPATH"] = "1"
+    if "PYTHONPATH" not in os.environ:
+        return
+    parts = os.environ["PYTHONPATH"].split(os.pathsep)
+    if "" in parts:
+        os.environ["PYTHONPATH"] = os.pathsep.join(part for part in parts if part)
+        with suppress(OSError):  # the folder is gone
+            here = os.getcwd()
+            sys.path[:] = [path for path in sys.path if path not in ("", here)]
 
 
 def _take_memory_as_training_does() -> None:

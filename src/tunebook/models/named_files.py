@@ -100,6 +100,8 @@ def _sets_it() -> bool:
 
 def _is_elsewhere(path: str, folder: Path) -> bool:
     """Tell whether a path, as it would be opened, leads to something that is not in the folder."""
+    if not os.path.exists(path):  # nor is a path that no system has, with a NUL in it
+        return False
     home = os.path.realpath(folder)
     within = os.path.realpath(os.path.dirname(path) or ".")
-    return os.path.exists(path) and within != home and not within.startswith(home + os.sep)
+    return within != home and not within.startswith(home + os.sep)

@@ -91,7 +91,7 @@ def _not_opened(file: Path) -> str | None:
     try:
         with open_regular(file):
             return None
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # a name that no system has
         return (
             f"{file} cannot be read (it is not there, and the index names it); copy or fetch it "
             "anew"

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tunebook.book.places import make_hidden_dir, ui_token_file
+from tunebook.errors import TunebookError
 
 _KEPT = re.compile(r"([A-Za-z0-9_-]{43}) (\d{1,20})\n")
 """The token, and the number of the file on its disk: a copy of the file has another."""
@@ -50,8 +51,8 @@ def start_token(book: Path) -> tuple[str, str]:
     try:
         make_hidden_dir(book)
         token, replaced = _keep(path, token)
-    except OSError as error:
-        refused = error.strerror or str(error)
+    except (OSError, TunebookError) as error:
+        refused = (error.strerror if isinstance(error, OSError) else None) or str(error)
         return (
             token,
             f"the token cannot be kept in {path} ({refused}), so it is for this start only",

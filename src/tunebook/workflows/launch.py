@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,7 +37,7 @@ SPIN_COUNT = "2000"
 _POLL_SECONDS = 0.25
 _AGAIN: Mapping[int, str] = {
     signal.SIGINT: "; Ctrl-C again stops at once",
-    signal.SIGTERM: "; a second SIGTERM stops at once",
+    signal.SIGTERM: "; another SIGTERM, seconds later, stops at once",
 }
 _NO_ROOM_BYTES = 2**20
 
@@ -106,6 +107,10 @@ def _recipe(run: RunFolder) -> Recipe:
     return read_resolved(read_text(run.resolved_yaml))[0]
 
 
+PATIENCE_SECONDS = 5.0
+"""A SIGTERM so soon after one is the same request, and the trainer goes on saving."""
+
+
 def child_environment() -> dict[str, str]:
     """Give the environment of a process that runs this code, with the allocator of training.
 
@@ -115,7 +120,9 @@ def child_environment() -> dict[str, str]:
     if sys.platform == "linux":
         env.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     source = str(Path(__file__).parents[2])
-    env["PYTHONPATH"] = os.pathsep.join(p for p in (source, env.get("PYTHONPATH")) if p)
+    # An empty part, as `PYTHONPATH=$PYTHONPATH:/x` leaves it, is the working folder.
+    given = [part for part in env.get("PYTHONPATH", "").split(os.pathsep) if part]
+    env["PYTHONPATH"] = os.pathsep.join([source, *map(os.path.abspath, given)])
     return env
 
 
@@ -146,12 +153,17 @@ def _passing_signals_to(
 ) -> Iterator[Callable[[], int | None]]:
     """Forward SIGINT, SIGTERM and SIGHUP; gives a function that tells the first one seen."""
     seen: list[int] = []
+    at: dict[int, float] = {}
 
     def forward(number: int, _frame: FrameType | None) -> None:
         seen.append(number)
-        # A closed terminal may say so twice; whoever asks again wants no more waiting.
-        if number != signal.SIGHUP and seen.count(number) > 1:
-            process.kill()
+        first = at.setdefault(number, time.monotonic())
+        if seen.count(number) > 1:
+            # Who asks again wants no more waiting. A closed terminal may say so twice, and systemd
+            # or Slurm tell the launcher what its own launcher passes on as well.
+            patient = number == signal.SIGTERM and time.monotonic() - first < PATIENCE_SECONDS
+            if number != signal.SIGHUP and not patient:
+                process.kill()
             return
         # The signal first: a terminal that is gone takes no note.
         process.send_signal(number)

@@ -134,7 +134,7 @@ def load_recipe(
     else:
         path = Path(run_file)
         if not path.is_file():
-            refuse_no_file(path, is_run=RunFolder(book, path.name).path.exists())
+            refuse_no_file(path, is_run=(book / "runs" / path.name).exists())
             path = origin_of(open_run(book, str(run_file)))
         loaded = load_run_file(path, overrides, find_run=find_run)
     check_predictions(loaded.recipe.notebook.predict, loaded.where)

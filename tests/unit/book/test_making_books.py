@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tunebook.book import atomic
 from tunebook.book.places import create_book
 from tunebook.errors import StorageError
 
 
-@pytest.mark.parametrize("room", [0, 1])
+def refuse(room: int) -> Callable[[object], None]:
+    """Give an `os.fsync` of a disk that takes so many files more."""
+    left = [room]
+
+    def sync(_file: object) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    return sync
+
+
+@pytest.mark.parametrize("room", [0, 1, 2, 3])
 def test_a_book_that_found_no_room_leaves_nothing_and_is_made_once_there_is_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
     folder = tmp_path / "home" / "book"
     folder.parent.mkdir()
-    written = atomic.write_text
-
-    def fill(path: Path, text: str) -> None:
-        nonlocal room
-        room -= 1
-        if room < 0:
-            path.touch()
-            raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        written(path, text)
-
     with monkeypatch.context() as full:
-        full.setattr(atomic, "write_text", fill)
-        with pytest.raises(StorageError, match="the disk is full: cannot make the book"):
+        full.setattr(os, "fsync", refuse(room))
+        with pytest.raises(StorageError, match="the disk is full"):
             create_book(folder)
     assert list(tmp_path.rglob("*")) == [folder.parent]
     create_book(folder)
@@ -40,12 +43,9 @@ def test_a_book_that_found_no_room_leaves_nothing_and_is_made_once_there_is_some
 def test_what_was_in_a_folder_stays_when_no_book_can_be_made_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, text: str) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
-
     (tmp_path / "notebook.md").write_text("mine")
     (tmp_path / "runs").mkdir()
-    monkeypatch.setattr(atomic, "write_text", full)
+    monkeypatch.setattr(os, "fsync", refuse(0))
     with pytest.raises(StorageError):
         create_book(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notebook.md", "runs"]
