@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -54,13 +53,9 @@ def test_a_read_only_run_folder_is_one_sentence(
 ) -> None:
     run = make_run(book, "a", state="paused")
 
-    real = Path.open
+    def refuse(_book: Path, path: Path, _how: str) -> None:
+        raise OSError(30, "Read-only file system", str(path))
 
-    def refuse(path: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
-        if "a" in mode:
-            raise OSError(30, "Read-only file system", str(path))
-        return real(path, mode, *args, **options)
-
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(launch, "open_to_write", refuse)
     with pytest.raises(StorageError, match=r"is read-only: cannot write .*train\.log; make it"):
         launch.train_in_child(run, lambda _kind, _payload: None)

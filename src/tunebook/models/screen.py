@@ -7,6 +7,7 @@ the library that would run it is installed.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -74,7 +75,7 @@ def screen_folder(folder: Path, model: str, *, for_its_tokenizer: bool = False) 
     if (folder / "config.json").is_file():
         config = read_settings(folder / "config.json", whose)
         _refuse_sizes(config, folder, whose)
-        looked_at = (WHOLE,) if (folder / WHOLE).is_file() else (WHOLE, INDEX)
+        looked_at = (WHOLE,) if os.path.isfile(folder / WHOLE) else (WHOLE, INDEX)
         refuse_other_weights(config, looked_at, whose)
         refuse_other_config(config, whose)
     if (folder / INDEX).is_file():

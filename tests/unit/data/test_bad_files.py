@@ -74,7 +74,7 @@ def test_zst_frames_one_after_another_are_one_file(write):
         (
             "a.jsonl",
             b'{"question": "q", "answer": ' + b"[" * 900 + b"]" * 900 + b"}",
-            r"answer is a list, not a text",
+            r"answer is a list and not one text",
         ),
         ("a.jsonl", b'{"question": "q", "answer": ' + b"9" * 400 + b"}", r"line 1.*"),
         ("a.txt", b"hope: a\rlove: b\r\n", r"stage sft trains on prompts and responses"),

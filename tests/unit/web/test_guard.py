@@ -146,9 +146,10 @@ def test_an_address_that_is_every_address_is_printed_as_one_that_opens(
     monkeypatch.setattr("os.nice", lambda _by: 0)
     monkeypatch.setattr("socket.gethostname", lambda: "trainer")
     said: list[str] = []
-    serve(book, "0.0.0.0", 0, "sesame", said.append)
+    serve(book, "0.0.0.0", 0, "sesame" * 3, said.append)
     assert re.fullmatch(
-        r"http://trainer:\d+/\?token=sesame \(on every address of this machine\)", said[0]
+        r"http://trainer:\d+/\?token=sesame-sesame-sesame \(on every address of this machine\)",
+        said[0],
     )
 
 

@@ -96,10 +96,10 @@ def not_text(row: RawRow, column: str, value: object) -> DataError:
     shown = shorten(shown, _SHOWN_CHARACTERS)
     if isinstance(value, (list, dict)):
         kind = "a list" if isinstance(value, list) else "an object"
-        return DataError(
-            f"{row.place}: {column} is {shown}, {kind} and not one text; write it as one text, or "
-            f"{_OUT}"
-        )
+        said = f"{kind} and not one text"
+        if shown[0] in "[{":
+            said = f"{shown}, {said}"
+        return DataError(f"{row.place}: {column} is {said}; write it as one text, or {_OUT}")
     way_out = "put it in quotation marks"
     if row.file.kind in _TYPED:
         way_out = "make the column one of texts"
