@@ -89,9 +89,11 @@ def run(place: Path, case: dict[str, Any]) -> str:
     first = RunFolder(book, "first")
     if case["kind"] == "store":
         store, why = open_store(book, "store")
-        if (store is None) == same:
+        # A blank more between its words leaves an index what it was.
+        means_the_same = same or says_the_same(whole() / case["name"], path)
+        if (store is None and same) or (store is not None and not means_the_same):
             raise Lost(f"{case['name']} was {'refused' if same else 'taken'}: {why}")
-        return "store: as it was" if same else "store: set aside with a reason"
+        return "store: set aside with a reason" if store is None else "store: as it was"
     if case["kind"] == "manifest":
         found, problems = newest_good_checkpoint(first)
         if (found is None) == same or (found is None and not problems):
@@ -102,6 +104,14 @@ def run(place: Path, case: dict[str, Any]) -> str:
         return "answers: read"
     read_resolved(case["raw"].decode("utf-8", "replace"))
     return "resolved: read"
+
+
+def says_the_same(one: Path, other: Path) -> bool:
+    """Tell whether two files hold the same JSON."""
+    try:
+        return bool(json.loads(one.read_bytes()) == json.loads(other.read_bytes()))
+    except ValueError:
+        return False
 
 
 def torn_events(most_bytes: int) -> tuple[int, int]:
