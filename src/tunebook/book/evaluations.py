@@ -12,7 +12,7 @@ import functools
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from tunebook.book.atomic import storage_errors, write_atomically
 from tunebook.book.codec import dump_json, revive, to_plain, to_record
 from tunebook.book.inside import refuse_linked_run, shown
 from tunebook.book.places import RunFolder
-from tunebook.book.writing import make_folder, open_to_write
+from tunebook.book.writing import cut_torn_line, make_folder, open_to_write
 from tunebook.errors import MALFORMED, BookError, Busy
 from tunebook.records import Evaluation, ItemScore
 from tunebook.regular import open_regular, read_regular
@@ -91,7 +91,7 @@ def open_log(
         except Timeout:
             raise Busy(f"{path} is being written by another process; wait for it") from None
         try:
-            _cut_torn_line(run.book, path)
+            cut_torn_line(run.book, path)
             if not path.exists() or not path.stat().st_size:
                 head = {"format_version": FORMAT_VERSION, "kind": kind, "settings": settings}
                 _append(run.book, path, dump_json(head))
@@ -208,11 +208,3 @@ def _append(book: Path, path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _cut_torn_line(book: Path, path: Path) -> None:
-    with suppress(FileNotFoundError), open_to_write(book, path, "change") as file:
-        data = file.read()
-        whole = data.rfind(b"\n") + 1
-        if whole != len(data):
-            file.truncate(whole)

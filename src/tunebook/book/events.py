@@ -23,7 +23,7 @@ from tunebook.book.codec import revive, to_plain, to_record
 from tunebook.book.inside import files_of, refuse_linked_run
 from tunebook.book.places import RunFolder
 from tunebook.book.step_totals import StepProfile
-from tunebook.book.writing import make_folder, open_to_write
+from tunebook.book.writing import cut_torn_line, make_folder, open_to_write
 from tunebook.errors import BookError
 from tunebook.records import Diagnosis, Sample, State, StepRecord, ValidationRecord, Verdict
 from tunebook.regular import read_regular
@@ -107,8 +107,7 @@ class EventWriter:
         self._path = run.events / f"{host}-{os.getpid()}.jsonl"
         with storage_errors(f"record events in {run.events}", run.path):
             make_folder(run.book, run.events)
-            if self._path.exists():
-                _cut_torn_line(run.book, self._path)
+            cut_torn_line(run.book, self._path)
             self._seq = _count_lines(self._path)
             with open_to_write(run.book, self._path, "append") as file:
                 self._descriptor: int | None = os.dup(file.fileno())
@@ -352,16 +351,7 @@ def next_attempt(run: RunFolder) -> int:
 def cut_torn_lines(run: RunFolder) -> None:
     """Remove what a killed process left of its last line; only the run's lock holder may."""
     for path in event_files(run):
-        _cut_torn_line(run.book, path)
-
-
-def _cut_torn_line(book: Path, path: Path) -> None:
-    data = read_regular(path)
-    whole = data.rfind(b"\n") + 1
-    if whole != len(data):
-        with open_to_write(book, path, "change") as file:
-            file.truncate(whole)
-            os.fsync(file.fileno())
+        cut_torn_line(run.book, path)
 
 
 def _count_lines(path: Path) -> int:

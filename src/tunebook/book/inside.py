@@ -13,7 +13,7 @@ import os
 from io import BufferedReader
 from pathlib import Path
 
-from tunebook.book.places import RunFolder
+from tunebook.book.places import RunFolder, where_it_leads
 from tunebook.errors import BookError
 from tunebook.regular import (
     NotReadable,
@@ -99,11 +99,7 @@ def _sentence(book: Path, link: Path) -> str:
 
 
 def _called(book: Path, link: Path) -> str:
-    try:
-        leads_to = os.readlink(link)
-    except OSError:
-        leads_to = "another place"
-    return f"{link.relative_to(book)} is a link to {leads_to}"
+    return f"{link.relative_to(book)} is a link to {where_it_leads(link)}"
 
 
 def inside(folder: Path, name: str) -> Path:

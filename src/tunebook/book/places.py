@@ -313,14 +313,18 @@ def look_for_runs(book: Path) -> tuple[list[RunFolder], list[RunFolder]]:
 
 def describe_left_out(run: RunFolder) -> str:
     """Say why a link is no run of its book."""
-    try:
-        leads_to = os.readlink(run.path)
-    except OSError:  # put in order since it was listed
-        leads_to = "another place"
     return (
-        f"a link to {leads_to}, which is not in the book; put the folder itself there, or make all "
-        "of `runs` a link"
+        f"a link to {where_it_leads(run.path)}, which is not in the book; put the folder itself "
+        "there, or make all of `runs` a link"
     )
+
+
+def where_it_leads(link: Path) -> str:
+    """Give what a link says, to be told."""
+    try:
+        return os.readlink(link)
+    except OSError:  # put in order since it was looked at
+        return "another place"
 
 
 def _entries(book: Path) -> list[tuple[str, bool]]:

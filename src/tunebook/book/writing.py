@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import IO, Literal
 
 from tunebook.book.inside import link_below
+from tunebook.book.places import where_it_leads
 from tunebook.errors import BookError
-from tunebook.regular import what_else
+from tunebook.regular import read_regular, what_else
 
 How = Literal["append", "anew", "change"]
 """Write at the end; write in place of all there was; change what is there."""
@@ -71,14 +72,27 @@ def refuse_to_write_through_links(book: Path, path: Path) -> None:
     link = link_below(root if path.is_relative_to(root) else book, path)
     if link is None:
         return
-    try:
-        leads_to = os.readlink(link)
-    except OSError:
-        leads_to = "another place"
     raise BookError(
-        f"{link.relative_to(book)} is a link to {leads_to}, and tunebook writes nothing through a "
-        "link in a book; delete the link, or put what it leads to in its place"
+        f"{link.relative_to(book)} is a link to {where_it_leads(link)}, and tunebook writes "
+        "nothing through a link in a book; delete the link, or put what it leads to in its place"
     )
+
+
+def cut_torn_line(book: Path, path: Path) -> None:
+    """Remove what a killed process left of the last line of a log; one that is not there is whole.
+
+    Raises as `open_to_write` does, and NotReadable where it is no file.
+    """
+    refuse_to_write_through_links(book, path)
+    try:
+        data = read_regular(path)
+    except FileNotFoundError:
+        return
+    whole = data.rfind(b"\n") + 1
+    if whole != len(data):
+        with open_to_write(book, path, "change") as file:
+            file.truncate(whole)
+            os.fsync(file.fileno())
 
 
 def _no_file(book: Path, path: Path) -> str:

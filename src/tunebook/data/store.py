@@ -21,7 +21,7 @@ import orjson
 from numpy.typing import NDArray
 
 from tunebook.data.store_shape import ids_name, misfit_of_index, misfit_of_rows, target_name
-from tunebook.regular import open_regular
+from tunebook.regular import open_regular, read_regular
 
 INDEX = "index.json"
 FORMAT_VERSION = 3
@@ -148,7 +148,7 @@ def open_store(cache_dir: Path, key: str) -> tuple[Store | None, str | None]:
     if not folder.is_dir():
         return None, None
     try:
-        index = orjson.loads((folder / INDEX).read_bytes())
+        index = orjson.loads(read_regular(folder / INDEX))
         if index["format_version"] != FORMAT_VERSION:
             return None, "it was written by another version"
         if _seal_of(index) != index["seal"]:

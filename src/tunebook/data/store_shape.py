@@ -33,18 +33,16 @@ def misfit_of_index(folder: Path, index: Mapping[str, Any], record_bytes: tuple[
         return f"its token ids are {str(dtype)[:20]!r}, which are no numbers of two or four bytes"
     if not isinstance(tokens, list) or not all(_is_count(n) for n in tokens):
         return "its segments have no lengths"
-    sizes: dict[str, int | None] = {"rows.bin": None, "drops.bin": None}
     width = np.dtype(dtype).itemsize
-    for number, n in enumerate(tokens):
-        sizes[ids_name(number)] = n * width
-        sizes[target_name(number)] = (n + 7) // 8
-    if index["files"].keys() != sizes.keys():
+    segments = {ids_name(number): n * width for number, n in enumerate(tokens)}
+    segments |= {target_name(number): (n + 7) // 8 for number, n in enumerate(tokens)}
+    records = dict(zip(("rows.bin", "drops.bin"), record_bytes, strict=True))
+    if index["files"].keys() != segments.keys() | records.keys():
         return "its files are not those of its segments"
-    for name, n_bytes in sizes.items():
-        found = (folder / name).stat().st_size
-        if n_bytes is not None and found != n_bytes:
+    for name, n_bytes in segments.items():
+        if (folder / name).stat().st_size != n_bytes:
             return f"{name} has not the tokens that are told"
-    for name, n_bytes in zip(("rows.bin", "drops.bin"), record_bytes, strict=True):
+    for name, n_bytes in records.items():
         if (folder / name).stat().st_size % n_bytes:
             return f"{name} does not end with a row"
     return "" if _are_facts(index["facts"]) else "its facts are none"

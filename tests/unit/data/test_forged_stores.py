@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,15 @@ def test_what_was_written_is_taken(store: Path) -> None:
     found, _ = open_store(store.parent, store.name)
     assert found is not None
     assert [len(found.tokens(number)[0]) for number in range(3)] == [20, 20, 24]
+
+
+@pytest.mark.timeout(60)
+def test_an_index_that_is_a_pipe_is_not_waited_for(store: Path) -> None:
+    (store / INDEX).unlink()
+    os.mkfifo(store / INDEX)
+    found, why = open_store(store.parent, store.name)
+    assert found is None
+    assert why is not None and "pipe" in why
 
 
 @pytest.mark.parametrize("dtype", ["|O", "O", "<u8", "<f4", "|V8", "<i2", ">u2", "", None, ["<u2"]])

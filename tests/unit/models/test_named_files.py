@@ -84,7 +84,7 @@ def test_an_adapters_tokenizer_names_no_file_outside_either(model: Path) -> None
         screen_adapter(model)
 
 
-CACHED = "/root/.cache/huggingface/transformers/16a2f78023.b6d87bfcc4"
+CACHED = "/content/.cache/transformers/16a2f78023.b6d87bfcc4"
 
 
 def test_what_authors_machines_wrote_into_their_models_is_taken(
