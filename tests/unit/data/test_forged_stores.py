@@ -74,7 +74,7 @@ def test_an_index_that_is_a_pipe_is_not_waited_for(store: Path) -> None:
     os.mkfifo(store / INDEX)
     found, why = open_store(store.parent, store.name)
     assert found is None
-    assert why is not None and "pipe" in why
+    assert "pipe" in str(why)
 
 
 @pytest.mark.parametrize("dtype", ["|O", "O", "<u8", "<f4", "|V8", "<i2", ">u2", "", None, ["<u2"]])

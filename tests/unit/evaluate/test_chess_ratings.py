@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import random
+
 import pytest
 
 pytest.importorskip("chess")
+
+import chess
 
 from tunebook.data.chess.engine import Engine, find_engine
 from tunebook.errors import UsageError
 from tunebook.evaluate.chess.ladder import Rating, rate_ladder
 from tunebook.evaluate.chess.players import (
+    EngineMover,
+    SometimesRandom,
     lowest_rating,
     read_spec,
     seat_opponents,
@@ -45,10 +51,28 @@ def test_real_games_order_the_levels_of_stockfish(stockfish: str) -> None:
     assert low < elos[-1] < high < 2000
 
 
-def test_two_weak_levels_are_rated_by_their_games(stockfish: str) -> None:
-    ratings = rated(stockfish, ("random:0.3", "random:0.45"), 6)
-    assert ratings["random:0.45"].elo < 2000
-    assert "ladder of 12 games" in ratings["random:0.45"].source
+def test_two_levels_are_rated_by_the_games_that_a_seed_repeats(stockfish: str) -> None:
+    # At full strength: a weaker Stockfish draws its mistakes by the clock, and twelve of its games
+    # may end in a tie.
+    with Engine(stockfish, {"Hash": 1}) as engine:
+        thinker = EngineMover(engine, "depth 1")
+        seats = {name: SometimesRandom(float(name), thinker) for name in ("0.3", "0.45")}
+        ratings, again = (
+            rate_ladder(seats, Rating(2000, "a test"), read_openings()[:6], seed=0)
+            for _ in range(2)
+        )
+    assert ratings == again
+    assert ratings["0.45"].elo < 2000
+    assert "ladder of 12 games" in ratings["0.45"].source
+
+
+def test_two_weak_levels_play_each_other(stockfish: str) -> None:
+    with seat_opponents(
+        [read_spec("random:0.3"), read_spec("random:0.45")], stockfish, nodes=400
+    ) as seats:
+        for name, opponent in seats.items():
+            board = chess.Board()
+            assert opponent.move(board, random.Random(name)) in board.legal_moves
 
 
 def test_the_engine_says_how_weak_and_strong_it_can_be(stockfish: str) -> None:
