@@ -45,7 +45,7 @@ demo: $(STAMP)
 	$(BIN)/tunebook demo --book demo-book
 
 test: $(DEV)
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not gpu"
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
 
 slow: $(DEV)
 	$(BIN)/pip install --quiet --editable '.[harness]'

@@ -78,6 +78,7 @@ def test_parts_are_a_chain_of_runs_over_disjoint_rows(book: Path, tiny_model: Pa
     assert difference["settings"]["part"] == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_broken_chain_goes_on_where_it_was(book: Path, tiny_model: Path) -> None:
     path = write_big(book, tiny_model, epochs=20)
     process = start(book, "train", path)

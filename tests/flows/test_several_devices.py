@@ -71,15 +71,19 @@ def book(tmp_path: Path) -> Path:
     return create_book(tmp_path / "book")
 
 
-def test_a_run_on_two_devices_stops_as_one_and_ends_the_same(book: Path, tiny_gpt2: Path) -> None:
-    done = tunebook(book, "train", write_run(book, "whole", tiny_gpt2, **CHANGES))
+def train_whole(book: Path, model: Path) -> RunFolder:
+    done = tunebook(book, "train", write_run(book, "whole", model, **CHANGES))
     assert done.returncode == 0, done.stderr
     whole = RunFolder(book, "whole")
     assert read_events(whole).fact("devices") == 2
     shards = whole.checkpoints / f"step-{STEPS}" / "optimizer"
     assert sorted(p.suffix for p in shards.iterdir()) == [".safetensors"] * 2
+    return whole
 
-    # The same run, ended by its own words after a few steps: a copy that has yet to begin.
+
+def kill_a_rank_of_another(whole: RunFolder) -> RunFolder:
+    """Begin the same run once more, and kill its second rank after a few steps."""
+    book = whole.book
     broken = RunFolder(book, "broken")
     broken.path.mkdir()
     for name in ("run.yaml", "resolved.yaml"):
@@ -88,6 +92,27 @@ def test_a_run_on_two_devices_stops_as_one_and_ends_the_same(book: Path, tiny_gp
     assert code == 1
     assert "rank 1 of 2 was killed (SIGKILL" in words
     assert read_events(broken).last_state == "paused"
+    return broken
+
+
+def goes_on_as(whole: RunFolder, broken: RunFolder) -> None:
+    resumed = tunebook(broken.book, "resume", broken.name)
+    assert resumed.returncode == 0, resumed.stderr
+    assert weights(broken) == weights(whole)
+    assert history(broken) == history(whole)
+
+
+def test_a_killed_rank_ends_the_run_on_two_devices_which_goes_on_to_the_same(
+    book: Path, tiny_gpt2: Path
+) -> None:
+    whole = train_whole(book, tiny_gpt2)
+    goes_on_as(whole, kill_a_rank_of_another(whole))
+
+
+@pytest.mark.slow
+def test_a_run_on_two_devices_stops_as_one_and_ends_the_same(book: Path, tiny_gpt2: Path) -> None:
+    whole = train_whole(book, tiny_gpt2)
+    broken = kill_a_rank_of_another(whole)
     checkpoint, bad = newest_good_checkpoint(broken)
     assert checkpoint is not None
     assert not bad
@@ -97,10 +122,7 @@ def test_a_run_on_two_devices_stops_as_one_and_ends_the_same(book: Path, tiny_gp
     code, words = send_at_step(book, "broken", rank=1, number=signal.SIGTERM, step=before + 1)
     assert code == 143, words
     assert read_events(broken).last_state == "paused"
-    resumed = tunebook(book, "resume", "broken")
-    assert resumed.returncode == 0, resumed.stderr
-    assert weights(broken) == weights(whole)
-    assert history(broken) == history(whole)
+    goes_on_as(whole, broken)
 
     # The other copy goes on with one device: the same but for rounding.
     resumed = tunebook(book, "resume", "other", "devices=1")

@@ -184,7 +184,10 @@ def test_what_it_writes_loads_elsewhere(book: Path, tiny_gpt2: Path, method: str
         assert not torch.allclose(untouched(input_ids=ids_BT).logits, logits)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow), (signal.SIGINT, 130)],
+)
 def test_a_signal_saves_and_pauses_and_resume_ends_bit_equal(
     book: Path, tiny_gpt2: Path, number: signal.Signals, code: int
 ) -> None:
@@ -209,6 +212,7 @@ def test_a_signal_saves_and_pauses_and_resume_ends_bit_equal(
     assert history(run) == history(RunFolder(book, "whole"))
 
 
+@pytest.mark.slow  # test_short_faults kills as well
 def test_killed_launcher_and_killed_trainer_end_in_the_same_weights_and_history(
     book: Path, tiny_gpt2: Path
 ) -> None:

@@ -254,30 +254,33 @@ def test_a_stated_batch_that_does_not_fit_is_told_which_would() -> None:
     assert 0 < chosen.memory.longest_batch["fitting_micro_batch_size"] < 32
 
 
-WIDE = {"effective_batch_size": 256, "micro_batch_size": 256, "gradient_checkpointing": "auto"}
+WIDE = {"effective_batch_size": 16, "micro_batch_size": 16, "gradient_checkpointing": "auto"}
+LONG = 1024
 
 
 def wide(n_bytes: int = 1 << 40) -> Setting:
-    return setting(llama(6), with_memory(n_bytes), train=WIDE, max_seq_len=128)
+    config = llama(6)
+    config.max_position_embeddings = LONG
+    return setting(config, with_memory(n_bytes), train=WIDE, max_seq_len=LONG)
 
 
-@pytest.mark.slow  # minutes of rehearsals; the next one is the short form
+@pytest.mark.slow  # the next one is the short form
 def test_checkpointing_on_auto_comes_only_where_nothing_else_fits_and_of_no_more_layers() -> None:
-    roomy = find_room(wide(), None, 64, None)
+    roomy = find_room(wide(), None, LONG, None)
     assert roomy.planner.setting.checkpointing is False
-    tight = find_room(wide(roomy.chosen.memory.resident_bytes - 1), None, 64, None)
-    assert tight.planner.setting.checkpointing == 2  # a tenth stays free
-    assert str(tight.chosen.word).startswith("gradient checkpointing of the first 2 of 6 layers:")
+    tight = find_room(wide(roomy.chosen.memory.resident_bytes - 1), None, LONG, None)
+    assert tight.planner.setting.checkpointing == 3  # a tenth stays free
+    assert str(tight.chosen.word).startswith("gradient checkpointing of the first 3 of 6 layers:")
     least = MemoryPlanner(replace(wide(), checkpointing=True))
-    least_bytes = least.plan(full_rows(least.setting.recipe, 256, 64), accumulates=False)
-    tightest = find_room(wide(least_bytes.resident_bytes), None, 64, None)
+    least_bytes = least.plan(full_rows(least.setting.recipe, 16, LONG), accumulates=False)
+    tightest = find_room(wide(least_bytes.resident_bytes), None, LONG, None)
     assert tightest.planner.setting.checkpointing is True
 
 
 def test_layers_that_were_counted_too_closely_are_all_checkpointed_before_a_row_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    room = find_room(wide(), None, 64, None).chosen.memory.resident_bytes - 1
+    room = find_room(wide(), None, LONG, None).chosen.memory.resident_bytes - 1
     monkeypatch.setattr(
         "tunebook.workflows.room._sizes_for",
         lambda recipe, _prepared, tokens: lambda size: full_rows(recipe, size, tokens),
@@ -290,8 +293,8 @@ def test_layers_that_were_counted_too_closely_are_all_checkpointed_before_a_row_
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     prepared: Any = object()
-    found = find_room(wide(room), prepared, 64, try_out)
-    assert tried == [(256, 2), (256, True)]
+    found = find_room(wide(room), prepared, LONG, try_out)
+    assert tried == [(16, 3), (16, True)]
     assert not found.faults
     assert found.planner.setting.checkpointing is True
 
