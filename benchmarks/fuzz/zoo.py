@@ -234,7 +234,8 @@ MENDED: tuple[str, ...] = (
     "A tokenizer's settings could name any file of the user's, whose lines then became words of "
     "the tokenizer that is released; such settings are refused.",
     "Python that lay in the folder of a command, a stranger's book, was run by the processes that "
-    "train, with the user's keys; they import from where tunebook is installed now.",
+    "train and by workers on Ray, with the user's keys; they import from where tunebook is "
+    "installed now.",
     "A run file could name any program as its chess engine, and a plan started it.",
     "An adapter beside a model was applied unseen; it is refused.",
     "A config could name another one, which nobody had looked at.",

@@ -6,6 +6,7 @@ and not by the data.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import multiprocessing
@@ -198,16 +199,21 @@ def import_ray(address: str) -> Any:
 
 
 def connect(ray: Any, address: str, **settings: Any) -> None:
-    """Join a Ray cluster; UsageError where none answers."""
+    """Join a Ray cluster; UsageError where none answers.
+
+    The working folder, which may be a stranger's book, is left meanwhile: Ray lets its workers look
+    for Python in the one that it is called in, before all others.
+    """
     look_for_cluster(address)
     try:
-        ray.init(
-            address=address,
-            include_dashboard=False,
-            log_to_driver=False,
-            configure_logging=False,
-            **settings,
-        )
+        with contextlib.chdir(Path(os.sep)):  # only the machine's owner writes there
+            ray.init(
+                address=address,
+                include_dashboard=False,
+                log_to_driver=False,
+                configure_logging=False,
+                **settings,
+            )
     except Exception as error:  # Ray raises its own, builtin and gRPC errors here
         raise _no_cluster(address, first_line(error)) from None
 

@@ -172,13 +172,20 @@ def _wait(until, seconds: float = 60) -> None:
 
 
 @pytest.mark.usefixtures("small_pieces")
-def test_a_ray_cluster_makes_the_same_store(tmp_path, codec, monkeypatch):
+def test_a_ray_cluster_makes_the_same_store_with_no_code_of_the_working_folder(
+    tmp_path, codec, monkeypatch
+):
     pytest.importorskip("ray")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.chdir(tmp_path)
+    for name in ("numpy", "orjson", "tokenizers", "tunebook"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'RAN')!r}, 'w')\n")
     path = write_rows(tmp_path / "a.jsonl", texts(200))
     alone = build(path, tmp_path / "one", codec, Workers(1))
     on_ray = build(path, tmp_path / "two", codec, Workers(on="local"))
     assert alone.store.content_hash == on_ray.store.content_hash
+    assert not (tmp_path / "RAN").exists()
+    assert Path.cwd() == tmp_path
 
 
 def test_without_ray_the_way_out_is_said(tmp_path, codec, monkeypatch):
