@@ -6,8 +6,11 @@ as its reader's screen, and says of which numbers it was drawn.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import importlib
 import io
+import os
 import re
 import threading
 from collections.abc import Sequence
@@ -39,11 +42,7 @@ def draw_figure(runs: Sequence[RunCurves], form: str, *, standalone: bool = True
 
     An SVG that is not `standalone` goes into a page that has `dark_style`.
     """
-    import logging
-
-    # It would say on stderr that it makes a list of fonts, or that it may not keep one.
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    import matplotlib
+    matplotlib = _matplotlib()
     from matplotlib.figure import Figure
 
     from tunebook.pages.plots import draw_overlay, draw_run, settings
@@ -55,7 +54,7 @@ def draw_figure(runs: Sequence[RunCurves], form: str, *, standalone: bool = True
     # Its settings are of the whole process; nobody's matplotlibrc shall change a figure.
     with _drawing, matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(settings(digest))  # type: ignore[arg-type]
+        matplotlib.rcParams.update(settings(digest))
         figure = Figure(facecolor=GROUND)
         if len(runs) == 1:
             draw_run(figure, runs[0])
@@ -86,3 +85,15 @@ def _tidy(svg: str, digest: str, label: str, standalone: bool) -> str:
     svg = _STYLE.sub(lambda _: f"<style>{style}</style>" if standalone else "", svg, count=1)
     about = f'<svg role="img" aria-label={quoteattr(label)} data-numbers="{digest}" '
     return svg.replace("<svg ", about, 1).replace("\n    ", "\n")
+
+
+def _matplotlib() -> Any:
+    import logging
+
+    # It would say on stderr that it makes a list of fonts, or that it may not keep one.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    # It reads this file of the working folder, which may be a stranger's: a pipe would be waited
+    # for, and a device has no end.
+    strange = os.path.lexists("matplotlibrc")
+    with contextlib.chdir(os.sep) if strange else contextlib.nullcontext():
+        return importlib.import_module("matplotlib")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import subprocess
 import sys
@@ -118,3 +119,13 @@ def test_reading_a_book_loads_no_matplotlib(book: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=book, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.timeout(60)
+def test_a_matplotlibrc_of_the_working_folder_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "matplotlibrc")
+    draw = (
+        "from tunebook.pages.figures import draw_figure; from tunebook.pages.run_curves import *;"
+        "draw_figure([RunCurves('a', [1, 2], [2.0, 1.0], [2.0, 1.0], [2.0, 1.0], [], [])], 'svg')"
+    )
+    subprocess.run([sys.executable, "-P", "-c", draw], cwd=tmp_path, timeout=30, check=True)
