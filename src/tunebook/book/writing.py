@@ -10,13 +10,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Literal
 
 from tunebook.book.inside import link_below
 from tunebook.book.places import where_it_leads
 from tunebook.errors import BookError
-from tunebook.regular import read_regular, what_else
+from tunebook.regular import what_else
 
 How = Literal["append", "anew", "change"]
 """Write at the end; write in place of all there was; change what is there."""
@@ -81,16 +82,12 @@ def refuse_to_write_through_links(book: Path, path: Path) -> None:
 def cut_torn_line(book: Path, path: Path) -> None:
     """Remove what a killed process left of the last line of a log; one that is not there is whole.
 
-    Raises as `open_to_write` does, and NotReadable where it is no file.
+    Raises as `open_to_write` does.
     """
-    refuse_to_write_through_links(book, path)
-    try:
-        data = read_regular(path)
-    except FileNotFoundError:
-        return
-    whole = data.rfind(b"\n") + 1
-    if whole != len(data):
-        with open_to_write(book, path, "change") as file:
+    with suppress(FileNotFoundError), open_to_write(book, path, "change") as file:
+        data = file.read()
+        whole = data.rfind(b"\n") + 1
+        if whole != len(data):
             file.truncate(whole)
             os.fsync(file.fileno())
 
