@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,9 +38,7 @@ steps:
 REPORT = "{{ runs | length }} runs{% if left %}; left out: {{ left | join(', ') }}{% endif %}.\n"
 
 
-@pytest.fixture
-def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "shelf" / "small"
+def write_recipe(folder: Path) -> None:
     (folder / "twin").mkdir(parents=True)
     (folder / "recipe.yaml").write_text(STEPS)
     (folder / "report.md").write_text(REPORT)
@@ -47,9 +46,32 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "twin" / "r.yaml").write_text("name: r\n")
     (folder / "full").mkdir()
     (folder / "full" / "large.yaml").write_text("name: large\n")
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "shelf" / "small"
+    write_recipe(folder)
     monkeypatch.setattr(recipes, "FOLDER", tmp_path / "shelf")
     monkeypatch.chdir(tmp_path)
     return folder
+
+
+@pytest.fixture(scope="module")
+def book_of_one_that_ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("ran")
+    write_recipe(place / "shelf" / "small")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recipes, "FOLDER", place / "shelf")
+        patch.chdir(place)
+        recipes.run_recipe("small")
+    return place / "small-book"
+
+
+@pytest.fixture
+def ran(recipe: Path, book_of_one_that_ran: Path) -> Path:
+    """The book of a recipe that was run, below the working folder."""
+    return Path(shutil.copytree(book_of_one_that_ran, "small-book"))
 
 
 def test_a_recipe_runs_to_its_report_and_says_what_was_left_out(recipe: Path) -> None:
@@ -62,8 +84,8 @@ def test_a_recipe_runs_to_its_report_and_says_what_was_left_out(recipe: Path) ->
     assert recipes.answers_of(Path("small-book"))["runs"] == []
 
 
-def test_steps_that_are_done_are_not_done_again(recipe: Path) -> None:
-    recipes.run_recipe("small")
+@pytest.mark.usefixtures("ran")
+def test_steps_that_are_done_are_not_done_again() -> None:
     said: list[str] = []
     recipes.run_recipe("small", say=said.append)
     assert [line for line in said if line.startswith("[")] == [
@@ -84,16 +106,16 @@ def test_a_step_that_ends_otherwise_stops_the_recipe_and_says_where(recipe: Path
     assert not any("data stats" in line for line in said)
 
 
-def test_a_copy_that_was_broken_off_is_made_again(recipe: Path) -> None:
-    recipes.run_recipe("small")
-    Path("small-book/rows.jsonl").unlink()
-    answers = Path("small-book/.tunebook/recipe/answers")
+def test_a_copy_that_was_broken_off_is_made_again(ran: Path) -> None:
+    (ran / "rows.jsonl").unlink()
+    answers = ran / ".tunebook/recipe/answers"
     for path in answers.iterdir():
         path.unlink()
     answers.rmdir()
-    Path("small-book/.tunebook/recipe/done.json").unlink()
+    (ran / ".tunebook/recipe/done.json").unlink()
+    (ran / "report.md").unlink()
     recipes.run_recipe("small")
-    assert Path("small-book/report.md").is_file()
+    assert (ran / "report.md").is_file()
 
 
 @pytest.mark.parametrize("n_written", [0, 1, 2, 3])
@@ -129,18 +151,16 @@ def test_a_folder_that_is_no_book_of_the_recipe_is_left_alone(recipe: Path) -> N
 
 
 def test_a_training_that_was_broken_off_is_resumed_and_one_that_ended_is_not_trained_again(
-    recipe: Path, monkeypatch: pytest.MonkeyPatch
+    ran: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipes.run_recipe("small")
     words = ["train", "r.yaml"]
-    book = Path("small-book")
-    assert recipes._going_on(book, words) == words
-    RunFolder(book, "r").path.mkdir(parents=True)
+    assert recipes._going_on(ran, words) == words
+    RunFolder(ran, "r").path.mkdir(parents=True)
     monkeypatch.setattr(RunFolder, "started", lambda self: True)
     monkeypatch.setattr(recipes, "current_state", lambda run: "paused")
-    assert recipes._going_on(book, words) == ["resume", "r"]
+    assert recipes._going_on(ran, words) == ["resume", "r"]
     monkeypatch.setattr(recipes, "current_state", lambda run: "finished")
-    assert recipes._going_on(book, words) == []
+    assert recipes._going_on(ran, words) == []
 
 
 def test_what_would_end_the_recipe_goes_to_its_step_which_saves_what_it_has() -> None:
@@ -167,13 +187,13 @@ def test_a_recipe_that_is_stopped_says_how_it_goes_on(
         recipes.run_recipe("small", fresh=True)
 
 
-def test_a_damaged_mark_of_what_is_done_is_one_sentence(recipe: Path) -> None:
-    recipes.run_recipe("small")
-    Path("small-book/.tunebook/recipe/done.json").write_text("{")
+def test_a_damaged_mark_of_what_is_done_is_one_sentence(ran: Path) -> None:
+    (ran / ".tunebook/recipe/done.json").write_text("{")
     with pytest.raises(BookError, match=r"done\.json cannot be read .* `--fresh`"):
         recipes.run_recipe("small")
 
 
+@pytest.mark.usefixtures("ran")
 def test_an_answer_that_the_report_misses_is_an_error_and_not_a_gap(recipe: Path) -> None:
     (recipe / "report.md").write_text("{{ judged.score }}")
     with pytest.raises(RunFileError, match=r"report\.md.*judged"):
