@@ -12,8 +12,9 @@ from pathlib import Path
 
 from tunebook.book.inside import link_below
 from tunebook.book.places import is_run_name
+from tunebook.book.writing import open_to_write
 from tunebook.databases import SIDE_FILES, open_untrusted
-from tunebook.errors import StorageError
+from tunebook.errors import BookError, StorageError
 
 INDEX_VERSION = 9
 """Raised when a summary gains or changes a field; an index of another version is made anew."""
@@ -77,10 +78,21 @@ def store_rows(book: Path, changed: Mapping[str, Row], gone: Collection[str]) ->
                 return f"it is broken and cannot be deleted ({why_not})"
             _write(book, changed, gone)
     except sqlite3.Error as error:
-        return str(error)
+        return _why_not_opened(book, path) or str(error)
     except OSError as error:
         return error.strerror or str(error)
     return None
+
+
+def _why_not_opened(book: Path, path: Path) -> str | None:
+    """Give the system's words for a file that cannot be opened; SQLite's own do not say why."""
+    try:
+        with open_to_write(book, path, "append"):
+            return None
+    except BookError as error:
+        return str(error)
+    except OSError as error:
+        return error.strerror
 
 
 def remove_index(book: Path) -> str | None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from tunebook.book import summary as summary_module
 from tunebook.book.events import EventWriter
 from tunebook.book.index import Index, rebuild, run_summaries
 from tunebook.book.places import RunFolder
+from tunebook.errors import StorageError
 from tunebook.pages.table import json_table
 
 
@@ -160,3 +163,25 @@ def test_one_odd_line_hides_no_other_run(filled: Path, line: object) -> None:
     unread = Index(filled)
     unread.refresh()
     assert unread.runs()["a"][0].state == "finished"
+
+
+def test_why_the_disk_takes_no_index_is_said_in_the_systems_words(
+    filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (filled / ".tunebook" / "index.db").unlink(missing_ok=True)
+    real = os.open
+
+    def on_a_read_only_disk(path: Any, flags: int, *rest: Any, **more: Any) -> int:
+        if str(path).endswith("index.db") and flags & (os.O_WRONLY | os.O_RDWR):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return real(path, flags, *rest, **more)
+
+    def sqlite_says(*_: object) -> None:
+        error = sqlite3.OperationalError("unable to open database file")
+        error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+        raise error
+
+    monkeypatch.setattr(os, "open", on_a_read_only_disk)
+    monkeypatch.setattr("tunebook.book.index_file._write", sqlite_says)
+    with pytest.raises(StorageError, match=r"cannot be written: Read-only file system; "):
+        rebuild(filled)
