@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import math
 import random
 import re
 import socket
@@ -316,6 +317,7 @@ def main() -> int:
     options.add_argument("--write", action="store_true", help="into benchmarks/results/safety")
     chosen = options.parse_args()
     rng, counts, wrong = random.Random(chosen.seed), Counter[str](), []
+    beside = math.nan
     with tempfile.TemporaryDirectory() as scratch:
         book = make_book(Path(scratch) / "book", 3, 300)
         (Path(scratch) / "secret.txt").write_text(SECRET)
@@ -345,10 +347,11 @@ def main() -> int:
                         counts[f"hung up within {hang_up(port, rng)}"] += 1
                     wrong += large(port, server, chosen.megabytes, counts)
                     took = slow(port, chosen.slow_seconds, chosen.slow_each, counts)
-                    print(f"beside slow ones: {len(took)} pages, median {share(took, 0.5):.0f} ms, "
+                    beside = share(took, 0.5)
+                    print(f"beside slow ones: {len(took)} pages, median {beside:.0f} ms, "
                           f"worst {max(took):.0f} ms")  # fmt: skip
-                    if share(took, 0.5) > SLOWEST_MS:
-                        wrong.append(f"beside slow ones a page takes {share(took, 0.5):.0f} ms")
+                    if beside > SLOWEST_MS:
+                        wrong.append(f"beside slow ones a page takes {beside:.0f} ms")
                     status, _, seconds = Client(port).get("/")
                     if (status, seconds < 5) != (200, True):
                         wrong.append(f"at the end: {status} after {seconds:.1f} s")
@@ -366,7 +369,8 @@ def main() -> int:
     record("W2", "W2", "Hostile requests over a socket, with a token and without: no 5xx, no "
            "secret, nothing outside of the book, no file changed, no body held in memory, and a "
            "page is answered beside slow and half-open connections", chosen, counts["requests"],
-           len(wrong))  # fmt: skip
+           len(wrong), f"with a token, without one, and without showing it; beside slow and "
+           f"half-open connections a page takes {beside:.0f} ms in the median")  # fmt: skip
     return 1 if wrong else 0
 
 
