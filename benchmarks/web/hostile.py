@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import math
+import os
 import random
 import re
 import socket
