@@ -19,6 +19,8 @@ import torch
 
 from tunebook.errors import ModelError
 
+MEET_IN = "TUNEBOOK_RANKS_MEET_IN"
+"""In the environment, the file by which the ranks of one host find each other; of several, unset."""
 _ORDER_BYTES = 8192
 # What rank 0 does alone, such as making tokens of 14 GB, may take as long as it takes.
 _PATIENCE = timedelta(days=30)
@@ -108,7 +110,8 @@ ALONE = Team()
 def join_team(device: str) -> Team:
     """Meet the other ranks, which `torch.distributed.run` started beside this process.
 
-    Collectives on tensors of a CUDA device go through NCCL, all others through gloo.
+    Collectives on tensors of a CUDA device go through NCCL, all others through gloo. They find each
+    other by the file that MEET_IN names, which others cannot open, else by the store of rank 0.
     Raises ModelError when the machine has too few devices.
     """
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
@@ -125,6 +128,10 @@ def join_team(device: str) -> Team:
             )
         torch.cuda.set_device(local)
         backend = "cpu:gloo,cuda:nccl"
-    torch.distributed.init_process_group(backend)
+    meeting: dict[str, Any] = {}
+    if (path := os.environ.get(MEET_IN)) is not None:
+        store = torch.distributed.FileStore(path, size)
+        meeting = {"store": store, "rank": rank, "world_size": size}
+    torch.distributed.init_process_group(backend, **meeting)
     control = torch.distributed.new_group(backend="gloo", timeout=_PATIENCE)
     return Team(rank, size, control)

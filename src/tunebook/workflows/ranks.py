@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -139,17 +140,33 @@ def _run_ranks(folder: str, ranks: _Ranks) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
-    where = ["--standalone", "--local-addr", "127.0.0.1"]
-    if (hosts := ranks.hosts) is not None:
-        where = ["--nnodes", str(hosts.count), "--node-rank", str(hosts.number)]
-        where += ["--master-addr", hosts.host, "--master-port", str(hosts.port)]
     try:
-        where += ["--nproc-per-node", str(ranks.size)]
-        torchrun([*where, "-m", "tunebook.workflows.trainer", folder, "--many"])
+        with tempfile.TemporaryDirectory(prefix="tunebook-ranks-") as mine:
+            where = _meeting(ranks.hosts, Path(mine))
+            where += ["--nproc-per-node", str(ranks.size)]
+            torchrun([*where, "-m", "tunebook.workflows.trainer", folder, "--many"])
     except ChildFailedError as error:
         ranks.failed = error.failures
     except BaseException as error:  # raised again where it ends the process
         ranks.bug = error
+
+
+def _meeting(hosts: Hosts | None, mine: Path) -> list[str]:
+    """Give torchrun's options for where its ranks meet; those of one host do in a folder.
+
+    On ports it would listen for every machine, ask for no key, and unpickle what it is told.
+    `mine` is a folder that no other account may enter.
+    """
+    from tunebook.step.team import MEET_IN
+
+    if hosts is None:
+        os.environ[MEET_IN] = str(mine / "ranks")
+        found = ["--rdzv-backend", "c10d", "--rdzv-conf", "store_type=file"]
+        found += ["--rdzv-endpoint", str(mine / "torchrun"), "--rdzv-id", mine.name]
+        return [*found, "--nnodes", "1", "--local-addr", "127.0.0.1"]
+    os.environ.pop(MEET_IN, None)
+    found = ["--nnodes", str(hosts.count), "--node-rank", str(hosts.number)]
+    return [*found, "--master-addr", hosts.host, "--master-port", str(hosts.port)]
 
 
 def _set_environment(ranks: _Ranks) -> None:
