@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 from tunebook.errors import DataError, first_line
 from tunebook.recipe.hub_path import HUB_PREFIX
 
-_ID = re.compile(r"(?P<id>[^@:]+)(@(?P<revision>[^:]+))?(:(?P<split>.+))?")
+# For datasets any other name is that of a folder here, or `text` for all that lies in this one.
+_NAME = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
+_ID = re.compile(rf"(?P<id>{_NAME})(@(?P<revision>[^:]+))?(:(?P<split>.+))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +27,8 @@ class HubData:
 def fetch_hub_data(path: str) -> HubData:
     """Fetch `[hub:]org/name[@revision][:split]`, by default split train.
 
-    Raises DataError when `datasets` is not installed, the hub cannot be reached, or it has no such
-    data set or split.
+    Raises DataError when `datasets` is not installed, the hub cannot be reached, it has no such
+    data set or split, or a folder here has that name.
     """
     stated = path.removeprefix(HUB_PREFIX).lstrip("/")
     found = _ID.fullmatch(stated)
@@ -33,6 +36,11 @@ def fetch_hub_data(path: str) -> HubData:
         raise DataError(
             f"{path} is no data set of the hub; write hub:org/name, hub:org/name@revision or "
             "hub:org/name:split, and take a part of a split with `sample:`"
+        )
+    if os.path.lexists(found["id"]):
+        raise DataError(
+            f"{path}: a folder {found['id']} lies in the folder you are in, and datasets would read "
+            "that in the place of the hub's; call the command from another folder"
         )
     split = found["split"] or "train"
     data = _load(path, found["id"], found["revision"], split)

@@ -6,9 +6,12 @@ item. Needs the extra `harness`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,9 +52,10 @@ def run_harness(
 ) -> list[Evaluation]:
     """Score each of the weights on a task of the harness, by the task's first metric.
 
-    `include` is a folder of task files of one's own, in place of the harness's. Those after the
-    first are compared with the first. Raises UsageError without the extra or such a task, DataError
-    for a task whose data cannot be had or that scores no single question.
+    `include` is a folder of task files of one's own, in place of the harness's; paths in them are
+    of that folder. Those after the first are compared with the first. Raises UsageError without the
+    extra or such a task, DataError for a task whose data cannot be had or that scores no single
+    question.
     """
     run = open_run(book, name)
     tasks = _load_tasks(task, include)
@@ -106,6 +110,21 @@ def _harness() -> Any:
     return lm_eval
 
 
+@contextmanager
+def _working_in(folder: Path | None) -> Iterator[None]:
+    """Work in a folder, by default an empty one, and not where the command is called.
+
+    In a stranger's book a folder `rouge` would stand for the metric of that name, whose Python is
+    run, and one `Rowan/hellaswag` for those data. And the harness asks git, which does what a
+    `.git` says.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="tunebook-harness-") as empty,
+        contextlib.chdir(folder or empty),
+    ):
+        yield
+
+
 def _load_tasks(task: str, include: Path | None) -> _Tasks:
     _harness()
     from lm_eval.tasks import TaskManager
@@ -113,16 +132,18 @@ def _load_tasks(task: str, include: Path | None) -> _Tasks:
     if include is not None and not include.is_dir():
         raise UsageError(f"{include} is no folder of task files")
     try:
-        manager = TaskManager(include_path=include, include_defaults=include is None)
-        if task not in manager.all_tasks:
-            there = ", ".join(manager.all_tasks[:8]) or "none"
-            raise UsageError(f"the harness has no task {task}; there is {there}")
-        by_name = dict(manager.load([task])["tasks"])
-        docs = {
-            (name, place): doc
-            for name, one in by_name.items()
-            for place, doc in enumerate(one.eval_docs)
-        }
+        include = include and include.resolve()
+        with _working_in(include):
+            manager = TaskManager(include_path=include, include_defaults=include is None)
+            if task not in manager.all_tasks:
+                there = ", ".join(manager.all_tasks[:8]) or "none"
+                raise UsageError(f"the harness has no task {task}; there is {there}")
+            by_name = dict(manager.load([task])["tasks"])
+            docs = {
+                (name, place): doc
+                for name, one in by_name.items()
+                for place, doc in enumerate(one.eval_docs)
+            }
     except (OSError, ValueError, RuntimeError, ConnectionError) as error:
         raise DataError(f"task {task} cannot be loaded: {error}") from error
     one = next(iter(by_name.values()))
@@ -145,15 +166,16 @@ def _ask(speaker: Speaker, tasks: _Tasks) -> list[dict[str, Any]]:
         batch_size=8,
         device=str(speaker.loaded.device),
     )
-    found = simple_evaluate(
-        model,
-        tasks=list(tasks.by_name.values()),
-        bootstrap_iters=0,
-        random_seed=_SEED,
-        numpy_random_seed=_SEED,
-        torch_random_seed=_SEED,
-        fewshot_random_seed=_SEED,
-    )
+    with _working_in(None):
+        found = simple_evaluate(
+            model,
+            tasks=list(tasks.by_name.values()),
+            bootstrap_iters=0,
+            random_seed=_SEED,
+            numpy_random_seed=_SEED,
+            torch_random_seed=_SEED,
+            fewshot_random_seed=_SEED,
+        )
     lines = []
     for name, samples in (found or {}).get("samples", {}).items():
         # A task may read its answers in several ways; the first is what the harness shows first.

@@ -279,6 +279,21 @@ def test_a_slice_of_a_split_is_refused_with_the_way_out(hub):
         locate("hub:someone/questions:train[:10%]")
 
 
+@pytest.mark.parametrize("name", ["../keys", "text", "/keys", "org/../../keys", ".keys/a"])
+def test_no_folder_of_this_machine_is_read_as_one_of_the_hub(hub, name):
+    with pytest.raises(DataError, match="is no data set of the hub"):
+        locate(f"hub:{name}")
+    assert hub == []
+
+
+def test_a_folder_here_does_not_stand_for_the_hub(hub, tmp_path, monkeypatch):
+    (tmp_path / "someone/questions").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="datasets would read that in the place of the hub's"):
+        locate("hub:someone/questions")
+    assert hub == []
+
+
 def test_without_network_one_sentence_says_so():
     with pytest.raises(DataError, match=r"the hub cannot be reached .*unset HF_HUB_OFFLINE") as one:
         locate("hub:someone/questions")
