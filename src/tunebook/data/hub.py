@@ -39,8 +39,8 @@ def fetch_hub_data(path: str) -> HubData:
         )
     if os.path.lexists(found["id"]):
         raise DataError(
-            f"{path}: a folder {found['id']} lies in the folder you are in, and datasets would read "
-            "that in the place of the hub's; call the command from another folder"
+            f"{path}: a folder {found['id']} lies in the folder you are in, and datasets would "
+            "read that in the place of the hub's; call the command from another folder"
         )
     split = found["split"] or "train"
     data = _load(path, found["id"], found["revision"], split)

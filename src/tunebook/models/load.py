@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from tunebook.errors import ModelError, first_line
+from tunebook.models.adapter_bounds import refuse_boundless
 from tunebook.models.attention import FLAT, register_flat_attention
 from tunebook.models.fast_modules import use_fast_adapters
 from tunebook.models.find import find_model
@@ -31,8 +32,10 @@ from tunebook.models.quantize import keep_layout, quantizing_config, weight_coun
 from tunebook.models.relora import Merger, plain_state
 from tunebook.models.screen import screen_adapter
 from tunebook.models.tokenizer import copy_tokenizer
+from tunebook.models.tried import refuse_endless_expressions
 from tunebook.models.weight_files import refuse_damage
 from tunebook.recipe.methods import Lora, Quantization
+from tunebook.units import shorten
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -267,6 +270,7 @@ def _refuse_unknown(lora: Lora, causal: Any) -> None:
     if names == "all-linear":
         return
     if isinstance(names, str):
+        refuse_endless_expressions([names], paths, f"lora.target_modules {shorten(names)!r}")
         try:
             fits = any(re.fullmatch(names, path) for path in paths)
         except re.error as error:
@@ -343,6 +347,7 @@ def load_adapter(loaded: LoadedModel, folder: Path) -> LoadedModel:
     Raises ModelError for one that names code or cannot be read.
     """
     screen_adapter(folder)
+    refuse_boundless(folder, loaded.causal)
     from peft import PeftModel
 
     try:

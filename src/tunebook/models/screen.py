@@ -72,6 +72,7 @@ def screen_folder(folder: Path, model: str, *, for_its_tokenizer: bool = False) 
             _refuse_code(settings, folder / name, whose)
             if name in _TOKENIZER:
                 refuse_named_files(settings, name, folder, whose)
+                _refuse_many_tokens(settings, name, whose)
     if (folder / "config.json").is_file():
         config = read_settings(folder / "config.json", whose)
         _refuse_sizes(config, folder, whose)
@@ -109,6 +110,11 @@ def screen_adapter(folder: Path, *, pickled: bool = False) -> None:
                 f"{whose} names Python code to be imported ({key} in {ADAPTER_CONFIG}), which "
                 "tunebook does not run; take that key out"
             )
+    if settings.get("layer_replication"):
+        raise ModelError(
+            f"{whose} repeats layers of its base (layer_replication in {ADAPTER_CONFIG}), which is "
+            "not done here; use an adapter without it"
+        )
     if not pickled and not (folder / ADAPTER_WEIGHTS).is_file():
         raise ModelError(
             f"{whose} has no {ADAPTER_WEIGHTS}; weights as pickle are not opened, for they can "
@@ -220,6 +226,16 @@ def _refuse_sizes(settings: dict[str, Any], folder: Path, whose: str) -> None:
                 f"{whose}: {key} is {str(value)[:24]} in {folder / 'config.json'}, and no model "
                 f"has more than {most:,}; correct it, or use another model"
             )
+
+
+def _refuse_many_tokens(settings: dict[str, Any], name: str, whose: str) -> None:
+    """Refuse tokens by their number alone: transformers writes down each before it loads any."""
+    count = settings.get("extra_ids")
+    if isinstance(count, (int, float)) and count > _MOST_OF_MANY:
+        raise ModelError(
+            f"{whose}: extra_ids is {str(count)[:24]} in {name}, and no tokenizer has more than "
+            f"{_MOST_OF_MANY:,}; correct it, or use another model"
+        )
 
 
 def _refuse_adapter_beside(folder: Path, whose: str) -> None:

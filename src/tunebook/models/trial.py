@@ -7,7 +7,10 @@ starts it. Nothing of this project is imported there, and neither torch nor tran
 from __future__ import annotations
 
 import json
+import re
+import string
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 MAX_RENDERED = 1 << 20
@@ -107,7 +110,8 @@ def try_template(template: str, tokens: dict[str, str]) -> str | None:
 def try_patterns(parts: dict[str, Any]) -> str | None:
     """Encode texts that make a pattern go back and forth, with a tokenizer that has no words.
 
-    Gives what is wrong, None when it encodes them all.
+    Gives what is wrong, None when it encodes them all, and a text of some thousand signs does not
+    become a thousand times as long.
     """
     from tokenizers import Tokenizer
 
@@ -121,6 +125,8 @@ def try_patterns(parts: dict[str, Any]) -> str | None:
         tokenizer = Tokenizer.from_str(json.dumps(settings))
     except Exception:  # whoever loads it says what is wrong with it
         return None
+    if _grows(tokenizer, parts):
+        return "makes over a million characters of them"
     signs = sorted(set(json.dumps(parts)) & set("abcdefghijklmnopqrstuvwxyzABCXYZ019 _-.,!'\n"))
     # What fits a pattern many times and then does not is what takes it longest.
     for sign in dict.fromkeys([*signs, "a", "1", " ", "\n", "é"]):
@@ -132,6 +138,35 @@ def try_patterns(parts: dict[str, Any]) -> str | None:
             except BaseException as error:  # a panic in Rust is no Exception
                 return f"gave up ({' '.join(str(error).split())[:100]})"
     return None
+
+
+def _grows(tokenizer: Any, parts: dict[str, Any]) -> bool:
+    """Tell whether what replaces texts makes a very long one of all that it replaces."""
+    text = f"{string.printable}é一" + "".join(_texts(parts))[: MAX_RENDERED >> 8]
+    normalizer, decoder = tokenizer.normalizer, tokenizer.decoder
+    if normalizer is not None and len(normalizer.normalize_str(text)) > MAX_RENDERED:
+        return True
+    return decoder is not None and len(decoder.decode([text])) > MAX_RENDERED
+
+
+def _texts(value: object) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, (dict, list)):
+        within = value.values() if isinstance(value, dict) else value
+        return [text for one in within for text in _texts(one)]
+    return []
+
+
+def try_expressions(expressions: Sequence[str], names: Sequence[str]) -> None:
+    """Hold regular expressions against names; one that is none is whoever's who uses it."""
+    for expression in expressions:
+        try:
+            known = re.compile(expression)
+        except (re.error, RecursionError, OverflowError):
+            continue
+        for name in names:
+            known.fullmatch(name)
 
 
 def ready(asked: dict[str, Any]) -> str | None:
@@ -165,6 +200,7 @@ def main() -> None:
             wrong = wrong or try_template(template, asked["tokens"])
         if wrong is None and asked["patterns"] is not None:
             wrong = try_patterns(asked["patterns"])
+        try_expressions(asked["expressions"], asked["names"])
     except MemoryError:
         wrong = "takes all the memory it is given"
     print(json.dumps({"wrong": wrong}))

@@ -1,17 +1,19 @@
-"""Try what a tokenizer brings that runs: its chat template and its patterns, in a bounded process.
+"""Try what somebody brings that runs, in a bounded process: chat templates, patterns, expressions.
 
 The sandbox that templates are rendered in keeps them from files and from Python, and not from
-`range(99999) ** 2`; a pattern may go back and forth for ever over sixty letters.
+`range(99999) ** 2`; a pattern may go back and forth for ever over sixty letters, and ten that each
+make ten letters of one fill the memory.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ _PARTS = ("normalizer", "pre_tokenizer", "decoder")
 # processors and other programs read chat_template.json.
 _TEMPLATE_FILES = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.json")
 _MAX_FILE_BYTES = 1 << 30
+_REPEATS = re.compile(r"[*+{?]")
 _KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
 
 
@@ -55,6 +58,21 @@ def refuse_endless(folder: Path, model: str) -> None:
                 f"model {model!r}: the patterns in {path} were tried on a few short texts and "
                 f"{wrong}; use another model, or its tokenizer from where it was first"
             )
+
+
+def refuse_endless_expressions(
+    expressions: Sequence[str], names: Sequence[str], whose: str
+) -> None:
+    """Raise ModelError where regular expressions are not held against names within the limits.
+
+    `whose` begins the sentence. TunebookError when the process cannot be started.
+    """
+    repeating = tuple(each for each in expressions if _REPEATS.search(each))
+    if repeating and (wrong := _trial((), None, repeating, tuple(names))) is not None:
+        raise ModelError(
+            f"{whose} was tried on the names of the model's modules and {wrong}; give a list of "
+            "names, or all-linear"
+        )
 
 
 def read_templates(folder: Path) -> tuple[str, ...]:
@@ -117,7 +135,7 @@ def _read_patterns(path: Path, model: str) -> str | None:
         raise ModelError(f"model {model!r}: {path} is over 1 GiB, so it is no tokenizer")
     raw = path.read_bytes()
     # A key may be written with escapes; without any, this spares reading a large vocabulary.
-    if b"Regex" not in raw and b"\\u" not in raw:
+    if not any(sign in raw for sign in (b"Regex", b"Replace", b"Prepend", b"\\u")):
         return None
     try:
         found = json.loads(raw)
@@ -129,17 +147,50 @@ def _read_patterns(path: Path, model: str) -> str | None:
         return None
     parts: dict[str, Any] = {key: found.get(key) for key in _PARTS}
     text = json.dumps(parts)
-    return text if '"Regex"' in text else None
+    return text if '"Regex"' in text or _may_grow(parts) else None
+
+
+def _may_grow(parts: dict[str, Any]) -> bool:
+    """Tell whether a part puts a longer text in the place of a shorter one, or a long one first.
+
+    What is done to a text twice over may be done forty times, each of which may double it.
+    """
+    steps = (parts.get("normalizer") or {}).get("normalizers")
+    kinds = [step.get("type") for step in steps or () if isinstance(step, dict)]
+    if len({str(kind) for kind in kinds if kind != "Replace"}) < len(kinds) - kinds.count(
+        "Replace"
+    ):
+        return True
+    left: list[Any] = list(parts.values())
+    while left:
+        one = left.pop()
+        if isinstance(one, list):
+            left.extend(one)
+        elif isinstance(one, dict):
+            left.extend(one.values())
+            pattern = one.get("pattern")
+            before = pattern.get("String") if isinstance(pattern, dict) else pattern
+            after = one.get("content", one.get("prepend"))
+            if len(str(after or "")) > max(len(str(before or "")), 1):
+                return True
+    return False
 
 
 @lru_cache(maxsize=64)
-def _trial(templates: tuple[str, ...], patterns: str | None) -> str | None:
+def _trial(
+    templates: tuple[str, ...],
+    patterns: str | None,
+    expressions: tuple[str, ...] = (),
+    names: tuple[str, ...] = (),
+) -> str | None:
     """Say what went wrong with either in a process of its own, None when nothing did."""
     asked = {
         "paths": [os.path.abspath(path) for path in sys.path if path],
         "templates": templates,
         "tokens": {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "", "unk_token": ""},
         "patterns": None if patterns is None else json.loads(patterns),
+        "expressions": expressions,
+        "names": names,
         "cpu_seconds": CPU_SECONDS,
         "memory_bytes": MEMORY_BYTES,
     }

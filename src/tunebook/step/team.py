@@ -20,7 +20,7 @@ import torch
 from tunebook.errors import ModelError
 
 MEET_IN = "TUNEBOOK_RANKS_MEET_IN"
-"""In the environment, the file by which the ranks of one host find each other; of several, unset."""
+"""In the environment, the file by which the ranks of one host meet; of several hosts, unset."""
 _ORDER_BYTES = 8192
 # What rank 0 does alone, such as making tokens of 14 GB, may take as long as it takes.
 _PATIENCE = timedelta(days=30)
