@@ -155,11 +155,14 @@ def _may_grow(parts: dict[str, Any]) -> bool:
 
     What is done to a text twice over may be done forty times, each of which may double it.
     """
-    steps = (parts.get("normalizer") or {}).get("normalizers")
-    kinds = [step.get("type") for step in steps or () if isinstance(step, dict)]
-    if len({str(kind) for kind in kinds if kind != "Replace"}) < len(kinds) - kinds.count(
-        "Replace"
-    ):
+    normalizer = parts.get("normalizer")
+    steps = normalizer.get("normalizers") if isinstance(normalizer, dict) else None
+    kinds = [
+        str(step.get("type"))
+        for step in (steps if isinstance(steps, list) else ())
+        if isinstance(step, dict) and step.get("type") != "Replace"
+    ]
+    if len(set(kinds)) < len(kinds):
         return True
     left: list[Any] = list(parts.values())
     while left:
