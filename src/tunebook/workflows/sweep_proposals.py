@@ -8,7 +8,9 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from tunebook.book.atomic import storage_errors
 from tunebook.book.sweeps import SweepFolder, SweepTrial
+from tunebook.book.writing import open_to_write
 from tunebook.errors import BookError, UsageError, first_line
 from tunebook.recipe.sweep import LISTED, Range, Sweep
 
@@ -62,6 +64,9 @@ class _Study:
             ) from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna, self._sweep = optuna, sweep
+        # optuna would write through a link, and wait for a pipe.
+        with storage_errors(f"write {folder.study}", folder.path):
+            open_to_write(folder.book, folder.study, "append").close()
         try:
             storage = optuna.storages.JournalStorage(JournalFileBackend(str(folder.study)))
             self._study = optuna.create_study(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,22 @@ def ask_many(search: str, where: SweepFolder, n: int) -> list[dict[str, Any]]:
         proposals.tell(number, result(settings))
         found.append(settings)
     return found
+
+
+def test_a_study_that_came_as_a_link_is_not_written_through(tmp_path: Path) -> None:
+    where = folder(tmp_path / "book")
+    elsewhere = tmp_path / "profile"
+    where.study.symlink_to(elsewhere)
+    with pytest.raises(BookError, match=r"sweeps/s/study\.log is a link to .*profile"):
+        proposals_of(sweep("random"), where, [])
+    assert not elsewhere.exists()
+
+
+def test_a_study_that_is_a_pipe_makes_nobody_wait(tmp_path: Path) -> None:
+    where = folder(tmp_path)
+    os.mkfifo(where.study)
+    with pytest.raises(BookError, match=r"sweeps/s/study\.log is a pipe"):
+        proposals_of(sweep("random"), where, [])
 
 
 @pytest.mark.parametrize("search", ["random", "tpe"])
