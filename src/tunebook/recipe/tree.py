@@ -56,7 +56,10 @@ class Source(Section):
         "and system are context.",
     )
     weight: float = Field(
-        1.0, gt=0, description="Repeats per epoch (4.0 = four times) or the share taken (0.1)."
+        1.0,
+        gt=0,
+        le=1000,
+        description="Repeats per epoch (4.0 = four times) or the share taken (0.1).",
     )
     sample: int | None = Field(
         None,

@@ -15,6 +15,10 @@ from tunebook.recipe.measuring import Every
 from tunebook.recipe.tree import Recipe
 
 
+MOST_STEPS = 10_000_000
+"""A plan and its checks hold some numbers of each step; nobody trains for so many."""
+
+
 @dataclass(frozen=True, slots=True)
 class Horizon:
     """The length of a run. Rows are counted over the whole run, epoch after epoch."""
@@ -56,7 +60,7 @@ def plan_horizon(recipe: Recipe, data: TrainSet, micro_batch_size: int | None = 
 
     `micro_batch_size` is what the plan chose for `auto`; without it, auto is the largest divisor of
     the effective batch size up to 8. Raises RunFileError when the batch is larger than everything
-    there is to train on.
+    there is to train on, or the run longer than any.
     """
     batch = recipe.train.effective_batch_size
     if recipe.train.max_steps is not None:
@@ -71,10 +75,16 @@ def plan_horizon(recipe: Recipe, data: TrainSet, micro_batch_size: int | None = 
             f"train.effective_batch_size {batch} is larger than all the {rows} rows to train on; "
             "make it smaller, or train for more epochs"
         )
+    if (steps := -(-rows // batch)) > MOST_STEPS:
+        raise RunFileError(
+            f"this run would have {steps:.3g} steps, and a run has {MOST_STEPS:,} at most; give "
+            "fewer with train.max_steps, train.max_tokens or train.epochs, or a larger "
+            "train.effective_batch_size"
+        )
     wanted = recipe.train.micro_batch_size
     if wanted == "auto":
         wanted = micro_batch_size or max(divisors(batch, at_most=8))
-    return Horizon(rows, math.ceil(rows / batch), data.rows_per_epoch, batch, wanted)
+    return Horizon(rows, steps, data.rows_per_epoch, batch, wanted)
 
 
 def divisors(batch: int, at_most: int) -> list[int]:

@@ -42,6 +42,12 @@ def test_steps_of_the_alpaca_notebook() -> None:
     assert horizon(11952, effective_batch_size=2).total_steps == 5976
 
 
+@pytest.mark.parametrize("key", ["max_steps", "max_tokens", "epochs"])
+def test_a_run_without_end_is_refused_before_its_steps_are_written_down(key: str) -> None:
+    with pytest.raises(RunFileError, match=r"steps, and a run has 10,000,000 at most; give fewer"):
+        horizon(**{key: 10**14})
+
+
 def test_steps_of_a_pygmalion_part() -> None:
     assert horizon(682701, effective_batch_size=256).total_steps == 2667
 
