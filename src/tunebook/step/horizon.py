@@ -14,7 +14,6 @@ from tunebook.errors import RunFileError
 from tunebook.recipe.measuring import Every
 from tunebook.recipe.tree import Recipe
 
-
 MOST_STEPS = 10_000_000
 """A plan and its checks hold some numbers of each step; nobody trains for so many."""
 
