@@ -6,15 +6,18 @@ and not by the data.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
 import multiprocessing
 import os
 import secrets
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -199,12 +202,16 @@ def import_ray(address: str) -> Any:
 
 
 def connect(ray: Any, address: str, **settings: Any) -> None:
-    """Join a Ray cluster; UsageError where none answers.
+    """Join a Ray cluster; UsageError where none answers, or `auto` would find somebody else's.
 
     The working folder, which may be a stranger's book, is left meanwhile: Ray lets its workers look
     for Python in the one that it is called in, before all others.
     """
     look_for_cluster(address)
+    if address == "auto":
+        _refuse_anybodys()
+    if address == "local":
+        settings["_temp_dir"] = _own_folder()
     try:
         with contextlib.chdir(Path(os.sep)):  # only the machine's owner writes there
             ray.init(
@@ -216,6 +223,37 @@ def connect(ray: Any, address: str, **settings: Any) -> None:
             )
     except Exception as error:  # Ray raises its own, builtin and gRPC errors here
         raise _no_cluster(address, first_line(error)) from None
+
+
+def _own_folder() -> str:
+    """Name a folder for a cluster of one's own, within one that lets no other account in.
+
+    Ray opens its folder to every account, which could then put others in the place of its sockets.
+    """
+    # Short: the name of a socket has 107 letters at most.
+    closed = tempfile.mkdtemp(prefix="tb-", dir=os.environ.get("RAY_TMPDIR"))
+    atexit.register(shutil.rmtree, closed, ignore_errors=True)
+    return os.path.join(os.path.abspath(closed), "r")
+
+
+def _refuse_anybodys() -> None:
+    """Raise UsageError where another account wrote down where `auto` leads to.
+
+    Ray lets every account of a machine write it, and believes it: the cluster gets what is run.
+    """
+    if os.environ.get("RAY_ADDRESS"):
+        return
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    path = Path(folder) / "ray" / "ray_current_cluster"
+    try:
+        owner = path.lstat().st_uid
+    except OSError:
+        return  # Ray says that there is none
+    if owner not in (0, os.geteuid()):
+        raise UsageError(
+            f"--on auto: {path}, which says where the cluster is, was written by another account "
+            f"of this machine (number {owner}); give the address itself, as --on HOST:6379"
+        )
 
 
 def look_for_cluster(address: str) -> None:
