@@ -16,11 +16,12 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from tunebook.errors import ModelError, TunebookError
+from tunebook.models.adapter_bounds import refuse_boundless
 from tunebook.models.load import load_model, peft_as_it_is, quieten_transformers
 from tunebook.models.own_files import refuse_link_out
 from tunebook.models.plain_config import plain_config
 from tunebook.models.quantize import take_quantized_values
-from tunebook.models.screen import ADAPTER_CONFIG, screen_adapter
+from tunebook.models.screen import ADAPTER_CONFIG, read_settings, screen_adapter
 from tunebook.models.tokenizer import copy_tokenizer
 from tunebook.models.weight_files import why_not_read
 from tunebook.recipe.methods import Quantization
@@ -76,6 +77,7 @@ def copy_whole(source: Path, target: Path, put: Callable[[Path, Path], object]) 
     """Copy a whole model's own files; `put` copies or links one file."""
     _put_files(source, target, (*_WHOLE, _GENERATION), put)
     copy_tokenizer(source, target, put)
+    _name_no_code(target)
 
 
 def copy_adapter(
@@ -89,6 +91,7 @@ def copy_adapter(
     (target / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     _put_files(base, target, (_GENERATION,), shutil.copyfile)
     copy_tokenizer(source, target, put)
+    _name_no_code(target)
 
 
 def write_merged(source: Path, target: Path, base: Under) -> str:
@@ -122,6 +125,7 @@ def write_merged(source: Path, target: Path, base: Under) -> str:
         del twin
     if base.embeddings is not None:
         causal.resize_token_embeddings(base.embeddings, mean_resizing=False)
+    refuse_boundless(source, causal)
     with peft_as_it_is():
         merged = merge(PeftModel.from_pretrained(causal, str(source)))
     for name, parameter in merged.named_parameters():
@@ -130,7 +134,21 @@ def write_merged(source: Path, target: Path, base: Under) -> str:
     for path in target.glob("*.safetensors"):  # written for their owner's eyes alone
         shutil.copymode(target / "config.json", path)
     copy_tokenizer(source, target)
+    _name_no_code(target)
     return stored_precision(target)
+
+
+def _name_no_code(folder: Path) -> None:
+    """Take out where code of the model's own lies: it was not used, and is not in the folder.
+
+    Others that are given the folder, such as llama.cpp's converter, would look for it and run it:
+    on the hub, or in a folder of that name where they are started. Links are replaced, as below.
+    """
+    for path in (folder / "config.json", folder / "tokenizer_config.json"):
+        config = read_settings(path, f"model {str(folder)!r}") if path.is_file() else {}
+        if config.pop("auto_map", None) is not None:
+            path.unlink()
+            path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def merge(network: Any) -> Any:

@@ -130,7 +130,7 @@ def join_team(device: str) -> Team:
         backend = "cpu:gloo,cuda:nccl"
     meeting: dict[str, Any] = {}
     if (path := os.environ.get(MEET_IN)) is not None:
-        store = torch.distributed.FileStore(path, size)
+        store = torch.distributed.FileStore(path, size)  # type: ignore[attr-defined]
         meeting = {"store": store, "rank": rank, "world_size": size}
     torch.distributed.init_process_group(backend, **meeting)
     control = torch.distributed.new_group(backend="gloo", timeout=_PATIENCE)
