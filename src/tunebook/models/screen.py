@@ -48,6 +48,8 @@ _SHAPES = re.compile(
 _MOST_OF_MANY = 20_000
 # Above every vocabulary, width and length there is; below what makes a library count out of bounds.
 _MOST = 1 << 31
+# What transformers passes on to timm for it to open.
+_OTHER_WEIGHTS = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay")
 # What peft imports by name. Where it came from is no module to be loaded.
 _IMPORTED = ("megatron_config", "auto_mapping")
 
@@ -75,6 +77,7 @@ def screen_folder(folder: Path, model: str, *, for_its_tokenizer: bool = False) 
                 _refuse_many_tokens(settings, name, whose)
     if (folder / "config.json").is_file():
         config = read_settings(folder / "config.json", whose)
+        _refuse_weights_of_parts(config, whose)
         _refuse_sizes(config, folder, whose)
         looked_at = (WHOLE,) if os.path.isfile(folder / WHOLE) else (WHOLE, INDEX)
         refuse_other_weights(config, looked_at, whose)
@@ -193,6 +196,21 @@ def _names_code(key: str, value: object) -> str | None:
         odd = [n for n in names if isinstance(n, str) and not _ATTENTION.fullmatch(n)]
         return f"{key} {odd[0][:60]!r}" if odd else None
     return None
+
+
+def _refuse_weights_of_parts(config: dict[str, Any], whose: str) -> None:
+    """Refuse a part, such as one that sees, whose weights timm would take from a file or the hub.
+
+    It opens them as pickle, in some versions with whatever code is in them.
+    """
+    for key, value in _every_key(config):
+        elsewhere = key in ("architecture", "backbone") and isinstance(value, str) and ":" in value
+        if elsewhere or (key in _OTHER_WEIGHTS and value):
+            raise ModelError(
+                f"{whose}: {key} in config.json names weights of a part of it "
+                f"({shorten(str(value))}), and those are in its own files alone; take that key "
+                "out, or use another model"
+            )
 
 
 def _every_key(settings: object) -> Iterator[tuple[str, object]]:
