@@ -197,6 +197,10 @@ TARGET = Target(
         "A whole number of thousands of hex digits ended in a ValueError when it was shown.",
         "A value of another kind in a file of axolotl or TRL ended `convert` in a TypeError.",
         "An override or key of thousands of characters was repeated whole.",
+        "A regular expression of a run file that goes back and forth for ever held a plan up; it "
+        "is ended by name.",
+        "A run of thousands of millions of steps filled the memory of a plan; ten millions are "
+        "the most.",
     ),
 )
 

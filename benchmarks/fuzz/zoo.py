@@ -242,6 +242,11 @@ MENDED: tuple[str, ...] = (
     "The files that an index of weights named were opened before they were looked at: a pipe held "
     "a plan up for ever.",
     "The refusal of a pickle repeated torch's advice to load it without care.",
+    "A tokenizer's steps that each make a text longer, an adapter's rank and its patterns of "
+    "names could fill the memory or never end; they are refused.",
+    "A release kept the name of a model's own code, which a converter of others might look for "
+    "and run; it names none.",
+    "A part of a model could name weights that timm opens as pickle; such a model is refused.",
     "A config nested a hundred thousand levels deep ended in a RecursionError.",
 )
 
