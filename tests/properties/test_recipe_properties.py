@@ -36,7 +36,7 @@ def recipes(draw: st.DrawFn) -> Recipe:
     source = st.fixed_dictionaries(
         {"path": PATH},
         optional={
-            "weight": POSITIVE,
+            "weight": st.floats(1e-6, 1000),
             "columns": st.dictionaries(TEXT, TEXT, max_size=2),
             "filters": st.lists(
                 st.one_of(TEXT, st.just({"short": {"min_words": 3, "share": 0.5, "on": True}})),
